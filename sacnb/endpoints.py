@@ -1,0 +1,98 @@
+"""Every SAC path, header and parameter name, in one place.
+
+The facts are SAP's REST guide and, where marked, what others saw on live tenants; ``docs/sac_facts.md`` gathers them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import quote
+
+DEFAULT_NAMESPACE: Final = "sac"
+
+API_ROOT: Final = "/api/v1"
+CSRF_PATH: Final = "/api/v1/csrf"
+EXPORT_ROOT: Final = "/api/v1/dataexport"
+IMPORT_ROOT: Final = "/api/v1/dataimport"
+NAMESPACES_PATH: Final = f"{EXPORT_ROOT}/administration/Namespaces"
+IMPORT_MODELS_PATH: Final = f"{IMPORT_ROOT}/models"
+
+FACT_DATA: Final = "FactData"
+FACT_DATA_AGGREGATION: Final = "FactDataAggregation"
+MASTER_DATA: Final = "MasterData"
+
+# Sent with every request: without it SAC keeps a session cookie (SAP KBA 3387282, 3566761; seen on live tenants).
+CUSTOM_AUTH_HEADER: Final = "x-sap-sac-custom-auth"
+CSRF_HEADER: Final = "x-csrf-token"
+# SAC does not document a request id header; these were seen on SAP's gateways and are read tolerantly (unconfirmed).
+REQUEST_ID_HEADERS: Final = ("x-request-id", "x-correlationid", "x-correlation-id", "x-vcap-request-id")
+
+# ``pagesize`` is SAC's own parameter, not an OData option, and has no dollar sign.
+PAGE_SIZE_PARAMETER: Final = "pagesize"
+SELECT: Final = "$select"
+FILTER: Final = "$filter"
+ORDER_BY: Final = "$orderby"
+TOP: Final = "$top"
+SKIP: Final = "$skip"
+COUNT: Final = "$count"
+FORMAT: Final = "$format"
+
+# The member that stands for "unassigned", and the parent of a root in a hierarchy.
+UNASSIGNED: Final = "#"
+HIERARCHY_ROOT: Final = "<root>"
+
+
+def segment(name: str) -> str:
+    """``name`` as one path segment: percent-encoded, so that a provider id with ``:`` or ``/`` stays in its place."""
+    return quote(name, safe="")
+
+
+def providers_path(namespace: str = DEFAULT_NAMESPACE) -> str:
+    """The path that lists the providers (exported models) of a namespace."""
+    literal = segment(namespace.replace("'", "''"))
+    return f"{NAMESPACES_PATH}(NamespaceID='{literal}')/Providers"
+
+
+def provider_path(provider_id: str, namespace: str = DEFAULT_NAMESPACE) -> str:
+    """The path of a provider's service document, with the trailing slash that SAP's own URL has."""
+    return f"{EXPORT_ROOT}/providers/{segment(namespace)}/{segment(provider_id)}/"
+
+
+def metadata_path(provider_id: str, namespace: str = DEFAULT_NAMESPACE) -> str:
+    """The path of a provider's ``$metadata``."""
+    return provider_path(provider_id, namespace) + "$metadata"
+
+
+def entity_set_path(provider_id: str, entity_set: str, namespace: str = DEFAULT_NAMESPACE) -> str:
+    """The path of one entity set of a provider."""
+    return provider_path(provider_id, namespace) + segment(entity_set)
+
+
+def master_set(dimension: str) -> str:
+    """The entity set with a dimension's members; a name that already ends in ``Master`` is kept."""
+    return dimension if dimension.endswith("Master") else f"{dimension}Master"
+
+
+def hierarchy_set(dimension: str) -> str:
+    """The entity set with a dimension's members and their parents."""
+    return f"{dimension.removesuffix('Master')}MasterWithHierarchy"
+
+
+# The hosts SAC tenants are known to live under (section 2 of the facts). Two digits: Cloud Foundry, which has the
+# Data Export Service. One digit: NEO, whose token path is another one and which has no Data Export Service.
+_TENANT_HOST = re.compile(
+    r"^(?P<tenant>[a-z0-9][a-z0-9-]*)\.(?P<region>[a-z]{2}\d{2})\."
+    r"(?:sapanalytics\.cloud|hcs\.cloud\.sap|hanacloudservices\.cloud\.sap)$"
+)
+
+
+def derive_token_url(tenant_host: str) -> str | None:
+    """The token URL that usually belongs to a tenant's host, or ``None`` where guessing is not safe.
+
+    SAP does not guarantee that the tenant has the same name on both hosts (unconfirmed), so it is a convenience only.
+    """
+    match = _TENANT_HOST.match(tenant_host.lower())
+    if match is None:
+        return None
+    return f"https://{match['tenant']}.authentication.{match['region']}.hana.ondemand.com/oauth/token"
