@@ -1,0 +1,9 @@
+"""What the user configured, in one frozen value; nothing else in sacnb reads ``os.environ``."""
+
+from __future__ import annotations
+
+from sacnb.settings.resolve import SANDBOX, AuthMethod, LogLevel, ReplayMode, Settings
+from sacnb.settings.secret import Secret
+from sacnb.settings.variables import VARIABLES, Variable
+
+__all__ = ["SANDBOX", "VARIABLES", "AuthMethod", "LogLevel", "ReplayMode", "Secret", "Settings", "Variable"]
