@@ -1,0 +1,77 @@
+# Two commands matter: `make demo` shows what sacnb does, `make test` runs everything that guards it.
+# Both need Python 3.11 or newer and nothing else; `make setup` fetches the rest.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+OWN_POETRY := .tools/poetry/bin/poetry
+POETRY_VERSION := 2.5.1
+MIRROR_PLUGIN_VERSION := 0.6.5
+
+# The first Python on the path that is new enough; `make PYTHON=/path/to/python3.12` chooses another one.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+
+# Poetry reads the JSON form of a package index; some mirrors serve only the HTML form. A plugin reads that one, from
+# whatever index pip is configured for on this machine. The address is asked for at run time and written nowhere.
+PIP_INDEX = $$($(PYTHON) -c "from pip._internal.commands import create_command as c; \
+	print(c('install').parser.get_default_values().index_url)" 2>/dev/null)
+WITH_MIRROR = POETRY_PYPI_MIRROR_URL="$${POETRY_PYPI_MIRROR_URL:-$(PIP_INDEX)}"
+INSTALL = install --all-extras --no-interaction --quiet
+
+.PHONY: help setup demo test check format bench lock build clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Install everything into .venv; quick when there is nothing to do
+
+# A Poetry 2 on the path is used; where there is none, or where it cannot read this machine's index, ours is.
+$(READY): pyproject.toml poetry.lock poetry.toml
+	@test -n "$(PYTHON)" || { echo "sacnb needs Python 3.11 or newer; none was found. Name one: make PYTHON=/path/to/python3"; exit 2; }
+	@echo "Installing sacnb and its tools into $(VENV) ..."
+	@if poetry --version 2>/dev/null | grep -q 'version 2' && poetry $(INSTALL) >/dev/null 2>&1; then :; else \
+		$(MAKE) --no-print-directory $(OWN_POETRY) && $(WITH_MIRROR) $(OWN_POETRY) $(INSTALL); \
+	fi
+	@touch $@
+
+$(OWN_POETRY):
+	@echo "Installing Poetry $(POETRY_VERSION) into .tools ..."
+	@$(PYTHON) -m venv .tools/poetry
+	@.tools/poetry/bin/python -m pip install --quiet --disable-pip-version-check \
+		"poetry==$(POETRY_VERSION)" "poetry-plugin-pypi-mirror==$(MIRROR_PLUGIN_VERSION)"
+
+demo: setup ## Run the main job against the embedded sandbox tenant
+	@$(BIN)/sacnb demo
+
+check: setup ## Format, lint, types and the import rule
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check ## Everything that guards the project
+	$(BIN)/sacnb replay scan
+	$(BIN)/pytest -q -n 2 --dist worksteal --cov=sacnb --cov-report= 
+	$(BIN)/coverage report --include='sacnb/auth/*,sacnb/wire/*,sacnb/odata/*' --fail-under=95
+
+bench: setup ## The benchmarks: ratios against a peer, side by side
+	$(BIN)/pytest -q -s -m benchmark -p no:randomly tests/benchmarks
+
+format: setup ## Format the code and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: $(OWN_POETRY) ## Resolve the dependencies anew into poetry.lock
+	$(WITH_MIRROR) $(OWN_POETRY) lock
+	$(OWN_POETRY) check --lock
+
+build: $(OWN_POETRY) ## Build the wheel into dist/
+	$(OWN_POETRY) build --format wheel
+
+clean: ## Remove what the commands above made
+	rm -rf $(VENV) .tools dist out .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
