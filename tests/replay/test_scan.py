@@ -1,0 +1,82 @@
+"""The scan finds what must not be shared, and stays quiet about what merely looks technical."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from sacnb.replay import scan_paths, scan_text
+
+# Put together here, so that this file itself passes the scan.
+RANDOM = "Zx8qP2" + "mLr4Tn9V" + "bK1w"
+JWT = "ey" + "JhbGciOiJSUzI1NiJ9" + "." + "eyJqdGkiOiI0MiJ9" + "." + "c2lnbmF0dXJl"
+UUID = "0d9b7e1c-" + "1f7a-4f0e-9b7d-" + "6a1c2e3f4a5b"
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        (f"token = {JWT}", "JSON web token"),
+        ("-----BEGIN " + "RSA PRIVATE KEY-----", "private key"),
+        (f"{UUID}$" + RANDOM + "abcdefgh=", "SAC client secret"),
+        (f'"access_token": "{RANDOM}"', "value of a secret key"),
+        (f"client_secret={RANDOM}&grant_type=x", "value of a secret key"),
+        (f"SAC_TOKEN='{RANDOM}'", "value of a secret key"),
+        (f"X-CSRF-Token: {RANDOM}", "value of a secret key"),
+        (f'"set-cookie": ["{RANDOM}; path=/"]', "value of a secret key"),
+        (f"curl -H 'Bearer {RANDOM}'", "bearer token"),
+        (f"curl -H 'Basic {RANDOM}=='", "basic credentials"),
+    ],
+)
+def test_a_secret_is_found_named_and_not_repeated(text: str, kind: str) -> None:
+    findings = list(scan_text(f"first line\n{text}\n", path="x.yaml"))
+    assert [(f.path, f.line, f.kind) for f in findings] == [("x.yaml", 2, kind)]
+    assert RANDOM not in str(findings[0])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"access_token": "**********"',
+        '"access_token": "REDACTED"',
+        "client_secret=settings.client_secret",
+        "SAC_CLIENT_SECRET=''",
+        'SAC_CLIENT_SECRET="<your client secret>"',
+        "Authorization: Bearer <token>",
+        "authorization: str = headers[name]",
+        f'{{file = "polars.whl", hash = "sha256:{"0a1b2c3d4e5f6789" * 4}"}}',
+        "x-csrf-token: fetch",
+        "password=aaaaaaaaaaaaaaaaaaaaaaaa",
+    ],
+)
+def test_what_stands_in_a_secrets_place_is_no_secret(text: str) -> None:
+    assert list(scan_text(text)) == []
+
+
+def test_a_known_secret_is_found_whatever_it_looks_like() -> None:
+    findings = list(scan_text("let me in", known_secrets=["", "let me"]))
+    assert [f.kind for f in findings] == ["a secret of this machine's settings"]
+
+
+def test_folders_are_walked_as_git_sees_them(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    (tmp_path / ".gitignore").write_text(".env\n")
+    (tmp_path / ".env").write_text(f"SAC_TOKEN={RANDOM}\n")
+    (tmp_path / "kept.txt").write_text(f"SAC_TOKEN={RANDOM}\n")
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG\0" + RANDOM.encode())
+    assert [Path(f.path).name for f in scan_paths([tmp_path])] == ["kept.txt"]
+
+
+def test_without_git_everything_below_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "cassette.yaml").write_text(f"access_token: {RANDOM}\n")
+    monkeypatch.setenv("PATH", "")
+    assert [f.line for f in scan_paths([tmp_path])] == [1]
+    assert [f.line for f in scan_paths([tmp_path / "sub" / "cassette.yaml"])] == [1]
+
+
+def test_a_path_that_is_not_there_says_so(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="to scan"):
+        scan_paths([tmp_path / "nowhere"])
