@@ -1,0 +1,58 @@
+"""SAP Analytics Cloud in a notebook.
+
+    import sacnb
+
+    sac = sacnb.connect()                     # environment, then .env; SAC_TENANT_URL=sandbox needs nothing else
+    sac.models()                              # id, name, description
+    jobs = sac.model("US_EMPLOYMENT")
+    result = jobs.facts(where={"Version": "public.Actual"}, since="2010-01").fetch()
+    result.tidy(grain="quarter")
+
+Importing this package is light: each name loads what it needs when it is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+from sacnb.errors import SacError
+
+if TYPE_CHECKING:
+    from sacnb.frames.result import Result
+    from sacnb.model import Facts, Model
+    from sacnb.odata.expression import col
+    from sacnb.odata.metadata import Schema
+    from sacnb.tenant import Tenant, connect
+
+__version__ = "0.1.0"
+
+__all__ = ["Facts", "Model", "Result", "SacError", "Schema", "Tenant", "__version__", "col", "connect"]
+
+_HOME = {
+    "Facts": "sacnb.model",
+    "Model": "sacnb.model",
+    "Result": "sacnb.frames.result",
+    "Schema": "sacnb.odata.metadata",
+    "Tenant": "sacnb.tenant",
+    "col": "sacnb.odata.expression",
+    "connect": "sacnb.tenant",
+}
+
+# A library says nothing unless it is asked to (SAC_LOG, or the program's own logging configuration).
+logging.getLogger("sacnb").addHandler(logging.NullHandler())
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        home = _HOME[name]
+    except KeyError:
+        raise AttributeError(f"module 'sacnb' has no attribute {name!r}") from None
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
