@@ -1,0 +1,111 @@
+"""The HTTP side: every request comes in here and every answer goes out here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from datetime import datetime
+
+from aiohttp import web
+
+from .admin import Admin
+from .exchange import Answer, Exchange
+from .export import ExportService
+from .faults import forced_answer
+from .gate import Gate
+from .journal import Journal, SeenRequest
+from .oauth import TokenService
+from .paths import Target, target
+from .problems import Refusal
+from .rules import Rules
+from .sending import reset, send
+from .token_endpoint import token_answer
+
+__all__ = ["App"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class App:
+    """Answers requests on the event loop; what takes the processor runs in ``executor``."""
+
+    tokens: TokenService
+    export: ExportService
+    gate: Gate
+    rules: Rules
+    journal: Journal
+    executor: Executor
+    now: Callable[[], datetime]
+    latency_s: float
+    max_url_chars: int
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        path, _, query = request.raw_path.partition("?")
+        try:
+            goal, malformed = target(path), None
+        except Refusal as refusal:
+            goal, malformed = Target("other"), refusal
+        body = await request.read()
+        origin = f"{request.scheme}://{request.host}"
+        exchange = Exchange(goal.kind, request.method, path, query, origin, request.headers, self.rules.take)
+        if goal.kind == "admin":
+            return await send(request, exchange, self._administer(request, path, body), self.now)
+        answer = None
+        try:
+            if self.latency_s:
+                await asyncio.sleep(self.latency_s)
+            if exchange.take("token_down" if goal.kind == "token" else "reset_before_body"):
+                reset(request)
+                return web.Response()  # never sent: there is no connection left to send it on
+            answer = await self._answer(exchange, goal, malformed, body)
+            return await send(request, exchange, answer, self.now)
+        finally:
+            self._note(exchange, answer)
+
+    async def _answer(self, exchange: Exchange, goal: Target, malformed: Refusal | None, body: bytes) -> Answer:
+        if goal.kind == "token":
+            return await token_answer(exchange, self.tokens, self.journal, body)
+        try:
+            forced = forced_answer(exchange, self.now)
+            if forced is not None:
+                return forced
+            self.gate.admit(exchange)
+            if malformed is not None:
+                raise malformed
+            if len(exchange.path) + len(exchange.query) + 1 > self.max_url_chars:
+                raise Refusal(414, f"The URI is longer than {self.max_url_chars} characters.")
+            return self.gate.see_out(exchange, await self._serve(exchange, goal))
+        except Refusal as refusal:
+            as_object = exchange.take("error_message_object") is not None
+            return Answer(refusal.status, refusal.body(as_object=as_object), headers=refusal.headers)
+
+    async def _serve(self, exchange: Exchange, goal: Target) -> Answer:
+        if goal.kind == "csrf":
+            return Answer(200, b"{}")
+        if goal.kind == "import":
+            # The sandbox's OAuth client was granted the Data Export Service only, as most are.
+            raise Refusal(403, "OAuth Client is not allowed to interact with API", 3401)
+        return await asyncio.get_running_loop().run_in_executor(self.executor, self.export.answer, exchange, goal)
+
+    def _administer(self, request: web.BaseRequest, path: str, body: bytes) -> Answer:
+        try:
+            return Admin(self.rules, self.journal).answer(request.method, path, request.content_type, body)
+        except Refusal as refusal:
+            return Answer(refusal.status, refusal.body())
+
+    def _note(self, exchange: Exchange, answer: Answer | None) -> None:
+        self.journal.enter(
+            SeenRequest(
+                at=self.now(),
+                kind=exchange.kind,
+                method=exchange.method,
+                path=exchange.path,
+                # A client may put its secret into the query of a token request.
+                query="" if exchange.kind == "token" else exchange.query,
+                status=0 if answer is None else answer.status,
+                rows=0 if answer is None else answer.rows,
+                misbehaviours=tuple(exchange.struck),
+            )
+        )

@@ -1,0 +1,123 @@
+"""Rows to JSON and CSV text, column by column, and bodies to gzip.
+
+JSON is put together by polars, one string expression per column: pages of 50,000 rows in some tens of milliseconds,
+and decimals keep every digit because they never pass through a float.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Sequence
+from typing import Final
+
+import polars as pl
+
+from .schema import Column
+
+__all__ = ["csv_text", "gzip_bytes", "json_rows"]
+
+_CONTROL: Final = [chr(code) for code in range(0x20)]
+_SPECIAL: Final = ["\\", '"', *_CONTROL]
+_ESCAPED: Final = [json.dumps(char)[1:-1] for char in _SPECIAL]
+_NEEDS_ESCAPE: Final = r'["\\\x00-\x1f]'
+
+
+def json_rows(frame: pl.DataFrame, columns: Sequence[Column], *, trim: bool, as_text: bool = False) -> pl.Series:
+    """One JSON object per row, as strings.
+
+    Args:
+        frame: the rows; a column's polars type is the one ``schema.polars_type`` gives for it.
+        columns: the columns to write, in order.
+        trim: write decimals without trailing zeros.
+        as_text: write numbers in quotes (the ``IEEE754Compatible`` form, which SAC is not known to use).
+    """
+    parts: list[pl.Expr] = []
+    for position, column in enumerate(columns):
+        opening = "{" if position == 0 else ","
+        parts.append(pl.lit(opening + json.dumps(column.name, ensure_ascii=False) + ":"))
+        value = _json_value(frame.get_column(column.name), column, trim=trim)
+        if as_text and column.is_number:
+            quoted = pl.concat_str(pl.lit('"'), value.str.strip_chars('"'), pl.lit('"'))
+            value = pl.when(value.is_null()).then(None).otherwise(quoted)
+        parts.append(value.fill_null("null"))
+    parts.append(pl.lit("}"))
+    return frame.select(pl.concat_str(parts).alias("row")).get_column("row")
+
+
+def _json_value(values: pl.Series, column: Column, *, trim: bool) -> pl.Expr:
+    """The JSON text of each value, null where there is none."""
+    text = plain_text(values, column, trim=trim)
+    if column.edm_type in {"Edm.Boolean", "Edm.Byte", "Edm.SByte", "Edm.Int16", "Edm.Int32", "Edm.Int64"}:
+        return text
+    if column.edm_type == "Edm.Decimal":
+        return text
+    quoted = pl.concat_str(pl.lit('"'), _escape(values, text, column), pl.lit('"'))
+    if column.edm_type in {"Edm.Single", "Edm.Double"}:
+        return pl.when(pl.col(column.name).is_finite()).then(text).otherwise(quoted)
+    return quoted
+
+
+def _escape(values: pl.Series, text: pl.Expr, column: Column) -> pl.Expr:
+    """JSON escapes, where there is anything to escape at all: looking is ten times cheaper than replacing."""
+    if column.edm_type == "Edm.String" and values.str.contains(_NEEDS_ESCAPE).any():
+        return text.str.replace_many(_SPECIAL, _ESCAPED)
+    return text
+
+
+def plain_text(values: pl.Series, column: Column, *, trim: bool) -> pl.Expr:  # noqa: PLR0911 - a table of types
+    """The text of each value as OData writes it, without quotes, null where there is none."""
+    value = pl.col(column.name)
+    match column.edm_type:
+        case "Edm.String" | "Edm.Guid":
+            return value
+        case "Edm.Decimal":
+            text = value.cast(pl.String)
+            if trim and (column.scale or 0) > 0:
+                return text.str.strip_chars_end("0").str.strip_chars_end(".")
+            return text
+        case "Edm.Single" | "Edm.Double":
+            special = pl.when(value.is_nan()).then(pl.lit("NaN")).when(value > 0).then(pl.lit("INF"))
+            return pl.when(value.is_finite()).then(value.cast(pl.String)).otherwise(special.otherwise(pl.lit("-INF")))
+        case "Edm.TimeOfDay":
+            return value.dt.to_string("%H:%M:%S%.6f")
+        case "Edm.DateTimeOffset":
+            return value.dt.to_string("%Y-%m-%dT%H:%M:%S%.6fZ")
+        case "Edm.Duration":
+            return _duration(values, column.name)
+        case "Edm.Binary":
+            # base64url is what OData's JSON format asks for; polars encodes the other alphabet.
+            encoded = value.bin.encode("base64")
+            return encoded.str.replace_all("+", "-", literal=True).str.replace_all("/", "_", literal=True)
+        case _:
+            return value.cast(pl.String)
+
+
+def _duration(values: pl.Series, name: str) -> pl.Expr:
+    """``[-]P<days>DT<seconds>.<micros>S``, exact to the microsecond."""
+    micros = pl.col(name).dt.total_microseconds()
+    size = micros.abs()
+    sign = pl.when(micros < 0).then(pl.lit("-")).otherwise(pl.lit(""))
+    seconds = size // 1_000_000
+    return pl.concat_str(
+        sign,
+        pl.lit("P"),
+        (seconds // 86_400).cast(pl.String),
+        pl.lit("DT"),
+        (seconds % 86_400).cast(pl.String),
+        pl.lit("."),
+        (size % 1_000_000).cast(pl.String).str.zfill(6),
+        pl.lit("S"),
+    )
+
+
+def csv_text(frame: pl.DataFrame, columns: Sequence[Column], *, trim: bool, delimiter: str) -> bytes:
+    """A header line and the rows, quoted where needed, lines ending in CR LF (RFC 4180); null is an empty field."""
+    text = frame.select(plain_text(frame.get_column(c.name), c, trim=trim).alias(c.name) for c in columns)
+    return text.write_csv(separator=delimiter, line_terminator="\r\n").encode()
+
+
+def gzip_bytes(body: bytes) -> bytes:
+    """``body`` as gzip at level 1: a server under load does not spend time on the last percents."""
+    packer = zlib.compressobj(1, zlib.DEFLATED, wbits=31)
+    return packer.compress(body) + packer.flush()

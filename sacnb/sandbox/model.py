@@ -1,0 +1,148 @@
+"""A model (SAC calls an exported one a provider): facts, the members of its dimensions, and the sets made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import polars as pl
+
+from .relation import FrameRelation, JoinedRelation, Relation, frame_relation
+from .schema import Column, text_column
+
+__all__ = ["HIERARCHY_ROOT", "Dimension", "Model", "date_dimension", "table_model", "version_dimension"]
+
+HIERARCHY_ROOT: Final = "<root>"
+
+
+@dataclass(frozen=True, slots=True)
+class Dimension:
+    """The members of a dimension: ``members`` has ``ID``, ``Description`` and attributes, ``parents`` maps child to parent.
+
+    ``id_attribute`` names the attribute that ``MasterData`` joins on: ``ID``, or ``CALMONTH`` for a date of months,
+    as the import mappings of live models show (``Version___ID``, ``Date___CALMONTH``).
+    """
+
+    members: Relation
+    parents: Mapping[str, str] | None = None
+    id_attribute: str = "ID"
+    hidden_in_master_data: frozenset[str] = frozenset()
+
+    def with_hierarchy(self) -> Relation | None:
+        """Members with ``Parent`` and ``Level`` (0 for a root, whose parent is ``<root>``), or ``None`` without one."""
+        if self.parents is None:
+            return None
+        parents = self.parents
+        names = [c.name for c in self.members.columns]
+        frame = self.members.rows(pl.int_range(self.members.row_count, dtype=pl.Int64, eager=True), names)
+        ids = frame["ID"].to_list()
+
+        def level(member: str) -> int:
+            depth = 0
+            while (member := parents.get(member, HIERARCHY_ROOT)) != HIERARCHY_ROOT:
+                depth += 1
+            return depth
+
+        frame = frame.with_columns(
+            pl.Series("Parent", [parents.get(i, HIERARCHY_ROOT) for i in ids], dtype=pl.String),
+            pl.Series("Level", [level(i) for i in ids], dtype=pl.Int32),
+        )
+        columns = (*self.members.columns, text_column("Parent"), Column("Level", "Edm.Int32"))
+        return FrameRelation(columns, frame)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A provider of the Data Export Service.
+
+    ``live`` marks a model with a live connection, which SAC lists but does not export (412).
+    """
+
+    provider_id: str
+    name: str
+    description: str
+    facts: Relation
+    dimensions: Mapping[str, Dimension] = field(default_factory=dict)
+    live: bool = False
+
+    def entity_sets(self) -> dict[str, Relation]:
+        """Every entity set by name, ``MasterData`` before ``FactData`` as in the metadata of real models."""
+        sets: dict[str, Relation] = {"MasterData": self.master_data(), "FactData": self.facts}
+        for name, dimension in self.dimensions.items():
+            sets[f"{name}Master"] = dimension.members
+            hierarchy = dimension.with_hierarchy()
+            if hierarchy is not None:
+                sets[f"{name}MasterWithHierarchy"] = hierarchy
+        return sets
+
+    def master_data(self) -> Relation:
+        """The facts joined with every attribute of their members, as ``<Dimension>___<Attribute>``."""
+        columns: list[Column] = []
+        attributes: dict[str, tuple[str, str]] = {}
+        for column in self.facts.columns:
+            dimension = self.dimensions.get(column.name)
+            if not column.key:
+                columns.append(column)
+            elif dimension is None:
+                columns.append(column)
+            else:
+                for attribute in dimension.members.columns:
+                    if attribute.name in dimension.hidden_in_master_data:
+                        continue
+                    name = f"{column.name}___{attribute.name}"
+                    attributes[name] = (column.name, attribute.name)
+                    columns.append(replace(attribute, name=name, key=attribute.name == dimension.id_attribute))
+        return JoinedRelation(
+            columns=tuple(columns),
+            facts=self.facts,
+            members={name: d.members for name, d in self.dimensions.items()},
+            attributes=attributes,
+            member_ids={name: d.id_attribute for name, d in self.dimensions.items()},
+        )
+
+
+def version_dimension(versions: Mapping[str, str]) -> Dimension:
+    """The version dimension; its members have a ``VERSION`` attribute, by which ``sacapi`` recognises it."""
+    frame = pl.DataFrame({"ID": list(versions), "Description": list(versions.values()), "VERSION": list(versions)})
+    columns = [text_column("ID", key=True, max_length=300), text_column("Description"), text_column("VERSION")]
+    return Dimension(frame_relation(columns, frame))
+
+
+def date_dimension(months: Sequence[str]) -> Dimension:
+    """A date dimension of months (``YYYYMM``).
+
+    ``CALMONTH`` was seen on live tenants and ``sacapi`` looks for ``DATE``; ``CALQUARTER`` and ``CALYEAR`` are
+    unconfirmed names.
+    """
+    ids = pl.Series("ID", months, dtype=pl.String)
+    quarter = (ids.str.slice(4).cast(pl.Int32) + 2) // 3
+    year = ids.str.slice(0, 4)
+    frame = pl.DataFrame(
+        {
+            "ID": ids,
+            "Description": year + "-" + ids.str.slice(4),
+            "DATE": ids,
+            "CALMONTH": ids,
+            "CALQUARTER": year + quarter.cast(pl.String),
+            "CALYEAR": year,
+        }
+    )
+    columns = [text_column(name, key=name == "ID") for name in frame.columns]
+    hidden = frozenset({"ID", "Description", "DATE"})
+    return Dimension(frame_relation(columns, frame), id_attribute="CALMONTH", hidden_in_master_data=hidden)
+
+
+def table_model(
+    provider_id: str,
+    *,
+    columns: Sequence[Column],
+    rows: pl.DataFrame,
+    name: str | None = None,
+    description: str = "",
+    dimensions: Mapping[str, Dimension] | None = None,
+    trims_decimals: bool = False,
+) -> Model:
+    """A model whose facts are the frame ``rows``; ``columns`` say each one's Edm type and which are keys."""
+    facts = frame_relation(columns, rows, trims_decimals=trims_decimals)
+    return Model(provider_id, name or provider_id, description, facts, dimensions or {})

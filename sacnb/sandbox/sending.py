@@ -1,0 +1,85 @@
+"""Sending an answer, whole or spoiled on its way."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import uuid
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from email.utils import format_datetime
+
+from aiohttp import web
+
+from .exchange import Answer, Exchange
+
+__all__ = ["reset", "send"]
+
+
+def reset(request: web.BaseRequest) -> None:
+    """Reset the connection: the peer gets a RST, not a polite end."""
+    transport = request.transport
+    if transport is None:
+        return
+    raw = transport.get_extra_info("socket")
+    # A linger time of zero makes the kernel throw the connection away instead of closing it.
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+
+
+async def send(
+    request: web.BaseRequest, exchange: Exchange, answer: Answer, now: Callable[[], datetime]
+) -> web.StreamResponse:
+    """Send the answer, compressed if the client asked for that, and spoil it if a misbehaviour strikes."""
+    body, headers = _body(exchange, answer)
+    headers["Content-Type"] = answer.content_type
+    headers["Content-Length"] = str(len(body))
+    # Not documented for SAC; the router of SAP's cloud adds it.
+    headers["X-Vcap-Request-Id"] = str(uuid.uuid4())
+    skew = exchange.take("skewed_date")
+    moment = now() + timedelta(seconds=skew["seconds"] if skew else 0)
+    headers["Date"] = format_datetime(moment.replace(microsecond=0), usegmt=True)
+    breaks = bool(body) and exchange.take("reset_mid_body") is not None
+    drip = exchange.take("slow_bytes") if body else None
+    if not breaks and drip is None:
+        return web.Response(status=answer.status, body=body, headers=headers)
+    response = web.StreamResponse(status=answer.status, headers=headers)
+    response.content_length = len(body)
+    await response.prepare(request)
+    if breaks:
+        await response.write(body[: max(1, len(body) // 2)])
+        reset(request)
+        return response
+    if drip is not None:
+        step = max(1, -(-len(body) // int(drip["chunks"])))
+        for low in range(0, len(body), step):
+            await response.write(body[low : low + step])
+            await asyncio.sleep(drip["pause_s"])
+    await response.write_eof()
+    return response
+
+
+def _body(exchange: Exchange, answer: Answer) -> tuple[bytes, dict[str, str]]:
+    """The bytes to send and the headers that belong to them."""
+    headers = {**answer.headers, "Vary": "Accept-Encoding"}
+    is_json = answer.status == 200 and answer.content_type.startswith("application/json")
+    cut = exchange.take("truncated_json") if is_json else None
+    if cut:
+        whole = answer.unpack().body
+        answer = Answer(answer.status, whole[: max(1, int(len(whole) * cut["keep"]))])
+    if not wants_gzip(exchange.headers.get("Accept-Encoding", "")):
+        return answer.unpack().body, headers
+    body = answer.pack().zipped or b""
+    headers["Content-Encoding"] = "gzip"
+    cut = exchange.take("truncated_gzip")
+    return body[: max(1, int(len(body) * cut["keep"]))] if cut else body, headers
+
+
+def wants_gzip(accept_encoding: str) -> bool:
+    """Whether an ``Accept-Encoding`` header takes gzip."""
+    for item in accept_encoding.lower().split(","):
+        coding, _, weight = item.strip().partition(";")
+        if coding.strip() in {"gzip", "*"} and weight.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}:
+            return True
+    return False

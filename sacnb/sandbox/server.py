@@ -1,0 +1,159 @@
+"""The sandbox tenant as a value: started, asked, made to misbehave, closed."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
+from types import TracebackType
+from typing import Any, Final
+
+from .app import App
+from .export import ExportService
+from .gate import Gate
+from .http_thread import HttpThread
+from .journal import Journal, SeenRequest
+from .model import Model
+from .models import builtin_models
+from .oauth import TokenService, new_client_id, new_client_secret
+from .paths import TOKEN_PATH
+from .rules import Rules
+
+__all__ = ["Sandbox", "utc_now"]
+
+_WORKERS: Final = 2
+
+
+def utc_now() -> datetime:
+    """The time, with its zone."""
+    return datetime.now(timezone.utc)
+
+
+class Sandbox:
+    """A pretend tenant on this machine, in a thread of its own. Close it, or use it as a context manager.
+
+    Made by ``sacnb.sandbox.start``, which explains the arguments.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str,
+        port: int,
+        scale_rows: int,
+        seed: int,
+        models: Iterable[Model],
+        misbehaviours: Iterable[str | Mapping[str, Any]],
+        token_lifetime_s: float,
+        latency_s: float,
+        client_id: str | None,
+        client_secret: str | None,
+        max_page_size: int,
+        max_url_chars: int,
+        memory_bytes: int,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._client_id = client_id or new_client_id()
+        self._client_secret = client_secret or new_client_secret()
+        self._rules = Rules()
+        for one in misbehaviours:
+            self.misbehave(**({"name": one} if isinstance(one, str) else one))
+        self._journal = Journal()
+        self._tokens = TokenService(self._client_id, self._client_secret, lifetime_s=token_lifetime_s, clock=clock)
+        self._export = ExportService(
+            [*builtin_models(scale_rows=scale_rows, seed=seed), *models],
+            self._rules,
+            max_page_size=max_page_size,
+            memory_bytes=memory_bytes,
+        )
+        self._executor = ThreadPoolExecutor(_WORKERS, thread_name_prefix="sacnb-sandbox-work")
+        app = App(
+            tokens=self._tokens,
+            export=self._export,
+            gate=Gate(self._tokens, self._journal),
+            rules=self._rules,
+            journal=self._journal,
+            executor=self._executor,
+            now=now,
+            latency_s=latency_s,
+            max_url_chars=max_url_chars,
+        )
+        try:
+            self._http = HttpThread(app.handle, host=host, port=port)
+        except BaseException:
+            self._executor.shutdown()
+            raise
+
+    @property
+    def tenant_url(self) -> str:
+        """Scheme, host and port, as ``SAC_TENANT_URL`` takes it."""
+        host = f"[{self._http.host}]" if ":" in self._http.host else self._http.host
+        return f"http://{host}:{self._http.port}"
+
+    @property
+    def token_url(self) -> str:
+        """The URL that gives tokens, as ``SAC_TOKEN_URL`` takes it."""
+        return self.tenant_url + TOKEN_PATH
+
+    @property
+    def client_id(self) -> str:
+        """The OAuth client's id."""
+        return self._client_id
+
+    @property
+    def client_secret(self) -> str:
+        """The OAuth client's secret; it is in no ``repr`` and in no log."""
+        return self._client_secret
+
+    @property
+    def counts(self) -> Counter[str]:
+        """A snapshot of the counters; one that was never touched reads 0.
+
+        ``requests``, ``<kind>_requests`` (``token_requests``, ``facts_requests``, ...), ``tokens_issued``,
+        ``status_<status>``, ``no_answer``, ``rows``, ``sessions_opened``, ``misbehaved_<name>``.
+        """
+        return self._journal.counts()
+
+    @property
+    def log(self) -> tuple[SeenRequest, ...]:
+        """The requests seen, oldest first, without headers and bodies."""
+        return self._journal.log()
+
+    def misbehave(self, name: str, **options: Any) -> None:
+        """Switch a misbehaviour on, from the next request on; ``sacnb.sandbox.MISBEHAVIOURS`` lists them.
+
+        Raises:
+            ValueError: there is no such misbehaviour or option.
+        """
+        self._rules.switch_on(name, options)
+
+    def behave(self, name: str | None = None) -> None:
+        """Switch one misbehaviour off, or all of them."""
+        self._rules.switch_off(name)
+
+    def revoke_tokens(self) -> None:
+        """Refuse every token issued so far, from now on."""
+        self._tokens.revoke_all()
+
+    def add_model(self, model: Model) -> None:
+        """Offer another model, in the place of one with the same id."""
+        self._export.add(model)
+
+    def close(self) -> None:
+        """Stop the server and its threads; closing twice does nothing."""
+        self._http.close()
+        self._executor.shutdown(cancel_futures=True)
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Sandbox {self.tenant_url}>"
