@@ -1,0 +1,268 @@
+"""One model of a tenant: schema, members, facts, refresh."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from sacnb.endpoints import (
+    DEFAULT_NAMESPACE,
+    FACT_DATA,
+    FACT_DATA_AGGREGATION,
+    hierarchy_set,
+    master_set,
+    metadata_path,
+)
+from sacnb.errors import NotFoundError, QueryError, SacError, UnknownNameError
+from sacnb.model.connection import Connection, list_models
+from sacnb.model.facts import Facts
+from sacnb.model.members import members_frame, read_members
+from sacnb.odata.bounds import When, bounds
+from sacnb.odata.expression import from_where
+from sacnb.odata.metadata import Metadata, parse_metadata
+from sacnb.odata.query import Query
+from sacnb.odata.schema import Column, Grain, Schema
+from sacnb.odata.tree import Expression, col
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from sacnb.export.pull import ProgressListener
+    from sacnb.frames.result import Result
+
+Where = Mapping[str, Any] | Expression | None
+
+
+class Model:
+    """One model (SAC's word: provider) of a tenant. Making it asks SAC nothing; the first look at it does."""
+
+    def __init__(self, connection: Connection, model_id: str, namespace: str = DEFAULT_NAMESPACE) -> None:
+        self._connection = connection
+        self._id = model_id
+        self._namespace = namespace
+        self._lock = threading.Lock()
+        self._metadata: Metadata | None = None
+
+    @property
+    def id(self) -> str:
+        """The model's id: SAC's ``ProviderID``."""
+        return self._id
+
+    def __repr__(self) -> str:
+        return f"Model({self._id!r})"
+
+    @property
+    def metadata(self) -> Metadata:
+        """What ``$metadata`` declares, asked for once and kept with this object.
+
+        Raises UnknownNameError, with the nearest ids, for a model that SAC does not have; LiveConnectionError for one
+        that SAC does not export.
+        """
+        with self._lock:
+            if self._metadata is None:
+                self._metadata = self._read_metadata()
+            return self._metadata
+
+    @property
+    def schema(self) -> Schema:
+        """Dimensions, measures and attributes of the model's facts, with their types and the grain of its dates.
+
+        Raises what ``metadata`` raises; QueryError for a provider that has no facts.
+        """
+        metadata = self.metadata
+        if FACT_DATA not in metadata.entity_sets:
+            raise QueryError(f"{self._id!r} has no facts.", hint=f"It has: {', '.join(metadata.entity_sets)}.")
+        return metadata.schema(self._id, FACT_DATA, self._namespace)
+
+    def members(self, dimension: str) -> pl.DataFrame:
+        """A dimension's members: ``id``, ``description``, with a hierarchy ``parent`` and ``level``, then attributes.
+
+        All columns are String but ``level`` (Int32; 0 is a root). A root's ``parent`` is null. The hierarchy is SAC's
+        ``<Dim>MasterWithHierarchy``, asked for where ``$metadata`` has it; else ``<Dim>Master``.
+
+        Raises UnknownNameError for an unknown dimension; QueryError for one that has no master data.
+        """
+        self._check_names("dimension", [dimension], self.schema.dimensions)
+        declared = self.metadata.entity_sets
+        wanted = [name for name in (hierarchy_set(dimension), master_set(dimension)) if name in declared]
+        for entity_set in wanted or [master_set(dimension)]:
+            rows = read_members(self._connection, self._id, self._namespace, entity_set)
+            if rows is not None:
+                return members_frame(rows)
+        raise QueryError(
+            f"SAC has no master data for the dimension {dimension!r} of {self._id!r}.",
+            hint="Its members are those that occur in the facts: fetch them and look at that column.",
+        )
+
+    def facts(
+        self,
+        *,
+        where: Where = None,
+        since: When | None = None,
+        until: When | None = None,
+        date: str | None = None,
+        dims: Sequence[str] | None = None,
+        measures: Sequence[str] | None = None,
+        select: Sequence[str] | None = None,
+        order_by: Sequence[str] = (),
+        limit: int | None = None,
+        page_size: int | None = None,
+        check_count: bool = True,
+    ) -> Facts:
+        """A question about the model's facts; nothing but the schema is asked before ``fetch()`` or ``refresh()``.
+
+        Args:
+            where: A mapping of column to value or list of values, all of which must hold, or an expression of
+                ``sacnb.col``.
+            since: The first period, as "2010", "2010-Q1", "2010-01", "2010-01-31" or a date; included.
+            until: The last period, included.
+            date: The date column that ``since`` and ``until`` mean, where there are several.
+            dims: The dimensions to keep, by default all. Fewer than all are summed up by SAC
+                (``FactDataAggregation``), each measure by its own aggregation.
+            measures: The measures to keep, by default all.
+            select: Dimensions, measures and attributes in one list, instead of ``dims`` and ``measures``.
+            order_by: Columns to sort by; a leading ``-`` sorts from large to small.
+            limit: The most rows to return.
+            page_size: Rows a page, instead of the setting ``SAC_PAGE_SIZE``.
+            check_count: Whether a row count other than the one SAC announced is an error; False warns only.
+
+        Raises UnknownNameError with the nearest names; QueryError for what SAC cannot answer, or not correctly.
+        """
+        schema = self.schema
+        columns = _columns(self, schema, dims, measures, select)
+        missing = [column for column in schema.dimensions if column not in columns]
+        if limit is not None and limit < 0:
+            raise QueryError(f"limit is {limit}; expected a number of rows, 0 or more.")
+        query = Query(
+            provider_id=self._id,
+            namespace=self._namespace,
+            entity_set=FACT_DATA_AGGREGATION if missing else FACT_DATA,
+            select=tuple(column.name for column in columns),
+            where=from_where(where),
+            order_by=tuple((name.removeprefix("-"), name.startswith("-")) for name in order_by),
+            top=limit,
+            page_size=page_size or self._connection.settings.page_size,
+        )
+        if since is not None or until is not None:
+            period = self._period(schema, query, date, since, until)
+            query = replace(query, where=period if query.where is None else query.where & period)
+        query.options(schema)  # What cannot be asked is said here, and not when the answer is awaited.
+        return Facts(self._connection, schema, query, check_count)
+
+    def refresh(
+        self,
+        *,
+        where: Where = None,
+        since: When | None = None,
+        until: When | None = None,
+        dims: Sequence[str] | None = None,
+        measures: Sequence[str] | None = None,
+        strict: bool = False,
+        max_age_s: float | None = None,
+        progress: ProgressListener | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Result:
+        """``facts(...).refresh(...)``: fetch and keep, or serve the last good answer with a warning if SAC fails."""
+        facts = self.facts(where=where, since=since, until=until, dims=dims, measures=measures)
+        return facts.refresh(strict=strict, max_age_s=max_age_s, progress=progress, cancelled=cancelled)
+
+    def _period(
+        self, schema: Schema, query: Query, date: str | None, since: When | None, until: When | None
+    ) -> Expression:
+        column = self._date_column(schema, date)
+        grain = schema.grain_of(column.name)
+        if grain is None and column.edm_type == "Edm.String":
+            grain = self._grain_as_written(schema, query, column)
+        period = bounds(column, since, until, grain)
+        assert period is not None  # noqa: S101 - one of the two bounds is given
+        return period
+
+    def _date_column(self, schema: Schema, date: str | None) -> Column:
+        if date is not None:
+            return schema.column(date)
+        if not schema.date_columns:
+            raise QueryError(
+                f"{self._id!r} shows no date column in its $metadata, so since and until have nothing to compare with.",
+                hint="Name it: facts(since=..., date='...').",
+            )
+        return schema.column(schema.date_columns[0].name)
+
+    def _grain_as_written(self, schema: Schema, query: Query, column: Column) -> Grain | None:
+        """The grain of a date column that ``$metadata`` does not tell, read off one row that has a date."""
+        sample = replace(
+            query,
+            entity_set=FACT_DATA,
+            select=(),
+            where=col(column.name) >= "0",
+            order_by=(),
+            top=1,
+            page_size=1,
+            count=False,
+        )
+        from sacnb.frames.contract import grain_as_written
+
+        table = Facts(self._connection, schema, sample).fetch().arrow()
+        return grain_as_written(table[column.name][0].as_py()) if table.num_rows else None
+
+    def _check_names(
+        self, kind: Literal["dimension", "measure"], names: Sequence[str], known: Sequence[Column]
+    ) -> None:
+        known_names = [column.name for column in known]
+        for name in names:
+            if name not in known_names:
+                raise UnknownNameError(kind, name, known_names, where=f"the model {self._id!r}")
+
+    def _read_metadata(self) -> Metadata:
+        path = metadata_path(self._id, self._namespace)
+        try:
+            answer = self._connection.context.session.fetch(
+                "GET",
+                self._connection.url(path),
+                operation="read $metadata",
+                accept="application/xml",
+                expect="xml",
+                check=lambda a: _parse_check(a.body),
+            )
+        except NotFoundError as error:
+            raise self._unknown(error) from error
+        return parse_metadata(answer.body, content_type=answer.headers.get("Content-Type"))
+
+    def _unknown(self, error: NotFoundError) -> SacError:
+        """Only now, after the 404, the catalogue is asked for: which ids come close, or whose name this is."""
+        try:
+            entries = list_models(self._connection, self._namespace)
+        except SacError as catalogue_error:
+            error.add_note(f"The list of models could not be read either: {catalogue_error}")
+            return error
+        unknown = UnknownNameError("model", self._id, [entry.id for entry in entries], where="this tenant")
+        for entry in entries:
+            if entry.name.casefold() == self._id.casefold():
+                unknown.add_note(f"{entry.name!r} is the name of the model {entry.id!r}: use sac.model({entry.id!r}).")
+        return unknown
+
+
+def _parse_check(body: bytes) -> None:
+    parse_metadata(body)
+
+
+def _columns(
+    model: Model,
+    schema: Schema,
+    dims: Sequence[str] | None,
+    measures: Sequence[str] | None,
+    select: Sequence[str] | None,
+) -> tuple[Column, ...]:
+    """The columns a question keeps, dimensions first, each group in the order it was named."""
+    if select is not None:
+        if dims is not None or measures is not None:
+            raise QueryError("select names the same columns as dims and measures do.", hint="Give one or the other.")
+        return tuple(schema.column(name) for name in select)
+    model._check_names("dimension", dims or (), schema.dimensions)
+    model._check_names("measure", measures or (), schema.measures)
+    if dims is None and measures is None:
+        return schema.columns
+    kept_dims = [schema.column(name) for name in dims] if dims is not None else list(schema.dimensions)
+    kept_measures = [schema.column(name) for name in measures] if measures is not None else list(schema.measures)
+    return (*kept_dims, *kept_measures)

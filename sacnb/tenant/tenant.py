@@ -1,0 +1,117 @@
+"""One tenant, connected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from sacnb.endpoints import DEFAULT_NAMESPACE
+from sacnb.model import Connection, Model, list_models
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from sacnb.cache.store import Cache
+    from sacnb.sandbox import Sandbox
+    from sacnb.settings import Settings
+    from sacnb.wire.telemetry import Telemetry
+
+
+@dataclass(frozen=True, slots=True)
+class TokenStatus:
+    """A token as it may be shown: when it was issued, when it ends (both UTC), and the seconds that remain."""
+
+    issued_at: datetime
+    expires_at: datetime
+    remaining_s: float
+    renewed: bool
+
+    def __str__(self) -> str:
+        minutes, seconds = divmod(int(self.remaining_s), 60)
+        return f"OK, the token is valid until {self.expires_at.astimezone():%H:%M:%S} ({minutes} min {seconds} s)"
+
+
+class Tenant:
+    """One tenant, connected; made by ``connect()``. A context manager: leaving it closes the connections.
+
+    It may be shared between threads.
+    """
+
+    def __init__(self, connection: Connection, sandbox: Sandbox | None = None) -> None:
+        self._connection = connection
+        self._sandbox = sandbox
+
+    def __repr__(self) -> str:
+        return f"Tenant({self._connection.tenant_host!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def settings(self) -> Settings:
+        """What this tenant was connected with; its secrets do not show."""
+        return self._connection.settings
+
+    @property
+    def telemetry(self) -> Telemetry:
+        """Counters and events of this connection: ``tenant.telemetry.summary()``. Nothing of it is sent anywhere."""
+        return self._connection.context.telemetry
+
+    @property
+    def cache(self) -> Cache:
+        """Where this tenant's results are kept."""
+        return self._connection.cache
+
+    @property
+    def sandbox(self) -> Sandbox | None:
+        """The embedded sandbox this tenant is, which can be told to misbehave; ``None`` for a real tenant."""
+        return self._sandbox
+
+    def models(self, namespace: str = DEFAULT_NAMESPACE) -> pl.DataFrame:
+        """The models that SAC offers to this client: ``id``, ``name``, ``description``, all String, in SAC's order.
+
+        ``name`` may occur twice; ``id`` is what ``model()`` wants. Raises AuthError and RequestError.
+        """
+        import polars as pl
+
+        entries = list_models(self._connection, namespace)
+        rows = [(entry.id, entry.name, entry.description) for entry in entries]
+        return pl.DataFrame(rows, schema=dict.fromkeys(("id", "name", "description"), pl.String), orient="row")
+
+    def model(self, model_id: str, namespace: str = DEFAULT_NAMESPACE) -> Model:
+        """The model with this id; SAC is asked when something of it is looked at, and not before."""
+        return Model(self._connection, model_id, namespace)
+
+    def authenticate(self) -> TokenStatus:
+        """Make sure that there is a valid token, and say until when. Raises RefreshError."""
+        result = self._connection.context.guard.ensure()
+        return self._status(renewed=result.refresh_applied)
+
+    def renew_token(self) -> TokenStatus:
+        """Ask for a new token now, whatever the age of the present one. Raises RefreshError."""
+        self._connection.context.guard.force()
+        return self._status(renewed=True)
+
+    def _status(self, *, renewed: bool) -> TokenStatus:
+        guard = self._connection.context.guard
+        token = guard.peek() or guard.ensure().token
+        return TokenStatus(token.issued_at, token.expires_at, token.remaining_s(datetime.now(UTC)), renewed)
+
+    def read(self, path: str, operation: str = "read") -> bytes:
+        """The body of a GET of any path of this tenant, authorised and retried like everything else.
+
+        Raises AuthError and RequestError.
+        """
+        url = self._connection.url(path)
+        return self._connection.context.session.fetch("GET", url, operation=operation).body
+
+    def close(self) -> None:
+        """Close the connections. The embedded sandbox stays until the process ends, for others that use it."""
+        self._connection.context.session.close()
