@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from .catalogue import COMMON_OPTIONS, MISBEHAVIOURS, Misbehaviour
+from sacnb.sandbox.catalogue import COMMON_OPTIONS, MISBEHAVIOURS, Misbehaviour
 
 if TYPE_CHECKING:
-    from .model import Dimension, Model, table_model
-    from .schema import Column
-    from .server import Sandbox
+    from sacnb.sandbox.model import Dimension, Model, table_model
+    from sacnb.sandbox.schema import Column
+    from sacnb.sandbox.server import Sandbox
 
 __all__ = [
     "COMMON_OPTIONS",
@@ -35,6 +37,10 @@ __all__ = [
     "start",
     "table_model",
 ]
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 def start(
@@ -52,7 +58,8 @@ def start(
     max_page_size: int = 100_000,
     max_url_chars: int = 8192,
     memory_bytes: int = 256 << 20,
-    **clocks: Callable[[], Any],
+    clock: Callable[[], float] = time.monotonic,
+    now: Callable[[], datetime] = _utc_now,
 ) -> Sandbox:
     """Start a sandbox tenant in a thread of this process.
 
@@ -70,7 +77,8 @@ def start(
         max_page_size: the most rows on a page, whatever ``pagesize`` asks for; SAC's own limit is not published.
         max_url_chars: longer URLs (path and query) get a 414; SAC's own limit is not published.
         memory_bytes: how much may be remembered of pages and selections, roughly.
-        clocks: ``clock`` (monotonic seconds, ages tokens) and ``now`` (aware UTC, for the ``Date`` header), for tests.
+        clock: monotonic seconds; tokens age by it.
+        now: the time, with its zone, for the ``Date`` header and the log.
 
     Raises:
         ImportError: the extra ``sandbox`` is not installed.
@@ -78,7 +86,7 @@ def start(
         ValueError: a misbehaviour or option that does not exist.
     """
     _require_extra()
-    from .server import Sandbox
+    from sacnb.sandbox.server import Sandbox
 
     return Sandbox(
         host=host,
@@ -94,7 +102,8 @@ def start(
         max_page_size=max_page_size,
         max_url_chars=max_url_chars,
         memory_bytes=memory_bytes,
-        **clocks,
+        clock=clock,
+        now=now,
     )
 
 
@@ -131,16 +140,16 @@ def _require_extra() -> None:
 def __getattr__(name: str) -> Any:
     """The names that need polars or the extra, loaded when they are asked for."""
     if name in {"Dimension", "Model", "table_model"}:
-        from . import model
+        from sacnb.sandbox import model
 
         return getattr(model, name)
     if name == "Column":
-        from .schema import Column
+        from sacnb.sandbox.schema import Column
 
         return Column
     if name == "Sandbox":
         _require_extra()
-        from .server import Sandbox
+        from sacnb.sandbox.server import Sandbox
 
         return Sandbox
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,8 +1,8 @@
 """The paths by which another process steers a running sandbox.
 
-``GET /sandbox/misbehaviours`` lists what is switched on, ``POST`` switches on (``{"name": ..., options}``), ``DELETE``
-switches all off, ``DELETE /sandbox/misbehaviours/<name>`` one. ``GET /sandbox/counts`` gives the counters. They ask for no
-token: the sandbox is for one machine, and holds nothing that is not public.
+``GET /sandbox/misbehaviours`` lists what is switched on, ``POST`` switches on (``{"name": ..., options}``),
+``DELETE`` switches all off, ``DELETE /sandbox/misbehaviours/<name>`` one. ``GET /sandbox/counts`` gives the counters.
+They ask for no token: the sandbox is for one machine, and holds nothing that is not public.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from .exchange import Answer
-from .journal import Journal
-from .problems import Refusal
-from .rules import Rules
+from sacnb.sandbox.exchange import Answer
+from sacnb.sandbox.journal import Journal
+from sacnb.sandbox.problems import Refusal
+from sacnb.sandbox.rules import Rules
 
 __all__ = ["Admin"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -10,18 +11,18 @@ from datetime import datetime
 
 from aiohttp import web
 
-from .admin import Admin
-from .exchange import Answer, Exchange
-from .export import ExportService
-from .faults import forced_answer
-from .gate import Gate
-from .journal import Journal, SeenRequest
-from .oauth import TokenService
-from .paths import Target, target
-from .problems import Refusal
-from .rules import Rules
-from .sending import reset, send
-from .token_endpoint import token_answer
+from sacnb.sandbox.admin import Admin
+from sacnb.sandbox.exchange import Answer, Exchange
+from sacnb.sandbox.export import ExportService
+from sacnb.sandbox.faults import forced_answer
+from sacnb.sandbox.gate import Gate
+from sacnb.sandbox.journal import Journal, SeenRequest
+from sacnb.sandbox.oauth import TokenService
+from sacnb.sandbox.paths import Target, target
+from sacnb.sandbox.problems import Refusal
+from sacnb.sandbox.rules import Rules
+from sacnb.sandbox.sending import reset, send
+from sacnb.sandbox.token_endpoint import token_answer
 
 __all__ = ["App"]
 
@@ -42,7 +43,8 @@ class App:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
-        path, _, query = request.raw_path.partition("?")
+        # A proxy may send the whole URL in the request line (RFC 9112, section 3.2.2).
+        path, _, query = re.sub(r"^https?://[^/?]*", "", request.raw_path).partition("?")
         try:
             goal, malformed = target(path), None
         except Refusal as refusal:

@@ -68,7 +68,7 @@ def _catalogue() -> Mapping[str, Misbehaviour]:
         entry("next_link_root_relative", "nextLink is '/api/v1/...'", "pages"),
         entry("next_link_absolute", "nextLink is a full URL, as it is without misbehaviour", "pages"),
         entry("next_link_cross_origin", "nextLink points to another host", "pages", origin="https://elsewhere.invalid"),
-        entry("next_link_looping", "nextLink points to the page it stands on; 'first': to the first", "pages", to="self"),
+        entry("next_link_looping", "nextLink points to its own page, or to the 'first'", "pages", to="self"),
         entry("next_link_expired", "following this nextLink always ends in an error", "pages", status=410),
         entry("next_link_first", "nextLink stands before value", "pages"),
         # Rows
@@ -77,7 +77,7 @@ def _catalogue() -> Mapping[str, Misbehaviour]:
         entry("numeric_strings", "numbers come as strings", "pages"),
         entry("unknown_column", "rows have a column that the metadata does not know", "pages", column="Surprise"),
         entry("nulls_left_out", "a null measure is left out of its row", "pages"),
-        entry("stream_error", "an error object in mid-answer: 'after' the rows, or 'inside' value", "pages", where="after"),
+        entry("stream_error", "an error object in mid-answer, 'after' value or 'inside'", "pages", where="after"),
         # The token endpoint
         entry("expires_in", "expires_in says this, true or not; null leaves it out", "token", value="3600"),
         entry("same_token", "the token endpoint hands back the last token while it lives", "token"),

@@ -13,13 +13,15 @@ from typing import Final
 
 import polars as pl
 
-from .schema import Column
+from sacnb.sandbox.schema import NUMERIC_TYPES, Column
 
 __all__ = ["csv_text", "gzip_bytes", "json_rows"]
 
 _CONTROL: Final = [chr(code) for code in range(0x20)]
 _SPECIAL: Final = ["\\", '"', *_CONTROL]
 _ESCAPED: Final = [json.dumps(char)[1:-1] for char in _SPECIAL]
+_FLOATS: Final = frozenset({"Edm.Single", "Edm.Double"})
+_BARE: Final = frozenset({"Edm.Boolean"}) | NUMERIC_TYPES
 _NEEDS_ESCAPE: Final = r'["\\\x00-\x1f]'
 
 
@@ -32,40 +34,33 @@ def json_rows(frame: pl.DataFrame, columns: Sequence[Column], *, trim: bool, as_
         trim: write decimals without trailing zeros.
         as_text: write numbers in quotes (the ``IEEE754Compatible`` form, which SAC is not known to use).
     """
+    strings = [c.name for c in columns if c.edm_type == "Edm.String"]
+    special = frame.select(pl.col(strings).str.contains(_NEEDS_ESCAPE).any()) if strings else pl.DataFrame()
     parts: list[pl.Expr] = []
     for position, column in enumerate(columns):
-        opening = "{" if position == 0 else ","
-        parts.append(pl.lit(opening + json.dumps(column.name, ensure_ascii=False) + ":"))
-        value = _json_value(frame.get_column(column.name), column, trim=trim)
-        if as_text and column.is_number:
-            quoted = pl.concat_str(pl.lit('"'), value.str.strip_chars('"'), pl.lit('"'))
-            value = pl.when(value.is_null()).then(None).otherwise(quoted)
-        parts.append(value.fill_null("null"))
+        label = ("{" if position == 0 else ",") + json.dumps(column.name, ensure_ascii=False) + ":"
+        text = plain_text(column, trim=trim)
+        # Looking for what must be escaped is ten times cheaper than replacing it.
+        if column.name in special.columns and special.get_column(column.name).item():
+            text = text.str.replace_many(_SPECIAL, _ESCAPED)
+        is_quoted = column.edm_type not in _BARE or (as_text and column.is_number)
+        if is_quoted and column.edm_type not in _FLOATS and frame.get_column(column.name).null_count() == 0:
+            parts += [pl.lit(label + '"'), text, pl.lit('"')]
+        else:
+            parts += [pl.lit(label), _nullable(column, text, is_quoted=is_quoted, as_text=as_text)]
     parts.append(pl.lit("}"))
     return frame.select(pl.concat_str(parts).alias("row")).get_column("row")
 
 
-def _json_value(values: pl.Series, column: Column, *, trim: bool) -> pl.Expr:
-    """The JSON text of each value, null where there is none."""
-    text = plain_text(values, column, trim=trim)
-    if column.edm_type in {"Edm.Boolean", "Edm.Byte", "Edm.SByte", "Edm.Int16", "Edm.Int32", "Edm.Int64"}:
-        return text
-    if column.edm_type == "Edm.Decimal":
-        return text
-    quoted = pl.concat_str(pl.lit('"'), _escape(values, text, column), pl.lit('"'))
-    if column.edm_type in {"Edm.Single", "Edm.Double"}:
-        return pl.when(pl.col(column.name).is_finite()).then(text).otherwise(quoted)
-    return quoted
+def _nullable(column: Column, text: pl.Expr, *, is_quoted: bool, as_text: bool) -> pl.Expr:
+    quoted = pl.concat_str(pl.lit('"'), text, pl.lit('"'))
+    if column.edm_type in _FLOATS and not as_text:
+        # NaN and the infinities are strings in OData's JSON, every other number is bare.
+        return pl.when(pl.col(column.name).is_finite()).then(text).otherwise(quoted).fill_null("null")
+    return (quoted if is_quoted else text).fill_null("null")
 
 
-def _escape(values: pl.Series, text: pl.Expr, column: Column) -> pl.Expr:
-    """JSON escapes, where there is anything to escape at all: looking is ten times cheaper than replacing."""
-    if column.edm_type == "Edm.String" and values.str.contains(_NEEDS_ESCAPE).any():
-        return text.str.replace_many(_SPECIAL, _ESCAPED)
-    return text
-
-
-def plain_text(values: pl.Series, column: Column, *, trim: bool) -> pl.Expr:  # noqa: PLR0911 - a table of types
+def plain_text(column: Column, *, trim: bool) -> pl.Expr:  # noqa: PLR0911 - a table of types
     """The text of each value as OData writes it, without quotes, null where there is none."""
     value = pl.col(column.name)
     match column.edm_type:
@@ -84,7 +79,7 @@ def plain_text(values: pl.Series, column: Column, *, trim: bool) -> pl.Expr:  # 
         case "Edm.DateTimeOffset":
             return value.dt.to_string("%Y-%m-%dT%H:%M:%S%.6fZ")
         case "Edm.Duration":
-            return _duration(values, column.name)
+            return _duration(column.name)
         case "Edm.Binary":
             # base64url is what OData's JSON format asks for; polars encodes the other alphabet.
             encoded = value.bin.encode("base64")
@@ -93,7 +88,7 @@ def plain_text(values: pl.Series, column: Column, *, trim: bool) -> pl.Expr:  # 
             return value.cast(pl.String)
 
 
-def _duration(values: pl.Series, name: str) -> pl.Expr:
+def _duration(name: str) -> pl.Expr:
     """``[-]P<days>DT<seconds>.<micros>S``, exact to the microsecond."""
     micros = pl.col(name).dt.total_microseconds()
     size = micros.abs()
@@ -113,7 +108,7 @@ def _duration(values: pl.Series, name: str) -> pl.Expr:
 
 def csv_text(frame: pl.DataFrame, columns: Sequence[Column], *, trim: bool, delimiter: str) -> bytes:
     """A header line and the rows, quoted where needed, lines ending in CR LF (RFC 4180); null is an empty field."""
-    text = frame.select(plain_text(frame.get_column(c.name), c, trim=trim).alias(c.name) for c in columns)
+    text = frame.select(plain_text(c, trim=trim).alias(c.name) for c in columns)
     return text.write_csv(separator=delimiter, line_terminator="\r\n").encode()
 
 

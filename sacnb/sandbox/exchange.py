@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .encoding import gzip_bytes
+from sacnb.sandbox.encoding import gzip_bytes
 
 __all__ = ["Answer", "Exchange"]
 

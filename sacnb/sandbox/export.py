@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import quote
 
 import polars as pl
 
-from .exchange import Answer, Exchange
-from .filters import parse_filter
-from .memory import Memory
-from .metadata import csdl_json, csdl_xml
-from .model import Model
-from .pages import PAGE_MISBEHAVIOURS, Draft, csv_page, json_page, start_of
-from .paths import EXPORT_ROOT, Target
-from .problems import Refusal
-from .query import chosen_columns, parse_options
-from .reading import Reader, aggregate, aggregation_columns
-from .relation import FrameRelation, Relation, frame_relation
-from .rules import Rules
-from .schema import text_column
+from sacnb.sandbox.exchange import Answer, Exchange
+from sacnb.sandbox.filters import parse_filter
+from sacnb.sandbox.memory import Memory
+from sacnb.sandbox.metadata import csdl_json, csdl_xml
+from sacnb.sandbox.model import Model
+from sacnb.sandbox.pages import PAGE_MISBEHAVIOURS, Draft, csv_page, json_page, start_of
+from sacnb.sandbox.paths import EXPORT_ROOT, Target
+from sacnb.sandbox.problems import Refusal
+from sacnb.sandbox.query import chosen_columns, parse_options
+from sacnb.sandbox.reading import Reader, aggregate, aggregation_columns
+from sacnb.sandbox.relation import FrameRelation, Relation, frame_relation
+from sacnb.sandbox.rules import Rules
+from sacnb.sandbox.schema import text_column
 
 __all__ = ["ExportService"]
 
@@ -155,13 +155,14 @@ class ExportService:
         columns = chosen_columns(options, relation, all_keys=not is_sum)
         size = min(options.page_size or self._max_page_size, self._max_page_size)
         start = start_of(exchange, options, size)
-        key, wanted = (target.provider, target.entity_set), options
+        key: tuple[Hashable, ...] = (target.provider, target.entity_set)
+        wanted = options
         if is_sum:
             key = (*key, options.filter, columns)
             facts = provider.model.facts
             relation = self._sums.get(key, lambda: aggregate(facts, options.filter, columns))
             wanted = replace(options, filter=None)
-        cut = self._reader.cut(key, relation, wanted, columns, start, size)
+        cut = self._reader.cut(key, relation, wanted, columns, start=start, size=size)
         draft = Draft(target.entity_set, cut, columns, relation.trims_decimals, options)
         return csv_page(exchange, draft) if options.format == "csv" else json_page(exchange, draft)
 

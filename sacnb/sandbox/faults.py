@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from email.utils import format_datetime
 from typing import Any, Final
 
-from .exchange import Answer, Exchange
-from .problems import Refusal
+from sacnb.sandbox.exchange import Answer, Exchange
+from sacnb.sandbox.problems import Refusal
 
-__all__ = ["forced_answer", "throttled"]
+__all__ = ["forced_answer", "retry_after"]
 
 _HTML: Final = "text/html;charset=utf-8"
 _LOGIN: Final = (
@@ -18,11 +18,16 @@ _LOGIN: Final = (
     b'<form method="post" action="/login"><input name="username"><input name="password" type="password">'
     b"</form></body></html>"
 )
+_GATEWAY: Final = {502: "Bad Gateway", 504: "Gateway Timeout"}
+_FORCED: Final = (
+    "throttle_seconds", "throttle_date", "throttle_bare", "error_500", "error_502", "error_503", "error_504",
+    "html_login",
+)  # fmt: skip
 
 
-def throttled(retry_after: str | None) -> Refusal:
-    """A 429; ``retry_after`` is the header as it goes out."""
-    return Refusal(429, "Too many requests", headers={} if retry_after is None else {"Retry-After": retry_after})
+def retry_after(wait_s: float | None) -> dict[str, str]:
+    """A ``Retry-After`` header in seconds, or none."""
+    return {} if wait_s is None else {"Retry-After": str(wait_s)}
 
 
 def forced_answer(exchange: Exchange, now: Callable[[], datetime]) -> Answer | None:
@@ -31,48 +36,35 @@ def forced_answer(exchange: Exchange, now: Callable[[], datetime]) -> Answer | N
     Raises:
         Refusal: where the forced answer is an error in SAC's envelope.
     """
-    for name, force in _FORCED.items():
+    for name in _FORCED:
         options = exchange.take(name)
         if options is not None:
-            return force(options, now)
+            return _force(name, options, now)
     return None
 
 
-def _throttle_seconds(options: Mapping[str, Any], now: Callable[[], datetime]) -> Answer:
-    raise throttled(str(options["retry_after_s"]))
+def _force(name: str, options: Mapping[str, Any], now: Callable[[], datetime]) -> Answer:
+    match name:
+        case "throttle_seconds":
+            raise Refusal(429, "Too many requests", headers=retry_after(options["retry_after_s"]))
+        case "throttle_date":
+            # A date has whole seconds: rounded up, so that it never says less than was asked for.
+            until = now() + timedelta(seconds=options["retry_after_s"], microseconds=999_999)
+            date = format_datetime(until.replace(microsecond=0), usegmt=True)
+            raise Refusal(429, "Too many requests", headers={"Retry-After": date})
+        case "throttle_bare":
+            raise Refusal(429, "Too many requests")
+        case "error_500":
+            raise Refusal(500, "Internal Server Error")
+        case "error_503":
+            raise Refusal(503, "Service Unavailable", headers=retry_after(options["retry_after_s"]))
+        case "html_login":
+            return Answer(200, _LOGIN, _HTML)
+        case _:
+            return _gateway(int(name.removeprefix("error_")))
 
 
-def _throttle_date(options: Mapping[str, Any], now: Callable[[], datetime]) -> Answer:
-    # A Retry-After date has whole seconds: rounded up, so that it never says less than was asked for.
-    until = (now() + timedelta(seconds=options["retry_after_s"], microseconds=999_999)).replace(microsecond=0)
-    raise throttled(format_datetime(until, usegmt=True))
-
-
-def _throttle_bare(options: Mapping[str, Any], now: Callable[[], datetime]) -> Answer:
-    raise throttled(None)
-
-
-def _error_500(options: Mapping[str, Any], now: Callable[[], datetime]) -> Answer:
-    raise Refusal(500, "Internal Server Error")
-
-
-def _error_503(options: Mapping[str, Any], now: Callable[[], datetime]) -> Answer:
-    wait = options["retry_after_s"]
-    raise Refusal(503, "Service Unavailable", headers={} if wait is None else {"Retry-After": str(wait)})
-
-
-def _gateway(status: int, title: str) -> Callable[[Mapping[str, Any], Callable[[], datetime]], Answer]:
-    body = f"<html><head><title>{status} {title}</title></head><body><h1>{title}</h1></body></html>".encode()
-    return lambda options, now: Answer(status, body, _HTML)
-
-
-_FORCED: Final[Mapping[str, Callable[[Mapping[str, Any], Callable[[], datetime]], Answer]]] = {
-    "throttle_seconds": _throttle_seconds,
-    "throttle_date": _throttle_date,
-    "throttle_bare": _throttle_bare,
-    "error_500": _error_500,
-    "error_502": _gateway(502, "Bad Gateway"),
-    "error_503": _error_503,
-    "error_504": _gateway(504, "Gateway Timeout"),
-    "html_login": lambda options, now: Answer(200, _LOGIN, _HTML),
-}
+def _gateway(status: int) -> Answer:
+    title = _GATEWAY[status]
+    body = f"<html><head><title>{status} {title}</title></head><body><h1>{title}</h1></body></html>"
+    return Answer(status, body.encode(), _HTML)

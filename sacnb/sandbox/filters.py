@@ -19,9 +19,9 @@ from odata_query import ast
 from odata_query.exceptions import ODataException
 from odata_query.grammar import ODataLexer, ODataParser
 
-from .literals import Flat, comparison
-from .problems import Refusal
-from .schema import Column
+from sacnb.sandbox.literals import Flat, comparison
+from sacnb.sandbox.problems import Refusal
+from sacnb.sandbox.schema import Column
 
 __all__ = ["Predicate", "parse_filter"]
 
@@ -97,8 +97,12 @@ def _join(first: Any, second: Any, raw: str) -> bool:
     return False
 
 
-class BinaryLiteral(ast.String):  # type: ignore[misc]
+class BinaryLiteral(ast.String):
     """``binary'...'``, base64url inside; ``odata-query`` has no literal for it."""
+
+
+def _name(identifier: Any) -> str:
+    return ".".join([*identifier.namespace, identifier.name])
 
 
 class _Reader:
@@ -119,11 +123,11 @@ class _Reader:
         if isinstance(node, ast.Boolean):
             return pl.lit(node.py_val)
         if isinstance(node, ast.Identifier) and self._column(node).edm_type == "Edm.Boolean":
-            return pl.col(node.full_name())
+            return pl.col(_name(node))
         raise Refusal(400, "The $filter is not a condition, or uses an operator that is not supported.")
 
     def _chain(self, node: Any) -> pl.Expr:
-        """A run of the same ``and`` or ``or``, flat: SAC users filter by hundreds of members, and recursion has an end."""
+        """A run of the same ``and`` or ``or``, flat: filters name hundreds of members, and recursion has an end."""
         kind, operands, waiting = type(node.op), [], [node]
         while waiting:
             current = waiting.pop()
@@ -133,7 +137,8 @@ class _Reader:
                 operands.append(current)
         if kind is ast.And:
             return pl.all_horizontal([self.truth(o) for o in operands])
-        expressions, members = [], {}
+        expressions: list[pl.Expr] = []
+        members: dict[str, list[str]] = {}
         for operand in operands:
             pair = self._member(operand)
             if pair is None:
@@ -164,12 +169,12 @@ class _Reader:
         raise Refusal(400, "The $filter compares two constants.")
 
     def _operand(self, node: Any) -> Column | Flat:
-        if isinstance(node, ast.Identifier) and node.full_name() not in {"INF", "NaN"}:
+        if isinstance(node, ast.Identifier) and _name(node) not in {"INF", "NaN"}:
             return self._column(node)
         negative = isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub)
         inner = node.operand if negative else node
         if isinstance(inner, ast.Identifier):
-            return Flat("special", ("-" if negative else "") + inner.full_name())
+            return Flat("special", ("-" if negative else "") + _name(inner))
         if not negative and isinstance(inner, ast.Null):
             return Flat("null", "null")
         kinds = {
@@ -183,20 +188,20 @@ class _Reader:
         return Flat(kind, ("-" if negative else "") + inner.val)
 
     def _call(self, node: Any) -> pl.Expr:
-        function = _STRING_FUNCTIONS.get(node.func.full_name())
+        function = _STRING_FUNCTIONS.get(_name(node.func))
         if function is None:
-            raise Refusal(400, f"The function {node.func.full_name()!r} is not supported in $filter.")
+            raise Refusal(400, f"The function {_name(node.func)!r} is not supported in $filter.")
         subject, part = node.args
         if not isinstance(subject, ast.Identifier) or type(part) is not ast.String:
-            raise Refusal(400, f"The function {node.func.full_name()!r} takes a property and a string.")
+            raise Refusal(400, f"The function {_name(node.func)!r} takes a property and a string.")
         column = self._column(subject)
         if column.edm_type != "Edm.String":
-            raise Refusal(400, f"The function {node.func.full_name()!r} takes strings; {column.name!r} is none.")
+            raise Refusal(400, f"The function {_name(node.func)!r} takes strings; {column.name!r} is none.")
         return function(pl.col(column.name), part.val)
 
     def _column(self, node: Any) -> Column:
-        column = self._columns.get(node.full_name())
+        column = self._columns.get(_name(node))
         if column is None:
-            raise Refusal(400, f"The property {node.full_name()!r} in $filter does not exist.")
+            raise Refusal(400, f"The property {_name(node)!r} in $filter does not exist.")
         self.names.add(column.name)
         return column

@@ -7,10 +7,10 @@ import threading
 from dataclasses import replace
 from typing import Final
 
-from .exchange import Answer, Exchange
-from .journal import Journal
-from .oauth import TokenService
-from .problems import Refusal
+from sacnb.sandbox.exchange import Answer, Exchange
+from sacnb.sandbox.journal import Journal
+from sacnb.sandbox.oauth import TokenService
+from sacnb.sandbox.problems import Refusal
 
 __all__ = ["Gate"]
 
@@ -52,8 +52,9 @@ class Gate:
     def see_out(self, exchange: Exchange, answer: Answer) -> Answer:
         """The answer with a CSRF token where one was to be fetched, and with a session cookie where SAC sets one.
 
-        Any GET gives the token (SAP's Postman scripts fetch it from the Data Export Service); it is bound to the access
-        token. ``x-sap-sac-custom-auth: true`` keeps SAC from opening a session (seen on a live tenant, SAP KBA 3387282).
+        Any GET gives the token (SAP's Postman scripts fetch it from the Data Export Service); it is bound to the
+        access token. ``x-sap-sac-custom-auth: true`` keeps SAC from opening a session (seen on a live tenant; SAP KBA
+        3387282).
         """
         headers = dict(answer.headers)
         authorization = exchange.headers.get("Authorization", "")

@@ -37,15 +37,18 @@ class HttpThread:
         self._thread = threading.Thread(target=self._run, name="sacnb-sandbox", daemon=True)
         self._thread.start()
         self._ready.wait()
-        if self._failure is not None:
-            self._thread.join()
-            raise self._failure
+        self._raise_failure()
 
     def close(self) -> None:
         """Stop listening, end what is still being answered, and wait for the thread; closing twice does nothing."""
         if self._loop is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            self._thread.join()
+            raise self._failure
 
     def _run(self) -> None:
         try:

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import polars as pl
 
-from .problems import Refusal
-from .schema import Column, polars_type
+from sacnb.sandbox.problems import Refusal
+from sacnb.sandbox.schema import Column, polars_type
 
 __all__ = ["Flat", "comparison"]
 

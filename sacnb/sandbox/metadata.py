@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
-from .relation import Relation
-from .schema import Column
+from sacnb.sandbox.relation import Relation
+from sacnb.sandbox.schema import Column
 
 __all__ = ["csdl_json", "csdl_xml"]
 

@@ -8,8 +8,8 @@ from typing import Final
 
 import polars as pl
 
-from .relation import FrameRelation, JoinedRelation, Relation, frame_relation
-from .schema import Column, text_column
+from sacnb.sandbox.relation import FrameRelation, JoinedRelation, Relation, frame_relation
+from sacnb.sandbox.schema import Column, text_column
 
 __all__ = ["HIERARCHY_ROOT", "Dimension", "Model", "date_dimension", "table_model", "version_dimension"]
 
@@ -18,7 +18,10 @@ HIERARCHY_ROOT: Final = "<root>"
 
 @dataclass(frozen=True, slots=True)
 class Dimension:
-    """The members of a dimension: ``members`` has ``ID``, ``Description`` and attributes, ``parents`` maps child to parent.
+    """The members of a dimension.
+
+    ``members`` has ``ID``, ``Description`` and attributes; ``parents`` maps each member to its parent, if there is a
+    hierarchy.
 
     ``id_attribute`` names the attribute that ``MasterData`` joins on: ``ID``, or ``CALMONTH`` for a date of months,
     as the import mappings of live models show (``Version___ID``, ``Date___CALMONTH``).
@@ -82,14 +85,11 @@ class Model:
         attributes: dict[str, tuple[str, str]] = {}
         for column in self.facts.columns:
             dimension = self.dimensions.get(column.name)
-            if not column.key:
+            if not column.key or dimension is None:
                 columns.append(column)
-            elif dimension is None:
-                columns.append(column)
-            else:
-                for attribute in dimension.members.columns:
-                    if attribute.name in dimension.hidden_in_master_data:
-                        continue
+                continue
+            for attribute in dimension.members.columns:
+                if attribute.name not in dimension.hidden_in_master_data:
                     name = f"{column.name}___{attribute.name}"
                     attributes[name] = (column.name, attribute.name)
                     columns.append(replace(attribute, name=name, key=attribute.name == dimension.id_attribute))

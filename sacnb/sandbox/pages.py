@@ -12,14 +12,14 @@ from typing import Final
 
 import polars as pl
 
-from .encoding import csv_text, json_rows
-from .exchange import Answer, Exchange
-from .problems import Refusal
-from .query import Options, split_query
-from .reading import Cut
-from .schema import Column
+from sacnb.sandbox.encoding import csv_text, json_rows
+from sacnb.sandbox.exchange import Answer, Exchange
+from sacnb.sandbox.problems import Refusal
+from sacnb.sandbox.query import Options, split_query
+from sacnb.sandbox.reading import Cut
+from sacnb.sandbox.schema import Column
 
-__all__ = ["PAGE_MISBEHAVIOURS", "Draft", "json_page", "csv_page", "start_of"]
+__all__ = ["PAGE_MISBEHAVIOURS", "Draft", "csv_page", "json_page", "start_of"]
 
 PAGE_MISBEHAVIOURS: Final = (
     "next_link_service_relative", "next_link_root_relative", "next_link_absolute", "next_link_cross_origin",
@@ -103,7 +103,6 @@ def json_page(exchange: Exchange, draft: Draft) -> Answer:
     if link_text and exchange.take("next_link_first"):
         head, link_text = f"{head},{link_text}", ""
     inside, after = _stream_error(exchange)
-    body = rows.str.join(",").item() if rows.len() else ""
     tail = [f'"@odata.count":{draft.cut.total}'] if draft.options.count else []
     elapsed_ms = int((time.perf_counter() - draft.started) * 1000)
     tail += [f'"@des.entitiesInPage":"{rows.len()}"', f'"@des.processingTimeInMilliseconds":"{elapsed_ms}"']
@@ -111,8 +110,12 @@ def json_page(exchange: Exchange, draft: Draft) -> Answer:
         tail.append(link_text)
     if after:
         tail = [after]
-    text = f'{head},"value":[{body}{"," + inside if inside else ""}],{",".join(tail)}}}'
-    return Answer(200, text.encode(), rows=rows.len())
+    # As bytes from polars: a Python string of a whole page would cost more than all the rest.
+    parts = [rows.str.join(",").cast(pl.Binary).item()] if rows.len() else []
+    if inside:
+        parts.append(inside.encode())
+    body = b'%s,"value":[%s],%s}' % (head.encode(), b",".join(parts), ",".join(tail).encode())
+    return Answer(200, body, rows=rows.len())
 
 
 def csv_page(exchange: Exchange, draft: Draft) -> Answer:

@@ -11,7 +11,7 @@ __all__ = ["Refusal"]
 
 
 @dataclass(eq=False)
-class Refusal(Exception):  # noqa: N818 - it is an answer of the server, not a defect of the program
+class Refusal(Exception):
     """An answer with an error status.
 
     ``number`` is the number SAC puts in brackets at the end of its message. Only numbers seen on live tenants are

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-from .problems import Refusal
-from .relation import Relation, column_of
-from .schema import Column
+from sacnb.sandbox.problems import Refusal
+from sacnb.sandbox.relation import Relation, column_of
+from sacnb.sandbox.schema import Column
 
 __all__ = ["Options", "chosen_columns", "decode", "parse_options", "split_query"]
 

@@ -8,12 +8,12 @@ from typing import Final
 
 import polars as pl
 
-from .filters import parse_filter
-from .memory import Memory
-from .problems import Refusal
-from .query import Options
-from .relation import FrameRelation, Relation, column_of
-from .schema import Column, polars_type
+from sacnb.sandbox.filters import parse_filter
+from sacnb.sandbox.memory import Memory
+from sacnb.sandbox.problems import Refusal
+from sacnb.sandbox.query import Options
+from sacnb.sandbox.relation import FrameRelation, Relation, column_of
+from sacnb.sandbox.schema import Column, polars_type
 
 __all__ = ["Cut", "Reader", "aggregate", "aggregation_columns"]
 
@@ -44,11 +44,12 @@ class Reader:
         self._selections.clear()
 
     def cut(
-        self, key: Hashable, relation: Relation, options: Options, columns: Sequence[Column], start: int, size: int
+        self, key: Hashable, relation: Relation, options: Options, columns: Sequence[Column], *, start: int, size: int
     ) -> Cut:
         """The page of ``size`` rows that starts at row ``start`` of what the options select.
 
-        ``key`` names the relation. The count is the one OData defines: after ``$filter``, before ``$top`` and ``$skip``.
+        ``key`` names the relation. The count is the one OData defines: after ``$filter``, before ``$top`` and
+        ``$skip``.
         """
         numbers = self._select(key, relation, options)
         total = relation.row_count if numbers is None else numbers.len()

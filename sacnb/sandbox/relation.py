@@ -12,7 +12,7 @@ from typing import Protocol
 
 import polars as pl
 
-from .schema import Column, polars_type
+from sacnb.sandbox.schema import Column, polars_type
 
 __all__ = ["FrameRelation", "JoinedRelation", "Relation", "column_of"]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from .catalogue import COMMON_OPTIONS, KINDS, MISBEHAVIOURS, Misbehaviour
+from sacnb.sandbox.catalogue import COMMON_OPTIONS, KINDS, MISBEHAVIOURS, Misbehaviour
 
 __all__ = ["Rules"]
 

@@ -12,7 +12,7 @@ from email.utils import format_datetime
 
 from aiohttp import web
 
-from .exchange import Answer, Exchange
+from sacnb.sandbox.exchange import Answer, Exchange
 
 __all__ = ["reset", "send"]
 

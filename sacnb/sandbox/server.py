@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timezone
+from datetime import datetime
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Self
 
-from .app import App
-from .export import ExportService
-from .gate import Gate
-from .http_thread import HttpThread
-from .journal import Journal, SeenRequest
-from .model import Model
-from .models import builtin_models
-from .oauth import TokenService, new_client_id, new_client_secret
-from .paths import TOKEN_PATH
-from .rules import Rules
+from sacnb.sandbox.app import App
+from sacnb.sandbox.export import ExportService
+from sacnb.sandbox.gate import Gate
+from sacnb.sandbox.http_thread import HttpThread
+from sacnb.sandbox.journal import Journal, SeenRequest
+from sacnb.sandbox.model import Model
+from sacnb.sandbox.models import builtin_models
+from sacnb.sandbox.oauth import TokenService, new_client_id, new_client_secret
+from sacnb.sandbox.paths import TOKEN_PATH
+from sacnb.sandbox.rules import Rules
 
-__all__ = ["Sandbox", "utc_now"]
+__all__ = ["Sandbox"]
 
 _WORKERS: Final = 2
-
-
-def utc_now() -> datetime:
-    """The time, with its zone."""
-    return datetime.now(timezone.utc)
 
 
 class Sandbox:
@@ -53,8 +47,8 @@ class Sandbox:
         max_page_size: int,
         max_url_chars: int,
         memory_bytes: int,
-        clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], datetime] = utc_now,
+        clock: Callable[[], float],
+        now: Callable[[], datetime],
     ) -> None:
         self._client_id = client_id or new_client_id()
         self._client_secret = client_secret or new_client_secret()
@@ -147,7 +141,7 @@ class Sandbox:
         self._http.close()
         self._executor.shutdown(cancel_futures=True)
 
-    def __enter__(self) -> Sandbox:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

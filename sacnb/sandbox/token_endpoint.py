@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 
-from .exchange import Answer, Exchange
-from .faults import throttled
-from .journal import Journal
-from .oauth import TokenService, invalid_client, oauth_error
+from sacnb.sandbox.exchange import Answer, Exchange
+from sacnb.sandbox.faults import retry_after
+from sacnb.sandbox.journal import Journal
+from sacnb.sandbox.oauth import TokenService, invalid_client, oauth_error
 
 __all__ = ["token_answer"]
 
@@ -22,9 +22,8 @@ async def token_answer(exchange: Exchange, tokens: TokenService, journal: Journa
         await asyncio.sleep(slow["delay_s"])
     limit = exchange.take("token_429")
     if limit:
-        wait = limit["retry_after_s"]
-        refusal = throttled(None if wait is None else str(wait))
-        return _answer(*oauth_error(429, "too_many_requests", "Too many requests"), headers=dict(refusal.headers))
+        headers = retry_after(limit["retry_after_s"])
+        return _answer(*oauth_error(429, "too_many_requests", "Too many requests"), headers)
     if exchange.take("token_500"):
         return _answer(*oauth_error(500, "server_error", "Internal Server Error"))
     if exchange.take("token_invalid_client"):

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from functools import cache
-from importlib.resources import files
 
 import polars as pl
 
-from ..model import Dimension, Model, date_dimension, version_dimension
-from ..relation import frame_relation
-from ..schema import decimal_column, text_column
+from sacnb.sandbox.files import read_csv
+from sacnb.sandbox.model import Dimension, Model, date_dimension, version_dimension
+from sacnb.sandbox.relation import frame_relation
+from sacnb.sandbox.schema import decimal_column, text_column
 
 __all__ = ["us_employment"]
 
@@ -18,14 +17,9 @@ _PLAN_GROWTH_PERCENT = 102
 _MEASURE = pl.Decimal(31, 7)
 
 
-def _csv(name: str) -> pl.DataFrame:
-    raw = (files("sacnb.sandbox") / "data" / name).read_bytes()
-    return pl.read_csv(io.BytesIO(raw), infer_schema=False)
-
-
 def _facts() -> pl.DataFrame:
     """Actuals as published, and the plan made from them: twelve months before, times 1.02, exactly in decimals."""
-    actual = _csv("us_employment.csv").select(
+    actual = read_csv("us_employment.csv").select(
         pl.lit("public.Actual").alias("Version"),
         pl.col("date").alias("Date"),
         pl.col("sector").alias("Sector"),
@@ -43,7 +37,7 @@ def _facts() -> pl.DataFrame:
 def us_employment() -> Model:
     """Employees in thousands by version, month and leaf sector; the hierarchy of sectors is in the master data."""
     facts = _facts()
-    sectors = _csv("us_employment_sectors.csv")
+    sectors = read_csv("us_employment_sectors.csv")
     members = sectors.select(pl.col("id").alias("ID"), pl.col("description").alias("Description"))
     return Model(
         provider_id="US_EMPLOYMENT",
