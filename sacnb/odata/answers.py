@@ -1,0 +1,57 @@
+"""Turn an answer that is not what was asked for into a ``BadAnswer`` that says what came instead."""
+
+from __future__ import annotations
+
+from typing import Final, NoReturn
+
+from sacnb.errors import BadAnswer
+from sacnb.wire.problems import read_problem
+
+__all__ = ["BOM", "first_byte", "is_html", "refuse_foreign", "refuse_problem"]
+
+BOM: Final = b"\xef\xbb\xbf"
+_BLANKS: Final = b" \t\r\n"
+
+
+def first_byte(body: bytes) -> bytes:
+    """The first byte that is neither a byte order mark nor a blank; empty where there is none."""
+    start = len(BOM) if body.startswith(BOM) else 0
+    return body[start : start + 1024].lstrip(_BLANKS)[:1] or body[start:].lstrip(_BLANKS)[:1]
+
+
+def is_html(body: bytes) -> bool:
+    """Whether ``body`` begins like a web page."""
+    head = body[:1024].lower()
+    return b"<html" in head or b"<!doctype html" in head
+
+
+def refuse_foreign(body: bytes, what: str, expected: str, content_type: str | None = None) -> NoReturn:
+    """Refuse ``body``, which does not begin as ``expected`` (``"JSON"``) does.
+
+    Raises:
+        BadAnswer: always; an empty answer counts as cut short.
+    """
+    if not first_byte(body):
+        raise BadAnswer(f"The answer for {what} is empty where {expected} was expected.", truncated=True)
+    if is_html(body):
+        raise BadAnswer(
+            f"A web page came for {what} where {expected} was expected.",
+            hint="It is usually a login page: look at the tenant URL, and at the grants of the OAuth client.",
+        )
+    declared = f" (declared as {content_type})" if content_type else ""
+    raise BadAnswer(f"The answer for {what} is not {expected}: it begins with {body[:24]!r}{declared}.")
+
+
+def refuse_problem(body: bytes, content_type: str | None, what: str, *, in_mid_answer: bool = False) -> NoReturn:
+    """Refuse an answer that holds an error object; the message is SAC's own, with its number.
+
+    ``in_mid_answer`` says that rows were sent before SAC failed: asking again may help, as after a 5xx.
+
+    Raises:
+        BadAnswer: always.
+    """
+    said = read_problem(body, content_type).message or "(no message)"
+    when = (
+        "SAC failed in the middle of its answer" if in_mid_answer else "SAC answered with an error, though status 200,"
+    )
+    raise BadAnswer(f"{when} for {what}: {said}", truncated=in_mid_answer)
