@@ -18,12 +18,13 @@ MAX_LINK_CHARS: Final = 32_768
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f\\]")
 
 
-def next_url(current_url: str, link: str, *, seen: Container[str] = (), tenant_url: str | None = None) -> str:
+def next_url(current_url: str, link: str, *, seen: Container[str] = (), origin: str | None = None) -> str:
     """The URL that ``link``, found in the answer to ``current_url``, stands for.
 
     Links may be absolute, root-relative or relative to ``current_url`` (all three are said to occur). The URL must
-    have the scheme, host and port of ``current_url``, and of ``tenant_url`` where that is given, because the bearer
-    token will be sent there; and it must not be ``current_url`` or one of those ``seen``, which the caller keeps.
+    have the scheme, host and port of ``current_url``, and of ``origin`` (the tenant URL) where that is given, because
+    the bearer token will be sent there; and it must not be ``current_url`` or one of those ``seen``, which the caller
+    keeps.
 
     The link is requested as it stands, with no option added or changed. Two things happen to it all the same: requests
     percent-encodes what may not stand in a URL, such as blanks; and a bare ``#``, which would end the URL there, is
@@ -39,9 +40,9 @@ def next_url(current_url: str, link: str, *, seen: Container[str] = (), tenant_u
         target = written if urlsplit(written).scheme else urljoin(current_url, written)
     except ValueError as error:
         raise _bad(f"is not a URL ({error})") from error
-    origin = Origin.of(target)
-    for home in (current_url, tenant_url):
-        if home is not None and (origin is None or origin != Origin.of(home)):
+    found = Origin.of(target)
+    for home in (current_url, origin):
+        if home is not None and (found is None or found != Origin.of(home)):
             raise _bad(f"leads to {_shown(target)} and not to {_shown(home)}, so it was not followed")
     if target == current_url or target in seen:
         raise _bad("leads back to a page that was already read, so the pages would never end")

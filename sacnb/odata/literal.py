@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from math import isinf
 from typing import Final, TypeVar
 from urllib.parse import quote
 from uuid import UUID
@@ -46,8 +47,8 @@ _COLLECTION: Final = "Collection("
 _EXPECTED: Final[Mapping[str, str]] = {
     "Edm.String": "text in quotes",
     "Edm.Decimal": "a finite number",
-    "Edm.Double": "a finite number",
-    "Edm.Single": "a finite number",
+    "Edm.Double": "a number",
+    "Edm.Single": "a number",
     **{name: f"a whole number from {low} to {high}" for name, (low, high) in _INTEGER_RANGES.items()},
     "Edm.Boolean": "True or False",
     "Edm.Date": "a date, or text like '2010-01-31'",
@@ -157,6 +158,12 @@ def _decimal(value: Value, column: Column) -> str | None:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+def _double(value: Value, column: Column) -> str | None:
+    if isinstance(value, float) and isinf(value):
+        return "INF" if value > 0 else "-INF"
+    return _decimal(value, column)
+
+
 def _integer(value: Value, column: Column) -> str | None:
     exact = _exact(value)
     low, high = _INTEGER_RANGES[column.edm_type]
@@ -241,8 +248,8 @@ def _read(reader: Callable[[str], _T], text: str) -> _T | None:
 _WRITERS: Final[Mapping[str, Callable[[Value, Column], str | None]]] = {
     "Edm.String": _string,
     "Edm.Decimal": _decimal,
-    "Edm.Double": _decimal,
-    "Edm.Single": _decimal,
+    "Edm.Double": _double,
+    "Edm.Single": _double,
     **dict.fromkeys(_INTEGER_RANGES, _integer),
     "Edm.Boolean": _boolean,
     "Edm.Date": _date,
