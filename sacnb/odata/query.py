@@ -91,30 +91,33 @@ class Query:
         """Whether no row can match, whatever SAC holds, because of an empty list of members."""
         return self.where is not None and is_never(self.where, schema)
 
-    def url(self, tenant_url: str, schema: Schema) -> str:
-        """The URL of the first page. ``tenant_url`` has no slash at its end.
+    def options(self, schema: Schema) -> tuple[tuple[str, str], ...]:
+        """The query options, names and values, not yet percent-encoded. Making them checks the whole query.
 
         Raises:
             UnknownNameError: a column is not in ``schema``.
             QueryError: the query cannot be asked, or would be answered wrongly.
         """
-        options = [
+        options = (
             (SELECT, self._selected(schema)),
             (FILTER, to_odata(self.where, schema) if self.where is not None else ""),
             (ORDER_BY, self._ordered(schema)),
             (TOP, "" if self.top is None else str(self.top)),
             (COUNT, "true" if self.count else ""),
             (PAGE_SIZE_PARAMETER, "" if self.page_size is None else str(self.page_size)),
-        ]
-        query = encode_query((name, value) for name, value in options if value)
+        )
+        return tuple((name, value) for name, value in options if value)
+
+    def url(self, tenant_url: str, schema: Schema) -> str:
+        """The URL of the first page. ``tenant_url`` has no slash at its end. Raises as ``options`` does."""
+        query = encode_query(self.options(schema))
         return f"{tenant_url}{self._path}" + (f"?{query}" if query else "")
 
     def canonical(self, schema: Schema) -> str:
         """A stable text of what is asked, for cache keys.
 
         It does not depend on the page size, on ``count``, or on the order and repetition of conditions and members; it
-        does depend on the order of ``select``, because the frame does. Raises as ``url`` does, but for a query that no
-        row can match.
+        does depend on the order of ``select``, because the frame does. Raises as ``options`` does.
         """
         lines = [
             self._path,

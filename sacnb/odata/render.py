@@ -25,17 +25,19 @@ class _Terms:
 
 
 def to_odata(expression: Expression, schema: Schema) -> str:
-    """``expression`` as the value of ``$filter``, not yet percent-encoded; empty if it keeps every row.
+    """``expression`` as the value of ``$filter``, not yet percent-encoded.
+
+    One that keeps every row is empty text, one that keeps none (an empty ``is_in``) is ``false``: right by the OData
+    standard, but not a question that SAC has to be asked.
 
     Raises:
         UnknownNameError: a column is not in ``schema``.
-        QueryError: a value does not fit its column, text is looked for in a column that holds none, or the expression
-            cannot keep any row (an empty ``is_in``), which is not a question for SAC.
+        QueryError: a value does not fit its column, or text is looked for in a column that holds none.
     """
     found = _render(expression, schema, canonical=False)
-    if found is False:
-        raise QueryError(f"{expression!r} cannot match any row, so there is nothing to ask SAC.")
-    return "" if found is True else found.text()
+    if isinstance(found, bool):
+        return "" if found else "false"
+    return found.text()
 
 
 def canonical_filter(expression: Expression, schema: Schema) -> str:
