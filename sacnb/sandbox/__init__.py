@@ -58,6 +58,7 @@ def start(
     max_page_size: int = 100_000,
     max_url_chars: int = 8192,
     memory_bytes: int = 256 << 20,
+    list_live: bool = False,
     clock: Callable[[], float] = time.monotonic,
     now: Callable[[], datetime] = _utc_now,
 ) -> Sandbox:
@@ -77,6 +78,7 @@ def start(
         max_page_size: the most rows on a page, whatever ``pagesize`` asks for; SAC's own limit is not published.
         max_url_chars: longer URLs (path and query) get a 414; SAC's own limit is not published.
         memory_bytes: how much may be remembered of pages and selections, roughly.
+        list_live: list ``LIVE_SALES``, a model with a live connection; it can be asked for by its id in any case.
         clock: monotonic seconds; tokens age by it.
         now: the time, with its zone, for the ``Date`` header and the log.
 
@@ -102,6 +104,7 @@ def start(
         max_page_size=max_page_size,
         max_url_chars=max_url_chars,
         memory_bytes=memory_bytes,
+        list_live=list_live,
         clock=clock,
         now=now,
     )

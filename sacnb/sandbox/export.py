@@ -41,8 +41,11 @@ class _Provider:
 class ExportService:
     """Answers requests under ``/api/v1/dataexport``. Called from worker threads."""
 
-    def __init__(self, models: Iterable[Model], rules: Rules, *, max_page_size: int, memory_bytes: int) -> None:
+    def __init__(
+        self, models: Iterable[Model], rules: Rules, *, max_page_size: int, memory_bytes: int, list_live: bool
+    ) -> None:
         self._rules = rules
+        self._list_live = list_live
         self._max_page_size = max_page_size
         self._lock = threading.Lock()
         self._providers: dict[str, _Provider] = {}
@@ -116,7 +119,7 @@ class ExportService:
 
     def _administration(self, exchange: Exchange) -> dict[str, FrameRelation]:
         with self._lock:
-            models = [p.model for p in self._providers.values()]
+            models = [p.model for p in self._providers.values() if self._list_live or not p.model.live]
         rows = [
             (m.provider_id, m.name, NAMESPACE, m.description, exchange.origin + _service_path(m.provider_id))
             for m in models

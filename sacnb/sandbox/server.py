@@ -47,6 +47,7 @@ class Sandbox:
         max_page_size: int,
         max_url_chars: int,
         memory_bytes: int,
+        list_live: bool,
         clock: Callable[[], float],
         now: Callable[[], datetime],
     ) -> None:
@@ -62,6 +63,7 @@ class Sandbox:
             self._rules,
             max_page_size=max_page_size,
             memory_bytes=memory_bytes,
+            list_live=list_live,
         )
         self._executor = ThreadPoolExecutor(_WORKERS, thread_name_prefix="sacnb-sandbox-work")
         app = App(

@@ -1,0 +1,110 @@
+"""A plain ``requests`` client for the sandbox: it knows nothing of sacnb, so it cannot share its mistakes."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import pytest
+import requests
+
+import sacnb.sandbox
+from sacnb.sandbox.server import Sandbox
+
+EXPORT = "/api/v1/dataexport"
+
+
+class Api:
+    """Requests to one sandbox; ``login`` gets a token, ``get`` takes a path below ``/api/v1/dataexport``."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.sandbox = sandbox
+        self.http = requests.Session()
+        self.http.trust_env = False
+        self.http.headers["x-sap-sac-custom-auth"] = "true"
+
+    def token(self, **options: Any) -> requests.Response:
+        """Ask for a token, with the client in a Basic header unless told otherwise."""
+        options.setdefault("auth", (self.sandbox.client_id, self.sandbox.client_secret))
+        options.setdefault("data", {"grant_type": "client_credentials"})
+        return self.http.post(self.sandbox.token_url, timeout=20, **options)
+
+    def login(self) -> str:
+        """Get a token and use it from now on."""
+        token: str = self.token().json()["access_token"]
+        self.http.headers["Authorization"] = f"Bearer {token}"
+        return token
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        """GET a path below the export service, or a full URL."""
+        url = path if path.startswith("http") else f"{self.sandbox.tenant_url}{EXPORT}/{path}"
+        return self.http.get(url, timeout=20, **options)
+
+    def data(self, provider: str, entity_set: str = "FactData", **options: str) -> requests.Response:
+        """GET an entity set; options are query options, ``dollar_`` standing for ``$``, values as they are meant."""
+        pairs = [f"{k.replace('dollar_', '$')}={quote(v, safe='')}" for k, v in options.items()]
+        return self.get(f"providers/sac/{provider}/{entity_set}" + ("?" + "&".join(pairs) if pairs else ""))
+
+    def pages(self, provider: str, entity_set: str = "FactData", **options: str) -> Iterator[dict[str, Any]]:
+        """Every page, by the links, numbers as exact decimals."""
+        answer = self.data(provider, entity_set, **options)
+        while True:
+            assert answer.status_code == 200, answer.text
+            page: dict[str, Any] = answer.json(parse_float=Decimal)
+            yield page
+            if "@odata.nextLink" not in page:
+                return
+            answer = self.get(page["@odata.nextLink"])
+
+    def rows(self, provider: str, entity_set: str = "FactData", **options: str) -> list[dict[str, Any]]:
+        """Every row of every page."""
+        return [row for page in self.pages(provider, entity_set, **options) for row in page["value"]]
+
+    def raw(self, target: str) -> tuple[int, bytes]:
+        """Status and body for a request line with exactly this target; ``requests`` would mend a broken one."""
+        address = urlsplit(self.sandbox.tenant_url).netloc
+        with contextlib.closing(http.client.HTTPConnection(address, timeout=20)) as connection:
+            connection.request("GET", target, headers={"Authorization": str(self.http.headers["Authorization"])})
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+
+    def basic(self, client_id: str, client_secret: str) -> dict[str, str]:
+        """A Basic header with exactly this id and secret."""
+        return {"Authorization": "Basic " + base64.b64encode(f"{client_id}:{client_secret}".encode()).decode()}
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Api]]:
+    """Start a sandbox and get a client that is logged in (``login=False``: that is not); closed after the test."""
+    opened: list[Api] = []
+
+    def _start(*, login: bool = True, **options: Any) -> Api:
+        options.setdefault("scale_rows", 1000)
+        api = Api(sacnb.sandbox.start(**options))
+        opened.append(api)
+        if login:
+            api.login()
+        return api
+
+    yield _start
+    for api in opened:
+        api.http.close()
+        api.sandbox.close()
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """The folder with replies of SAP's documentation and of other clients' tests."""
+    return Path(__file__).parents[1] / "samples"
+
+
+@pytest.fixture(scope="session")
+def data_files() -> Path:
+    """The folder with the sandbox's own data."""
+    return Path(sacnb.sandbox.__file__).parent / "data"

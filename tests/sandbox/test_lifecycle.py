@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import ast
+import os
+import pickle
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+import sacnb.sandbox
+
+ROOM = Path(sacnb.sandbox.__file__).parent
+
+
+def test_a_sandbox_listens_until_it_is_closed_and_closing_twice_is_fine() -> None:
+    with sacnb.sandbox.start(scale_rows=0) as sandbox:
+        address = ("127.0.0.1", int(sandbox.tenant_url.rpartition(":")[2]))
+        socket.create_connection(address, timeout=5).close()
+    sandbox.close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address, timeout=5)
+
+
+def test_no_thread_is_left_behind() -> None:
+    with sacnb.sandbox.start(scale_rows=0) as sandbox:
+        requests.get(sandbox.tenant_url, timeout=5).close()
+        mine = [t for t in threading.enumerate() if t.name.startswith("sacnb-sandbox")]
+        assert mine
+    assert not any(t.is_alive() for t in mine)
+
+
+def test_a_sandbox_closes_while_an_answer_still_drips() -> None:
+    with sacnb.sandbox.start(scale_rows=0) as sandbox:
+        sandbox.misbehave("slow_bytes", on="any", chunks=1000, pause_s=60)
+        answer = requests.get(sandbox.tenant_url, stream=True, timeout=5)
+        sandbox.close()
+        with pytest.raises(requests.RequestException):
+            answer.content  # noqa: B018 - reading is what fails
+
+
+def test_a_port_that_is_taken_is_an_os_error() -> None:
+    with sacnb.sandbox.start(scale_rows=0) as first, pytest.raises(OSError, match="address already in use"):
+        sacnb.sandbox.start(scale_rows=0, port=int(first.tenant_url.rpartition(":")[2]))
+
+
+@pytest.mark.parametrize("wrong", [-1, 10**15])
+def test_impossible_row_counts_are_refused(wrong: int) -> None:
+    with pytest.raises(ValueError, match="SCALE can have 0 to"):
+        sacnb.sandbox.start(scale_rows=wrong)
+
+
+def test_id_and_secret_have_the_shapes_of_app_integration_and_differ_each_time() -> None:
+    with sacnb.sandbox.start(scale_rows=0) as one, sacnb.sandbox.start(scale_rows=0) as two:
+        uuid = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+        assert re.fullmatch(rf"sb-{uuid}!b\d+\|client!b\d+", one.client_id)
+        assert re.fullmatch(rf"{uuid}\$[A-Za-z0-9_-]+=+", one.client_secret)
+        assert one.client_secret != two.client_secret
+        assert one.client_id != two.client_id
+
+
+def test_the_secret_is_shown_nowhere(start: Callable[..., Any]) -> None:
+    api = start()
+    api.token(data={"grant_type": "client_credentials", "client_secret": api.sandbox.client_secret})
+    api.http.post(f"{api.sandbox.token_url}?client_secret={api.sandbox.client_secret}", timeout=5)
+    api.data("US_EMPLOYMENT", pagesize="1")
+    token = api.http.headers["Authorization"].partition(" ")[2]
+    shown = "\n".join([repr(api.sandbox), str(api.sandbox), repr(api.sandbox.log), repr(api.sandbox.counts)])
+    assert api.sandbox.client_secret not in shown
+    assert token not in shown
+    with pytest.raises(TypeError):
+        pickle.dumps(api.sandbox)
+
+
+def test_given_id_and_secret_are_taken() -> None:
+    with sacnb.sandbox.start(scale_rows=0, client_id="me", client_secret="hush") as sandbox:
+        data = {"grant_type": "client_credentials"}
+        assert requests.post(sandbox.token_url, data, auth=("me", "hush"), timeout=5).status_code == 200
+
+
+def _python(code: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, **options
+    )
+
+
+def test_importing_the_sandbox_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, sacnb.sandbox; print({'aiohttp', 'odata_query', 'polars', 'pyarrow', 'pandas'} & set(sys.modules))"
+    )
+    assert _python(code).stdout == "set()\n"
+
+
+@pytest.mark.parametrize("missing", ["aiohttp", "odata_query"])
+def test_without_the_extra_starting_says_what_to_install(missing: str) -> None:
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        "import sacnb.sandbox\n"
+        "assert sacnb.sandbox.MISBEHAVIOURS\n"
+        "try: sacnb.sandbox.start()\n"
+        "except ImportError as error: print(error)\n"
+    )
+    assert 'pip install "sacnb[sandbox]"' in _python(code).stdout
+
+
+def test_every_public_name_is_there() -> None:
+    for name in sacnb.sandbox.__all__:
+        assert getattr(sacnb.sandbox, name) is not None
+    with pytest.raises(AttributeError, match="nothing_of_the_kind"):
+        sacnb.sandbox.nothing_of_the_kind  # noqa: B018
+
+
+def test_the_sandbox_imports_nothing_else_of_sacnb() -> None:
+    for path in ROOM.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                assert node.level == 0
+                names.append(node.module or "")
+            for name in names:
+                assert not name.startswith("sacnb") or name.startswith("sacnb.sandbox"), f"{path.name}: {name}"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
+def test_serve_runs_until_a_signal_and_ends_cleanly(number: signal.Signals) -> None:
+    code = (
+        "import sys, sacnb.sandbox\n"
+        "sacnb.sandbox.serve(scale_rows=10, on_ready=lambda s: print(s.tenant_url, flush=True))\n"
+        "print('done', flush=True)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stdout is not None
+        assert run.stderr is not None
+        url = run.stdout.readline().strip()
+        assert requests.get(f"{url}/sandbox/counts", timeout=5).status_code == 200
+        run.send_signal(number)
+        assert run.stdout.read() == "done\n"
+        assert run.stderr.read() == ""
+        assert run.wait(timeout=20) == 0
