@@ -1,0 +1,1 @@
+"""Rows to columns and back: decode, convert, the tidy contract, the result."""

@@ -1,0 +1,122 @@
+"""The native and the careful path read the same, and both read what was written."""
+
+from __future__ import annotations
+
+import json
+from decimal import Context, Decimal
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from sacnb.errors import BadAnswer
+from sacnb.frames.careful import decode_carefully
+from sacnb.frames.decode import decode_natively, decode_rows
+from sacnb.odata.schema import Column
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(['},{"x', '},{"', "\\", "#", " "])
+MONEY = st.decimals(min_value=-(10**24) + 1, max_value=10**24 - 1, places=7)
+
+
+def large(number: float) -> bool:
+    """Neither path minds smaller ones; an exponent below -9 alone makes the native path step back."""
+    return number == 0 or abs(number) >= 1e-9
+
+
+FLOATS = st.floats(allow_nan=False, allow_infinity=False).filter(large)
+# column, a strategy for its values, and how a value stands in JSON
+KINDS: list[tuple[Column, st.SearchStrategy[Any], Any]] = [
+    (Column("Key", "Edm.String", "dimension"), TEXT, json.dumps),
+    (Column("Sector", "Edm.String", "dimension"), TEXT, lambda v: json.dumps(v, ensure_ascii=False)),
+    (Column("Amount", "Edm.Decimal", "measure", precision=31, scale=7), st.none() | MONEY, str),
+    (Column("Big", "Edm.Decimal", "measure", precision=60, scale=3), st.none() | st.decimals(-1, 1, places=3), str),
+    (Column("Whole", "Edm.Int64", "measure"), st.none() | st.integers(-(2**63), 2**63 - 1), str),
+    (Column("Byte", "Edm.Byte", "measure"), st.none() | st.integers(0, 255), str),
+    (Column("Rate", "Edm.Double", "measure"), st.none() | FLOATS, repr),
+    (
+        Column("Half", "Edm.Single", "measure"),
+        st.none() | st.floats(width=32, allow_nan=False, allow_infinity=False).filter(large),
+        repr,
+    ),
+    (Column("Flag", "Edm.Boolean", "attribute"), st.none() | st.booleans(), json.dumps),
+    (Column("Day", "Edm.Date", "attribute"), st.none() | st.dates(), lambda v: f'"{v.isoformat()}"'),
+    (Column("Note", "Edm.String", "attribute"), st.none() | TEXT, json.dumps),
+]
+COLUMNS = [kind[0] for kind in KINDS]
+ROWS = st.lists(st.tuples(*(kind[1] for kind in KINDS)), min_size=1, max_size=6)
+
+
+def page_of(rows: list[tuple[Any, ...]], *, comma: str = ",", left_out: frozenset[str] = frozenset()) -> bytes:
+    lines: list[str] = []
+    for row in rows:
+        parts = [
+            f'"{column.name}":{"null" if value is None else write(value)}'
+            for (column, _, write), value in zip(KINDS, row, strict=True)
+            if not (value is None and column.name in left_out)
+        ]
+        lines.append("{" + ",".join(parts) + "}")
+    return ("[" + comma.join(lines) + "]").encode()
+
+
+@settings(deadline=None)
+@given(ROWS, st.sampled_from([",", ", ", " ,\n"]), st.frozensets(st.sampled_from([column.name for column in COLUMNS])))
+def test_both_paths_read_what_was_written(rows: list[tuple[Any, ...]], comma: str, left_out: frozenset[str]) -> None:
+    page = page_of(rows, comma=comma, left_out=left_out)
+    careful = decode_carefully(page, COLUMNS)
+    assert [tuple(row.values()) for row in careful.to_pylist()] == rows
+    native = decode_natively(page, COLUMNS)
+    assert native is not None
+    assert native.equals(careful, check_metadata=True)
+
+
+SHREDS = [
+    b"null",
+    b"},{",
+    b'},{"',
+    b"{",
+    b"}",
+    b"]",
+    b",",
+    b'"',
+    b"\\",
+    b"\\ud800",
+    b"\xff",
+    b"\n",
+    b"1e-46",
+    b"0" * 40,
+    b"NaN",
+]
+
+
+@settings(deadline=None)
+@given(ROWS, st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 3), st.sampled_from([b"", *SHREDS])), max_size=3))
+@example([tuple([""] * 2 + [None] * 9)], [])
+def test_whatever_comes_the_native_path_agrees_with_the_careful_one_or_steps_back(
+    rows: list[tuple[Any, ...]], cuts: list[tuple[int, int, bytes]]
+) -> None:
+    page = page_of(rows)
+    for place, gone, put in cuts:
+        at = place % len(page)
+        page = page[:at] + put + page[at + gone :]
+    native = decode_natively(page, COLUMNS)
+    if native is None:
+        return
+    assert native.equals(decode_carefully(page, COLUMNS), check_metadata=True)
+
+
+@settings(deadline=None)
+@given(st.decimals(allow_nan=False, allow_infinity=False, min_value=Decimal("-1e40"), max_value=Decimal("1e40")))
+def test_no_digit_of_a_decimal_is_lost(number: Decimal) -> None:
+    """Whatever the declared precision and scale are: the column gets wider, or the page is refused."""
+    columns = [
+        Column("Key", "Edm.String", "dimension"),
+        Column("Amount", "Edm.Decimal", "measure", precision=9, scale=2),
+    ]
+    page = b'[{"Key":"a","Amount":%s},{"Key":"b","Amount":1.25}]' % str(number).encode()
+    behind = -min(-2, int(number.normalize(Context(prec=10**6)).as_tuple().exponent))
+    if number and max(7, number.adjusted() + 1) + behind > 76:
+        with pytest.raises(BadAnswer, match="76 digits"):
+            decode_rows(page, columns)
+    else:
+        assert decode_rows(page, columns).column("Amount").to_pylist() == [number, Decimal("1.25")]
