@@ -65,7 +65,7 @@ def pull(
                 meter.expect(announced)
             table = decode_rows(page.rows, columns)
             received += table.num_rows
-            context.telemetry.count_rows(table.num_rows)
+            context.telemetry.on_rows(table.num_rows)
             meter.add(table.num_rows)
             tables.append(table)
         _compare(query, announced, received, raises=check_count)

@@ -63,10 +63,10 @@ def _levels(parents: dict[str | None, str | None]) -> dict[str | None, int]:
     """How far each member is from its root; members of a circle or below an unknown parent have no level."""
     levels: dict[str | None, int] = {}
     for start in parents:
-        path: list[str | None] = []
+        path: dict[str | None, None] = {}
         member: str | None = start
         while member not in levels and member in parents and member not in path:
-            path.append(member)
+            path[member] = None
             member = parents[member]
             if member is None:
                 break

@@ -5,7 +5,9 @@ is the entity type ``MasterData``, whose columns are called ``<dimension>___<att
 attribute per level of its calendar, and the finest one is the grain. ``CALMONTH`` was seen on live tenants; the other
 names are SAP's usual ones and unconfirmed here. Attributes of the set ``<dimension>Master`` are read the same way.
 
-Generic names (``DATE``, ``YEAR``) count only for a column whose own name says date: a product may have a ``YEAR`` too.
+Generic names (``MONTH``, ``YEAR``) count only for a column whose own name says date, since a product may have a
+``YEAR`` too, and only where SAP's own names are absent. ``DATE`` says nothing: SAP's own client takes it for the key of
+a date dimension of any grain.
 """
 
 from __future__ import annotations
@@ -29,7 +31,6 @@ _CALENDAR: Final[Mapping[str, Grain]] = {
     "CALYEAR": "year",
 }
 _GENERIC: Final[Mapping[str, Grain]] = {
-    "DATE": "day",
     "DAY": "day",
     "WEEK": "week",
     "MONTH": "month",
@@ -72,6 +73,9 @@ def _sounds_like_date(name: str) -> bool:
 
 
 def _finest(attributes: Iterable[str], *, generic: bool) -> Grain | None:
-    known = {**_CALENDAR, **_GENERIC} if generic else _CALENDAR
-    grains = {known[name.upper()] for name in attributes if name.upper() in known}
-    return next((grain for grain in _FINEST_FIRST if grain in grains), None)
+    names = {name.upper() for name in attributes}
+    for known in (_CALENDAR, _GENERIC) if generic else (_CALENDAR,):
+        grains = {grain for name, grain in known.items() if name in names}
+        if grains:
+            return next(grain for grain in _FINEST_FIRST if grain in grains)
+    return None

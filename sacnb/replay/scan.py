@@ -29,7 +29,10 @@ _SHAPES: Final = (
 )
 # A telling key, or an authorization scheme, and the value behind it.
 _KEY_AND_VALUE: Final = (
-    ("value of a secret key", re.compile(rf"(?i)\b(?:{_KEYS})\b[\"']?\s*[:=]\s*(?:\[\s*)?[\"']?([^\s\"',;&}}\]]+)")),
+    (
+        "value of a secret key",
+        re.compile(rf"(?i)(?<![a-z0-9])(?:sac_)?(?:{_KEYS})\b[\"']?\s*[:=]\s*(?:\[\s*)?[\"']?([^\s\"',;&}}\]]+)"),
+    ),
     ("bearer token", re.compile(r"(?i)\bbearer\s+([A-Za-z0-9._~+/=-]{12,})")),
     ("basic credentials", re.compile(r"(?i)\bbasic\s+([A-Za-z0-9+/]{16,}={0,2})")),
 )

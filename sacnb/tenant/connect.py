@@ -78,8 +78,11 @@ def connect(
     return connect_with(settings)
 
 
-def connect_with(settings: Settings, *, sandbox: Sandbox | None = None) -> Tenant:
-    """A tenant from settings that are complete; ``sandbox`` is the one to use where they say ``sandbox``."""
+def connect_with(settings: Settings, *, sandbox: Sandbox | None = None, **engine: Any) -> Tenant:
+    """A tenant from settings that are complete; ``sandbox`` is the one to use where they say ``sandbox``.
+
+    ``engine`` hands in clocks, sleep and randomness, as ``build_context`` takes them.
+    """
     _set_up_logging(settings.log)
     for note in settings.notes:
         _log.info("%s", note)
@@ -91,7 +94,7 @@ def connect_with(settings: Settings, *, sandbox: Sandbox | None = None) -> Tenan
             client_id=sandbox.client_id,
             client_secret=sandbox.client_secret,
         )
-    context = build_context(settings)
+    context = build_context(settings, **engine)
     connection = Connection(
         context=context,
         settings=settings,

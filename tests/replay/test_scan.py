@@ -24,6 +24,7 @@ UUID = "0d9b7e1c-" + "1f7a-4f0e-9b7d-" + "6a1c2e3f4a5b"
         (f'"access_token": "{RANDOM}"', "value of a secret key"),
         (f"client_secret={RANDOM}&grant_type=x", "value of a secret key"),
         (f"SAC_TOKEN='{RANDOM}'", "value of a secret key"),
+        (f"SAC_CLIENT_SECRET={RANDOM}=", "value of a secret key"),
         (f"X-CSRF-Token: {RANDOM}", "value of a secret key"),
         (f'"set-cookie": ["{RANDOM}; path=/"]', "value of a secret key"),
         (f"curl -H 'Bearer {RANDOM}'", "bearer token"),

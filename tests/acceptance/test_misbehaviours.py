@@ -1,0 +1,129 @@
+"""Every misbehaviour of the sandbox ends in the right rows or in the right typed error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from sacnb.errors import (
+    AuthError,
+    BadAnswer,
+    ForbiddenError,
+    RefreshError,
+    RequestError,
+    SacError,
+    ServerError,
+    ThrottledError,
+)
+from sacnb.sandbox import MISBEHAVIOURS, Sandbox
+from sacnb.tenant import Tenant
+
+RIGHT_ROWS = None
+ROWS, PAGE = 240, 100  # one sector, both versions; three pages
+
+
+@dataclass(frozen=True)
+class Case:
+    """A misbehaviour with its options, and what a user must get: the right rows, or this error with these words."""
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+    error: type[SacError] | None = RIGHT_ROWS
+    says: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.options or ''} -> {self.error.__name__ if self.error else 'right rows'}"
+
+
+CASES = [
+    # Tokens
+    Case("token_lifetime", {"seconds": 1}),
+    Case("unauthorized", {"times": 1, "on": "facts"}),
+    Case("unauthorized", {"every": 3, "on": "facts"}),
+    Case("unauthorized", {"on": "facts"}, AuthError, "401"),
+    Case("revoke_tokens", {"on": "facts", "after": 1}),
+    Case("expires_in", {"value": 10}),
+    Case("expires_in", {"value": 3599}),
+    Case("expires_in", {"value": 43199}),
+    Case("expires_in", {"value": "3600"}),
+    Case("expires_in", {"value": 0}),
+    Case("expires_in", {"value": None}),
+    Case("same_token"),
+    Case("token_down", {"times": 1}),
+    Case("token_down", {}, RefreshError, "SAC_TOKEN_URL"),
+    Case("token_slow", {"delay_s": 0.05}),
+    Case("token_429", {"times": 1}),
+    Case("token_429", {"times": 1, "retry_after_s": None}),
+    Case("token_429", {}, RefreshError, "429"),
+    Case("token_500", {"times": 1}),
+    Case("token_500", {}, RefreshError, "500"),
+    Case("token_invalid_client", {}, RefreshError, "SAC_CLIENT_SECRET"),
+    # Refusals
+    Case("throttle_seconds", {"times": 2, "on": "facts"}),
+    Case("throttle_date", {"times": 2, "on": "facts"}),
+    Case("throttle_bare", {"times": 2, "on": "facts"}),
+    Case("throttle_bare", {"on": "facts"}, ThrottledError, "429"),
+    Case("throttle_seconds", {"on": "facts", "retry_after_s": 30}, ThrottledError, "429"),
+    Case("forbidden", {"on": "facts"}, ForbiddenError, "3401"),
+    *(Case(f"error_{status}", {"times": 2, "on": "facts"}) for status in (500, 502, 503, 504)),
+    *(Case(f"error_{status}", {"on": "facts"}, ServerError, str(status)) for status in (500, 502, 503, 504)),
+    Case("error_503", {"times": 1, "on": "facts", "retry_after_s": 2}),
+    Case("error_message_object"),
+    Case("html_login", {"on": "facts"}, AuthError, "login page"),
+    # The connection
+    Case("reset_before_body", {"times": 1, "on": "facts", "after": 1}),
+    Case("reset_before_body", {"on": "facts"}, RequestError),
+    Case("reset_mid_body", {"times": 1, "on": "facts", "after": 1}),
+    Case("reset_mid_body", {"on": "facts"}, SacError),
+    Case("slow_bytes", {"on": "facts", "chunks": 4, "pause_s": 0.01}),
+    Case("truncated_json", {"times": 1, "on": "facts", "after": 1}),
+    Case("truncated_json", {"on": "facts"}, BadAnswer),
+    Case("truncated_gzip", {"times": 1, "on": "facts", "after": 1}),
+    Case("truncated_gzip", {"on": "facts"}, BadAnswer),
+    Case("skewed_date", {"seconds": 7200}),
+    Case("skewed_date", {"seconds": -7200}),
+    # Paging
+    Case("next_link_service_relative"),
+    Case("next_link_root_relative"),
+    Case("next_link_absolute"),
+    Case("next_link_first"),
+    Case("next_link_cross_origin", {}, BadAnswer, "elsewhere.invalid"),
+    Case("next_link_looping", {"to": "self"}, BadAnswer),
+    Case("next_link_looping", {"to": "first"}, BadAnswer),
+    Case("next_link_expired", {"status": 410}, RequestError, "410"),
+    # Rows
+    Case("rows_repeated", {"times": 1}, BadAnswer, "240"),
+    Case("rows_missing", {"times": 1}, BadAnswer, "240"),
+    Case("numeric_strings"),
+    Case("unknown_column"),
+    Case("nulls_left_out"),
+    Case("stream_error", {"where": "after", "times": 1, "after": 1}, BadAnswer),
+    Case("stream_error", {"where": "inside", "times": 1, "after": 1}, BadAnswer),
+]
+
+
+def test_every_misbehaviour_has_a_case() -> None:
+    assert {case.name for case in CASES} == set(MISBEHAVIOURS)
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_it_ends_in_the_right_rows_or_in_the_right_error(
+    case: Case, sandbox: Sandbox, connect_to: Callable[..., Tenant]
+) -> None:
+    question = {"where": {"Sector": "31"}, "page_size": PAGE}
+    expected = connect_to(sandbox).model("US_EMPLOYMENT").facts(**question).fetch()
+    assert len(expected) == ROWS - 12  # the plan begins a year later
+
+    sandbox.misbehave(case.name, **case.options)
+    facts = lambda: connect_to(sandbox).model("US_EMPLOYMENT").facts(**question).fetch()  # noqa: E731
+    if case.error is RIGHT_ROWS:
+        assert facts().arrow().equals(expected.arrow())
+        return
+    with pytest.raises(case.error) as caught:
+        facts()
+    assert case.says in str(caught.value)
+    assert sandbox.client_secret not in str(caught.value)
