@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,10 +13,11 @@ from urllib.parse import quote, quote_plus, urlencode, urlsplit
 
 import requests
 import urllib3
-from requests.utils import get_environ_proxies
 
 from sacnb.auth.headers import read_http_date, read_retry_after_s
+from sacnb.auth.proxies import environment_proxies
 from sacnb.auth.sealing import seal
+from sacnb.auth.trouble import in_words, is_certificate_error
 from sacnb.errors import RefreshError, SettingsError
 from sacnb.settings import Secret
 from sacnb.settings.tenant_url import is_loopback
@@ -81,7 +81,7 @@ class TokenEndpoint:
         self._url = url
         self._timeout = timeout
         self._verify = verify
-        self._proxies = get_environ_proxies(url) if trust_env else {}
+        self._proxies = environment_proxies(url) if trust_env else {}
         self._clock = clock
 
     def post(self, form: Mapping[str, Secret | str], *, authorization: Secret | None, now: datetime) -> TokenReply:
@@ -153,14 +153,14 @@ class TokenEndpoint:
             yield chunk
 
     def _no_answer(self, error: Exception) -> RefreshError:
-        if _is_certificate_error(error):
+        if is_certificate_error(error):
             return RefreshError(
                 f"The TLS certificate of the token endpoint {self.host} is not trusted.",
                 error_code="non_retriable",
                 hint="Set SAC_CA_BUNDLE to a PEM file with your company's certificate authority.",
             )
         return RefreshError(
-            f"The token endpoint {self.host} did not answer ({_kind(error)}).",
+            f"The token endpoint {self.host} did not answer ({in_words(error)[1]}).",
             hint=_NETWORK_HINT,
         )
 
@@ -250,35 +250,3 @@ def _quotable(value: object, secrets: list[Secret]) -> str:
             text = text.replace(form, "***")
     printable = "".join(character for character in text if character.isprintable())
     return printable[:_MAX_QUOTED] + ("…" if len(printable) > _MAX_QUOTED else "")
-
-
-def _is_certificate_error(error: BaseException) -> bool:
-    """Whether a certificate that was not trusted is somewhere in what requests wrapped up."""
-    current: object = error
-    for _ in range(10):
-        if isinstance(current, ssl.SSLCertVerificationError):
-            return True
-        if not isinstance(current, BaseException):
-            return False
-        reason = getattr(current, "reason", None)
-        wrapped = next((argument for argument in current.args if isinstance(argument, BaseException)), None)
-        current = reason if isinstance(reason, BaseException) else wrapped
-    return False
-
-
-# The reason in a few words; never the library's text, which quotes addresses of proxies with their passwords.
-# In this order, because some of these are subclasses of others.
-_KINDS: Final[tuple[tuple[type[Exception], str], ...]] = (
-    (requests.ConnectTimeout, "no connection in time"),
-    (requests.Timeout, "no reply in time"),
-    (urllib3.exceptions.TimeoutError, "no reply in time"),
-    (requests.exceptions.ProxyError, "the proxy refused"),
-    (requests.exceptions.SSLError, "the TLS handshake failed"),
-    (requests.exceptions.ContentDecodingError, "its reply was unreadable"),
-    (requests.ConnectionError, "the connection failed"),
-    (urllib3.exceptions.HTTPError, "its reply was cut short or unreadable"),
-)
-
-
-def _kind(error: Exception) -> str:
-    return next((words for kind, words in _KINDS if isinstance(error, kind)), type(error).__name__)
