@@ -21,7 +21,7 @@ from sacnb.sandbox.oauth import TokenService
 from sacnb.sandbox.paths import Target, target
 from sacnb.sandbox.problems import Refusal
 from sacnb.sandbox.rules import Rules
-from sacnb.sandbox.sending import reset, send
+from sacnb.sandbox.sending import deliver, pack, reset
 from sacnb.sandbox.token_endpoint import token_answer
 
 __all__ = ["App"]
@@ -53,18 +53,18 @@ class App:
         origin = f"{request.scheme}://{request.host}"
         exchange = Exchange(goal.kind, request.method, path, query, origin, request.headers, self.rules.take)
         if goal.kind == "admin":
-            return await send(request, exchange, self._administer(request, path, body), self.now)
-        answer = None
-        try:
-            if self.latency_s:
-                await asyncio.sleep(self.latency_s)
-            if exchange.take("token_down" if goal.kind == "token" else "reset_before_body"):
-                reset(request)
-                return web.Response()  # never sent: there is no connection left to send it on
-            answer = await self._answer(exchange, goal, malformed, body)
-            return await send(request, exchange, answer, self.now)
-        finally:
-            self._note(exchange, answer)
+            return await deliver(request, pack(exchange, self._administer(request, path, body), self.now))
+        if self.latency_s:
+            await asyncio.sleep(self.latency_s)
+        if exchange.strikes("token_down" if goal.kind == "token" else "reset_before_body"):
+            self._note(exchange, None)
+            reset(request)
+            return web.Response()  # never sent: there is no connection left to send it on
+        answer = await self._answer(exchange, goal, malformed, body)
+        parcel = pack(exchange, answer, self.now)
+        # Noted before it is sent: whoever has the answer finds it in the log.
+        self._note(exchange, answer)
+        return await deliver(request, parcel)
 
     async def _answer(self, exchange: Exchange, goal: Target, malformed: Refusal | None, body: bytes) -> Answer:
         if goal.kind == "token":
@@ -80,7 +80,7 @@ class App:
                 raise Refusal(414, f"The URI is longer than {self.max_url_chars} characters.")
             return self.gate.see_out(exchange, await self._serve(exchange, goal))
         except Refusal as refusal:
-            as_object = exchange.take("error_message_object") is not None
+            as_object = exchange.strikes("error_message_object")
             return Answer(refusal.status, refusal.body(as_object=as_object), headers=refusal.headers)
 
     async def _serve(self, exchange: Exchange, goal: Target) -> Answer:

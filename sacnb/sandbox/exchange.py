@@ -36,7 +36,7 @@ class Answer:
 class Exchange:
     """A request: ``path`` and ``query`` as they came, still encoded; ``origin`` as the client addressed us.
 
-    ``take`` asks whether a misbehaviour strikes; those that did are in ``struck``.
+    ``take`` and ``strikes`` ask whether a misbehaviour strikes; those that did are in ``struck``.
     """
 
     kind: str
@@ -54,3 +54,7 @@ class Exchange:
         if options is not None:
             self.struck.append(name)
         return options
+
+    def strikes(self, name: str) -> bool:
+        """Whether the misbehaviour strikes this request."""
+        return self.take(name) is not None

@@ -34,12 +34,12 @@ class Gate:
             Refusal: 401; 403 with ``x-csrf-token: Required`` for a request that writes without a good CSRF token; 405
                 for one that would write, since nothing here can be written.
         """
-        if exchange.take("revoke_tokens"):
+        if exchange.strikes("revoke_tokens"):
             self._tokens.revoke_all()
-        if exchange.take("unauthorized") or not self._tokens.accepts(exchange.headers.get("Authorization")):
+        if exchange.strikes("unauthorized") or not self._tokens.accepts(exchange.headers.get("Authorization")):
             # The words and the header are unconfirmed; the status is not.
             raise Refusal(401, "Unauthorized", headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
-        if exchange.take("forbidden"):
+        if exchange.strikes("forbidden"):
             raise Refusal(403, "OAuth Client is not allowed to interact with API", 3401)
         if exchange.method in {"GET", "HEAD"}:
             return

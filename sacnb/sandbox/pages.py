@@ -85,12 +85,12 @@ def _next_link(exchange: Exchange, draft: Draft) -> str | None:
     loop = exchange.take("next_link_looping")
     if loop:
         query = exchange.query if loop["to"] == "self" else "&".join(kept)
-    if exchange.take("next_link_service_relative"):
+    if exchange.strikes("next_link_service_relative"):
         return f"{draft.entity_set}?{query}"
-    if exchange.take("next_link_root_relative"):
+    if exchange.strikes("next_link_root_relative"):
         return f"{exchange.path}?{query}"
     other = exchange.take("next_link_cross_origin")
-    exchange.take("next_link_absolute")
+    exchange.strikes("next_link_absolute")
     return f"{other['origin'] if other else exchange.origin}{exchange.path}?{query}"
 
 
@@ -100,7 +100,7 @@ def json_page(exchange: Exchange, draft: Draft) -> Answer:
     link = _next_link(exchange, draft)
     link_text = "" if link is None else f'"@odata.nextLink":{json.dumps(link)}'
     head = f'{{"@odata.context":{json.dumps("$metadata#" + draft.entity_set)}'
-    if link_text and exchange.take("next_link_first"):
+    if link_text and exchange.strikes("next_link_first"):
         head, link_text = f"{head},{link_text}", ""
     inside, after = _stream_error(exchange)
     tail = [f'"@odata.count":{draft.cut.total}'] if draft.options.count else []
@@ -131,9 +131,9 @@ def _rows(exchange: Exchange, draft: Draft) -> pl.Series:
     if frame.height == 0:
         return pl.Series("row", [], dtype=pl.String)
     has_numbers = any(c.is_number and not c.key for c in columns)
-    as_text = has_numbers and exchange.take("numeric_strings") is not None
+    as_text = has_numbers and exchange.strikes("numeric_strings")
     rows = json_rows(frame, columns, trim=draft.trim, as_text=as_text)
-    if has_numbers and exchange.take("nulls_left_out"):
+    if has_numbers and exchange.strikes("nulls_left_out"):
         for column in (c for c in columns if c.is_number and not c.key):
             rows = rows.str.replace("," + json.dumps(column.name, ensure_ascii=False) + ":null", "", literal=True)
     surprise = exchange.take("unknown_column")

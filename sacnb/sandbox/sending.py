@@ -6,15 +6,17 @@ import asyncio
 import socket
 import struct
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from email.utils import format_datetime
+from typing import Any
 
 from aiohttp import web
 
 from sacnb.sandbox.exchange import Answer, Exchange
 
-__all__ = ["reset", "send"]
+__all__ = ["Parcel", "deliver", "pack", "reset", "wants_gzip"]
 
 
 def reset(request: web.BaseRequest) -> None:
@@ -28,34 +30,47 @@ def reset(request: web.BaseRequest) -> None:
     transport.abort()
 
 
-async def send(
-    request: web.BaseRequest, exchange: Exchange, answer: Answer, now: Callable[[], datetime]
-) -> web.StreamResponse:
-    """Send the answer, compressed if the client asked for that, and spoil it if a misbehaviour strikes."""
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """What goes over the wire, and how: ``breaks`` resets the connection half way, ``drip`` sends in slow chunks."""
+
+    status: int
+    body: bytes = field(repr=False)
+    headers: dict[str, str]
+    breaks: bool
+    drip: Mapping[str, Any] | None
+
+
+def pack(exchange: Exchange, answer: Answer, now: Callable[[], datetime]) -> Parcel:
+    """The answer ready to be sent: compressed if the client asked for that, spoiled if a misbehaviour strikes."""
     body, headers = _body(exchange, answer)
     headers["Content-Type"] = answer.content_type
-    headers["Content-Length"] = str(len(body))
     # Not documented for SAC; the router of SAP's cloud adds it.
     headers["X-Vcap-Request-Id"] = str(uuid.uuid4())
     skew = exchange.take("skewed_date")
     moment = now() + timedelta(seconds=skew["seconds"] if skew else 0)
     headers["Date"] = format_datetime(moment.replace(microsecond=0), usegmt=True)
-    breaks = bool(body) and exchange.take("reset_mid_body") is not None
-    drip = exchange.take("slow_bytes") if body else None
-    if not breaks and drip is None:
-        return web.Response(status=answer.status, body=body, headers=headers)
-    response = web.StreamResponse(status=answer.status, headers=headers)
+    breaks = bool(body) and exchange.strikes("reset_mid_body")
+    return Parcel(answer.status, body, headers, breaks, exchange.take("slow_bytes") if body else None)
+
+
+async def deliver(request: web.BaseRequest, parcel: Parcel) -> web.StreamResponse:
+    """Send the parcel."""
+    body = parcel.body
+    if not parcel.breaks and parcel.drip is None:
+        return web.Response(status=parcel.status, body=body, headers=parcel.headers)
+    response = web.StreamResponse(status=parcel.status, headers=parcel.headers)
     response.content_length = len(body)
     await response.prepare(request)
-    if breaks:
+    if parcel.breaks:
         await response.write(body[: max(1, len(body) // 2)])
         reset(request)
         return response
-    if drip is not None:
-        step = max(1, -(-len(body) // int(drip["chunks"])))
+    if parcel.drip is not None:
+        step = max(1, -(-len(body) // int(parcel.drip["chunks"])))
         for low in range(0, len(body), step):
             await response.write(body[low : low + step])
-            await asyncio.sleep(drip["pause_s"])
+            await asyncio.sleep(parcel.drip["pause_s"])
     await response.write_eof()
     return response
 

@@ -24,9 +24,9 @@ async def token_answer(exchange: Exchange, tokens: TokenService, journal: Journa
     if limit:
         headers = retry_after(limit["retry_after_s"])
         return _answer(*oauth_error(429, "too_many_requests", "Too many requests"), headers)
-    if exchange.take("token_500"):
+    if exchange.strikes("token_500"):
         return _answer(*oauth_error(500, "server_error", "Internal Server Error"))
-    if exchange.take("token_invalid_client"):
+    if exchange.strikes("token_invalid_client"):
         return _answer(*invalid_client())
     refused = tokens.check(
         exchange.headers.get("Authorization"), exchange.headers.get("Content-Type", ""), body, exchange.query
@@ -34,7 +34,7 @@ async def token_answer(exchange: Exchange, tokens: TokenService, journal: Journa
     if refused is not None:
         return _answer(*refused)
     lifetime = exchange.take("token_lifetime")
-    same = exchange.take("same_token") is not None
+    same = exchange.strikes("same_token")
     reply = tokens.issue(lifetime_s=float(lifetime["seconds"]) if lifetime else None, same_again=same)
     journal.count("tokens_issued")
     said = exchange.take("expires_in")
