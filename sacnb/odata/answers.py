@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Final, NoReturn
 
 from sacnb.errors import BadAnswer
 from sacnb.wire.problems import read_problem
 
-__all__ = ["BOM", "first_byte", "is_html", "refuse_foreign", "refuse_problem"]
+__all__ = ["BOM", "first_byte", "is_cut_short", "is_html", "refuse_foreign", "refuse_problem", "text_of"]
 
 BOM: Final = b"\xef\xbb\xbf"
 _BLANKS: Final = b" \t\r\n"
@@ -23,6 +24,27 @@ def is_html(body: bytes) -> bool:
     """Whether ``body`` begins like a web page."""
     head = body[:1024].lower()
     return b"<html" in head or b"<!doctype html" in head
+
+
+def text_of(body: bytes, what: str) -> str:
+    """``body`` as text, without a byte order mark.
+
+    Raises:
+        BadAnswer: it is not UTF-8, which JSON always is; cut short where it ends within a character.
+    """
+    try:
+        return body.removeprefix(BOM).decode()
+    except UnicodeDecodeError as error:
+        cut = error.reason == "unexpected end of data"
+        raise BadAnswer(f"The answer for {what} is not UTF-8: {error}.", truncated=cut) from error
+
+
+def is_cut_short(text: str, error: Exception) -> bool:
+    """Whether ``text``, which could not be parsed as JSON because of ``error``, may be the beginning of an object."""
+    whole = text.rstrip()
+    if not whole.endswith("}"):
+        return True
+    return isinstance(error, json.JSONDecodeError) and (error.pos >= len(whole) or error.msg.startswith("Unterminated"))
 
 
 def refuse_foreign(body: bytes, what: str, expected: str, content_type: str | None = None) -> NoReturn:

@@ -52,13 +52,16 @@ def bounds(column: Column, since: When | None, until: When | None, grain: Grain 
         return None
     first = _days_of(since, "since")[0] if since is not None else None
     last = _days_of(until, "until")[1] if until is not None else None
-    if first is not None and last is not None and first > last:
-        raise QueryError(f"since={since!r} lies after until={until!r}.", hint="Swap them.")
+    if column.edm_type == "Edm.DateTimeOffset":
+        low = _instant(since) or (_midnight(first) if first else None)
+        end = _instant(until)
+        high = end or (_midnight(last + timedelta(days=1)) if last else None)
+        _check_order(since, until, swapped=bool(low and high and (low > high or (low == high and not end))))
+        return _instants(column, low, high, up_to_and_with=end is not None)
+    _check_order(since, until, swapped=bool(first and last and first > last))
     match column.edm_type:
         case "Edm.Date":
             return _between(column, first, last)
-        case "Edm.DateTimeOffset":
-            return _instants(column, _instant(since) or first, _instant(until) or last)
         case "Edm.String":
             return _strings(column, first, last, grain)
     raise QueryError(
@@ -99,15 +102,16 @@ def _between(column: Column, low: str | date | None, high: str | date | None) ->
     return lower if high is None else lower & (col(column.name) <= high)
 
 
-def _instants(column: Column, low: date | None, high: date | None) -> Expression:
-    """Instants: a datetime as it is, a date as the day of UTC that begins (``low``) or is over (``high``)."""
-    start = low if low is None or isinstance(low, datetime) else _midnight(low)
-    if high is None or isinstance(high, datetime):
-        if start and high and start > high:
-            raise QueryError(f"since={start.isoformat()} lies after until={high.isoformat()}.", hint="Swap them.")
-        return _between(column, start, high)
-    before = col(column.name) < _midnight(high + timedelta(days=1))
-    return before if start is None else (col(column.name) >= start) & before
+def _instants(column: Column, low: datetime | None, high: datetime | None, *, up_to_and_with: bool) -> Expression:
+    if high is None or up_to_and_with:
+        return _between(column, low, high)
+    before = col(column.name) < high
+    return before if low is None else (col(column.name) >= low) & before
+
+
+def _check_order(since: When | None, until: When | None, *, swapped: bool) -> None:
+    if swapped:
+        raise QueryError(f"since={since!r} lies after until={until!r}.", hint="Swap them.")
 
 
 def _instant(when: When | None) -> datetime | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sacnb.errors import BadAnswer
-from sacnb.odata.answers import refuse_problem
+from sacnb.odata.answers import is_cut_short, refuse_problem, text_of
 from sacnb.odata.csdl import Document, EntityType, Property, TypeDefinition
 from sacnb.odata.edmx import first_segment, is_label, size
 
@@ -22,11 +22,11 @@ def read_csdl_json(body: bytes) -> Document:
     Raises:
         BadAnswer: it is not JSON, cut short, or an error or something else instead of metadata.
     """
+    text = text_of(body, "$metadata")
     try:
-        root = json.loads(body.decode("utf-8-sig"))
+        root = json.loads(text)
     except (ValueError, RecursionError) as error:
-        cut = not body.rstrip().endswith(b"}")
-        raise BadAnswer(f"$metadata is not readable JSON: {error}.", truncated=cut) from error
+        raise BadAnswer(f"$metadata is not readable JSON: {error}.", truncated=is_cut_short(text, error)) from error
     if "error" in root and "$Version" not in root:
         refuse_problem(body, "application/json", "$metadata")
     types: list[EntityType] = []

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from sacnb.errors import BadAnswer
-from sacnb.odata.answers import refuse_problem
+from sacnb.odata.answers import is_cut_short, refuse_problem
 
 __all__ = ["WHAT", "Envelope", "read_envelope"]
 
@@ -44,7 +44,7 @@ def read_envelope(text: str) -> Envelope:
     except (ValueError, RecursionError) as error:
         _refuse_error_in(text)
         raise BadAnswer(
-            f"The answer for {WHAT} is not valid JSON: {error}.", truncated=_is_cut_short(text, error)
+            f"The answer for {WHAT} is not valid JSON: {error}.", truncated=is_cut_short(text, error)
         ) from error
     found = members.get("error")
     if isinstance(found, dict) or (found is not None and extent is None):
@@ -97,14 +97,6 @@ def _expect(character: str, text: str, at: int) -> int:
 def _skip(text: str, at: int) -> int:
     blanks = _BLANKS.match(text, at)
     return blanks.end() if blanks else at
-
-
-def _is_cut_short(text: str, error: Exception) -> bool:
-    """Whether a whole answer may have begun like this."""
-    whole = text.rstrip()
-    if not whole.endswith("}"):
-        return True
-    return isinstance(error, json.JSONDecodeError) and (error.pos >= len(whole) or error.msg.startswith("Unterminated"))
 
 
 def _refuse_error_in(text: str) -> None:

@@ -1,7 +1,7 @@
 """Cut a page: the rows as they stand, the link to the next page, the count; or say why it cannot be trusted.
 
 A page is 8 MB of rows and 300 bytes of the rest. ``cut_page`` finds the ends of the array of rows from both ends of the
-page and parses only what is around it, some 50 times faster than a parse of everything, and as strict: each step is
+page and parses only what is around it, some 20 times faster than a parse of everything, and as strict: each step is
 taken only where it can be proven right (``_cut_fast`` has the proof), and otherwise the whole page is parsed.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sacnb.errors import BadAnswer
-from sacnb.odata.answers import BOM, first_byte, refuse_foreign
+from sacnb.odata.answers import BOM, first_byte, refuse_foreign, text_of
 from sacnb.odata.envelope import WHAT, read_envelope
 from sacnb.odata.links import next_url
 
@@ -97,14 +97,9 @@ def read_list(body: bytes) -> list[dict[str, Any]]:
 
 def _cut_slow(body: bytes) -> Page:
     """Parse everything."""
-    skipped = len(BOM) if body.startswith(BOM) else 0
-    try:
-        text = body[skipped:].decode()
-    except UnicodeDecodeError as error:
-        cut = "unexpected end" in error.reason
-        raise BadAnswer(f"The answer for {WHAT} is not UTF-8: {error}.", truncated=cut) from error
+    text = text_of(body, WHAT)
     envelope = read_envelope(text)
-    start = skipped + len(text[: envelope.start].encode())
+    start = (len(BOM) if body.startswith(BOM) else 0) + len(text[: envelope.start].encode())
     end = start + len(text[envelope.start : envelope.end].encode())
     return _page(body, start, end, envelope.members)
 
