@@ -21,7 +21,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 PIP_INDEX = $$($(PYTHON) -c "from pip._internal.commands import create_command as c; \
 	print(c('install').parser.get_default_values().index_url)" 2>/dev/null)
 WITH_MIRROR = POETRY_PYPI_MIRROR_URL="$${POETRY_PYPI_MIRROR_URL:-$(PIP_INDEX)}"
-INSTALL = install --all-extras --no-interaction --quiet
+INSTALL = install --no-interaction --quiet
 
 .PHONY: help setup demo test check format bench lock build clean
 
