@@ -1,0 +1,217 @@
+"""What users ask of a model, and what they get when they ask wrongly."""
+
+from __future__ import annotations
+
+import datetime as dt
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import polars as pl
+import pytest
+
+from sacnb import col
+from sacnb.endpoints import FACT_DATA, FACT_DATA_AGGREGATION
+from sacnb.errors import (
+    Cancelled,
+    LiveConnectionError,
+    MixedAccountsWarning,
+    QueryError,
+    RowCountWarning,
+    UnknownNameError,
+)
+from sacnb.model import Model
+from sacnb.sandbox import Column, Sandbox, start, table_model
+from sacnb.tenant import Tenant
+
+ConnectTo = Callable[..., Tenant]
+
+
+@pytest.fixture
+def jobs(sandbox: Sandbox, connect_to: ConnectTo) -> Model:
+    return connect_to(sandbox).model("US_EMPLOYMENT")
+
+
+def paths(sandbox: Sandbox) -> list[str]:
+    return [entry.path for entry in sandbox.log]
+
+
+def test_making_a_model_asks_sac_nothing_and_its_schema_no_catalogue(sandbox: Sandbox, jobs: Model) -> None:
+    assert paths(sandbox) == []
+    assert [c.name for c in jobs.schema.dimensions] == ["Version", "Date", "Sector"]
+    assert [c.name for c in jobs.schema.measures] == ["Employees"]
+    assert jobs.schema.grain_of("Date") == "month"
+    assert sum("$metadata" in path for path in paths(sandbox)) == 1
+    assert not any("Providers" in path for path in paths(sandbox))
+
+
+def test_an_unknown_model_gets_the_nearest_ids(sandbox: Sandbox, connect_to: ConnectTo) -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'US_EMPLOYMENT'") as caught:
+        _ = connect_to(sandbox).model("US_EMPLOYMNT").schema
+    assert caught.value.nearest == ("US_EMPLOYMENT",)
+
+
+def test_a_name_in_the_place_of_an_id_is_recognised(sandbox: Sandbox, connect_to: ConnectTo) -> None:
+    tenant = connect_to(sandbox)
+    name = tenant.models().row(by_predicate=pl.col("id") == "US_EMPLOYMENT", named=True)["name"]
+    with pytest.raises(UnknownNameError) as caught:
+        _ = tenant.model(name).schema
+    assert any("use sac.model('US_EMPLOYMENT')" in note for note in caught.value.__notes__)
+
+
+def test_a_live_connection_model_says_so(sandbox: Sandbox, connect_to: ConnectTo) -> None:
+    with pytest.raises(LiveConnectionError, match="live"):
+        _ = connect_to(sandbox).model("LIVE_SALES").schema
+
+
+def test_the_catalogue_is_a_frame_of_texts(sandbox: Sandbox, connect_to: ConnectTo) -> None:
+    models = connect_to(sandbox).models()
+    assert models.schema == {"id": pl.String, "name": pl.String, "description": pl.String}
+    assert {"US_EMPLOYMENT", "PLANNING", "SCALE"} <= set(models["id"])
+
+
+def test_all_dimensions_are_facts_and_fewer_are_sums_by_sac(jobs: Model) -> None:
+    facts, sums = jobs.facts(), jobs.facts(dims=["Version", "Date"])
+    assert (facts.query.entity_set, sums.query.entity_set) == (FACT_DATA, FACT_DATA_AGGREGATION)
+    leaves = facts.fetch().polars(decimals=True).group_by("Version", "Date").agg(pl.col("Employees").sum())
+    summed = sums.fetch().polars(decimals=True)
+    assert summed.columns == ["Version", "Date", "Employees"]
+    keys = ["Version", "Date"]
+    assert summed.sort(keys)["Employees"].to_list() == leaves.sort(keys)["Employees"].to_list()
+    assert "%24apply" not in sums.url
+    assert "$apply" not in sums.url
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rows"),
+    [
+        ({"where": {"Version": "public.Actual"}}, 1800),
+        ({"where": {"Version": "public.Actual", "Sector": ["31", "32"]}}, 240),
+        ({"where": {"Sector": "31"}, "since": "2015-01"}, 24),
+        ({"where": {"Sector": "31"}, "since": "2015-11", "until": dt.date(2015, 11, 30)}, 2),
+        ({"where": {"Sector": "31"}, "until": "2006"}, 12),
+        ({"where": (col("Sector") == "31") & (col("Employees") > 8500), "since": 2007, "until": "2007-Q2"}, None),
+        ({"limit": 7}, 7),
+        ({"limit": 0}, 0),
+        ({"where": {"Sector": []}}, 0),
+        ({"select": ["Version", "Date", "Sector"]}, 3420),
+        ({"order_by": ["-Employees"], "limit": 3}, 3),
+    ],
+)
+def test_the_question_is_answered_as_polars_would(jobs: Model, arguments: dict[str, Any], rows: int | None) -> None:
+    result = jobs.facts(**arguments).fetch()
+    if rows is not None:
+        assert len(result) == rows
+    else:
+        everything = jobs.facts().fetch().polars()
+        kept = everything.filter(
+            (pl.col("Sector") == "31")
+            & (pl.col("Employees") > 8500)
+            & pl.col("Date").is_between(pl.lit("200701"), pl.lit("200706"))
+        )
+        assert result.polars().sort(pl.all()).equals(kept.sort(pl.all()))
+    if arguments.get("order_by"):
+        assert result.polars()["Employees"].is_sorted(descending=True)
+
+
+def test_a_grain_that_metadata_does_not_tell_is_read_off_a_row(sandbox: Sandbox, connect_to: ConnectTo) -> None:
+    rows = pl.DataFrame({"Date": ["202401", "202402", "#"], "Amount": [1.0, 2.0, 3.0]})
+    columns = [Column("Date", key=True), Column("Amount", "Edm.Double")]
+    with start(models=[table_model("FOREIGN", columns=columns, rows=rows)]) as other:
+        foreign = connect_to(other).model("FOREIGN")
+        assert foreign.schema.grain_of("Date") is None
+        assert foreign.facts(since="2024-02").fetch().polars()["Date"].to_list() == ["202402"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        ({"dims": ["Sektor"]}, UnknownNameError, "Did you mean 'Sector'"),
+        ({"measures": ["employees"]}, UnknownNameError, "Did you mean 'Employees'"),
+        ({"dims": ["Employees"]}, UnknownNameError, "dimension"),
+        ({"where": {"Sektor": "31"}}, UnknownNameError, "Did you mean 'Sector'"),
+        ({"where": {"Employees": "many"}}, QueryError, "Employees"),
+        ({"select": ["Sector"], "dims": ["Sector"]}, QueryError, "one or the other"),
+        ({"limit": -1}, QueryError, "-1"),
+        ({"since": "last year"}, QueryError, "last year"),
+        ({"since": "2010", "date": "Datum"}, UnknownNameError, "Datum"),
+        ({"since": "2011", "until": "2010"}, QueryError, "after"),
+    ],
+)
+def test_a_question_that_cannot_be_asked_is_refused_before_it_is_asked(
+    jobs: Model, sandbox: Sandbox, arguments: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        jobs.facts(**arguments)
+    assert not any("FactData" in path for path in paths(sandbox))
+
+
+def test_a_member_that_does_not_exist_gets_the_nearest_names(jobs: Model) -> None:
+    with pytest.raises(UnknownNameError, match=r"no member 'public\.Actuals'.*Did you mean 'public\.Actual'"):
+        jobs.facts(where={"Version": "public.Actuals"}).fetch()
+    with pytest.raises(UnknownNameError, match="no member '99'"):
+        jobs.facts(where={"Sector": ["31", "99"]}, limit=500).fetch()
+
+
+def test_a_member_that_exists_without_facts_is_no_mistake(jobs: Model) -> None:
+    assert len(jobs.facts(where={"Sector": "00"}).fetch()) == 0
+
+
+def test_mixed_accounts_are_warned_of_and_not_where_they_are_told_apart(
+    sandbox: Sandbox, connect_to: ConnectTo
+) -> None:
+    planning = connect_to(sandbox).model("PLANNING")
+    with pytest.warns(MixedAccountsWarning, match="Account"):
+        planning.facts(dims=["Version"]).fetch()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        planning.facts(dims=["Version", "Account"]).fetch()
+        planning.facts(dims=["Version"], where={"Account": "400000"}).fetch()
+        planning.facts().fetch()
+
+
+def test_a_wrong_row_count_can_be_taken_as_a_warning(jobs: Model, sandbox: Sandbox) -> None:
+    sandbox.misbehave("rows_missing", times=1, on="facts")
+    with pytest.warns(RowCountWarning, match="3,420"):
+        result = jobs.facts(check_count=False, page_size=1000).fetch()
+    assert len(result) == 3419
+
+
+def test_a_pull_is_cancelled_between_pages_and_tells_its_progress(jobs: Model) -> None:
+    seen: list[int] = []
+    with pytest.raises(Cancelled):
+        jobs.facts(page_size=1000).fetch(
+            progress=lambda progress: seen.append(progress.rows), cancelled=lambda: len(seen) >= 2
+        )
+    assert seen == [1000, 2000]
+
+
+def test_progress_knows_what_sac_announced(jobs: Model) -> None:
+    seen = []
+    jobs.facts(page_size=1000).fetch(progress=seen.append)
+    assert [(p.rows, p.pages, p.expected_rows) for p in seen] == [
+        (1000, 1, 3420),
+        (2000, 2, 3420),
+        (3000, 3, 3420),
+        (3420, 4, 3420),
+    ]
+
+
+def test_a_long_list_of_members_is_split_over_requests(sandbox: Sandbox, connect_to: ConnectTo) -> None:
+    scale = connect_to(sandbox).model("SCALE")
+    customers = [f"{number:010d}" for number in range(1500)]
+    result = scale.facts(where=col("Customer").is_in(customers)).fetch()
+    requests = [entry for entry in sandbox.log if entry.path.endswith("/FactData")]
+    assert len(requests) > 1
+    expected = scale.facts().fetch().polars().filter(pl.col("Customer").is_in(customers))
+    assert result.polars().sort(pl.all()).equals(expected.sort(pl.all()))
+
+
+def test_any_provider_under_sacs_paths_reads_well(sandbox: Sandbox, connect_to: ConnectTo) -> None:
+    types = connect_to(sandbox).model("EDM_TYPES")
+    roles = {column.name: column.role for column in types.schema.columns}
+    assert {name for name, role in roles.items() if role == "attribute"} == {
+        "Boolean", "String", "Date", "TimeOfDay", "DateTimeOffset", "Duration", "Guid", "Binary",
+    }  # fmt: skip
+    assert len(types.facts(where={"Boolean": True}).fetch()) > 0
+    assert len(types.facts(where=col("Date") >= dt.date(2000, 1, 1)).fetch()) > 0

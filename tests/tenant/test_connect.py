@@ -1,0 +1,82 @@
+"""From settings to a tenant that can be asked, and nothing asked before it has to be."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import sacnb
+from sacnb.errors import MissingExtraError, SettingsError
+from sacnb.sandbox import Sandbox
+from sacnb.settings import VARIABLES
+from sacnb.tenant import Tenant
+from sacnb.tenant.connect import embedded_sandbox, start_sandbox
+
+ConnectTo = Callable[..., Tenant]
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    logger = logging.getLogger("sacnb")
+    handlers, level = list(logger.handlers), logger.level
+    yield
+    logger.handlers[:], logger.level = handlers, level
+
+
+def test_connect_takes_every_variable_as_an_argument() -> None:
+    import inspect
+
+    arguments = set(inspect.signature(sacnb.connect).parameters) - {"dotenv_path"}
+    assert arguments == {variable.argument for variable in VARIABLES}
+
+
+def test_the_sandbox_needs_nothing_else_and_is_shared_in_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAC_TENANT_URL", "sandbox")
+    with sacnb.connect() as first, sacnb.connect() as second:
+        assert first.sandbox is second.sandbox is embedded_sandbox()
+        assert "US_EMPLOYMENT" in first.models()["id"].to_list()
+        assert repr(first) == "Tenant('sandbox')"
+
+
+def test_an_empty_environment_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+    monkeypatch.chdir(str(tmp_path))
+    with pytest.raises(SettingsError, match="SAC_TENANT_URL is missing"):
+        sacnb.connect()
+
+
+def test_a_missing_extra_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(**_: object) -> None:
+        raise ImportError("No module named 'aiohttp'", name="aiohttp")
+
+    monkeypatch.setattr("sacnb.sandbox.start", start)
+    with pytest.raises(MissingExtraError, match=r'pip install "sacnb\[sandbox\]"'):
+        start_sandbox()
+
+
+def test_the_token_can_be_seen_and_renewed(sandbox: Sandbox, connect_to: ConnectTo) -> None:
+    tenant = connect_to(sandbox)
+    status = tenant.authenticate()
+    assert str(status).startswith("OK, the token is valid until ")
+    assert status.remaining_s == pytest.approx(3600, abs=60)
+    assert tenant.authenticate().renewed is False
+    assert tenant.renew_token().renewed is True
+    assert sandbox.counts["tokens_issued"] == 2
+
+
+def test_our_log_is_shown_unless_the_program_has_its_own(
+    sandbox: Sandbox, connect_to: ConnectTo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logger = logging.getLogger("sacnb")
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    logger.handlers[:] = [logging.NullHandler()]
+    connect_to(sandbox, log="info")
+    connect_to(sandbox, log="debug")
+    shown = [handler for handler in logger.handlers if not isinstance(handler, logging.NullHandler)]
+    assert (len(shown), logger.level) == (1, logging.DEBUG)
+
+    logger.handlers[:] = [logging.NullHandler()]
+    monkeypatch.setattr(logging.getLogger(), "handlers", [logging.StreamHandler()])
+    connect_to(sandbox)
+    assert [type(handler) for handler in logger.handlers] == [logging.NullHandler]
