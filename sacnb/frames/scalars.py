@@ -112,13 +112,15 @@ def _duration(text: str) -> int:
     return -total if sign == "-" else total
 
 
-def duration_text(micros: int) -> str:
-    """A duration in microseconds as ISO 8601 text, ``P1DT2H0M3.5S``: the form in which OData writes it."""
-    sign = "-" if micros < 0 else ""
-    seconds, rest = divmod(abs(micros), 1_000_000)
-    days, seconds = divmod(seconds, 86_400)
-    fraction = f".{rest:06d}".rstrip("0") if rest else ""
-    return f"{sign}P{days}DT{seconds // 3600}H{seconds // 60 % 60}M{seconds % 60}{fraction}S"
+def duration_text(nanos: int) -> str:
+    """A duration in nanoseconds as ISO 8601 text, ``P1DT2H0M3.5S``: the form in which OData writes it."""
+    sign = "-" if nanos < 0 else ""
+    days, rest = divmod(abs(nanos), _DAY)
+    hours, rest = divmod(rest, _HOUR)
+    minutes, rest = divmod(rest, _MINUTE)
+    seconds, rest = divmod(rest, _SECOND)
+    fraction = f".{rest:09d}".rstrip("0") if rest else ""
+    return f"{sign}P{days}DT{hours}H{minutes}M{seconds}{fraction}S"
 
 
 def _binary(text: str) -> bytes:

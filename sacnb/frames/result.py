@@ -1,0 +1,192 @@
+"""What a pull gives: the rows, what they are, where they came from, and the ways out of Arrow."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import pyarrow as pa
+
+from sacnb.errors import ContractError
+from sacnb.frames.contract import Aggregation, TidyFrame, tidy
+from sacnb.frames.convert import to_pandas, to_polars
+from sacnb.frames.files import Target, UnusableFileError, read_parquet, write_arrow, write_csv, write_parquet
+from sacnb.frames.info import ResultInfo, from_metadata, to_metadata
+from sacnb.frames.preview import Preview, preview
+from sacnb.odata.schema import DateColumn, Grain, Schema
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
+    from sacnb.frames.plot import Chart
+
+__all__ = ["Result", "ResultInfo", "read_result"]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Result:
+    """The rows of one query.
+
+    ``table`` holds them with exact decimals, in the order in which SAC sent them; ``schema`` describes the entity set
+    they come from; ``info`` says what was asked, when, and of whom. ``stale`` is true where SAC failed and the last
+    good result was served instead; ``warning`` then says how old it is and why.
+    """
+
+    table: pa.Table
+    schema: Schema
+    info: ResultInfo
+    warning: str | None = None
+    stale: bool = False
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def arrow(self) -> pa.Table:
+        """The rows as an Arrow table, without a copy; the metadata of each field holds its column."""
+        return self.table
+
+    def polars(self, *, decimals: bool = False) -> pl.DataFrame:
+        """The rows as a polars frame; measures are ``Float64``, or exact with ``decimals=True``.
+
+        Raises:
+            ContractError: ``decimals=True`` and a value has more than the 38 digits that polars has.
+
+        Warns:
+            PrecisionWarning: Digits are lost in a float64.
+        """
+        return to_polars(self.table, decimals=decimals)
+
+    def pandas(self, *, decimals: bool = False, backend: Literal["numpy", "pyarrow"] = "numpy") -> pd.DataFrame:
+        """The rows as a pandas frame; measures are ``float64``, or exact Arrow decimals with ``decimals=True``.
+
+        ``backend="pyarrow"`` keeps every column in Arrow, which costs next to nothing.
+
+        Warns:
+            PrecisionWarning: Digits are lost in a float64.
+        """
+        return to_pandas(self.table, decimals=decimals, backend=backend)
+
+    def tidy(
+        self, grain: Grain | None = None, *, date: str | DateColumn | None = None, agg: Aggregation = "sum"
+    ) -> TidyFrame:
+        """The rows as a long frame: ``date``, ``dim_*``, ``value``, and ``dim_measure`` with more than one measure.
+
+        Args:
+            grain: ``"day"``, ``"week"``, ``"month"``, ``"quarter"`` or ``"year"``, not finer than the model's.
+            date: The date column, where there are several.
+            agg: How values become one where the grain gets coarser; ``"sum"`` is wrong for headcounts, balances and
+                rates.
+
+        Raises:
+            ContractError: There is no date or no measure, the grain is too fine, or two rows have the same key.
+            UnknownNameError: ``date`` names no column of the result.
+
+        Warns:
+            PrecisionWarning: Digits are lost in a float64.
+        """
+        return tidy(self.table, self.schema, grain, date=date, agg=agg)
+
+    def to_parquet(self, target: Target) -> None:
+        """Write the rows as Parquet, with exact decimals and everything that ``info`` and ``schema`` know.
+
+        ``target`` is a path, whose file is replaced in one step, or a binary stream.
+        """
+        write_parquet(self.table, to_metadata(self.info, self.schema), target)
+
+    def to_csv(self, target: Target) -> None:
+        """Write the rows as CSV in UTF-8, with exact decimals; null is an empty field, and an empty text is ``""``."""
+        write_csv(self.table, target)
+
+    def to_arrow(self, target: Target) -> None:
+        """Write the rows as an Arrow IPC file, with exact decimals and the metadata of ``to_parquet``."""
+        write_arrow(self.table, to_metadata(self.info, self.schema), target)
+
+    @classmethod
+    def from_parquet(cls, path: str | os.PathLike[str]) -> Result:
+        """The result that ``to_parquet`` wrote, exactly: rows, types, schema and info.
+
+        Raises:
+            ContractError: The file is damaged, or was not written by this version of sacnb.
+            OSError: It cannot be opened.
+        """
+        try:
+            return read_result(Path(path))
+        except UnusableFileError as e:
+            raise ContractError(f"{os.fspath(path)} {e}.", hint="Write it again with to_parquet().") from e
+
+    def plot(
+        self,
+        grain: Grain | None = None,
+        *,
+        by: str | Sequence[str] | None = None,
+        measure: str | None = None,
+        agg: Aggregation = "sum",
+        title: str | None = None,
+        unit: str | None = None,
+    ) -> Chart:
+        """A chart of the rows: lines over time, or bars where there is no date.
+
+        Args:
+            grain: The grain of the dates; see ``tidy``.
+            by: One or two dimensions that tell the lines apart (colour, then dashes); by default those with more than
+                one member in the result.
+            measure: The measure, where the result has several; by default all of them.
+            agg: How values become one where the grain gets coarser; see ``tidy``.
+            title: By default the model and the measure.
+            unit: What the values are counted in, for the axis; SAC's export does not tell.
+
+        Raises:
+            MissingExtraError: The extra ``plot`` is not installed.
+            ContractError: More dimensions vary than the chart shows: it would draw several values as one.
+            UnknownNameError: ``by`` or ``measure`` names nothing in the result.
+        """
+        from sacnb.frames.plot import plot
+
+        return plot(
+            self.table, self.schema, grain, by=by, measure=measure, agg=agg, title=title, unit=unit, note=self.warning
+        )
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """The rows for any library that reads Arrow streams, such as ``polars.DataFrame(result)`` and DuckDB."""
+        return self.table.__arrow_c_stream__(requested_schema)
+
+    def __repr__(self) -> str:
+        return self._preview().text()
+
+    def _repr_html_(self) -> str:
+        return self._preview().html()
+
+    def _repr_markdown_(self) -> str:
+        return self._preview().markdown()
+
+    def _preview(self) -> Preview:
+        """The time of the refresh is not shown: a notebook that is run again should look the same."""
+        info = self.info
+        span = f", {info.min_date} to {info.max_date}" if info.min_date else ""
+        title = (
+            f"{info.provider_id}/{info.entity_set}: {_count(info.row_count, 'row')}, "
+            f"{_count(self.table.num_columns, 'column')}{span} ({info.source})"
+        )
+        return preview(self.table, title=title, notes=(self.warning,) if self.warning else ())
+
+
+def read_result(path: Path) -> Result:
+    """The result that ``Result.to_parquet`` wrote, exactly.
+
+    Raises:
+        UnusableFileError: The file is damaged, or was not written by this version of sacnb.
+        OSError: It cannot be opened.
+    """
+    table, metadata = read_parquet(path)
+    info, schema = from_metadata(metadata)
+    if table.num_rows != info.row_count or table.column_names != [column.name for column in info.columns]:
+        raise UnusableFileError("holds other rows or columns than its metadata says")
+    return Result(table, schema, info)
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
