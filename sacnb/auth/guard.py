@@ -151,13 +151,12 @@ class TokenGuard:
                 if not self._ledger.may_renew_early(token, self._now()):
                     return None
                 self._claim = claim
-            fresh, failure, attempts = self._fetch(claim, "aging", patient=False)
+            result, attempts = self._fetch(claim, "aging", patient=False)
         finally:
             self._release(claim)
-        if fresh is not None:
-            return EnsureResult(fresh, refresh_applied=True, attempts=attempts)
-        if failure is not None:
-            log.warning("The early renewal of the token failed; the old token is kept. %s", failure.message)
+        if isinstance(result, TokenEnvelope):
+            return EnsureResult(result, refresh_applied=True, attempts=attempts)
+        log.warning("The early renewal of the token failed; the old token is kept. %s", result.message)
         if self._ledger.token is token and not token.is_expired(self._now()):
             return EnsureResult(token, refresh_applied=False, attempts=attempts)
         return self._renew(forced=False)  # it died while we asked
@@ -177,13 +176,12 @@ class TokenGuard:
                 reason = "forced" if forced else self._ledger.reason_to_renew()
                 self._raise_if_pointless(reason, now)
                 self._claim = claim
-            fresh, failure, attempts = self._fetch(claim, reason, patient=True)
+            result, attempts = self._fetch(claim, reason, patient=True)
         finally:
             self._release(claim)
-        if fresh is None:
-            assert failure is not None  # noqa: S101 - one of the two is always there
-            raise failure.error()
-        return EnsureResult(fresh, refresh_applied=True, attempts=attempts)
+        if isinstance(result, Failure):
+            raise result.error()
+        return EnsureResult(result, refresh_applied=True, attempts=attempts)
 
     def _wait_for_landing(self, claim: _Claim) -> _Landing | None:
         """Wait until nobody is renewing; how the last renewal ended that we waited for, ``None`` if for none."""
@@ -207,9 +205,7 @@ class TokenGuard:
         if refusal is not None:
             raise refusal
 
-    def _fetch(
-        self, claim: _Claim, reason: RefreshReason, *, patient: bool
-    ) -> tuple[TokenEnvelope | None, Failure | None, int]:
+    def _fetch(self, claim: _Claim, reason: RefreshReason, *, patient: bool) -> tuple[TokenEnvelope | Failure, int]:
         """Ask the source, as the owner of ``claim``; enter the result and let the next caller in before telling of it.
 
         Anything but a RefreshError (Ctrl-C, a defect of the source) passes through and counts as not having asked.
@@ -230,21 +226,19 @@ class TokenGuard:
         def on_retry(error: RefreshError, delay_s: float) -> None:
             self._tell(RefreshEvent(attempt_id, reason, "retrying", delay_s=delay_s, error_kind=error.error_code))
 
-        fresh: TokenEnvelope | None = None
-        failure: Failure | None = None
+        result: TokenEnvelope | Failure
         try:
-            fresh = self._run(fetch, on_retry) if patient and self._run is not None else fetch()
+            result = self._run(fetch, on_retry) if patient and self._run is not None else fetch()
         except RefreshError as error:
-            failure = Failure.of(error, self._now())
+            result = Failure.of(error, self._now())
         with self._state:
-            if fresh is not None:
-                event = self._land(attempt_id, reason, fresh, attempts)
+            if isinstance(result, TokenEnvelope):
+                event = self._land(attempt_id, reason, result, attempts)
             else:
-                assert failure is not None  # noqa: S101 - everything else has passed through
-                failure, event = self._crash(attempt_id, reason, failure, attempts)
+                result, event = self._crash(attempt_id, reason, result, attempts)
             self._release(claim)
         self._tell(event)
-        return fresh, failure, attempts
+        return result, attempts
 
     def _land(self, attempt_id: str, reason: RefreshReason, fresh: TokenEnvelope, attempts: int) -> RefreshEvent:
         now = self._now()

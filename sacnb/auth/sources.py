@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import re
 import time
 import warnings
 from collections.abc import Callable
@@ -23,6 +24,8 @@ MIGRATE_HINT: Final = (
     "Create an OAuth client (System > Administration > App Integration), set SAC_CLIENT_ID and SAC_CLIENT_SECRET, and "
     "remove SAC_TOKEN: tokens are then obtained and renewed by themselves."
 )
+
+_PASTED_SCHEME: Final = re.compile(r"^bearer(?:\s+|$)", re.IGNORECASE)
 
 
 class TokenSource(Protocol):
@@ -109,13 +112,10 @@ class ClientCredentials:
 
     def _fetch(self, now: datetime) -> TokenEnvelope:
         form: dict[str, Secret | str] = {"grant_type": "client_credentials"}
-        authorization = None
-        if self._style == "basic":
-            pair = f"{self.principal}:{self._secret.reveal()}".encode()
-            authorization = Secret("Basic " + base64.b64encode(pair).decode("ascii"))
-        else:
+        if self._style == "body":
             form |= {"client_id": self.principal, "client_secret": self._secret}
-        reply = self._endpoint.post(form, authorization=authorization, now=now)
+        basic = (self.principal, self._secret) if self._style == "basic" else None
+        reply = self._endpoint.post(form, basic=basic, now=now)
         return envelope_from_reply(
             reply.fields,
             now=now,
@@ -138,11 +138,9 @@ class StaticToken:
     renewable = False
 
     def __init__(self, value: Secret | str) -> None:
-        text = (value.reveal() if isinstance(value, Secret) else value).strip()
-        if text[:7].lower() == "bearer ":
-            text = text[7:].strip()
+        value = value if isinstance(value, Secret) else Secret(value)  # from here on no traceback shows it
         try:
-            self._value = check_token_text(text)
+            self._value = check_token_text(_PASTED_SCHEME.sub("", value.reveal().strip(), count=1))
         except RefreshError as error:
             seal(error)
             raise SettingsError(

@@ -84,9 +84,18 @@ class TokenEndpoint:
         self._proxies = environment_proxies(url) if trust_env else {}
         self._clock = clock
 
-    def post(self, form: Mapping[str, Secret | str], *, authorization: Secret | None, now: datetime) -> TokenReply:
-        """Send ``form`` and read the reply. Raises RefreshError; its traceback holds no secret."""
-        secrets = [value for value in (*form.values(), authorization) if isinstance(value, Secret)]
+    def post(self, form: Mapping[str, Secret | str], *, basic: tuple[str, Secret] | None, now: datetime) -> TokenReply:
+        """Send ``form``, with id and secret of ``basic`` in a header, and read the reply.
+
+        Raises RefreshError, whose text repeats no secret and whose traceback holds none.
+        """
+        authorization = None
+        secrets = [value for value in form.values() if isinstance(value, Secret)]
+        if basic is not None:
+            pair = f"{basic[0]}:{basic[1].reveal()}".encode()
+            authorization = Secret(base64.b64encode(pair).decode("ascii"))
+            secrets += [basic[1], authorization]
+            del pair
         try:
             return self._post(form, authorization, secrets, now)
         except BaseException as error:
@@ -107,7 +116,7 @@ class TokenEndpoint:
             "Content-Type": "application/x-www-form-urlencoded",
         }
         if authorization is not None:
-            headers["Authorization"] = authorization.reveal()
+            headers["Authorization"] = f"Basic {authorization.reveal()}"
         plain = {name: value.reveal() if isinstance(value, Secret) else value for name, value in form.items()}
         failure: RefreshError | None = None
         with requests.Session() as session:
@@ -246,7 +255,7 @@ def _quotable(value: object, secrets: list[Secret]) -> str:
     for secret in secrets:
         plain = secret.reveal()
         encoded = base64.b64encode(plain.encode()).decode("ascii")
-        for form in {plain, quote(plain, safe=""), quote_plus(plain), encoded, plain.removeprefix("Basic ")} - {""}:
+        for form in {plain, quote(plain, safe=""), quote_plus(plain), encoded} - {""}:
             text = text.replace(form, "***")
     printable = "".join(character for character in text if character.isprintable())
     return printable[:_MAX_QUOTED] + ("…" if len(printable) > _MAX_QUOTED else "")

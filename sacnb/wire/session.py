@@ -27,7 +27,7 @@ from sacnb.auth.token import TokenEnvelope, utc_now
 from sacnb.endpoints import CSRF_HEADER, CSRF_PATH, CUSTOM_AUTH_HEADER
 from sacnb.errors import AuthError, Cancelled, RequestError, SacError, SettingsError
 from sacnb.settings import Secret
-from sacnb.wire.answer import Answer, Check, Expect
+from sacnb.wire.answer import Answer, Check, Expect, request_id
 from sacnb.wire.body import ACCEPT_ENCODING
 from sacnb.wire.csrf import CsrfKeeper
 from sacnb.wire.demand import Demand, encode_body, may_be_repeated, with_query
@@ -36,7 +36,7 @@ from sacnb.wire.origin import Origin
 from sacnb.wire.redact import redact_url
 from sacnb.wire.retry import Campaign, RetryPlan
 from sacnb.wire.setbacks import redirected, unauthorized
-from sacnb.wire.telemetry import FailureEvent, Telemetry, current_trace_id, log
+from sacnb.wire.telemetry import FailureEvent, RequestEvent, Telemetry, current_trace_id, log
 
 __all__ = ["Answer", "SacSession"]
 
@@ -141,7 +141,8 @@ class SacSession(OAuth2Session):
                 url, headers, data = hook(url, headers, data)
             if withhold_token:
                 return requests.Session.request(self, method, url, data=data, headers=headers, files=files, **kwargs)
-            return self._request(method, url, data=data, headers=headers, files=files, **kwargs)
+            with self.telemetry.operation("request"):
+                return self._request(method, url, data=data, headers=headers, files=files, **kwargs)
         except BaseException as error:
             seal(error)
             raise
@@ -166,7 +167,21 @@ class SacSession(OAuth2Session):
         return response
 
     def _send_with(self, token: TokenEnvelope, method: str, url: str, **kwargs: Any) -> requests.Response:
+        started = self.clock()
         response = requests.Session.request(self, method, url, auth=_Bearer(token, self._origin), **kwargs)
+        self.telemetry.on_request(
+            RequestEvent(
+                operation="request",
+                method=method,
+                url=redact_url(response.url),
+                status=response.status_code,
+                error_kind=None,
+                elapsed_s=self.clock() - started,
+                bytes_received=0 if kwargs.get("stream") else len(response.content),
+                request_id=request_id(response.headers),
+                trace_id=current_trace_id(),
+            )
+        )
         if response.is_redirect and kwargs.get("allow_redirects", True):
             response.close()
             raise redirected("request", response.url, response.headers["Location"])
