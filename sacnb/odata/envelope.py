@@ -6,17 +6,18 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final, NoReturn
 
 from sacnb.errors import BadAnswer
 from sacnb.odata.answers import is_cut_short, refuse_problem
 
-__all__ = ["WHAT", "Envelope", "read_envelope"]
+__all__ = ["DECODER", "WHAT", "Envelope", "read_envelope", "refuse_error_in"]
 
 WHAT: Final = "a page of rows"
 
-# Numbers are not needed as numbers here, and one of 5000 digits is no reason for int() to fail.
-_DECODER: Final = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
+# Decimal because a number of 5000 digits, which int() refuses, is for the decoder of the rows to judge, and not for us.
+DECODER: Final = json.JSONDecoder(parse_int=Decimal, parse_float=Decimal, parse_constant=str)
 _BLANKS: Final = re.compile(r"[ \t\r\n]*")
 _ERROR_MEMBER: Final = re.compile(r'"error"[ \t\r\n]*:[ \t\r\n]*(?=\{)')
 # Where a server gives up in mid-answer, its error is the last thing it sends.
@@ -42,7 +43,7 @@ def read_envelope(text: str) -> Envelope:
     try:
         members, extent, end = _members(text)
     except (ValueError, RecursionError) as error:
-        _refuse_error_in(text)
+        refuse_error_in(text)
         raise BadAnswer(
             f"The answer for {WHAT} is not valid JSON: {error}.", truncated=is_cut_short(text, error)
         ) from error
@@ -50,7 +51,7 @@ def read_envelope(text: str) -> Envelope:
     if isinstance(found, dict) or (found is not None and extent is None):
         _refuse({"error": found} if extent else members, in_mid_answer=extent is not None)
     if end != len(text):
-        _refuse_error_in(text[end:])
+        refuse_error_in(text[end:])
         raise BadAnswer(f"The answer for {WHAT} goes on after its end: {text[end : end + 24]!r}.")
     if extent is None:
         has = ", ".join(map(repr, members)) or "nothing"
@@ -64,6 +65,21 @@ def read_envelope(text: str) -> Envelope:
     return Envelope(members, *extent)
 
 
+def refuse_error_in(text: str) -> None:
+    """Report an error object in text that is no JSON as a whole, put where a row or the end should have been.
+
+    Raises:
+        BadAnswer: there is one.
+    """
+    tail = text[-_TAIL_CHARS:]
+    for found in reversed(list(_ERROR_MEMBER.finditer(tail))):
+        try:
+            error, _ = DECODER.raw_decode(tail, found.end())
+        except (ValueError, RecursionError):
+            continue
+        _refuse({"error": error}, in_mid_answer=True)
+
+
 def _members(text: str) -> tuple[dict[str, Any], tuple[int, int] | None, int]:
     """The members of the object, the extent of its array ``value``, and where the object and its blanks end."""
     members: dict[str, Any] = {}
@@ -73,11 +89,11 @@ def _members(text: str) -> tuple[dict[str, Any], tuple[int, int] | None, int]:
     while not closing:
         if text[at : at + 1] != '"':
             raise json.JSONDecodeError("Expecting a name in quotes", text, at)
-        name, at = _DECODER.raw_decode(text, at)
+        name, at = DECODER.raw_decode(text, at)
         start = _expect(":", text, _skip(text, at))
         if name in members:
             raise ValueError(f"{name!r} is there twice")
-        members[name], at = _DECODER.raw_decode(text, start)
+        members[name], at = DECODER.raw_decode(text, start)
         if name == "value" and isinstance(members[name], list):
             extent = (start, at)
         at = _skip(text, at)
@@ -99,17 +115,6 @@ def _skip(text: str, at: int) -> int:
     return blanks.end() if blanks else at
 
 
-def _refuse_error_in(text: str) -> None:
-    """Report an error object in text that is no JSON as a whole: put where a row, or the end, should have been."""
-    tail = text[-_TAIL_CHARS:]
-    for found in reversed(list(_ERROR_MEMBER.finditer(tail))):
-        try:
-            error, _ = _DECODER.raw_decode(tail, found.end())
-        except (ValueError, RecursionError):
-            continue
-        _refuse({"error": error}, in_mid_answer=True)
-
-
 def _is_error_row(row: object) -> bool:
     """Whether an element of ``value`` is an error object: rows have more columns, and none that holds an object."""
     if not isinstance(row, dict) or not isinstance(row.get("error"), dict):
@@ -118,4 +123,4 @@ def _is_error_row(row: object) -> bool:
 
 
 def _refuse(answer: Mapping[str, Any], *, in_mid_answer: bool) -> NoReturn:
-    refuse_problem(json.dumps(answer).encode(), "application/json", WHAT, in_mid_answer=in_mid_answer)
+    refuse_problem(json.dumps(answer, default=str).encode(), "application/json", WHAT, in_mid_answer=in_mid_answer)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -43,6 +42,7 @@ _ISO_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _ISO_DURATION: Final = re.compile(
     r"(-)?P(?=.)(?:(\d{1,7})D)?(?:T(?=.)(?:(\d{1,8})H)?(?:(\d{1,9})M)?(?:(\d{1,9})(?:\.(\d{1,6}))?S)?)?", re.ASCII
 )
+_UNSENDABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _COLLECTION: Final = "Collection("
 _EXPECTED: Final[Mapping[str, str]] = {
     "Edm.String": "text in quotes",
@@ -109,13 +109,13 @@ def check_text(text: str, what: str) -> None:
     Raises:
         QueryError: there is one; the message says where.
     """
-    for at, character in enumerate(text):
-        if unicodedata.category(character) in {"Cc", "Cs"}:
-            kind = "a control character" if unicodedata.category(character) == "Cc" else "half of a surrogate pair"
-            raise QueryError(
-                f"{what} has {kind} ({character!r}, position {at}), which cannot be sent to SAC.",
-                hint="Take it out of the value.",
-            )
+    found = _UNSENDABLE.search(text)
+    if found is not None:
+        kind = "half of a surrogate pair" if found[0] >= "\ud800" else "a control character"
+        raise QueryError(
+            f"{what} has {kind} ({found[0]!r}, position {found.start()}), which cannot be sent to SAC.",
+            hint="Take it out of the value.",
+        )
 
 
 def _misfit(value: Value, column: Column) -> QueryError:

@@ -11,11 +11,12 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Final
 
 from sacnb.errors import BadAnswer
 from sacnb.odata.answers import BOM, first_byte, refuse_foreign, text_of
-from sacnb.odata.envelope import WHAT, read_envelope
+from sacnb.odata.envelope import DECODER, WHAT, read_envelope, refuse_error_in
 from sacnb.odata.links import next_url
 
 __all__ = ["Page", "cut_page", "next_url", "read_list"]
@@ -31,7 +32,6 @@ _ARRAY_OVER: Final = re.compile(rb'\][ \t\r\n]*(?:,[ \t\r\n]*"|\})')
 _ERROR_NAME: Final = re.compile(rb'"error"[ \t\r\n]*:')
 _NO_ROWS: Final = re.compile(rb"\[[ \t\r\n]*\]")
 _DIGITS: Final = re.compile(r"[0-9]{1,18}")
-_DECODER: Final = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,11 @@ def read_list(body: bytes) -> list[dict[str, Any]]:
 
 def _cut_slow(body: bytes) -> Page:
     """Parse everything."""
-    text = text_of(body, WHAT)
+    try:
+        text = text_of(body, WHAT)
+    except BadAnswer:
+        refuse_error_in(body.decode(errors="replace"))  # SAC may have given up in the middle of a character
+        raise
     envelope = read_envelope(text)
     start = (len(BOM) if body.startswith(BOM) else 0) + len(text[: envelope.start].encode())
     end = start + len(text[envelope.start : envelope.end].encode())
@@ -117,13 +121,13 @@ def _cut_fast(body: bytes) -> Page | None:
     array, and no name be ``error``.
     """
     start = body.find(_VALUE, 0, _HEAD_BYTES) + len(_VALUE) - 1
-    boundary = body.rfind(_ROW_AFTER_ROW, max(start, len(body) - _TAIL_BYTES))
+    boundary = body.rfind(_ROW_AFTER_ROW, max(start, len(body) - _TAIL_BYTES), len(body) - 1)
     if start < len(_VALUE) or boundary < 0 or body[boundary + len(_ROW_AFTER_ROW)] not in _NAME_START:
         return None
     skipped = len(BOM) if body.startswith(BOM) else 0
     try:
         ending = body[boundary + 2 :].decode()
-        _, stop = _DECODER.raw_decode(ending)
+        _, stop = DECODER.raw_decode(ending)
         if ending[stop : stop + 1] != "]":
             return None
         end = boundary + 2 + len(ending[:stop].encode()) + 1
@@ -172,5 +176,5 @@ def _count(value: object) -> int | None:
 
 
 def _number(value: object) -> int | None:
-    """A number of rows. SAC writes some of them as strings, and numbers come as their text here anyway."""
-    return int(value) if isinstance(value, str) and _DIGITS.fullmatch(value) else None
+    """A number of rows; SAC writes some of them as strings."""
+    return int(str(value)) if isinstance(value, str | Decimal) and _DIGITS.fullmatch(str(value)) else None

@@ -159,7 +159,7 @@ class Query:
                 hint="Leave the order out, and sort the frame.",
             )
         pieces: list[Query] = []
-        for where in found.shared_out(excess):
+        for where in found.shared_out(excess, max_url_chars):
             pieces.extend(replace(self, where=where).split(schema, tenant_url, max_url_chars))
             if len(pieces) > _MAX_PIECES:
                 raise QueryError(

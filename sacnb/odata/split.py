@@ -32,17 +32,15 @@ class MemberList:
     members: tuple[Value, ...]
     costs: tuple[int, ...]
 
-    def shared_out(self, excess_chars: int) -> Iterator[Expression]:
+    def shared_out(self, excess_chars: int, max_chars: int) -> Iterator[Expression]:
         """Filters that are shorter than the whole by ``excess_chars``, as few as that takes.
 
-        Where members alone cannot make that much room, the list is halved: it is then another list's turn.
+        Where this list alone cannot make that much room, each filter gets half of ``max_chars`` of it, or half of the
+        list if that is less: then it is another list's turn.
         """
         room = sum(self.costs) - excess_chars
         if room < max(self.costs):
-            half = len(self.members) // 2
-            yield self._with(self.members[:half])
-            yield self._with(self.members[half:])
-            return
+            room = max(*self.costs, min(max_chars, sum(self.costs)) // 2)
         taken: list[Value] = []
         left = room
         for member, cost in zip(self.members, self.costs, strict=True):
