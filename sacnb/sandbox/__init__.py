@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from sacnb.sandbox.catalogue import COMMON_OPTIONS, MISBEHAVIOURS, Misbehaviour
 
 if TYPE_CHECKING:
-    from sacnb.sandbox.model import Dimension, Model, table_model
+    from sacnb.sandbox.model import Dimension, Model, dimension, table_model
     from sacnb.sandbox.schema import Column
     from sacnb.sandbox.server import Sandbox
 
@@ -33,6 +33,7 @@ __all__ = [
     "Misbehaviour",
     "Model",
     "Sandbox",
+    "dimension",
     "serve",
     "start",
     "table_model",
@@ -69,7 +70,7 @@ def start(
         port: the port to listen on; 0 takes a free one.
         scale_rows: rows of the model ``SCALE``; they are made when asked for, so many cost nothing.
         seed: other seeds give ``SCALE`` other values.
-        models: models to offer beside the built-in ones, made by ``table_model``.
+        models: models to offer beside the built-in ones, made by ``table_model`` (and ``dimension``).
         misbehaviours: names, or mappings with ``name`` and options, that are switched on from the start.
         token_lifetime_s: how long tokens live, in seconds.
         latency_s: seconds every answer is held back.
@@ -142,7 +143,7 @@ def _require_extra() -> None:
 
 def __getattr__(name: str) -> Any:
     """The names that need polars or the extra, loaded when they are asked for."""
-    if name in {"Dimension", "Model", "table_model"}:
+    if name in {"Dimension", "Model", "dimension", "table_model"}:
         from sacnb.sandbox import model
 
         return getattr(model, name)

@@ -73,7 +73,8 @@ def plain_text(column: Column, *, trim: bool) -> pl.Expr:  # noqa: PLR0911 - a t
             return text
         case "Edm.Single" | "Edm.Double":
             special = pl.when(value.is_nan()).then(pl.lit("NaN")).when(value > 0).then(pl.lit("INF"))
-            return pl.when(value.is_finite()).then(value.cast(pl.String)).otherwise(special.otherwise(pl.lit("-INF")))
+            infinite = special.when(value < 0).then(pl.lit("-INF"))  # and null stays null
+            return pl.when(value.is_finite()).then(value.cast(pl.String)).otherwise(infinite)
         case "Edm.TimeOfDay":
             return value.dt.to_string("%H:%M:%S%.6f")
         case "Edm.DateTimeOffset":

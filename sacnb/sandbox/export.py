@@ -36,6 +36,8 @@ _NAMESPACE_ROW: Final = {"NamespaceID": NAMESPACE, "Description": "SAC Namespace
 class _Provider:
     model: Model
     sets: Mapping[str, Relation]
+    # Part of every key under which something of the provider is remembered: a replaced model leaves nothing behind.
+    generation: int
 
 
 class ExportService:
@@ -49,6 +51,7 @@ class ExportService:
         self._max_page_size = max_page_size
         self._lock = threading.Lock()
         self._providers: dict[str, _Provider] = {}
+        self._generation = 0
         self._reader = Reader(memory_bytes=memory_bytes // 2)
         self._sums: Memory[FrameRelation] = Memory(memory_bytes // 4, lambda r: int(r.frame.estimated_size()))
         self._pages: Memory[Answer] = Memory(memory_bytes, lambda a: len(a.zipped or b""))
@@ -63,10 +66,8 @@ class ExportService:
             sums = aggregation_columns(model.facts)
             sets["FactDataAggregation"] = frame_relation(sums, pl.DataFrame(schema=[c.name for c in sums]))
         with self._lock:
-            self._providers[model.provider_id] = _Provider(model, sets)
-        self._sums.clear()
-        self._pages.clear()
-        self._reader.clear()
+            self._generation += 1
+            self._providers[model.provider_id] = _Provider(model, sets, self._generation)
 
     def answer(self, exchange: Exchange, target: Target) -> Answer:
         """The answer to a GET request.
@@ -147,7 +148,7 @@ class ExportService:
             raise Refusal(404, f"The entity set {target.entity_set!r} does not exist.", 3707)
         if not self._rules.is_quiet(PAGE_MISBEHAVIOURS):
             return self._page(exchange, target, provider)
-        key = (exchange.origin, exchange.path, exchange.query)
+        key = (provider.generation, exchange.origin, exchange.path, exchange.query)
         return self._pages.get(key, lambda: self._page(exchange, target, provider).pack())
 
     def _page(self, exchange: Exchange, target: Target, provider: _Provider) -> Answer:
@@ -158,7 +159,7 @@ class ExportService:
         columns = chosen_columns(options, relation, all_keys=not is_sum)
         size = min(options.page_size or self._max_page_size, self._max_page_size)
         start = start_of(exchange, options, size)
-        key: tuple[Hashable, ...] = (target.provider, target.entity_set)
+        key: tuple[Hashable, ...] = (provider.generation, target.entity_set)
         wanted = options
         if is_sum:
             key = (*key, options.filter, columns)

@@ -33,6 +33,7 @@ _STRING_FUNCTIONS: Final[dict[str, Callable[[pl.Expr, str], pl.Expr]]] = {
 _OPERATORS: Final = {
     ast.Eq: "eq", ast.NotEq: "ne", ast.Lt: "lt", ast.LtE: "le", ast.Gt: "gt", ast.GtE: "ge",
 }  # fmt: skip
+_MAX_DEPTH: Final = 100
 _MIRRORED: Final = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le"}
 # The lexer takes these for whole words even where a longer name begins with them ("Allocation", "nullable_flag").
 _WORDS: Final = frozenset({"ALL", "ANY", "NULL", "BOOLEAN"})
@@ -54,7 +55,7 @@ def parse_filter(text: str, columns: Iterable[Column]) -> Predicate:
         Refusal: 400 when the filter is malformed, names an unknown property, or compares what cannot be compared.
     """
     try:
-        tree = ODataParser().parse(_tokens(text))
+        tree = ODataParser().parse(_tokens(text.strip()))
     except ODataException:
         tree = None
     if tree is None:
@@ -75,12 +76,13 @@ def _tokens(text: str) -> Iterator[Any]:
     end = 0
     for token in lexer.tokenize(text):
         # Only tokens that have a method in the lexer move its index; those are the only ones that are joined.
-        if first is not None and token.index == end and _join(first, token, text[first.index : lexer.index]):
-            end = lexer.index
+        past = getattr(lexer, "index", 0)  # not there before the first token that has a method
+        if first is not None and token.index == end and _join(first, token, text[first.index : past]):
+            end = past
             continue
         if first is not None:
             yield first
-        first, end = token, lexer.index
+        first, end = token, past
     if first is not None:
         yield first
 
@@ -110,12 +112,14 @@ class _Reader:
         self._columns = columns
         self.names: set[str] = set()
 
-    def truth(self, node: Any) -> pl.Expr:
+    def truth(self, node: Any, depth: int = 0) -> pl.Expr:
         """The polars expression of a condition."""
+        if depth > _MAX_DEPTH:
+            raise Refusal(400, "The $filter is nested too deeply.")
         if isinstance(node, ast.BoolOp):
-            return self._chain(node)
+            return self._chain(node, depth + 1)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-            return ~self.truth(node.operand)
+            return ~self.truth(node.operand, depth + 1)
         if isinstance(node, ast.Compare):
             return self._compare(node)
         if isinstance(node, ast.Call):
@@ -126,7 +130,7 @@ class _Reader:
             return pl.col(_name(node))
         raise Refusal(400, "The $filter is not a condition, or uses an operator that is not supported.")
 
-    def _chain(self, node: Any) -> pl.Expr:
+    def _chain(self, node: Any, depth: int) -> pl.Expr:
         """A run of the same ``and`` or ``or``, flat: filters name hundreds of members, and recursion has an end."""
         kind, operands, waiting = type(node.op), [], [node]
         while waiting:
@@ -136,13 +140,13 @@ class _Reader:
             else:
                 operands.append(current)
         if kind is ast.And:
-            return pl.all_horizontal([self.truth(o) for o in operands])
+            return pl.all_horizontal([self.truth(o, depth) for o in operands])
         expressions: list[pl.Expr] = []
         members: dict[str, list[str]] = {}
         for operand in operands:
             pair = self._member(operand)
             if pair is None:
-                expressions.append(self.truth(operand))
+                expressions.append(self.truth(operand, depth))
             else:
                 members.setdefault(pair[0], []).append(pair[1])
         expressions += [pl.col(name).is_in(values, nulls_equal=True) for name, values in members.items()]
@@ -193,10 +197,10 @@ class _Reader:
             raise Refusal(400, f"The function {_name(node.func)!r} is not supported in $filter.")
         subject, part = node.args
         if not isinstance(subject, ast.Identifier) or type(part) is not ast.String:
-            raise Refusal(400, f"The function {_name(node.func)!r} takes a property and a string.")
+            raise Refusal(400, f"In $filter, {_name(node.func)!r} takes a property and a string.")
         column = self._column(subject)
         if column.edm_type != "Edm.String":
-            raise Refusal(400, f"The function {_name(node.func)!r} takes strings; {column.name!r} is none.")
+            raise Refusal(400, f"In $filter, {_name(node.func)!r} takes strings; {column.name!r} is none.")
         return function(pl.col(column.name), part.val)
 
     def _column(self, node: Any) -> Column:

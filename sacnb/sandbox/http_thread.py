@@ -14,6 +14,7 @@ __all__ = ["HttpThread"]
 # Longer request lines are refused by the application, in SAC's envelope, and not by the HTTP parser.
 _MAX_LINE_BYTES: Final = 1 << 20
 _SHUTDOWN_S: Final = 0.5
+_TURNS: Final = 5
 
 
 class HttpThread:
@@ -68,5 +69,9 @@ class HttpThread:
             self._loop = asyncio.get_running_loop()
             self._ready.set()
             await self._stop.wait()
+            # asyncio makes an accepted connection over several turns of the loop, and leaks it if the listener is
+            # closed in between; so what has arrived by now is let in first, and closed by the cleanup.
+            for _ in range(_TURNS):
+                await asyncio.sleep(0)
         finally:
             await runner.cleanup()

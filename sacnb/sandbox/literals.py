@@ -7,7 +7,7 @@ import binascii
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import ROUND_FLOOR, Decimal, localcontext
 from typing import Any, Final
 
@@ -120,7 +120,7 @@ def _moment(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError("a DateTimeOffset has an offset")
-    return moment
+    return moment.astimezone(UTC)
 
 
 def _duration(text: str) -> timedelta:

@@ -50,12 +50,6 @@ class Memory(Generic[T]):
                 else:
                     self._busy[key] = busy, waiters - 1
 
-    def clear(self) -> None:
-        """Forget everything."""
-        with self._lock:
-            self._kept.clear()
-            self._bytes = 0
-
     def _keep(self, key: Hashable, result: T) -> None:
         size = self._size(result)
         if size > self._max_bytes:

@@ -11,7 +11,7 @@ import polars as pl
 from sacnb.sandbox.relation import FrameRelation, JoinedRelation, Relation, frame_relation
 from sacnb.sandbox.schema import Column, text_column
 
-__all__ = ["HIERARCHY_ROOT", "Dimension", "Model", "date_dimension", "table_model", "version_dimension"]
+__all__ = ["HIERARCHY_ROOT", "Dimension", "Model", "date_dimension", "dimension", "table_model", "version_dimension"]
 
 HIERARCHY_ROOT: Final = "<root>"
 
@@ -72,9 +72,9 @@ class Model:
     def entity_sets(self) -> dict[str, Relation]:
         """Every entity set by name, ``MasterData`` before ``FactData`` as in the metadata of real models."""
         sets: dict[str, Relation] = {"MasterData": self.master_data(), "FactData": self.facts}
-        for name, dimension in self.dimensions.items():
-            sets[f"{name}Master"] = dimension.members
-            hierarchy = dimension.with_hierarchy()
+        for name, found in self.dimensions.items():
+            sets[f"{name}Master"] = found.members
+            hierarchy = found.with_hierarchy()
             if hierarchy is not None:
                 sets[f"{name}MasterWithHierarchy"] = hierarchy
         return sets
@@ -84,15 +84,15 @@ class Model:
         columns: list[Column] = []
         attributes: dict[str, tuple[str, str]] = {}
         for column in self.facts.columns:
-            dimension = self.dimensions.get(column.name)
-            if not column.key or dimension is None:
+            found = self.dimensions.get(column.name)
+            if not column.key or found is None:
                 columns.append(column)
                 continue
-            for attribute in dimension.members.columns:
-                if attribute.name not in dimension.hidden_in_master_data:
+            for attribute in found.members.columns:
+                if attribute.name not in found.hidden_in_master_data:
                     name = f"{column.name}___{attribute.name}"
                     attributes[name] = (column.name, attribute.name)
-                    columns.append(replace(attribute, name=name, key=attribute.name == dimension.id_attribute))
+                    columns.append(replace(attribute, name=name, key=attribute.name == found.id_attribute))
         return JoinedRelation(
             columns=tuple(columns),
             facts=self.facts,
@@ -102,11 +102,19 @@ class Model:
         )
 
 
+def dimension(
+    members: pl.DataFrame, parents: Mapping[str, str] | None = None, *, lengths: Mapping[str, int] | None = None
+) -> Dimension:
+    """A dimension from a frame of texts with ``ID``, ``Description`` and attributes; ``parents`` makes a hierarchy."""
+    sizes = lengths or {}
+    columns = [text_column(n, key=n == "ID", max_length=sizes.get(n, 256)) for n in members.columns]
+    return Dimension(frame_relation(columns, members), parents)
+
+
 def version_dimension(versions: Mapping[str, str]) -> Dimension:
     """The version dimension; its members have a ``VERSION`` attribute, by which ``sacapi`` recognises it."""
     frame = pl.DataFrame({"ID": list(versions), "Description": list(versions.values()), "VERSION": list(versions)})
-    columns = [text_column("ID", key=True, max_length=300), text_column("Description"), text_column("VERSION")]
-    return Dimension(frame_relation(columns, frame))
+    return dimension(frame, lengths={"ID": 300, "VERSION": 300})
 
 
 def date_dimension(months: Sequence[str]) -> Dimension:
@@ -116,21 +124,19 @@ def date_dimension(months: Sequence[str]) -> Dimension:
     unconfirmed names.
     """
     ids = pl.Series("ID", months, dtype=pl.String)
-    quarter = (ids.str.slice(4).cast(pl.Int32) + 2) // 3
-    year = ids.str.slice(0, 4)
+    year, month = ids.str.slice(0, 4), ids.str.slice(4)
     frame = pl.DataFrame(
         {
             "ID": ids,
-            "Description": year + "-" + ids.str.slice(4),
+            "Description": year + "-" + month,
             "DATE": ids,
             "CALMONTH": ids,
-            "CALQUARTER": year + quarter.cast(pl.String),
+            "CALQUARTER": year + ((month.cast(pl.Int32) + 2) // 3).cast(pl.String),
             "CALYEAR": year,
         }
     )
-    columns = [text_column(name, key=name == "ID") for name in frame.columns]
     hidden = frozenset({"ID", "Description", "DATE"})
-    return Dimension(frame_relation(columns, frame), id_attribute="CALMONTH", hidden_in_master_data=hidden)
+    return replace(dimension(frame), id_attribute="CALMONTH", hidden_in_master_data=hidden)
 
 
 def table_model(

@@ -39,10 +39,6 @@ class Reader:
     def __init__(self, *, memory_bytes: int) -> None:
         self._selections: Memory[pl.Series] = Memory(memory_bytes, lambda s: int(s.estimated_size()))
 
-    def clear(self) -> None:
-        """Forget what was selected before."""
-        self._selections.clear()
-
     def cut(
         self, key: Hashable, relation: Relation, options: Options, columns: Sequence[Column], *, start: int, size: int
     ) -> Cut:
@@ -124,7 +120,8 @@ def _sum(column: Column) -> pl.Expr:
 
 
 def _blocks(relation: Relation, names: Sequence[str]) -> Iterator[pl.DataFrame]:
-    """The rows in blocks, at least one of them, perhaps empty."""
+    """The rows in blocks, at least one of them, perhaps empty; with at least one column, so that they have a height."""
+    names = names or [relation.columns[0].name]
     for low in range(0, max(relation.row_count, 1), _BLOCK_ROWS):
         high = min(low + _BLOCK_ROWS, relation.row_count)
         yield relation.rows(pl.int_range(low, high, dtype=pl.Int64, eager=True), names)

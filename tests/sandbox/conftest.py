@@ -99,6 +99,16 @@ def start() -> Iterator[Callable[..., Api]]:
 
 
 @pytest.fixture(scope="session")
+def shared() -> Iterator[Api]:
+    """One sandbox for every test that only reads, and changes nothing but models of its own."""
+    with sacnb.sandbox.start(scale_rows=300_000) as sandbox:
+        api = Api(sandbox)
+        api.login()
+        yield api
+        api.http.close()
+
+
+@pytest.fixture(scope="session")
 def samples() -> Path:
     """The folder with replies of SAP's documentation and of other clients' tests."""
     return Path(__file__).parents[1] / "samples"

@@ -42,7 +42,7 @@ def test_the_counts_can_be_read_and_steering_is_not_counted(start: Callable[...,
     ],
 )
 def test_wrong_steering_is_refused(
-    start: Callable[..., Any], method: str, path: str, body: bytes, content_type: str | None, status: int
+    start: Callable[..., Any], *, method: str, path: str, body: bytes, content_type: str | None, status: int
 ) -> None:
     api = start()
     answer = api.http.request(

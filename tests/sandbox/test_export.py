@@ -158,6 +158,11 @@ def test_aggregation_counts_orders_and_cuts(start: Callable[..., Any]) -> None:
     assert total["Employees"] == sum(r["Employees"] for r in every)
 
 
+def test_aggregation_without_measures_gives_the_combinations(start: Callable[..., Any]) -> None:
+    rows = start().rows("US_EMPLOYMENT", "FactDataAggregation", dollar_select="Version")
+    assert rows == [{"Version": "public.Actual"}, {"Version": "public.Plan"}]
+
+
 def test_a_sum_of_nulls_is_null(start: Callable[..., Any]) -> None:
     api = start()
     [row] = api.rows("SCALE", "FactDataAggregation", dollar_select="Amount", dollar_filter="Amount eq null")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import os
 import pickle
 import re
@@ -31,9 +32,10 @@ def test_a_sandbox_listens_until_it_is_closed_and_closing_twice_is_fine() -> Non
 
 
 def test_no_thread_is_left_behind() -> None:
+    before = set(threading.enumerate())
     with sacnb.sandbox.start(scale_rows=0) as sandbox:
         requests.get(sandbox.tenant_url, timeout=5).close()
-        mine = [t for t in threading.enumerate() if t.name.startswith("sacnb-sandbox")]
+        mine = set(threading.enumerate()) - before
         assert mine
     assert not any(t.is_alive() for t in mine)
 
@@ -45,6 +47,17 @@ def test_a_sandbox_closes_while_an_answer_still_drips() -> None:
         sandbox.close()
         with pytest.raises(requests.RequestException):
             answer.content  # noqa: B018 - reading is what fails
+
+
+def test_connections_that_were_never_used_are_closed_too() -> None:
+    """Pytest turns a socket that nobody closed into a failure."""
+    for _ in range(10):
+        with sacnb.sandbox.start(scale_rows=0) as sandbox:
+            address = ("127.0.0.1", int(sandbox.tenant_url.rpartition(":")[2]))
+            peers = [socket.create_connection(address, timeout=5) for _ in range(3)]
+        for peer in peers:
+            peer.close()
+    gc.collect()
 
 
 def test_a_port_that_is_taken_is_an_os_error() -> None:

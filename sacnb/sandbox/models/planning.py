@@ -7,7 +7,7 @@ from functools import cache
 import polars as pl
 
 from sacnb.sandbox.files import read_csv
-from sacnb.sandbox.model import Dimension, Model, date_dimension, version_dimension
+from sacnb.sandbox.model import Dimension, Model, date_dimension, dimension, version_dimension
 from sacnb.sandbox.relation import frame_relation
 from sacnb.sandbox.schema import decimal_column, text_column
 
@@ -17,9 +17,9 @@ __all__ = ["planning"]
 def _members(name: str) -> Dimension:
     """The members in a file with ``ID``, ``Description``, attributes, and perhaps ``Parent``."""
     frame = read_csv(name)
-    parents = dict(zip(frame["ID"], frame["Parent"], strict=True)) if "Parent" in frame.columns else None
-    names = [n for n in frame.columns if n != "Parent"]
-    return Dimension(frame_relation([text_column(n, key=n == "ID") for n in names], frame), parents)
+    if "Parent" not in frame.columns:
+        return dimension(frame)
+    return dimension(frame.drop("Parent"), dict(zip(frame["ID"], frame["Parent"], strict=True)))
 
 
 @cache

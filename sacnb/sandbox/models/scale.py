@@ -10,8 +10,7 @@ from typing import Final
 
 import polars as pl
 
-from sacnb.sandbox.model import HIERARCHY_ROOT, Dimension, Model, date_dimension, version_dimension
-from sacnb.sandbox.relation import frame_relation
+from sacnb.sandbox.model import HIERARCHY_ROOT, Dimension, Model, date_dimension, dimension, version_dimension
 from sacnb.sandbox.schema import Column, decimal_column, text_column
 
 __all__ = ["MAX_ROWS", "scale"]
@@ -120,9 +119,8 @@ def _divisor(name: str) -> int:
     return product
 
 
-def _plain(ids: Sequence[str], descriptions: Sequence[str], **attributes: Sequence[str]) -> Dimension:
-    frame = pl.DataFrame({"ID": ids, "Description": descriptions, **attributes})
-    return Dimension(frame_relation([text_column(n, key=n == "ID") for n in frame.columns], frame))
+def _plain(ids: Sequence[str], descriptions: Sequence[str], **attributes: Sequence[str]) -> pl.DataFrame:
+    return pl.DataFrame({"ID": ids, "Description": descriptions, **attributes})
 
 
 def _products() -> Dimension:
@@ -131,8 +129,7 @@ def _products() -> Dimension:
     parents = {"ALL": HIERARCHY_ROOT, **dict.fromkeys(groups, "ALL")}
     parents.update((product, f"G-{position // 25:02d}") for position, product in enumerate(_PRODUCTS))
     texts = ["All products", *groups.values(), *(f"Product {product[2:]}" for product in _PRODUCTS)]
-    plain = _plain(list(parents), texts)
-    return Dimension(plain.members, parents=parents)
+    return dimension(_plain(list(parents), texts), parents)
 
 
 @cache
@@ -140,13 +137,15 @@ def _dimensions() -> Mapping[str, Dimension]:
     return {
         "Version": version_dimension(_VERSIONS),
         "Date": date_dimension(_MONTHS),
-        "Region": _plain(_REGIONS, [f"Region {number}" for number in range(len(_REGIONS))]),
-        "Channel": _plain(_CHANNELS, ["Direct sales", "Partners", "Online shop", "Unassigned"]),
+        "Region": dimension(_plain(_REGIONS, [f"Region {number}" for number in range(len(_REGIONS))])),
+        "Channel": dimension(_plain(_CHANNELS, ["Direct sales", "Partners", "Online shop", "Unassigned"])),
         "Product": _products(),
-        "Customer": _plain(
-            _CUSTOMERS,
-            [f"Customer {number}" for number in range(len(_CUSTOMERS))],
-            Segment=[_SEGMENTS[number % len(_SEGMENTS)] for number in range(len(_CUSTOMERS))],
+        "Customer": dimension(
+            _plain(
+                _CUSTOMERS,
+                [f"Customer {number}" for number in range(len(_CUSTOMERS))],
+                Segment=[_SEGMENTS[number % len(_SEGMENTS)] for number in range(len(_CUSTOMERS))],
+            )
         ),
     }
 

@@ -7,7 +7,7 @@ from functools import cache
 import polars as pl
 
 from sacnb.sandbox.files import read_csv
-from sacnb.sandbox.model import Dimension, Model, date_dimension, version_dimension
+from sacnb.sandbox.model import Model, date_dimension, dimension, version_dimension
 from sacnb.sandbox.relation import frame_relation
 from sacnb.sandbox.schema import decimal_column, text_column
 
@@ -58,9 +58,6 @@ def us_employment() -> Model:
         dimensions={
             "Version": version_dimension({"public.Actual": "Actual", "public.Plan": "Plan"}),
             "Date": date_dimension(sorted(facts["Date"].unique())),
-            "Sector": Dimension(
-                frame_relation([text_column("ID", key=True), text_column("Description")], members),
-                parents=dict(zip(sectors["id"], sectors["parent"], strict=True)),
-            ),
+            "Sector": dimension(members, dict(zip(sectors["id"], sectors["parent"], strict=True))),
         },
     )
