@@ -128,15 +128,15 @@ def _reading(path: Path) -> Iterator[pq.ParquetFile]:
             raise UnusableFileError(f"is damaged ({e})") from e
 
 
-def read_footer(path: Path) -> dict[str, str]:
-    """What ``write_parquet`` wrote down about a table, without reading the table.
+def read_footer(path: Path) -> tuple[pa.Schema, dict[str, str]]:
+    """The columns of a table and the metadata that ``write_parquet`` was given, without reading the rows.
 
     Raises:
         UnusableFileError: The file is empty, was cut short, or is damaged.
         OSError: It cannot be opened.
     """
     with _reading(path) as parquet:
-        return _texts(parquet)
+        return parquet.schema_arrow, _texts(parquet)
 
 
 def read_parquet(path: Path) -> tuple[pa.Table, dict[str, str]]:

@@ -18,7 +18,7 @@ from sacnb.frames.dates import date_range
 from sacnb.frames.files import UnusableFileError
 from sacnb.odata.schema import Column, DateColumn, Schema
 
-__all__ = ["METADATA_KEYS", "ResultInfo", "Source", "from_metadata", "principal_digest", "to_metadata"]
+__all__ = ["METADATA_KEYS", "ResultInfo", "Source", "digest_of", "from_metadata", "principal_digest", "to_metadata"]
 
 Source = Literal["sac", "sandbox"]
 
@@ -40,8 +40,10 @@ METADATA_KEYS: Final = tuple(
         "max_date",
         "columns",
         "schema",
+        "digest",
     )
 )
+_DIGEST: Final = _PREFIX + "digest"
 
 
 def principal_digest(principal: str) -> str:
@@ -123,8 +125,11 @@ class ResultInfo:
         )
 
 
-def to_metadata(info: ResultInfo, schema: Schema) -> dict[str, str]:
-    """Info and schema as texts for the footer of a file: every key of ``METADATA_KEYS``, in that order."""
+def to_metadata(info: ResultInfo, schema: Schema, arrow_schema: pa.Schema) -> dict[str, str]:
+    """Info and schema as texts for the footer of a file with this Arrow schema: every key of ``METADATA_KEYS``.
+
+    Parquet has checksums for its rows and none for its footer; ``digest`` is that of the texts and the column types.
+    """
     values = {
         **{field.name: getattr(info, field.name) for field in dataclasses.fields(info)},
         "last_refresh_time": info.last_refresh_time.isoformat(timespec="microseconds"),
@@ -141,10 +146,21 @@ def to_metadata(info: ResultInfo, schema: Schema) -> dict[str, str]:
             }
         ),
     }
-    return {key: str(values[key.removeprefix(_PREFIX)]) for key in METADATA_KEYS}
+    texts = {key: str(values[key.removeprefix(_PREFIX)]) for key in METADATA_KEYS if key != _DIGEST}
+    return {**texts, _DIGEST: digest_of(texts, arrow_schema)}
 
 
-def from_metadata(metadata: Mapping[str, str]) -> tuple[ResultInfo, Schema]:
+def digest_of(texts: Mapping[str, str], arrow_schema: pa.Schema) -> str:
+    """What ``sacnb.digest`` must be: 64 hex digits that differ if a text or the name or type of a column does.
+
+    The time of the refresh is left out, so that two refreshes of the same rows differ in nothing but that.
+    """
+    lasting = sorted(pair for pair in texts.items() if pair[0] != _PREFIX + "last_refresh_time")
+    types = [[field.name, str(field.type)] for field in arrow_schema]
+    return hashlib.sha256(_json([lasting, types]).encode()).hexdigest()
+
+
+def from_metadata(metadata: Mapping[str, str], arrow_schema: pa.Schema) -> tuple[ResultInfo, Schema]:
     """The info and the schema that ``to_metadata`` was given.
 
     Raises:
@@ -155,11 +171,14 @@ def from_metadata(metadata: Mapping[str, str]) -> tuple[ResultInfo, Schema]:
         raise UnusableFileError("was not written by sacnb")
     if version != str(CONTRACT_VERSION):
         raise UnusableFileError(f"has version {version} of the data contract, and this sacnb reads {CONTRACT_VERSION}")
+    texts = {key: text for key, text in metadata.items() if key.startswith(_PREFIX) and key != _DIGEST}
+    if metadata.get(_DIGEST) != digest_of(texts, arrow_schema):
+        raise UnusableFileError("is damaged (its metadata is not what was written)")
     try:
-        values = {key.removeprefix(_PREFIX): metadata[key] for key in METADATA_KEYS}
+        values = {key.removeprefix(_PREFIX): text for key, text in texts.items()}
         return _info(values), _schema(json.loads(values["schema"]))
     except (KeyError, TypeError, ValueError) as e:
-        raise UnusableFileError(f"has damaged metadata ({e!r})") from e
+        raise UnusableFileError(f"has metadata that cannot be read ({e!r})") from e
 
 
 def _info(values: Mapping[str, str]) -> ResultInfo:

@@ -95,7 +95,7 @@ class Result:
 
         ``target`` is a path, whose file is replaced in one step, or a binary stream.
         """
-        write_parquet(self.table, to_metadata(self.info, self.schema), target)
+        write_parquet(self.table, to_metadata(self.info, self.schema, self.table.schema), target)
 
     def to_csv(self, target: Target) -> None:
         """Write the rows as CSV in UTF-8, with exact decimals; null is an empty field, and an empty text is ``""``."""
@@ -103,7 +103,7 @@ class Result:
 
     def to_arrow(self, target: Target) -> None:
         """Write the rows as an Arrow IPC file, with exact decimals and the metadata of ``to_parquet``."""
-        write_arrow(self.table, to_metadata(self.info, self.schema), target)
+        write_arrow(self.table, to_metadata(self.info, self.schema, self.table.schema), target)
 
     @classmethod
     def from_parquet(cls, path: str | os.PathLike[str]) -> Result:
@@ -182,7 +182,7 @@ def read_result(path: Path) -> Result:
         OSError: It cannot be opened.
     """
     table, metadata = read_parquet(path)
-    info, schema = from_metadata(metadata)
+    info, schema = from_metadata(metadata, table.schema)
     if table.num_rows != info.row_count or table.column_names != [column.name for column in info.columns]:
         raise UnusableFileError("holds other rows or columns than its metadata says")
     return Result(table, schema, info)

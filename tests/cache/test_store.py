@@ -1,0 +1,297 @@
+"""What is kept comes back exactly, and what cannot be used says so and how to mend it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import stat
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sacnb.cache.keys import CacheKey
+from sacnb.cache.store import Cache
+from sacnb.errors import CacheError, UnknownNameError
+from sacnb.frames.info import METADATA_KEYS, digest_of
+from sacnb.frames.result import Result
+
+MakeResult = Callable[..., Result]
+
+
+def test_a_result_comes_back_exactly(cache: Cache, key: CacheKey, make_result: MakeResult) -> None:
+    kept = make_result(1, None, -3, 5)
+    path = cache.save(key, kept)
+    back = cache.load(key)
+    assert back.table.equals(kept.table, check_metadata=True)
+    assert (back.schema, back.info) == (kept.schema, kept.info)
+    assert (back.stale, back.warning) == (False, None)
+    assert path.name == f"{key.name}.parquet"
+
+
+def test_an_empty_result_comes_back(cache: Cache, key: CacheKey, make_result: MakeResult) -> None:
+    cache.save(key, make_result())
+    back = cache.load(key)
+    assert len(back) == 0
+    assert (back.info.min_date, back.info.max_date) == (None, None)
+    assert back.table.schema.equals(make_result().table.schema, check_metadata=True)
+
+
+def test_the_last_save_counts(cache: Cache, key: CacheKey, make_result: MakeResult) -> None:
+    assert not cache.has(key)
+    cache.save(key, make_result(1))
+    cache.save(key, make_result(2, 3, after=5))
+    assert cache.has(key)
+    assert cache.load(key) == make_result(2, 3, after=5)
+    assert len(cache.entries()) == 1
+
+
+def test_the_same_rows_make_the_same_bytes_but_for_the_time(
+    cache: Cache, key: CacheKey, make_result: MakeResult
+) -> None:
+    amounts = [*range(1000), None]
+    one = make_result(*amounts)
+    first = cache.save(key, one).read_bytes()
+    later = make_result(*amounts, after=86_400)
+    halves = pa.concat_tables([later.table.slice(0, 300), later.table.slice(300)])  # other pages, the same rows
+    second = cache.save(key, dataclasses.replace(later, table=halves)).read_bytes()
+    assert first != second
+    time = re.compile(rb"2026-11-\d\dT07:26:00\.000000\+00:00")
+    assert len(time.findall(first)) == 1
+    assert time.sub(b"", first) == time.sub(b"", second)
+
+
+def test_rows_keep_their_order(cache: Cache, key: CacheKey, make_result: MakeResult) -> None:
+    kept = make_result(5, 1, 4, 1, 3)
+    cache.save(key, kept)
+    assert cache.load(key).table.column("Amount").to_pylist() == [5, 1, 4, 1, 3]
+
+
+def test_row_groups_are_large_and_compressed(cache: Cache, key: CacheKey, make_result: MakeResult) -> None:
+    result = make_result(*range(12))
+    many = pa.concat_tables([result.table] * 100_000)
+    info = dataclasses.replace(result.info, row_count=many.num_rows)
+    path = cache.save(key, dataclasses.replace(result, table=many, info=info))
+    footer = pq.read_metadata(path)
+    assert [footer.row_group(i).num_rows for i in range(footer.num_row_groups)] == [1_000_000, 200_000]
+    assert footer.row_group(0).column(0).compression == "ZSTD"
+    assert cache.load(key).table.equals(many)
+
+
+def test_what_is_known_stands_in_the_footer(cache: Cache, key: CacheKey, make_result: MakeResult) -> None:
+    footer = pq.read_metadata(cache.save(key, make_result(1, 2))).metadata
+    texts = {name.decode(): value.decode() for name, value in footer.items() if name != b"ARROW:schema"}
+    assert set(texts) == set(METADATA_KEYS)
+    assert texts["sacnb.last_refresh_time"] == "2026-11-20T07:26:00.000000+00:00"
+    assert texts["sacnb.row_count"] == "2"
+    assert (texts["sacnb.min_date"], texts["sacnb.max_date"]) == ("2024-01-01", "2024-02-01")
+
+
+def test_no_secret_and_no_name_is_kept(cache: Cache, key: CacheKey, make_result: MakeResult) -> None:
+    path = cache.save(key, make_result(1))
+    assert b"sb-client" not in path.read_bytes()
+
+
+def test_a_result_of_another_question_is_not_kept(cache: Cache, key: CacheKey, make_result: MakeResult) -> None:
+    with pytest.raises(ValueError, match="another question"):
+        cache.save(key, make_result(1, query="other"))
+    assert cache.entries() == ()
+
+
+DAMAGE: list[tuple[str, Callable[[bytes], bytes], str]] = [
+    ("empty", lambda data: b"", "is empty"),
+    ("another format", lambda data: b"Date,Region\n" + data, "is no Parquet file"),
+    ("half written", lambda data: data[: len(data) // 2], "was not written to its end"),
+    ("one byte", lambda data: data[:1], "is no Parquet file"),
+    ("only a beginning", lambda data: data[:4], "was not written to its end"),
+    ("a broken footer", lambda data: data[:-2000] + b"\xff" * 1000 + data[-1000:], "is damaged"),
+    ("a text altered", lambda data: _with_footer(data, "sacnb.query", "x", sealed=False), "is damaged (its metadata"),
+    ("a date altered", lambda data: data.replace(b"2024-01-01", b"2023-01-01"), "is damaged (its metadata"),
+    ("a flipped bit in the rows", lambda data: data[:60] + bytes([data[60] ^ 1]) + data[61:], "is damaged"),
+    ("another version", lambda data: _with_footer(data, "sacnb.contract_version", "999"), "has version 999"),
+    ("not ours", lambda data: _with_footer(data, "sacnb.contract_version", None), "was not written by sacnb"),
+    ("a field missing", lambda data: _with_footer(data, "sacnb.query", None), "cannot be read"),
+    ("a field broken", lambda data: _with_footer(data, "sacnb.columns", "[{}]"), "cannot be read"),
+    ("a foreign source", lambda data: _with_footer(data, "sacnb.source", "moon"), "cannot be read"),
+    ("rows missing", lambda data: _with_footer(data, "sacnb.row_count", "7"), "other rows"),
+    ("another query", lambda data: _with_footer(data, "sacnb.query", "other"), "belongs to another query"),
+]
+
+
+def _with_footer(data: bytes, name: str, value: str | None, *, sealed: bool = True) -> bytes:
+    """The same rows with another text in the footer; sealed, as another program that knows the rules would do it."""
+    with pq.ParquetFile(pa.BufferReader(data)) as file:
+        table = file.read().replace_schema_metadata(None)
+        texts = {k.decode(): v.decode() for k, v in file.metadata.metadata.items() if k.startswith(b"sacnb.")}
+    digest = texts.pop("sacnb.digest")
+    texts = {k: v for k, v in {**texts, name: value}.items() if v is not None}
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, table.schema) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({**texts, "sacnb.digest": digest_of(texts, table.schema) if sealed else digest})
+    return bytes(sink.getvalue())
+
+
+@pytest.mark.parametrize(("damage", "words"), [case[1:] for case in DAMAGE], ids=[case[0] for case in DAMAGE])
+def test_an_unusable_entry_is_named_with_its_repair_and_mended(
+    cache: Cache, key: CacheKey, make_result: MakeResult, damage: Callable[[bytes], bytes], words: str
+) -> None:
+    path = cache.save(key, make_result(*range(100)))
+    path.write_bytes(damage(path.read_bytes()))
+
+    with pytest.raises(CacheError) as caught:
+        cache.load(key)
+    assert words in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert caught.value.repair_command == f"sacnb cache repair --key {key.name}"
+
+    (repair,) = cache.repair(key.name)
+    assert (repair.key, repair.action) == (key.name, "moved aside")
+    assert words in repair.reason
+    assert cache.entries() == ()
+    assert len(list((cache.directory / ".aside").iterdir())) == 1
+    cache.save(key, make_result(1))
+    assert cache.load(key) == make_result(1)
+    assert cache.repair() == ()
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_flipped_bit_is_found_or_does_not_matter(
+    cache: Cache, key: CacheKey, make_result: MakeResult, data: st.DataObject
+) -> None:
+    path = cache.save(key, make_result(1, None, 3))
+    whole = bytearray(path.read_bytes())
+    at = data.draw(st.integers(0, len(whole) * 8 - 1))
+    whole[at // 8] ^= 1 << at % 8
+    path.write_bytes(whole)
+    try:
+        back = cache.load(key)
+    except CacheError:
+        return
+    kept = make_result(1, None, 3)
+    same_time = dataclasses.replace(back.info, last_refresh_time=kept.info.last_refresh_time)  # it has no checksum
+    assert dataclasses.replace(back, info=same_time) == kept
+
+
+def test_a_list_shows_what_can_be_used_and_what_cannot(cache: Cache, make_result: MakeResult) -> None:
+    good, bad = make_result(1, query="a"), make_result(2, query="b")
+    cache.save(CacheKey.of(good.info), good)
+    broken = cache.save(CacheKey.of(bad.info), bad)
+    broken.write_bytes(b"")
+    (cache.directory / "mine.parquet").write_bytes(b"not an entry")
+    by_key = {entry.key: entry for entry in cache.entries()}
+    assert len(by_key) == 2
+    entry = by_key[CacheKey.of(good.info).name]
+    assert (entry.info, entry.problem, entry.provider_id) == (good.info, None, "Sales:2024")
+    assert entry.size_bytes == entry.path.stat().st_size > 0
+    entry = by_key[CacheKey.of(bad.info).name]
+    assert (entry.info, entry.problem, entry.provider_id) == (None, "It is empty.", "")
+    assert cache.size_bytes == sum(one.size_bytes for one in by_key.values())
+
+
+def test_an_entry_is_found_by_the_beginning_of_its_key(cache: Cache, make_result: MakeResult) -> None:
+    for query in "ab":
+        cache.save(CacheKey.of(make_result(1, query=query).info), make_result(1, query=query))
+    one = CacheKey.of(make_result(query="a").info)
+    assert cache.show(one.name[:-40]).key == one.name
+    assert cache.show(one).key == one.name
+    for unclear in ("sales-2024", "", "nothing"):
+        with pytest.raises(UnknownNameError):
+            cache.show(unclear)
+    with pytest.raises(UnknownNameError):
+        cache.show(CacheKey.of(make_result(query="c").info))
+
+
+def test_clearing_one_the_old_or_all(cache: Cache, make_result: MakeResult) -> None:
+    day = 86_400
+    results = {query: make_result(1, query=query, after=after) for query, after in {"old": 0, "new": 9 * day}.items()}
+    for result in (*results.values(), make_result(1, query="bad")):
+        path = cache.save(CacheKey.of(result.info), result)
+    path.write_bytes(b"")
+    other = cache.directory / "mine.parquet"
+    other.touch()
+
+    assert cache.clear(older_than=timedelta(days=30)) == ()
+    (gone,) = cache.clear(older_than=timedelta(days=5))  # it is day 10
+    assert gone.info == results["old"].info
+    (gone,) = cache.clear(CacheKey.of(results["new"].info))
+    assert gone.info == results["new"].info
+    (gone,) = cache.clear()
+    assert gone.problem == "It is empty."
+    assert cache.entries() == ()
+    assert other.exists()
+
+
+def test_clearing_all_takes_what_was_moved_aside(cache: Cache, key: CacheKey, make_result: MakeResult) -> None:
+    cache.save(key, make_result(1)).write_bytes(b"x")
+    cache.repair()
+    assert cache.size_bytes == 1
+    cache.clear()
+    assert cache.size_bytes == 0
+
+
+def test_a_folder_that_is_not_there_is_an_empty_cache(cache: Cache, key: CacheKey) -> None:
+    assert (cache.entries(), cache.repair(), cache.clear(), cache.size_bytes) == ((), (), (), 0)
+    assert not cache.has(key)
+    with pytest.raises(CacheError, match="There is no cache entry"):
+        cache.load(key)
+    assert not cache.directory.exists()
+
+
+def test_a_file_in_the_place_of_the_folder(tmp_path: Path, key: CacheKey, make_result: MakeResult) -> None:
+    (tmp_path / "kept").touch()
+    with pytest.raises(CacheError, match="SAC_CACHE_DIR"):
+        Cache(tmp_path / "kept").save(key, make_result(1))
+    with pytest.raises(CacheError, match="SAC_CACHE_DIR"):
+        Cache(tmp_path / "kept" / "deeper").save(key, make_result(1))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permission bits")
+def test_a_folder_that_may_not_be_written_to(folder: Path, key: CacheKey, make_result: MakeResult) -> None:
+    cache = Cache(folder)
+    cache.save(key, make_result(1))
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    everyone = os.geteuid() == 0  # nothing is forbidden to root, so be somebody else for a moment
+    for path in (folder, *folder.rglob("*"), *folder.parents[:3]):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    if everyone:
+        os.seteuid(65534)
+    try:
+        with pytest.raises(CacheError, match="SAC_CACHE_DIR") as caught:
+            cache.save(key, make_result(2))
+        assert cache.load(key) == make_result(1)
+        with pytest.raises(CacheError, match="SAC_CACHE_DIR"):
+            cache.clear()
+    finally:
+        if everyone:
+            os.seteuid(0)
+        for path in (folder, *folder.rglob("*"), *folder.parents[:3]):
+            path.chmod(0o755)
+    assert caught.value.repair_command == "sacnb doctor"
+
+
+def test_threads_that_save_at_once_leave_one_whole_result(cache: Cache, key: CacheKey, make_result: MakeResult) -> None:
+    results = [make_result(*[n] * 500, after=n) for n in range(8)]
+    seen: list[Result] = []
+
+    def work(result: Result) -> None:
+        cache.save(key, result)
+        seen.append(cache.load(key))
+
+    threads = [threading.Thread(target=work, args=(result,)) for result in results]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(seen) == 8
+    assert all(result in results for result in seen)
+    assert cache.load(key) in results
+    assert list((cache.directory / ".staging").iterdir()) == []
