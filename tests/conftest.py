@@ -1,14 +1,23 @@
-"""What every test gets: an environment without SAC variables, and a cache folder of its own."""
+"""What every test gets: an environment without SAC variables, a cache folder of its own, and a time of its own."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import random
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-if TYPE_CHECKING:
-    from pathlib import Path
+import sacnb.sandbox
+from sacnb.sandbox import Sandbox
+from sacnb.settings import Settings
+from sacnb.tenant import Tenant
+from sacnb.tenant.connector import connect_with
 
 
 @pytest.fixture(autouse=True)
@@ -18,3 +27,62 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith("SAC_") or name.upper() in {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}:
             monkeypatch.delenv(name)
     monkeypatch.setenv("SAC_CACHE_DIR", str(tmp_path / "cache"))
+
+
+@dataclass
+class Time:
+    """A clock that moves when somebody sleeps, or when it is told to."""
+
+    passed_s: float = 0.0
+    slept_s: list[float] = field(default_factory=list)
+    began: datetime = field(default_factory=lambda: datetime.now(UTC))
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def clock(self) -> float:
+        return self.passed_s
+
+    def now(self) -> datetime:
+        return self.began + timedelta(seconds=self.passed_s)
+
+    def advance(self, seconds: float) -> None:
+        with self.lock:
+            self.passed_s += seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.slept_s.append(seconds)
+        self.advance(seconds)
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def sandbox(time: Time) -> Iterator[Sandbox]:
+    with sacnb.sandbox.start(clock=time.clock, now=time.now) as started:
+        yield started
+
+
+@pytest.fixture
+def connect_to(tmp_path: Path, time: Time) -> Iterator[Callable[..., Tenant]]:
+    """Connects to a sandbox with the test's own time; arguments are those of ``connect()``."""
+    tenants = []
+
+    def connect_to(sandbox: Sandbox, **arguments: Any) -> Tenant:
+        environ = {"SAC_TENANT_URL": "sandbox", "SAC_CACHE_DIR": str(tmp_path / "cache")}
+        settings = Settings.resolve(environ=environ, **arguments)
+        tenant = connect_with(
+            settings,
+            sandbox=sandbox,
+            now=time.now,
+            clock=time.clock,
+            sleep=time.sleep,
+            random=random.Random(7).random,
+        )
+        tenants.append(tenant)
+        return tenant
+
+    yield connect_to
+    for tenant in tenants:
+        tenant.close()

@@ -45,15 +45,15 @@ class Connection:
         """All rows of an ordinary OData list, following its pages."""
         rows: list[dict[str, Any]] = []
         url: str | None = self.url(path)
-        seen = {url}
+        seen: set[str] = set()
         while url is not None:
+            seen.add(url)
             answer = self.context.session.fetch("GET", url, operation=operation, check=lambda a: _check(a.body))
             page = cut_page(answer.body)
             rows.extend(json.loads(bytes(page.rows)))
             url = None
             if page.next_link is not None:
                 url = next_url(answer.url, page.next_link, origin=self.tenant_url, seen=seen)
-                seen.add(url)
         return rows
 
 

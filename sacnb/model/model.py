@@ -201,7 +201,7 @@ class Model:
             page_size=1,
             count=False,
         )
-        from sacnb.frames.contract import grain_as_written
+        from sacnb.frames.periods import grain_as_written
 
         table = Facts(self._connection, schema, sample).fetch().arrow()
         return grain_as_written(table[column.name][0].as_py()) if table.num_rows else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sacnb.tenant.connect import connect
+from sacnb.tenant.connector import connect
 from sacnb.tenant.doctor import Check, Diagnosis, diagnose
 from sacnb.tenant.tenant import Tenant, TokenStatus
 

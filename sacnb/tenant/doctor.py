@@ -16,7 +16,7 @@ from sacnb.auth.policy import RefreshPolicy
 from sacnb.endpoints import IMPORT_MODELS_PATH, NAMESPACES_PATH
 from sacnb.errors import ForbiddenError, SacError, SettingsError
 from sacnb.settings import Settings
-from sacnb.tenant.connect import connect_with
+from sacnb.tenant.connector import connect_with
 
 if TYPE_CHECKING:
     from sacnb.tenant.tenant import Tenant

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -97,8 +99,6 @@ def test_a_second_refresh_changes_nothing_but_the_time(sandbox: Sandbox, connect
     assert first.arrow().equals(second.arrow(), check_metadata=True)
     assert second.info.last_refresh_time > first.info.last_refresh_time
     same = {"last_refresh_time": first.info.last_refresh_time}
-    import dataclasses
-
     assert dataclasses.replace(second.info, **same) == first.info
 
 
@@ -155,8 +155,6 @@ def test_ages_are_said_as_people_say_them(age: timedelta, words: str) -> None:
 
 
 def test_the_errors_that_serve_and_those_that_raise_are_told_apart() -> None:
-    from sacnb.export import refresh as module
-
-    served = module._SERVE_THE_LAST_GOOD
+    served = importlib.import_module("sacnb.export.refresh")._SERVE_THE_LAST_GOOD
     assert issubclass(RefreshError, served)
     assert not any(issubclass(error, served) for error in (ForbiddenError, NotFoundError, QueryError, CacheError))

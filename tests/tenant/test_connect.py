@@ -12,7 +12,7 @@ from sacnb.errors import MissingExtraError, SettingsError
 from sacnb.sandbox import Sandbox
 from sacnb.settings import VARIABLES
 from sacnb.tenant import Tenant
-from sacnb.tenant.connect import embedded_sandbox, start_sandbox
+from sacnb.tenant.connector import embedded_sandbox, start_sandbox
 
 ConnectTo = Callable[..., Tenant]
 

@@ -100,7 +100,8 @@ def connect_with(settings: Settings, *, sandbox: Sandbox | None = None, **engine
         settings=settings,
         cache=Cache(settings.cache_dir),
         tenant_host=SANDBOX if settings.is_sandbox else urlsplit(settings.tenant_url).netloc,
-        principal=context.guard.principal,
+        # The sandbox makes up a client each time it starts; what it shows is the same for all of them.
+        principal=SANDBOX if settings.is_sandbox else context.guard.principal,
         source="sandbox" if settings.is_sandbox else "sac",
     )
     return Tenant(connection, sandbox)
