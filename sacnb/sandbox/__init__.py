@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sacnb.sandbox.catalogue import COMMON_OPTIONS, MISBEHAVIOURS, Misbehaviour
+from sacnb.sandbox.catalogue import COMMON_OPTIONS, MISBEHAVIOURS, OPTIONS, Misbehaviour
 
 if TYPE_CHECKING:
     from sacnb.sandbox.model import Dimension, Model, dimension, table_model
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "COMMON_OPTIONS",
     "MISBEHAVIOURS",
+    "OPTIONS",
     "Column",
     "Dimension",
     "Misbehaviour",
@@ -38,6 +39,9 @@ __all__ = [
     "start",
     "table_model",
 ]
+
+
+_TICK_S = 0.5
 
 
 def _utc_now() -> datetime:
@@ -124,7 +128,8 @@ def serve(*, on_ready: Callable[[Sandbox], None], **options: Any) -> None:
             for number in before:
                 signal.signal(number, lambda *_: stop.set())
             on_ready(sandbox)
-            stop.wait()
+            while not stop.wait(_TICK_S):  # on Windows, a wait without an end is not interrupted by Ctrl+C
+                continue
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)

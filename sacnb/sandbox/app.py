@@ -56,7 +56,7 @@ class App:
             return await deliver(request, pack(exchange, self._administer(request, path, body), self.now))
         if self.latency_s:
             await asyncio.sleep(self.latency_s)
-        if exchange.strikes("token_down" if goal.kind == "token" else "reset_before_body"):
+        if exchange.strikes("reset_before_body") or exchange.strikes("token_down"):
             self._note(exchange, None)
             reset(request)
             return web.Response()  # never sent: there is no connection left to send it on
@@ -67,12 +67,12 @@ class App:
         return await deliver(request, parcel)
 
     async def _answer(self, exchange: Exchange, goal: Target, malformed: Refusal | None, body: bytes) -> Answer:
-        if goal.kind == "token":
-            return await token_answer(exchange, self.tokens, self.journal, body)
         try:
             forced = forced_answer(exchange, self.now)
             if forced is not None:
                 return forced
+            if goal.kind == "token":
+                return await token_answer(exchange, self.tokens, self.journal, body)
             self.gate.admit(exchange)
             if malformed is not None:
                 raise malformed

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
-__all__ = ["COMMON_OPTIONS", "KINDS", "MISBEHAVIOURS", "Misbehaviour"]
+__all__ = ["COMMON_OPTIONS", "KINDS", "MISBEHAVIOURS", "OPTIONS", "Misbehaviour", "Option"]
 
 PAGES: Final = ("facts", "aggregation", "master_data", "master", "hierarchy")
 API: Final = (*PAGES, "namespaces", "providers", "service", "metadata", "csrf", "import", "other")
@@ -26,30 +26,83 @@ COMMON_OPTIONS: Final[Mapping[str, str]] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
+class Option:
+    """What an option of a misbehaviour means, and which values it takes."""
+
+    description: str
+    accepts: Callable[[Any], bool]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_wait(value: Any) -> bool:
+    return _is_number(value) and value >= 0
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+OPTIONS: Final[Mapping[str, Option]] = MappingProxyType(
+    {
+        "seconds": Option("seconds, a number", _is_number),
+        "retry_after_s": Option("seconds from 0 on, or null for no header", lambda v: v is None or _is_wait(v)),
+        "delay_s": Option("seconds from 0 on", _is_wait),
+        "pause_s": Option("seconds between two chunks, from 0 on", _is_wait),
+        "chunks": Option("how many chunks, from 1 on", _is_count),
+        "keep": Option("the part of the body that is kept, from 0 to 1", lambda v: _is_wait(v) and v <= 1),
+        "rows": Option("how many rows, from 1 on", _is_count),
+        "status": Option("an error status, from 400 to 599", lambda v: _is_count(v) and 400 <= v <= 599),
+        "origin": Option("scheme and host, a text", lambda v: isinstance(v, str)),
+        "column": Option("a name, a text", lambda v: isinstance(v, str)),
+        "to": Option("'self' or 'first'", lambda v: v in ("self", "first")),
+        "where": Option("'after' or 'inside'", lambda v: v in ("after", "inside")),
+        "value": Option("anything that JSON can hold", lambda v: v is None or isinstance(v, str | int | float)),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
 class Misbehaviour:
-    """One way to misbehave: ``options`` holds its own options with their defaults, beside the common ones."""
+    """One way to misbehave.
+
+    ``on`` is what it strikes unless told otherwise, ``within`` the widest it can strike. ``options`` holds its own
+    options with their defaults, beside the common ones; ``times`` is its own default of the common option.
+    """
 
     name: str
     description: str
-    on: str = "api"
-    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    times: int | None = None
+    on: str
+    within: str
+    options: Mapping[str, Any]
+    times: int | None
 
 
 def _catalogue() -> Mapping[str, Misbehaviour]:
-    def entry(name: str, description: str, on: str = "api", times: int | None = None, **options: Any) -> Misbehaviour:
-        return Misbehaviour(name, description, on, MappingProxyType(options), times)
+    def entry(
+        name: str,
+        description: str,
+        on: str = "api",
+        *,
+        within: str | None = None,
+        times: int | None = None,
+        **options: Any,
+    ) -> Misbehaviour:
+        widest = within or ("any" if on == "api" else on)
+        return Misbehaviour(name, description, on, widest, MappingProxyType(options), times)
 
     entries = [
         # Tokens at the API
         entry("token_lifetime", "tokens issued from now on live this many seconds", "token", seconds=2),
-        entry("unauthorized", "401 for a token that is good"),
-        entry("revoke_tokens", "every token issued so far is revoked, once unless told otherwise", times=1),
+        entry("unauthorized", "401 for a token that is good", within="api"),
+        entry("revoke_tokens", "all tokens so far are revoked, once unless told otherwise", within="api", times=1),
         # Refusals
         entry("throttle_seconds", "429 with Retry-After in seconds", retry_after_s=1),
         entry("throttle_date", "429 with Retry-After as an HTTP date", retry_after_s=1),
         entry("throttle_bare", "429 without Retry-After"),
-        entry("forbidden", "403 [3401]: the OAuth client is not allowed to interact with the API"),
+        entry("forbidden", "403 [3401]: the OAuth client is not allowed to interact with the API", within="api"),
         entry("error_500", "500 Internal Server Error"),
         entry("error_502", "502 with the HTML body of a gateway"),
         entry("error_503", "503 Service Unavailable; retry_after_s adds a Retry-After", retry_after_s=None),

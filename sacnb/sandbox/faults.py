@@ -49,7 +49,7 @@ def _force(name: str, options: Mapping[str, Any], now: Callable[[], datetime]) -
             raise Refusal(429, "Too many requests", headers=retry_after(options["retry_after_s"]))
         case "throttle_date":
             # A date has whole seconds: rounded up, so that it never says less than was asked for.
-            until = now() + timedelta(seconds=options["retry_after_s"], microseconds=999_999)
+            until = now() + timedelta(seconds=options["retry_after_s"] or 0, microseconds=999_999)
             date = format_datetime(until.replace(microsecond=0), usegmt=True)
             raise Refusal(429, "Too many requests", headers={"Retry-After": date})
         case "throttle_bare":

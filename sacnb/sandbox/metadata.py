@@ -79,8 +79,8 @@ def _property(column: Column) -> dict[str, Any]:
         facets["@Integration.OriginalDataType"] = "NVARCHAR"
     else:
         facets["$Type"] = column.edm_type
-        if column.nullable and not column.key:
-            facets["$Nullable"] = True
+    if column.nullable and not column.key:
+        facets["$Nullable"] = True  # in CSDL JSON the default is false, in the XML it is true
     optional = {"$MaxLength": column.max_length, "$Precision": column.precision, "$Scale": column.scale}
     facets.update((key, value) for key, value in optional.items() if value is not None)
     return facets

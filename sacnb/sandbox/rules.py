@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from sacnb.sandbox.catalogue import COMMON_OPTIONS, KINDS, MISBEHAVIOURS, Misbehaviour
+from sacnb.sandbox.catalogue import COMMON_OPTIONS, KINDS, MISBEHAVIOURS, OPTIONS, Misbehaviour
 
 __all__ = ["Rules"]
 
@@ -18,13 +18,9 @@ class _Rule:
 
     def __init__(self, misbehaviour: Misbehaviour, given: Mapping[str, Any]) -> None:
         name = misbehaviour.name
-        for option in given:
-            if option not in COMMON_OPTIONS and option not in misbehaviour.options:
-                known = ", ".join([*misbehaviour.options, *COMMON_OPTIONS])
-                raise ValueError(f"The misbehaviour {name!r} has no option {option!r}; it has: {known}.")
+        for option, value in given.items():
+            _check(misbehaviour, option, value)
         on = given.get("on", misbehaviour.on)
-        if on not in KINDS:
-            raise ValueError(f"{name}: on={on!r} is none of: {', '.join(KINDS)}.")
         self.misbehaviour = misbehaviour
         self.on = str(on)
         self.kinds = frozenset(KINDS[self.on])
@@ -96,6 +92,20 @@ class Rules:
         """Every misbehaviour that is switched on, with its options and how often it struck."""
         with self._lock:
             return [rule.describe() for rule in self._rules.values()]
+
+
+def _check(misbehaviour: Misbehaviour, option: str, value: Any) -> None:
+    name = misbehaviour.name
+    if option == "on":
+        if value not in KINDS or not set(KINDS[value]) & set(KINDS[misbehaviour.within]):
+            usable = [kind for kind, kinds in KINDS.items() if set(kinds) & set(KINDS[misbehaviour.within])]
+            raise ValueError(f"{name}: on={value!r} is none of: {', '.join(usable)}.")
+    elif option in misbehaviour.options:
+        if not OPTIONS[option].accepts(value):
+            raise ValueError(f"{name}: {option} takes {OPTIONS[option].description}, not {value!r}.")
+    elif option not in COMMON_OPTIONS:
+        known = ", ".join([*misbehaviour.options, *COMMON_OPTIONS])
+        raise ValueError(f"The misbehaviour {name!r} has no option {option!r}; it has: {known}.")
 
 
 def _known(name: str) -> None:

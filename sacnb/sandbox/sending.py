@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
 import uuid
@@ -26,7 +27,7 @@ def reset(request: web.BaseRequest) -> None:
         return
     raw = transport.get_extra_info("socket")
     # A linger time of zero makes the kernel throw the connection away instead of closing it.
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("hh" if os.name == "nt" else "ii", 1, 0))
     transport.abort()
 
 

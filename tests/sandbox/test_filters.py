@@ -146,6 +146,7 @@ def test_the_table_tells_filters_apart() -> None:
         "Date eq 2024-02-29T00:00:00Z", "DateTimeOffset eq 2024-02-29", "DateTimeOffset eq 2024-02-29T10:00:00",
         "Date eq 2023-02-29", "Duration eq 'PT0S'", "Duration eq duration'P1M'", "Binary eq 'x'", "Binary eq binary'A'",
         "Byte eq INF", "String eq Byte", "String in ('a','b')", "Byte add 1 eq 2", "-Byte eq 1", "String",
+        "hassubset(String,'a')",
         "tolower(String) eq 'plain'", "length(String) eq 5", "contains(Byte,'1')", "contains('a',String)",
         "contains(String,Guid)", "contains(String)", "'a' eq 'a'", "Nope eq 1", "a/b eq 1", "String eq 'open",
         "String eq 'a' and", "and", "()", "String = 'a'", "String eq \"a\"", "Byte has 1", "-null eq String",

@@ -93,6 +93,11 @@ def test_the_secret_is_shown_nowhere(start: Callable[..., Any]) -> None:
         pickle.dumps(api.sandbox)
 
 
+def test_latency_holds_back_every_answer(start: Callable[..., Any]) -> None:
+    api = start(latency_s=0.1)
+    assert api.get("administration/Namespaces").elapsed.total_seconds() >= 0.1
+
+
 def test_given_id_and_secret_are_taken() -> None:
     with sacnb.sandbox.start(scale_rows=0, client_id="me", client_secret="hush") as sandbox:
         data = {"grant_type": "client_credentials"}

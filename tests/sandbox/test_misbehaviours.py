@@ -15,7 +15,7 @@ from urllib.parse import urljoin, urlsplit
 import pytest
 import requests
 
-from sacnb.sandbox import COMMON_OPTIONS, MISBEHAVIOURS
+from sacnb.sandbox import COMMON_OPTIONS, MISBEHAVIOURS, OPTIONS
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 TWO = {"pagesize": "2", "dollar_count": "true"}
@@ -311,6 +311,7 @@ def test_every_misbehaviour_can_be_on_from_the_start_and_counts_its_times(start:
     ]
     assert entry.description
     assert not set(entry.options) & {*COMMON_OPTIONS, "name"}
+    assert all(OPTIONS[option].accepts(default) for option, default in entry.options.items())
 
 
 @pytest.mark.parametrize(
@@ -434,6 +435,19 @@ def test_a_good_page_is_never_served_from_a_bad_one(start: Callable[..., Any]) -
     assert api.data("US_EMPLOYMENT", **TWO).json()["value"] == good
 
 
+def test_what_befalls_the_api_can_befall_the_token_endpoint_too(start: Callable[..., Any]) -> None:
+    api = start(login=False)
+    api.sandbox.misbehave("html_login", on="token", times=1)
+    assert api.token().text.startswith("<!DOCTYPE html>")
+    api.sandbox.misbehave("truncated_json", on="token", times=1)
+    with pytest.raises(json.JSONDecodeError):
+        api.token().json()
+    api.sandbox.misbehave("reset_before_body", on="any", times=1)
+    with pytest.raises(requests.ConnectionError):
+        api.token()
+    api.login()
+
+
 def test_truncated_gzip_spares_an_answer_that_is_not_compressed(start: Callable[..., Any]) -> None:
     api = start()
     api.sandbox.misbehave("truncated_gzip", times=1)
@@ -447,7 +461,19 @@ def test_truncated_gzip_spares_an_answer_that_is_not_compressed(start: Callable[
     [
         ("throttle", {}, "There is no misbehaviour 'throttle'; there is: throttle_"),
         ("error_500", {"status": 501}, "has no option 'status'; it has: times, every, after, on"),
-        ("error_500", {"on": "fact"}, "on='fact' is none of: pages, api"),
+        ("error_500", {"on": "fact"}, "on='fact' is none of: pages, api, token, any"),
+        ("token_500", {"on": "facts"}, "on='facts' is none of: token, any"),
+        ("unauthorized", {"on": "token"}, "on='token' is none of: pages, api, any, facts"),
+        ("slow_bytes", {"chunks": 0}, "chunks takes how many chunks, from 1 on, not 0"),
+        ("slow_bytes", {"pause_s": -1}, "pause_s takes seconds between two chunks"),
+        ("truncated_json", {"keep": 2}, "keep takes the part of the body that is kept, from 0 to 1, not 2"),
+        ("next_link_expired", {"status": 200}, "status takes an error status"),
+        ("next_link_looping", {"to": "last"}, "to takes 'self' or 'first', not 'last'"),
+        ("next_link_looping", {"to": ["self"]}, "to takes 'self' or 'first', not "),
+        ("stream_error", {"where": 1}, "where takes 'after' or 'inside', not 1"),
+        ("throttle_date", {"retry_after_s": "soon"}, "retry_after_s takes seconds from 0 on, or null"),
+        ("next_link_cross_origin", {"origin": None}, "origin takes scheme and host"),
+        ("expires_in", {"value": [1]}, "value takes anything that JSON can hold"),
         ("error_500", {"times": 0}, "times must be a whole number from 1 on, not 0"),
         ("error_500", {"times": True}, "times must be a whole number"),
         ("error_500", {"every": 0}, "every must be a whole number from 1 on"),
