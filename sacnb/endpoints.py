@@ -42,6 +42,10 @@ FORMAT: Final = "$format"
 UNASSIGNED: Final = "#"
 HIERARCHY_ROOT: Final = "<root>"
 
+# What stands for the tenant in a cassette. Names below .invalid never resolve (RFC 6761, section 6.4).
+REPLAY_TENANT_URL: Final = "https://tenant.replay.invalid"
+REPLAY_TOKEN_URL: Final = "https://token.replay.invalid/oauth/token"
+
 
 def segment(name: str) -> str:
     """``name`` as one path segment: percent-encoded, so that a provider id with ``:`` or ``/`` stays in its place."""

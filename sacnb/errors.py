@@ -16,6 +16,7 @@
     ├── QueryError               a query SAC cannot answer, or would answer wrongly (also a ValueError)
     ├── ContractError            a frame that does not fit the tidy contract (also a ValueError)
     ├── CacheError               a cache entry that cannot be used; ``repair_command`` says what to run
+    ├── ReplayError              a request that is not in the cassette, or a cassette that cannot be made or used
     ├── Cancelled                the user stopped it
     └── MissingExtraError        an optional part is not installed (also an ImportError)
 
@@ -53,6 +54,7 @@ __all__ = [
     "PrecisionWarning",
     "QueryError",
     "RefreshError",
+    "ReplayError",
     "RequestError",
     "RetryOutcome",
     "RowCountWarning",
@@ -244,6 +246,28 @@ class CacheError(SacError):
     def __init__(self, message: str, *, repair_command: str = "sacnb cache repair") -> None:
         super().__init__(message, hint=f"Run: {repair_command}")
         self.repair_command = repair_command
+
+
+class ReplayError(SacError):
+    """A request that the cassette has no answer to, or a cassette that cannot be recorded, found or read.
+
+    ``method`` and ``url`` (redacted) are those of the missing request, empty where it is not about one; ``nearest``
+    says of the recorded requests that come close how they differ.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        method: str = "",
+        url: str = "",
+        nearest: Sequence[str] = (),
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.method = method
+        self.url = url
+        self.nearest = tuple(nearest)
 
 
 class Cancelled(SacError):

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from sacnb.settings.resolve import SANDBOX, AuthMethod, LogLevel, ReplayMode, Settings
+from sacnb.settings.resolve import SANDBOX, AuthMethod, LogLevel, ReplayChoice, ReplayMode, Settings
 from sacnb.settings.secret import Secret
 from sacnb.settings.variables import VARIABLES, Variable
 
-__all__ = ["SANDBOX", "VARIABLES", "AuthMethod", "LogLevel", "ReplayMode", "Secret", "Settings", "Variable"]
+__all__ = [
+    "SANDBOX",
+    "VARIABLES",
+    "AuthMethod",
+    "LogLevel",
+    "ReplayChoice",
+    "ReplayMode",
+    "Secret",
+    "Settings",
+    "Variable",
+]

@@ -7,8 +7,10 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Literal, cast
 
+from sacnb.endpoints import REPLAY_TENANT_URL, REPLAY_TOKEN_URL
 from sacnb.errors import SettingsError
 from sacnb.settings.secret import Secret
 from sacnb.settings.tenant_url import TenantAddress, check_token_url, read_tenant_url
@@ -19,10 +21,25 @@ SANDBOX: Final = "sandbox"
 AuthMethod = Literal["client_credentials", "static"]
 ReplayMode = Literal["off", "replay", "record"]
 LogLevel = Literal["debug", "info", "warning", "error"]
-
+REPLAY_MODES: Final = ("off", "replay", "record")
 
 # What a corporate machine usually has set already; requests reads the first two itself.
 _BUNDLE_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+
+# These shape the requests. In a cassette they must be the same on every machine, so there only the code has a say.
+_SHAPE_VARIABLES: Final = ("SAC_PAGE_SIZE", "SAC_STREAMS")
+# Who is asked where a cassette answers: nobody.
+_REPLAYED: Final = MappingProxyType(
+    {
+        "tenant_url": REPLAY_TENANT_URL,
+        "is_sandbox": False,
+        "token_url": REPLAY_TOKEN_URL,
+        "client_id": "replay",
+        "client_secret": Secret("replay"),
+        "auth": "client_credentials",
+        "token": None,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +47,8 @@ class Settings:
     """Everything ``connect()`` needs to know.
 
     Times are in seconds. ``notes`` says in words what was understood differently from how it was written, such as a
-    modeler address used as the tenant URL. For the sandbox, address and client are filled in when it is started.
+    modeler address used as the tenant URL. For the sandbox, address and client are filled in when it is started; where
+    a cassette is replayed, placeholders stand in their place.
     """
 
     tenant_url: str
@@ -52,6 +70,7 @@ class Settings:
     cache_max_age_s: float = 0.0
     ca_bundle: Path | None = None
     replay: ReplayMode = "off"
+    replay_cassette: str | None = None
     log: LogLevel = "warning"
     notes: tuple[str, ...] = ()
 
@@ -82,6 +101,28 @@ class Settings:
             auth="client_credentials",
             is_sandbox=True,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayChoice:
+    """What the variables say about replay alone: ``None`` where they do not say."""
+
+    mode: ReplayMode | None
+    cassette: str | None
+
+    @classmethod
+    def resolve(
+        cls,
+        *,
+        environ: Mapping[str, str] | None = None,
+        dotenv_path: str | os.PathLike[str] | None = None,
+        replay: str | None = None,
+        replay_cassette: str | os.PathLike[str] | None = None,
+    ) -> ReplayChoice:
+        """As ``Settings.resolve``, for those who need no tenant. Raises SettingsError."""
+        environ = os.environ if environ is None else environ
+        arguments = {"replay": replay, "replay_cassette": replay_cassette}
+        return _Resolver(environ, _read_dotenv(dotenv_path, environ), arguments).replay_choice()
 
 
 def _read_dotenv(path: str | os.PathLike[str] | None, environ: Mapping[str, str]) -> Mapping[str, str]:
@@ -234,31 +275,11 @@ class _Resolver:
         return tenant.derived_token_url
 
     def settings(self) -> Settings:
-        is_sandbox = self._text("SAC_TENANT_URL").lower() == SANDBOX
-        token = self._text("SAC_TOKEN")
-        client_id, client_secret = self._text("SAC_CLIENT_ID"), self._text("SAC_CLIENT_SECRET")
-        pasted_only = bool(token) and not client_id and not client_secret
-        auth = self._choice(
-            "SAC_AUTH", ("client_credentials", "static"), "static" if pasted_only else "client_credentials"
-        )
-        notes: list[str] = []
-        tenant_url = token_url = ""
-        if not is_sandbox:
-            tenant, _ = self._tenant()
-            token_url = self._token_url(tenant, auth)
-            if tenant is not None:
-                tenant_url, notes = tenant.url, list(tenant.notes)
-                if auth == "client_credentials" and token_url and "SAC_TOKEN_URL" not in self._given:
-                    notes.append(f"The token URL was derived from the tenant URL: {token_url}.")
-            self._check_client(auth, client_id, client_secret, token)
+        replay = cast("ReplayMode", self._choice("SAC_REPLAY", REPLAY_MODES, "off"))
+        notes: list[str] = [] if replay == "off" else self._leave_to_the_code(replay)
+        who = _REPLAYED if replay == "replay" else self._who(notes)
         settings = Settings(
-            tenant_url=tenant_url,
-            is_sandbox=is_sandbox,
-            token_url=token_url,
-            client_id=client_id,
-            client_secret=Secret(client_secret),
-            auth=cast("AuthMethod", auth),
-            token=Secret(token) if token else None,
+            **who,
             # Out of range is not an error here: the engine clamps it and says so once.
             token_lifetime_s=self._number("SAC_TOKEN_LIFETIME_S", 3600.0, lambda _: True, "seconds"),
             refresh_margin_s=self._margin_s(),
@@ -271,13 +292,64 @@ class _Resolver:
             cache_dir=self._cache_dir(),
             cache_max_age_s=self._seconds("SAC_CACHE_MAX_AGE_S", 0.0, zero=True),
             ca_bundle=self._ca_bundle(),
-            replay=cast("ReplayMode", self._choice("SAC_REPLAY", ("off", "replay", "record"), "off")),
+            replay=replay,
+            replay_cassette=self._path_text("SAC_REPLAY_CASSETTE"),
             log=cast("LogLevel", self._choice("SAC_LOG", ("debug", "info", "warning", "error"), "warning")),
             notes=tuple(notes),
         )
         if self.problems:
             raise SettingsError(self.problems)
         return settings
+
+    def replay_choice(self) -> ReplayChoice:
+        mode = self._choice("SAC_REPLAY", REPLAY_MODES, "") or None
+        choice = ReplayChoice(cast("ReplayMode | None", mode), self._path_text("SAC_REPLAY_CASSETTE"))
+        if self.problems:
+            raise SettingsError(self.problems)
+        return choice
+
+    def _path_text(self, name: str) -> str | None:
+        value, _ = self._value(name)
+        return None if value is None else os.fspath(value)
+
+    def _leave_to_the_code(self, replay: ReplayMode) -> list[str]:
+        """Forget the variables that would make one machine's requests differ from another's; what was forgotten."""
+        notes = []
+        for name in _SHAPE_VARIABLES:
+            _, origin = self._given.get(name, (None, ""))
+            if origin.startswith(name):
+                del self._given[name]
+                notes.append(f"{name} is not used with SAC_REPLAY={replay}: a cassette must fit every machine.")
+        return notes
+
+    def _who(self, notes: list[str]) -> Mapping[str, Any]:
+        """The settings that say which tenant is asked, and as whom; adds to ``notes``."""
+        is_sandbox = self._text("SAC_TENANT_URL").lower() == SANDBOX
+        token = self._text("SAC_TOKEN")
+        client_id, client_secret = self._text("SAC_CLIENT_ID"), self._text("SAC_CLIENT_SECRET")
+        pasted_only = bool(token) and not client_id and not client_secret
+        auth = self._choice(
+            "SAC_AUTH", ("client_credentials", "static"), "static" if pasted_only else "client_credentials"
+        )
+        tenant_url = token_url = ""
+        if not is_sandbox:
+            tenant, _ = self._tenant()
+            token_url = self._token_url(tenant, auth)
+            if tenant is not None:
+                tenant_url = tenant.url
+                notes += tenant.notes
+                if auth == "client_credentials" and token_url and "SAC_TOKEN_URL" not in self._given:
+                    notes.append(f"The token URL was derived from the tenant URL: {token_url}.")
+            self._check_client(auth, client_id, client_secret, token)
+        return {
+            "tenant_url": tenant_url,
+            "is_sandbox": is_sandbox,
+            "token_url": token_url,
+            "client_id": client_id,
+            "client_secret": Secret(client_secret),
+            "auth": auth,
+            "token": Secret(token) if token else None,
+        }
 
     def _check_client(self, auth: str, client_id: str, client_secret: str, token: str) -> None:
         where = "create an OAuth client under System > Administration > App Integration (see docs/access.md)"

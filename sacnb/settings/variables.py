@@ -47,5 +47,6 @@ VARIABLES: Final = (
     Variable("SAC_CACHE_MAX_AGE_S", "seconds a kept result is served without asking SAC; 0 always asks", "0", ""),
     Variable("SAC_CA_BUNDLE", "the file with your company's certificate authority", "the usual bundle variables", ""),
     Variable("SAC_REPLAY", "off, replay or record", "off", ""),
+    Variable("SAC_REPLAY_CASSETTE", "the cassette that SAC_REPLAY means, by its name or as a file", "", "first_read"),
     Variable("SAC_LOG", "debug, info, warning or error", "warning", ""),
 )

@@ -89,6 +89,8 @@ _HEADER_LINE: Final = re.compile(
     re.IGNORECASE,
 )
 _BEARER: Final = re.compile(r"\b(?P<scheme>bearer|basic)\s+(?P<value>[A-Za-z0-9._~+/=!|$-]{8,})", re.IGNORECASE)
+# In data "Bearer" may be a word of a description; only what is as long as no word is taken for a token.
+_LONG_BEARER: Final = re.compile(r"\b(?P<scheme>bearer)\s+(?P<value>[A-Za-z0-9._~+/=-]{32,})", re.IGNORECASE)
 _JWT: Final = re.compile(r"\beyJ[A-Za-z0-9_=-]{4,}\.[A-Za-z0-9_=-]+(?:\.[A-Za-z0-9_=+/-]*)*")
 
 
@@ -185,6 +187,16 @@ def _end_of_value(text: str, start: int) -> int:
     return match.end() if match else start
 
 
+def redact_data(text: str) -> str:
+    """``text`` that is data (JSON, CSV, XML) without the values of secret JSON keys, JWTs and bearer tokens.
+
+    ``redact_body`` also knows secrets by the words before them, and would take "Basic Materials" for credentials; here
+    a member's description stays what it is.
+    """
+    text = _LONG_BEARER.sub(lambda match: f"{match['scheme']} {MASK}", _redact_json(text))
+    return _JWT.sub(MASK, text)
+
+
 def redact_json(value: Any) -> Any:
     """A parsed JSON ``value`` without the values of secret keys and with every text redacted."""
     if isinstance(value, Mapping):
@@ -200,7 +212,7 @@ def redact_json(value: Any) -> Any:
 def redact_text(text: str, secrets: Iterable[Secret] = ()) -> str:
     """``text`` without ``secrets`` and without anything that is named or shaped like a secret."""
     for secret in secrets:
-        for form in _forms(secret.reveal()):
+        for form in secret_forms(secret.reveal()):
             text = text.replace(form, MASK)
     text = _USERINFO.sub(MASK, text)
     text = _HEADER_LINE.sub(_mask_header, text)
@@ -222,8 +234,8 @@ def _mask_value(match: re.Match[str]) -> str:
     return f"{match['head']}{mark}{MASK}{mark}"
 
 
-def _forms(secret: str) -> list[str]:
-    """How a secret may be written, the longest first, so that no form is left in halves."""
+def secret_forms(secret: str) -> list[str]:
+    """How a secret may be written (plain, quoted, escaped, base64), the longest first: no form is left in halves."""
     if not secret:
         return []
     raw = secret.encode()
