@@ -118,17 +118,20 @@ class Ledger:
         previous, self.token, self._latest = self._latest, fresh, fresh
         self._failures = 0
         self._refusal = self._refused = self._cooldown = self._stuck = None
-        if previous is None or fresh.expires_at_local > previous.expires_at_local:
+        if previous is None:
+            return
+        is_rejected_again = reason == "rejected" and fresh.value == previous.value
+        if fresh.expires_at_local > previous.expires_at_local and not is_rejected_again:
             return
         # The identity provider caches. Asking again would bring the same token, and again, and again.
         self._cooldown = _Span(now, self._cooldown_s())
-        if reason == "rejected" and fresh.value == previous.value:
+        if is_rejected_again:
             self._stuck = _Span(now, self._memory_s())
         if not self._warned_no_progress:
             self._warned_no_progress = True
             log.warning(
-                "The token endpoint handed out a token that expires no later than the one it replaces; it is used, and "
-                "not renewed early for %.0f s.",
+                "The token endpoint handed out a token that is no newer than the one it replaces; it is used, and not "
+                "renewed early for %.0f s.",
                 self._cooldown.seconds,
             )
 

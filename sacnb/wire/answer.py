@@ -19,8 +19,8 @@ Expect = Literal["json", "xml", "csv", "any"]
 _KEPT_BACK: Final = frozenset({"set-cookie", CSRF_HEADER, "www-authenticate"})
 _PEEK_BYTES: Final = 256
 _BOM: Final = b"\xef\xbb\xbf"
-# First and last byte of a whole body, past blanks.
-_FRAMES: Final[Mapping[str, tuple[bytes, bytes]]] = {"json": (b"{[", b"}]"), "xml": (b"<", b">")}
+# How a whole body begins and, for each beginning, ends, past blanks.
+_FRAMES: Final[Mapping[str, Mapping[bytes, bytes]]] = {"json": {b"{": b"}", b"[": b"]"}, "xml": {b"<": b">"}}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -90,20 +90,16 @@ def check_shape(answer: Answer, expect: Expect) -> None:
     """
     if expect not in _FRAMES or (answer.status in {202, 204, 205} and not answer.body):
         return
-    first, last = _FRAMES[expect]
+    ends = _FRAMES[expect]
     head = answer.body[:_PEEK_BYTES].removeprefix(_BOM).lstrip() or answer.body.removeprefix(_BOM).lstrip()
     where = f"The answer from {redact_url(answer.url)}"
     if not head:
         raise BadAnswer(f"{where} is empty; expected {expect.upper()}.", truncated=True)
-    if head[:1] not in _ones(first):
+    if head[:1] not in ends:
         raise BadAnswer(
             f"{where} is not {expect.upper()} (its type is {answer.content_type or 'not said'}).",
             hint="Look at SAC_TENANT_URL: does it point at the tenant itself, and not at a portal or proxy?",
         )
     tail = answer.body[-_PEEK_BYTES:].rstrip() or answer.body.rstrip()
-    if tail[-1:] not in _ones(last):
+    if tail[-1:] != ends[head[:1]]:
         raise BadAnswer(f"{where} ends before its end ({len(answer.body):,} bytes came).", truncated=True)
-
-
-def _ones(characters: bytes) -> set[bytes]:
-    return {characters[i : i + 1] for i in range(len(characters))}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from sacnb.settings.tenant_url import is_loopback
 
@@ -33,6 +33,14 @@ class Origin:
         if not parts.scheme or not host or parts.username is not None or parts.password is not None:
             return None
         return cls(parts.scheme, host.lower(), port if port is not None else _DEFAULT_PORTS.get(parts.scheme))
+
+    @classmethod
+    def of_link(cls, base: str, link: str) -> Origin | None:
+        """The origin that ``link``, found in an answer from ``base``, leads to; ``None`` where it leads nowhere."""
+        try:
+            return cls.of(urljoin(base, link))
+        except ValueError:
+            return None
 
     @property
     def may_carry_secrets(self) -> bool:

@@ -219,7 +219,7 @@ class Campaign:
     def raise_if_cancelled(self) -> None:
         """Raise Cancelled if the user has stopped the operation."""
         if self.cancelled is not None and self.cancelled():
-            raise Cancelled(f"{self._operation} was stopped.", outcome=self.outcome())
+            raise Cancelled(f"{self._operation} was stopped.")
 
     def remaining_s(self) -> float:
         """The seconds until the deadline; negative after it."""

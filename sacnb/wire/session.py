@@ -10,7 +10,6 @@ from dataclasses import replace
 from datetime import datetime
 from http.cookiejar import Cookie
 from typing import Any, Final, NoReturn
-from urllib.parse import urljoin
 
 import requests
 from oauthlib.oauth2 import BackendApplicationClient
@@ -190,9 +189,7 @@ class SacSession(OAuth2Session):
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """Where to go on, if it is the tenant itself; a redirect to any other origin is never followed."""
         target = super().get_redirect_target(resp)
-        if target is None or Origin.of(urljoin(resp.url, target)) != self._origin:
-            return None
-        return target
+        return target if target is not None and Origin.of_link(resp.url, target) == self._origin else None
 
     def fetch_token(self, *_: Any, **__: Any) -> NoReturn:
         """Refuses: tokens come from the guard."""
@@ -314,7 +311,8 @@ class SacSession(OAuth2Session):
         )
 
     def _absolute(self, path_or_url: str) -> str:
-        return self._root + path_or_url if path_or_url.startswith("/") else path_or_url
+        is_path = path_or_url.startswith("/") and not path_or_url.startswith("//")  # the latter names a host
+        return self._root + path_or_url if is_path else path_or_url
 
     def fetch_csrf(self, campaign: Campaign) -> None:
         """Have SAC give a CSRF token, which the exchange finds in the answer and keeps; within ``campaign``'s time."""

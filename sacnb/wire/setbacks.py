@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Final
-from urllib.parse import urljoin
 
 import requests
 
@@ -81,7 +80,7 @@ def unauthorized(operation: str, method: str, shown_url: str, how: str) -> AuthE
 
 def redirected(operation: str, url: str, location: str) -> AuthError:
     """The error for a redirect that is not followed, because the token may not go there."""
-    target = Origin.of(urljoin(url, location))
+    target = Origin.of_link(url, location)
     where = f"{target.scheme}://{target.host}" if target is not None else "another address"
     return AuthError(
         f"{operation}: {redact_url(url)} redirects to {where}, most likely a login page; the token is not sent there.",

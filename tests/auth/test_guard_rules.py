@@ -253,11 +253,11 @@ def test_a_source_that_caches_does_not_cause_a_loop(
     for _ in range(50):
         assert guard.ensure().token.value.reveal() == "same"
     assert source.calls == 2
-    assert sum("no later" in record.getMessage() for record in caplog.records) == 1
+    assert sum("no newer" in record.getMessage() for record in caplog.records) == 1
     # Forcing is never held back, and says nothing new.
     guard.force()
     assert source.calls == 3
-    assert sum("no later" in record.getMessage() for record in caplog.records) == 1
+    assert sum("no newer" in record.getMessage() for record in caplog.records) == 1
 
 
 def test_a_later_token_ends_the_hold_off(clock: Any, make_source: Any) -> None:
@@ -289,6 +289,16 @@ def test_twenty_rejections_of_a_token_that_keeps_coming_back_ask_once(clock: Any
     guard.reject(one)
     guard.ensure()
     assert source.calls == 3
+
+
+def test_a_rejected_token_with_a_later_end_is_still_the_rejected_token(clock: Any, make_source: Any) -> None:
+    """A source that caches the token but says "an hour from now" each time."""
+    source = make_source(*[lambda _: TokenEnvelope(Secret("dead"), clock(), clock.at(clock.seconds + 3600))] * 30)
+    guard = TokenGuard(source, now=clock, random=low)
+    for _ in range(9):
+        clock.advance(1)
+        guard.reject(guard.ensure().token)
+    assert source.calls == 2
 
 
 def test_a_clock_that_jumps_is_not_taken_for_a_source_that_caches(
