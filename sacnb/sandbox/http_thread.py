@@ -41,10 +41,14 @@ class HttpThread:
         self._raise_failure()
 
     def close(self) -> None:
-        """Stop listening, end what is still being answered, and wait for the thread; closing twice does nothing."""
+        """Stop listening, end what is still being answered, and wait for the thread; closing twice does nothing.
+
+        What made the server stop before it was asked to is raised here.
+        """
         if self._loop is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
+        self._raise_failure()
 
     def _raise_failure(self) -> None:
         if self._failure is not None:

@@ -14,7 +14,7 @@ import polars as pl
 
 from sacnb.sandbox.schema import Column, polars_type
 
-__all__ = ["FrameRelation", "JoinedRelation", "Relation", "column_of"]
+__all__ = ["FrameRelation", "JoinedRelation", "Relation", "column_of", "frame_relation"]
 
 
 class Relation(Protocol):
