@@ -124,7 +124,7 @@ def _reading(path: Path) -> Iterator[pq.ParquetFile]:
         try:
             with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
                 yield parquet
-        except (pa.ArrowException, OSError) as e:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as e:
             raise UnusableFileError(f"is damaged ({e})") from e
 
 

@@ -15,8 +15,9 @@ from sacnb.frames.contract import Aggregation, TidyFrame, tidy
 from sacnb.frames.convert import to_pandas, to_polars
 from sacnb.frames.files import Target, UnusableFileError, read_parquet, write_arrow, write_csv, write_parquet
 from sacnb.frames.info import ResultInfo, from_metadata, to_metadata
-from sacnb.frames.preview import Preview, preview
+from sacnb.frames.preview import preview
 from sacnb.odata.schema import DateColumn, Grain, Schema
+from sacnb.rendering import Preview
 
 if TYPE_CHECKING:
     import pandas as pd
