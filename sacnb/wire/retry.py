@@ -18,6 +18,7 @@ import backoff
 from sacnb.auth.guard import RefreshRunner
 from sacnb.auth.token import TokenEnvelope
 from sacnb.errors import Attempt, Cancelled, RefreshError, RetryOutcome, SacError, SettingsError
+from sacnb.wire.budget import RetryBudget
 
 _T = TypeVar("_T")
 
@@ -116,7 +117,7 @@ class Campaign:
     """One request with all its tries: runs them by the plan, and keeps the history.
 
     ``clock`` is monotonic, ``random`` gives numbers in [0, 1). ``cancelled`` is looked at before each try and during
-    waits.
+    waits. ``budget`` is what this request may spend on retries together with others.
     """
 
     def __init__(
@@ -128,6 +129,7 @@ class Campaign:
         sleep: Callable[[float], None] = time.sleep,
         random: Callable[[], float] = _random.random,
         cancelled: Callable[[], bool] | None = None,
+        budget: RetryBudget | None = None,
     ) -> None:
         self.plan = plan
         self._operation = operation
@@ -143,6 +145,9 @@ class Campaign:
         self._transients = 0
         self._previous_s = 0.0
         self._deadline_refused = False
+        self._budget = budget
+        self._budget_refused = False
+        self._price: int | None = None  # of the last retry
 
     def run(self, attempt: Callable[[], _T | Setback], on_wait: OnWait | None = None) -> _T:
         """The first result of ``attempt`` that is not a setback. Raises the error of the last setback, or Cancelled.
@@ -164,9 +169,11 @@ class Campaign:
             result = retried()
         except Setback as setback:
             result = setback
-        if not isinstance(result, Setback):
-            return result
-        raise self._final(result)
+        if isinstance(result, Setback):
+            raise self._final(result)
+        if self._budget is not None:
+            self._budget.earn(self._price)
+        return result
 
     def _waits(self) -> Generator[float, Setback, None]:
         """The wait generator that ``backoff`` asks after each setback; to end it is to give up.
@@ -193,9 +200,13 @@ class Campaign:
         if delay_s >= self.remaining_s():
             self._deadline_refused = True
             return None
-        return delay_s
+        if self._budget is not None:
+            self._price = self._budget.spend(setback.cause)
+            self._budget_refused = self._price is None
+        return None if self._budget_refused else delay_s
 
     def _wait(self, setback: Setback, delay_s: float) -> None:
+        self.raise_if_cancelled()  # it may be why this try failed, and then nobody needs to be told of a wait
         if self._attempts:
             self._attempts[-1] = replace(self._attempts[-1], delay_s=delay_s)
         if self._on_wait is not None:
@@ -213,6 +224,8 @@ class Campaign:
         error = setback.error
         if self._deadline_refused:
             error.message += f" There was no time for another try within the deadline of {self.plan.deadline_s:g} s."
+        if self._budget_refused:
+            error.message += " It was not tried again, since too many requests of this pull failed before."
         error.outcome = error.outcome or self.outcome()
         return error
 

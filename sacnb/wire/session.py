@@ -5,7 +5,7 @@ from __future__ import annotations
 import random as _random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime
 from http.cookiejar import Cookie
@@ -13,7 +13,6 @@ from typing import Any, Final, NoReturn
 
 import requests
 from oauthlib.oauth2 import BackendApplicationClient
-from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from requests.cookies import RequestsCookieJar
 from requests.utils import default_user_agent
@@ -28,9 +27,11 @@ from sacnb.errors import AuthError, Cancelled, RequestError, SacError, SettingsE
 from sacnb.settings import Secret
 from sacnb.wire.answer import Answer, Check, Expect, request_id
 from sacnb.wire.body import ACCEPT_ENCODING
+from sacnb.wire.budget import RetryBudget
 from sacnb.wire.csrf import CsrfKeeper
 from sacnb.wire.demand import Demand, encode_body, may_be_repeated, with_query
 from sacnb.wire.exchange import Exchange
+from sacnb.wire.interrupt import Interrupt, InterruptibleAdapter
 from sacnb.wire.origin import Origin
 from sacnb.wire.redact import redact_url
 from sacnb.wire.retry import Campaign, RetryPlan
@@ -106,7 +107,7 @@ class SacSession(OAuth2Session):
             }
         )
         for scheme in ("https://", "http://"):
-            self.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=pool_size))
+            self.mount(scheme, InterruptibleAdapter(pool_connections=4, pool_maxsize=pool_size))
 
     def __repr__(self) -> str:
         return f"<SacSession {self._root}>"
@@ -222,6 +223,7 @@ class SacSession(OAuth2Session):
         expect: Expect = "json",
         check: Check | None = None,
         cancelled: Callable[[], bool] | None = None,
+        budget: RetryBudget | None = None,
     ) -> Answer:
         """Ask SAC, and get a good answer or one of our errors.
 
@@ -239,7 +241,9 @@ class SacSession(OAuth2Session):
             accept: the ``Accept`` header.
             expect: what the body must look like; ``"any"`` checks nothing but that it is not a web page.
             check: called with each answer; BadAnswer(truncated=True) raised in it has the request sent again.
-            cancelled: looked at before each try, between packets and during waits; true ends it with Cancelled.
+            cancelled: looked at before each try, between packets and during waits; true ends it with Cancelled. An
+                ``Interrupt`` also ends the wait for a packet.
+            budget: what may be spent on retries, shared with other requests.
 
         Raises:
             AuthError: two 401 in a row, no token (RefreshError), or a login page.
@@ -263,10 +267,17 @@ class SacSession(OAuth2Session):
             check=check,
         )
         _refuse_foreign(method, demand.url, self._origin)  # before anything is sent at all
-        with self.telemetry.operation(operation):
-            return self._carry_out(demand, self._plan, cancelled)
+        watching = cancelled.watching() if isinstance(cancelled, Interrupt) else nullcontext()
+        with self.telemetry.operation(operation), watching:
+            return self._carry_out(demand, self._plan, cancelled, budget)
 
-    def _carry_out(self, demand: Demand, plan: RetryPlan, cancelled: Callable[[], bool] | None) -> Answer:
+    def _carry_out(
+        self,
+        demand: Demand,
+        plan: RetryPlan,
+        cancelled: Callable[[], bool] | None,
+        budget: RetryBudget | None = None,
+    ) -> Answer:
         campaign = Campaign(
             plan,
             demand.operation,
@@ -274,6 +285,7 @@ class SacSession(OAuth2Session):
             sleep=self._sleep,
             random=self._random,
             cancelled=cancelled,
+            budget=budget,
         )
         exchange = Exchange(self, demand, campaign)
         try:

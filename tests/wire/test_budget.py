@@ -1,0 +1,72 @@
+"""Many requests, one purse for their retries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sacnb.errors import SacError
+from sacnb.wire.budget import RetryBudget
+from sacnb.wire.retry import Campaign, RetryPlan, Setback
+
+
+def failing(cause: str = "503") -> Setback:
+    return Setback(cause, SacError("It failed."))
+
+
+def tries_of(passing: Any, budget: RetryBudget, setbacks: int, cause: str = "503") -> int:
+    """How often a request is sent that fails ``setbacks`` times before it is answered."""
+    sent = 0
+
+    def attempt() -> Setback | str:
+        nonlocal sent
+        sent += 1
+        return failing(cause) if sent <= setbacks else "answer"
+
+    campaign = Campaign(RetryPlan(), "op", clock=passing.clock, sleep=passing.sleep, random=lambda: 0.5, budget=budget)
+    try:
+        campaign.run(attempt)
+    except SacError as error:
+        assert ("too many requests of this pull" in error.message) == (sent < RetryPlan().max_attempts)
+    return sent
+
+
+def test_requests_that_fail_for_good_use_the_budget_up_and_then_get_one_try(passing: Any) -> None:
+    budget = RetryBudget(40)  # eight retries
+    assert [tries_of(passing, budget, 99) for _ in range(4)] == [4, 4, 3, 1]
+    assert budget.left == 0
+
+
+def test_a_retry_that_helped_costs_nothing(passing: Any) -> None:
+    budget = RetryBudget(10)
+    assert [tries_of(passing, budget, 1) for _ in range(50)] == [2] * 50
+    assert budget.left == 10
+
+
+def test_of_two_retries_only_the_last_helped(passing: Any) -> None:
+    budget = RetryBudget(20)
+    assert tries_of(passing, budget, 2) == 3
+    assert budget.left == 15
+
+
+def test_a_timeout_costs_double(passing: Any) -> None:
+    budget = RetryBudget(40)
+    tries_of(passing, budget, 99, "read_timeout")
+    assert budget.left == 10
+
+
+def test_good_answers_fill_it_up_again_but_not_over(passing: Any) -> None:
+    budget = RetryBudget(30)
+    tries_of(passing, budget, 99)
+    assert budget.left == 15
+    for _ in range(20):
+        tries_of(passing, budget, 0)
+    assert budget.left == 30
+
+
+@pytest.mark.parametrize("cause", ["429", "500", "connection_reset"])
+def test_every_other_cause_costs_the_same(cause: str) -> None:
+    budget = RetryBudget()
+    assert budget.spend(cause) == 5
+    assert budget.left == 495
