@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from sacnb.errors import UnknownNameError
+from sacnb.rendering import Preview
 
 __all__ = ["EDM_PRIMITIVES", "INTEGER_TYPES", "NUMERIC_TYPES", "Column", "DateColumn", "Grain", "Role", "Schema"]
 
@@ -104,5 +105,44 @@ class Schema:
         """The grain of the date column called ``name``; ``None`` where it is not known or the column is not a date."""
         return next((date.grain for date in self.date_columns if date.name == name), None)
 
+    def __str__(self) -> str:
+        return self._preview().text()
+
+    def _repr_html_(self) -> str:
+        return self._preview().html()
+
+    def _repr_markdown_(self) -> str:
+        return self._preview().markdown()
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: FBT001 - IPython's signature
+        """IPython's plain text; ``repr`` stays Python that builds the schema again."""
+        printer.text("Schema(...)" if cycle else str(self))
+
+    def _preview(self) -> Preview:
+        rows = tuple((one.name, one.role, _type_in_words(one), self._about(one)) for one in self.columns)
+        counts = ", ".join(
+            f"{len(columns)} {role}{'' if len(columns) == 1 else 's'}"
+            for role, columns in (
+                ("dimension", self.dimensions),
+                ("measure", self.measures),
+                ("attribute", self.attributes),
+            )
+        )
+        title = f"{self.provider_id}/{self.entity_set}: {counts}"
+        return Preview(title, (), ("column", "role", "type", "about"), (False,) * 4, rows, "")
+
+    def _about(self, column: Column) -> str:
+        grain = self.grain_of(column.name)
+        is_date = any(date.name == column.name for date in self.date_columns)
+        date = (f"date by {grain}" if grain else "date of unknown grain") if is_date else ""
+        return ", ".join(part for part in (column.label or "", date) if part)
+
     def _of(self, role: Role) -> tuple[Column, ...]:
         return tuple(column for column in self.columns if column.role == role)
+
+
+def _type_in_words(column: Column) -> str:
+    """``Edm.Decimal(31, 7)``, ``Edm.String(256)``: the type with the numbers that belong to it."""
+    if column.precision is not None:
+        return f"{column.edm_type}({column.precision}, {'any' if column.scale is None else column.scale})"
+    return f"{column.edm_type}({column.max_length})" if column.max_length is not None else column.edm_type

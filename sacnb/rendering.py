@@ -1,0 +1,82 @@
+"""A small table to look at, as text, HTML and Markdown: static, escaped, the same every time, and never large."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+__all__ = ["MAX_BYTES", "Preview"]
+
+MAX_BYTES: Final = 64 * 1024
+_MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]<>|$~#])")
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A table to look at. ``notes`` are lines that stand above it; ``more`` says what is not shown."""
+
+    title: str
+    notes: tuple[str, ...]
+    columns: tuple[str, ...]
+    numeric: tuple[bool, ...]
+    rows: tuple[tuple[str, ...], ...]
+    more: str
+
+    def text(self) -> str:
+        """For a terminal: aligned columns, numbers to the right."""
+        widths = [max(map(len, cells)) for cells in zip(self.columns, *self.rows, strict=True)]
+        lines = [self.title, *self.notes]
+        for cells in (self.columns, *self.rows):
+            aligned = [
+                cell.rjust(width) if number else cell.ljust(width)
+                for cell, width, number in zip(cells, widths, self.numeric, strict=True)
+            ]
+            lines.append("  ".join(aligned).rstrip())
+        return "\n".join([*lines, self.more] if self.more else lines)
+
+    def html(self) -> str:
+        """For a notebook: without scripts, styles and colours, so that it looks right in the light and in the dark."""
+        return self._within_budget(Preview._html)
+
+    def markdown(self) -> str:
+        """For a notebook on a code host, and for a README."""
+        return self._within_budget(Preview._markdown)
+
+    def _within_budget(self, render: Callable[[Preview], str]) -> str:
+        shown = self
+        while len((text := render(shown)).encode()) > MAX_BYTES and shown.rows:
+            rows = shown.rows[: len(shown.rows) // 2]
+            shown = replace(shown, rows=rows, more=f"Only {len(rows)} rows are shown, to keep the notebook small.")
+        return text
+
+    def _html(self) -> str:
+        def cell(tag: str, text: str, *, number: bool) -> str:
+            return f'<{tag} style="text-align: {"right" if number else "left"}">{html.escape(text)}</{tag}>'
+
+        parts = [f"<p><strong>{html.escape(self.title)}</strong></p>"]
+        parts += [f"<p>{html.escape(note)}</p>" for note in self.notes]
+        for tag, group in (("th", [self.columns]), ("td", list(self.rows))):
+            lines = [
+                "<tr>" + "".join(cell(tag, c, number=n) for c, n in zip(cells, self.numeric, strict=True)) + "</tr>"
+                for cells in group
+            ]
+            section = "thead" if tag == "th" else "tbody"
+            parts.append(("<table>" if tag == "th" else "") + f"<{section}>{''.join(lines)}</{section}>")
+        parts[-1] += "</table>"
+        if self.more:
+            parts.append(f"<p>{html.escape(self.more)}</p>")
+        return "\n".join(["<div>", *parts, "</div>"])
+
+    def _markdown(self) -> str:
+        parts = [f"**{_escaped(self.title)}**", *(_escaped(note) for note in self.notes)]
+        table = [" | ".join(_escaped(cell) for cell in cells) for cells in (self.columns, *self.rows)]
+        table.insert(1, " | ".join("---:" if number else "---" for number in self.numeric))
+        parts.append("\n".join(f"| {line} |" for line in table))
+        return "\n\n".join([*parts, _escaped(self.more)] if self.more else parts)
+
+
+def _escaped(text: str) -> str:
+    return _MARKDOWN.sub(r"\\\1", text.replace("&", "&amp;"))
