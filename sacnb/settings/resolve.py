@@ -362,6 +362,6 @@ class _Resolver:
             self.problems.append(f"SAC_CLIENT_ID is missing: {where}. It looks like {example}.")
         if not client_secret:
             self.problems.append(
-                "SAC_CLIENT_SECRET is missing: it is shown once, when the OAuth client is made; in .env put it in "
+                "SAC_CLIENT_SECRET is missing: SAC shows it when the OAuth client is made; in .env put it in "
                 "single quotes, since it holds $ and !."
             )
