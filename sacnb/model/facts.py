@@ -6,7 +6,6 @@ import dataclasses
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from sacnb.cache.keys import CacheKey
@@ -76,7 +75,7 @@ class Facts:
             tenant_host=connection.tenant_host,
             principal=connection.principal,
             source=connection.source,
-            last_refresh_time=datetime.now(UTC),
+            last_refresh_time=connection.context.session.now(),
         )
         return Result(table, self.schema, info)
 
@@ -102,6 +101,7 @@ class Facts:
             self.cache_key,
             strict=strict,
             max_age_s=self.connection.settings.cache_max_age_s if max_age_s is None else max_age_s,
+            now=self.connection.context.session.now,
             announce=announce,
         )
 

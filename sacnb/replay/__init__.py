@@ -1,7 +1,25 @@
-"""Cassettes and what must never be in them: the scan for leaked secrets."""
+"""Cassettes: record what a tenant answers, replay it without one, and keep secrets out of what is shared.
+
+``cassette("first_read", "record")`` records every call in its block into the file of that name, and
+``cassette("first_read")`` answers them out of it again: without a tenant, without a secret, without a network.
+"""
 
 from __future__ import annotations
 
+from sacnb.replay.control import cassette, start, start_for, stop
 from sacnb.replay.scan import Finding, scan_paths, scan_text
+from sacnb.replay.session import ReplaySession, ReplaySummary
+from sacnb.replay.switch import active
 
-__all__ = ["Finding", "scan_paths", "scan_text"]
+__all__ = [
+    "Finding",
+    "ReplaySession",
+    "ReplaySummary",
+    "active",
+    "cassette",
+    "scan_paths",
+    "scan_text",
+    "start",
+    "start_for",
+    "stop",
+]

@@ -6,12 +6,14 @@ import atexit
 import logging
 import os
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from sacnb.cache.store import Cache
 from sacnb.errors import MissingExtraError
 from sacnb.model import Connection
+from sacnb.replay import active, start_for
 from sacnb.settings import SANDBOX, Secret, Settings
 from sacnb.tenant.tenant import Tenant
 from sacnb.wire.context import build_context
@@ -43,6 +45,7 @@ def connect(
     cache_max_age_s: float | None = None,
     ca_bundle: str | os.PathLike[str] | None = None,
     replay: str | None = None,
+    replay_cassette: str | os.PathLike[str] | None = None,
     log: str | None = None,
     dotenv_path: str | os.PathLike[str] | None = None,
 ) -> Tenant:
@@ -51,8 +54,14 @@ def connect(
     Each argument is the variable of the same name with ``SAC_`` before it, and stands in ``.env.example``. Nothing is
     asked of SAC yet: ``authenticate()`` or the first question does that.
 
-    Raises SettingsError with every problem at once; MissingExtraError for the sandbox without its extra.
+    With ``replay="replay"``, or within ``sacnb.replay.cassette()``, the cassette answers instead of a tenant, and no
+    other setting is needed. A replay takes place at the moment of the recording, and keeps results in a folder of its
+    own; so does a recording.
+
+    Raises SettingsError with every problem at once; MissingExtraError for the sandbox or a cassette without its extra;
+    ReplayError for a cassette that is not there, or while another one is in use.
     """
+    in_use = active()
     given: dict[str, Any] = {
         "tenant_url": tenant_url,
         "token_url": token_url,
@@ -71,7 +80,8 @@ def connect(
         "cache_dir": cache_dir,
         "cache_max_age_s": cache_max_age_s,
         "ca_bundle": ca_bundle,
-        "replay": replay,
+        "replay": replay if replay is not None or in_use is None else in_use.mode,
+        "replay_cassette": replay_cassette,
         "log": log,
     }
     settings = Settings.resolve(dotenv_path=dotenv_path, **given)
@@ -84,6 +94,10 @@ def connect_with(settings: Settings, *, sandbox: Sandbox | None = None, **engine
     ``engine`` hands in clocks, sleep and randomness, as ``build_context`` takes them.
     """
     _set_up_logging(settings.log)
+    cassette = None if settings.replay == "off" else start_for(settings)
+    if cassette is not None:
+        settings = replace(settings, cache_dir=cassette.cache_dir)
+        engine = {**cassette.engine(), **engine}
     for note in settings.notes:
         _log.info("%s", note)
     if settings.is_sandbox:
@@ -94,15 +108,19 @@ def connect_with(settings: Settings, *, sandbox: Sandbox | None = None, **engine
             client_id=sandbox.client_id,
             client_secret=sandbox.client_secret,
         )
+    if cassette is not None:
+        cassette.learn_settings(settings)
+    # A cassette that was recorded from the sandbox shows what the sandbox shows.
+    is_sandbox = settings.is_sandbox if cassette is None else cassette.source == "sandbox"
     context = build_context(settings, **engine)
     connection = Connection(
         context=context,
         settings=settings,
         cache=Cache(settings.cache_dir),
-        tenant_host=SANDBOX if settings.is_sandbox else urlsplit(settings.tenant_url).netloc,
+        tenant_host=SANDBOX if is_sandbox else urlsplit(settings.tenant_url).netloc,
         # The sandbox makes up a client each time it starts; what it shows is the same for all of them.
-        principal=SANDBOX if settings.is_sandbox else context.guard.principal,
-        source="sandbox" if settings.is_sandbox else "sac",
+        principal=SANDBOX if is_sandbox else context.guard.principal,
+        source="sandbox" if is_sandbox else "sac",
     )
     return Tenant(connection, sandbox)
 

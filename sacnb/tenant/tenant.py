@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -100,9 +100,9 @@ class Tenant:
         return self._status(renewed=True)
 
     def _status(self, *, renewed: bool) -> TokenStatus:
-        guard = self._connection.context.guard
+        guard, now = self._connection.context.guard, self._connection.context.session.now()
         token = guard.peek() or guard.ensure().token
-        return TokenStatus(token.issued_at, token.expires_at, token.remaining_s(datetime.now(UTC)), renewed)
+        return TokenStatus(token.issued_at, token.expires_at, token.remaining_s(now), renewed)
 
     def read(self, path: str, operation: str = "read") -> bytes:
         """The body of a GET of any path of this tenant, authorised and retried like everything else.

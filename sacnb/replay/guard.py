@@ -1,0 +1,136 @@
+"""Refuse every connection while a cassette is replayed."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sacnb.errors import ReplayError
+
+_LOOPBACK_NAMES: Final = frozenset({"", "localhost", "0.0.0.0", "::"})  # noqa: S104 - names that are looked up, not bound
+_UNSET: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Ban:
+    """Connections are refused, but to ``allowed`` hosts; ``cassette`` is the one that is replayed, for the message."""
+
+    cassette: str
+    allowed: frozenset[str] = frozenset()
+
+    def forbids(self, host: str) -> bool:
+        """Whether a connection to ``host`` is refused."""
+        names = {host, "localhost"} if _is_loopback(host) else {host}
+        return not (names & self.allowed)
+
+    def refusal(self, what: str) -> ReplayError:
+        """The error for what was refused."""
+        return ReplayError(
+            f"The cassette {self.cassette!r} is being replayed, and {what} was refused.",
+            hint="Only calls that go through requests can be recorded and replayed. To let this one pass, name its "
+            "host: sacnb.replay.cassette(..., allow_hosts=[...]).",
+        )
+
+
+class SocketGuard:
+    """Stands before the ways out of Python's ``socket`` while it is installed, and asks ``ban`` at every call.
+
+    Unix sockets, pipes and listening stay free; so do the sockets of libraries that do not use Python's, such as the
+    one a kernel talks to its notebook with. (On Windows asyncio connects without Python's ``socket``, too.)
+    """
+
+    def __init__(self, ban: Callable[[], Ban | None]) -> None:
+        self._ban = ban
+        self._saved: list[tuple[Any, str, Any]] = []
+        self._exempt = threading.local()
+
+    def install(self) -> None:
+        """Begin to stand in the way."""
+        for name in ("connect", "connect_ex"):
+            self._replace(socket.socket, name, self._connecting(getattr(socket.socket, name)))
+        self._replace(socket.socket, "sendto", self._sending(socket.socket.sendto))
+        for name in ("getaddrinfo", "gethostbyname", "gethostbyname_ex"):
+            self._replace(socket, name, self._looking_up(getattr(socket, name)))
+        self._replace(socket, "socketpair", self._pairing(socket.socketpair))
+
+    def remove(self) -> None:
+        """Put everything back."""
+        while self._saved:
+            owner, name, before = self._saved.pop()
+            if before is _UNSET:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, before)
+
+    def _replace(self, owner: Any, name: str, new: Any) -> None:
+        self._saved.append((owner, name, vars(owner).get(name, _UNSET)))
+        setattr(owner, name, new)
+
+    def _check(self, family: int, address: Any, what: str) -> None:
+        if family not in {socket.AF_INET, socket.AF_INET6} or getattr(self._exempt, "on", False):
+            return
+        ban = self._ban()
+        if ban is not None and ban.forbids(str(address[0])):
+            raise ban.refusal(f"{what} {address[0]}:{address[1]}")
+
+    def _connecting(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def connect(sock: socket.socket, address: Any) -> Any:
+            self._check(sock.family, address, "a connection to")
+            return real(sock, address)
+
+        return connect
+
+    def _sending(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def sendto(sock: socket.socket, data: Any, *flags_and_address: Any) -> Any:
+            self._check(sock.family, flags_and_address[-1], "a packet to")
+            return real(sock, data, *flags_and_address)
+
+        return sendto
+
+    def _looking_up(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def look_up(host: Any, *args: Any, **kwargs: Any) -> Any:
+            name = host.decode("ascii", "replace") if isinstance(host, bytes) else host
+            ban = self._ban()
+            if ban is not None and name is not None and not _is_address(name) and ban.forbids(name):
+                raise ban.refusal(f"a look-up of {name!r}")
+            return real(host, *args, **kwargs)
+
+        return look_up
+
+    def _pairing(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        """Windows has no socket pairs, and Python makes one there by connecting to itself."""
+
+        def socketpair(*args: Any, **kwargs: Any) -> Any:
+            with self._exempted():
+                return real(*args, **kwargs)
+
+        return socketpair
+
+    @contextlib.contextmanager
+    def _exempted(self) -> Iterator[None]:
+        self._exempt.on = True
+        try:
+            yield
+        finally:
+            self._exempt.on = False
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _is_address(name: str) -> bool:
+    """Whether nobody has to be asked to look ``name`` up."""
+    try:
+        ipaddress.ip_address(name.partition("%")[0])
+    except ValueError:
+        return name.lower() in _LOOPBACK_NAMES
+    return True

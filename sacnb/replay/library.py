@@ -1,0 +1,116 @@
+"""The only file that imports vcrpy: an optional part, and without types.
+
+vcrpy keeps the requests and answers, looks them up, and calls the scrubber before it saves. Its own way into the HTTP
+libraries is left out (``skip_patchers``): it puts the real connection classes back, for all threads, whenever a
+connection is made. Of 30 replays with 8 threads that way 27 reached the network. ``sacnb.replay.switch`` goes in where
+requests hands over to its adapter, which needs no such moment.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+from sacnb.errors import MissingExtraError
+from sacnb.replay.keys import RequestKey, is_token_request, key_of
+
+# A request and an answer as vcrpy has them.
+Request = Any
+Response = dict[str, Any]
+Cassette = Any
+SaveHook = Callable[[Request, Response], tuple[Request, Response]]
+
+
+class Persister(Protocol):
+    """Loads and saves what vcrpy holds; vcrpy calls it."""
+
+    def load_cassette(self, _path: object, serializer: object) -> tuple[list[Request], list[Response]]:
+        """The requests and the answers; ``not_found()`` where there are none."""
+
+    def save_cassette(self, _path: object, interactions: dict[str, Any], serializer: object) -> None:
+        """Take what is to be kept: ``requests`` and ``responses``."""
+
+
+def _load() -> Any:
+    try:
+        vcr = importlib.import_module("vcr")
+        patchers = importlib.import_module("vcr.patch")
+    except ImportError as error:
+        raise MissingExtraError("replay", "Recording and replay") from error
+    if not hasattr(patchers, "PATCHER_NAMES"):
+        raise MissingExtraError("replay", f"Recording and replay (vcrpy 9.4 or newer, not {vcr.__version__})")
+    return vcr
+
+
+def open_cassette(
+    path: Path, persister: Persister, *, before_save: SaveHook | None
+) -> AbstractContextManager[Cassette]:
+    """A context in which vcrpy holds the cassette; with ``before_save`` it is recorded, and saved on leaving.
+
+    Raises MissingExtraError where vcrpy is not installed, or too old.
+    """
+    vcr = _load()
+    machine = vcr.VCR(
+        record_mode=vcr.mode.NONE if before_save is None else vcr.mode.ALL,
+        match_on=["same_request"],
+        skip_patchers=vcr.patch.PATCHER_NAMES,
+        before_save_interaction=before_save,
+        record_on_exception=False,
+    )
+    machine.register_matcher("same_request", _same_request)
+    machine.register_persister(persister)
+    context: AbstractContextManager[Cassette] = machine.use_cassette(str(path))
+    return context
+
+
+def _same_request(asked: Request, recorded: Request) -> bool:
+    return key_of_request(asked) == key_of_request(recorded)
+
+
+def key_of_request(request: Request) -> RequestKey:
+    """The key of a vcrpy request, worked out once: a cassette of a thousand pages is compared a million times."""
+    memo = getattr(request, "sacnb_key", None)
+    if memo is not None and memo[0] is request.uri and memo[1] is request.body:
+        known: RequestKey = memo[2]
+        return known
+    key = key_of(request.method, request.uri, request.headers.get("Content-Type"), request.body or b"")
+    request.sacnb_key = (request.uri, request.body, key)
+    return key
+
+
+def is_token(request: Request) -> bool:
+    """Whether a vcrpy request asks for a token."""
+    return is_token_request(request.method, request.headers.get("Content-Type"), request.body or b"")
+
+
+def make_request(method: str, url: str, body: bytes | None, headers: dict[str, str]) -> Request:
+    """A request in vcrpy's form."""
+    _load()
+    return importlib.import_module("vcr.request").Request(method, url, body, headers)
+
+
+def not_found() -> Exception:
+    """What a persister raises to say that there is no cassette yet."""
+    error: Exception = importlib.import_module("vcr.persisters.filesystem").CassetteNotFoundError()
+    return error
+
+
+def next_answer(cassette: Cassette, request: Request) -> Response | None:
+    """The next answer to ``request``: each is given once, in the order recorded, and the last one ever after.
+
+    ``None`` where there is no answer at all. vcrpy's own repeats would start over with the first, so that a job that
+    was "running" and then "done" would never be done.
+    """
+    none_left: type[Exception] = importlib.import_module("vcr.errors").UnhandledHTTPRequestError
+    answer: Response | None
+    try:
+        answer = cassette.play_response(request)
+    except none_left:
+        try:
+            answer = cassette.responses_of(request)[-1]
+        except none_left:
+            answer = None
+    return answer

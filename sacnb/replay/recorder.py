@@ -1,0 +1,73 @@
+"""Let requests through, one at a time, and keep what was asked and answered."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import requests
+import urllib3
+
+from sacnb.replay.known import Known
+from sacnb.replay.library import Cassette, Response
+from sacnb.replay.responses import request_of, response_to, values_of
+from sacnb.wire.body import UndecodableBody, read_body
+
+if TYPE_CHECKING:
+    from requests.adapters import HTTPAdapter
+
+# Of the body as it was sent; what is kept and handed on is decoded, and whole.
+_ENVELOPE_HEADERS: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
+
+
+class Recorder:
+    """Records into ``cassette``, and has ``known`` learn what must be scrubbed later.
+
+    One lock is held from before a request is sent until its answer is read to the end: however many threads ask, the
+    tenant sees one after the other, and so does the cassette. Who asked gets what will be replayed: the decoded body.
+    """
+
+    def __init__(self, cassette: Cassette, known: Known) -> None:
+        self._cassette = cassette
+        self._known = known
+        self._lock = threading.Lock()
+        self.requests = 0
+
+    def answer(
+        self, adapter: HTTPAdapter, prepared: requests.PreparedRequest, send: Callable[[], requests.Response]
+    ) -> requests.Response:
+        """The answer of the real tenant, recorded. Raises what sending and reading raise; then nothing is recorded."""
+        request = request_of(prepared)
+        with self._lock:
+            self.requests += 1
+            real = send()
+            response = _whole(real)
+            self._known.learn(request, response)
+            self._cassette.append(request, response)
+        return response_to(adapter, prepared, response, original=getattr(real.raw, "_original_response", None))
+
+
+def _whole(real: requests.Response) -> Response:
+    """The answer in vcrpy's form, its body decoded. Raises the errors of requests where it does not come whole."""
+    headers: dict[str, list[str]] = {}
+    for name, value in real.raw.headers.items():
+        headers.setdefault(name, []).append(value)
+    encoding = next(iter(values_of(headers, "content-encoding")), "")
+    try:
+        body, _ = read_body(real.raw, encoding)
+    except UndecodableBody as error:
+        raise requests.exceptions.ContentDecodingError(error.reason) from None
+    except urllib3.exceptions.ReadTimeoutError as error:
+        raise requests.ReadTimeout(error) from error
+    except urllib3.exceptions.ProtocolError as error:
+        raise requests.exceptions.ChunkedEncodingError(error) from error
+    except urllib3.exceptions.HTTPError as error:
+        raise requests.ConnectionError(error) from error
+    finally:
+        real.close()
+    return {
+        "status": {"code": real.status_code, "message": real.reason or ""},
+        "headers": {name: values for name, values in headers.items() if name.lower() not in _ENVELOPE_HEADERS},
+        "body": {"string": body},
+    }

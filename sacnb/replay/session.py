@@ -1,0 +1,213 @@
+"""One cassette in use: recorded or replayed, from the moment it is opened until it is closed."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from sacnb.auth.token import utc_now
+from sacnb.replay import document, places, switch
+from sacnb.replay.document import About, Interaction, Source
+from sacnb.replay.guard import Ban
+from sacnb.replay.known import Known
+from sacnb.replay.library import Request, Response, not_found, open_cassette
+from sacnb.replay.player import Player
+from sacnb.replay.recorder import Recorder
+from sacnb.replay.scrub import Scrubber
+
+if TYPE_CHECKING:
+    import requests
+    from requests.adapters import HTTPAdapter
+
+    from sacnb.settings import Settings
+
+_log = logging.getLogger("sacnb.replay")
+
+Mode = Literal["replay", "record"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaySummary:
+    """What came of a cassette.
+
+    ``requests`` is how many went to it, ``interactions`` how many answers it holds. ``used`` are the positions of
+    those that a replay used; ``changed`` says whether a recording changed the file.
+    """
+
+    path: Path
+    mode: Mode
+    requests: int
+    interactions: int
+    used: tuple[int, ...] = ()
+    changed: bool = False
+
+    def __str__(self) -> str:
+        if self.mode == "record":
+            what = "recorded" if self.changed else "recorded, with the same answers as before"
+            return f"{self.path}: {self.requests} requests {what}, {self.interactions} answers kept."
+        return f"{self.path}: {self.requests} requests replayed, {len(self.used)} of {self.interactions} answers used."
+
+
+class ReplaySession:
+    """A cassette in use, for the whole process; made by ``cassette()`` and ``start()``.
+
+    ``now`` is the clock of a recording. A replay lives in the moment of its recording: ``recorded_at``.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        mode: Mode,
+        *,
+        allow_hosts: Iterable[str] = (),
+        hide: Iterable[str] | None = None,
+        secrets: Iterable[str] = (),
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self.path = path
+        self.name = places.name_of(path)
+        self.mode = mode
+        self.ban = Ban(self.name, frozenset(allow_hosts)) if mode == "replay" else None
+        self.known = Known(hide, secrets)
+        self._file = _File(path) if mode == "replay" else _File(None)
+        self._about = self._file.about or About("sac", now().replace(microsecond=0))
+        self._cache_dir: Path | None = None
+        self._stack = contextlib.ExitStack()
+        self._handler: Player | Recorder | None = None
+        self._summary: ReplaySummary | None = None
+
+    def __repr__(self) -> str:
+        return f"<cassette {self.name!r}, {self.mode}>"
+
+    @property
+    def source(self) -> Source:
+        """What kind of tenant the answers come from."""
+        if self.mode == "record":
+            return "sandbox" if self.known.is_sandbox else "sac"
+        return self._about.source
+
+    @property
+    def recorded_at(self) -> datetime:
+        """When the cassette was recorded; the time at which a replay takes place."""
+        return self._about.recorded_at
+
+    @property
+    def cache_dir(self) -> Path:
+        """A folder for kept results that begins empty: what this machine has kept must not decide what is asked."""
+        assert self._cache_dir is not None  # noqa: S101 - nobody connects before __enter__
+        return self._cache_dir
+
+    def engine(self) -> Mapping[str, Callable[..., Any]]:
+        """Clocks, sleep and randomness for ``build_context``: a replay stands still, and waits for nothing."""
+        if self.mode == "record":
+            return {}
+        return {"now": lambda: self.recorded_at, "clock": lambda: 0.0, "sleep": lambda _: None, "random": lambda: 0.0}
+
+    def learn_settings(self, settings: Settings) -> None:
+        """While recording: know the secrets and the hosts of the tenant that is about to be asked."""
+        if self.mode == "record":
+            self.known.learn_settings(settings)
+
+    def answer(
+        self, adapter: HTTPAdapter, prepared: requests.PreparedRequest, send: Callable[[], requests.Response]
+    ) -> requests.Response:
+        """The answer to a request: recorded, or out of the cassette."""
+        if isinstance(self._handler, Player):
+            return self._handler.answer(adapter, prepared)
+        assert self._handler is not None  # noqa: S101 - no request comes before __enter__
+        return self._handler.answer(adapter, prepared, send)
+
+    def __enter__(self) -> Self:
+        scrubber = Scrubber(self.known)
+        recording = self.mode == "record"
+        context = open_cassette(self.path, self._file, before_save=scrubber if recording else None)
+        folder = tempfile.TemporaryDirectory(prefix="sacnb-replay-", ignore_cleanup_errors=True)
+        self._cache_dir = Path(self._stack.enter_context(folder))
+        self._stack.callback(self._finish, scrubber)
+        self._stack.enter_context(_silence())
+        held = self._stack.enter_context(context)
+        self._handler = (
+            Recorder(held, self.known) if recording else Player(held, name=self.name, recorded_at=self.recorded_at)
+        )
+        self._stack.callback(switch.remove, self)
+        switch.push(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None and self.mode == "record":
+            _log.warning("The recording of %r ended with an error and is not kept.", self.name)
+        self._stack.__exit__(kind, error, trace)
+
+    def close(self) -> ReplaySummary:
+        """End it, and save what was recorded. Raises ReplayError where it may not or cannot be saved."""
+        self._stack.close()
+        return self.summary()
+
+    def summary(self) -> ReplaySummary:
+        """What came of it so far."""
+        if self._summary is not None:
+            return self._summary
+        handler = self._handler
+        return ReplaySummary(
+            self.path,
+            self.mode,
+            requests=0 if handler is None else handler.requests,
+            interactions=len(self._file.loaded),
+            used=handler.used if isinstance(handler, Player) else (),
+        )
+
+    def _finish(self, scrubber: Scrubber) -> None:
+        """Write what vcrpy gave to save, after it has let go of everything."""
+        self._summary = self.summary()
+        if self._file.saved is None:
+            return
+        text = document.to_text(About(self.source, self._about.recorded_at), self._file.saved)
+        scrubber.check(text)
+        changed = document.write(self.path, text)
+        kept = len(document.from_text(text, self.path)[1])
+        self._summary = ReplaySummary(
+            self.path, self.mode, requests=self._summary.requests, interactions=kept, changed=changed
+        )
+
+
+class _File:
+    """Stands between vcrpy and the file: hands it what was read, and takes what is to be written."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.about: About | None = None
+        self.loaded: list[Interaction] = []
+        self.saved: list[Interaction] | None = None
+        if path is not None:
+            self.about, self.loaded = document.read(path)
+
+    def load_cassette(self, _path: object, serializer: object) -> tuple[list[Request], list[Response]]:  # noqa: ARG002
+        if not self.loaded:
+            raise not_found()
+        return [request for request, _ in self.loaded], [response for _, response in self.loaded]
+
+    def save_cassette(self, _path: object, interactions: dict[str, Any], serializer: object) -> None:  # noqa: ARG002
+        self.saved = list(zip(interactions["requests"], interactions["responses"], strict=True))
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep vcrpy from writing whole answers, tokens included, into the log: it does so with each one it is given."""
+    logger = logging.getLogger("vcr.cassette")
+    logger.addFilter(_refuse)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_refuse)
+
+
+def _refuse(_: logging.LogRecord) -> bool:
+    return False
