@@ -41,6 +41,11 @@ class Folder:
         """The file of a kept result."""
         return self.path / (name + _SUFFIX)
 
+    def holds(self, name: str) -> bool:
+        """Whether there is a file of that name."""
+        with self.refusals("read"):
+            return self.entry(name).exists()
+
     def staging(self, name: str) -> Path:
         """The folder of a result on its way."""
         return self.path / ".staging" / name

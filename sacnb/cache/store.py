@@ -94,8 +94,12 @@ class Cache:
         return sum(path.stat().st_size for path in files)
 
     def has(self, key: CacheKey) -> bool:
-        """Whether there is an entry, which may still turn out to be unusable."""
-        return self._folder.entry(key.name).exists()
+        """Whether there is an entry, which may still turn out to be unusable.
+
+        Raises:
+            CacheError: The folder cannot be read.
+        """
+        return self._folder.holds(key.name)
 
     def save(self, key: CacheKey, result: Result) -> Path:
         """Keep a result in place of the one that was there, and return its file.
@@ -212,7 +216,7 @@ class Cache:
     def _read(self, name: str) -> Result:
         path = self._folder.entry(name)
         repair_command = f"sacnb cache repair --key {name}"
-        if not path.exists():
+        if not self._folder.holds(name):
             raise CacheError(f"There is no cache entry {path}.", repair_command="sacnb cache list")
         try:
             with self._folder.refusals("read"), self._folder.lock_for_reading(name):

@@ -16,7 +16,7 @@ import pyarrow as pa
 from sacnb.errors import ContractError
 from sacnb.frames.convert import with_floats
 from sacnb.frames.dates import Dates, date_column, dates_of, target_grain, truncate
-from sacnb.frames.floats import to_float64
+from sacnb.frames.floats import mean_float64, to_float64
 from sacnb.frames.periods import grain_as_written
 from sacnb.odata.schema import DateColumn, Grain, Schema
 
@@ -196,11 +196,15 @@ def _refuse_duplicates(keys: pl.DataFrame) -> None:
 
 def _aggregate(facts: pl.DataFrame, keys: list[str], agg: Aggregation) -> pl.DataFrame:
     value = pl.col("value")
+    if agg == "mean":
+        sums = facts.group_by(keys).agg(value.sum(), pl.len().cast(pl.Int64).alias("count"))
+        means = mean_float64(pa.chunked_array([sums["value"].to_arrow()]), sums["count"].to_numpy())
+        return sums.drop("count").with_columns(pl.Series("value", means))
     if agg in {"first", "last"}:
         by_date = value.sort_by(_SENT)
         made = by_date.first() if agg == "first" else by_date.last()
     else:
-        made = {"sum": value.sum(), "mean": value.mean(), "min": value.min(), "max": value.max()}[agg]
+        made = {"sum": value.sum(), "min": value.min(), "max": value.max()}[agg]
     return facts.group_by(keys).agg(made)
 
 
@@ -220,9 +224,11 @@ def _note(rows: int, without_date: int, unreadable: tuple[str, ...], without_val
     parts: list[str] = []
     if without_date:
         such = f" (such as {', '.join(unreadable)})" if unreadable else ""
-        parts.append(f"{without_date:,} of {rows:,} rows have no date that can be read{such}")
+        parts.append(
+            f"{without_date:,} of {rows:,} rows {'has' if without_date == 1 else 'have'} no date that can be read{such}"
+        )
     if without_value:
-        parts.append(f"{without_value:,} values are null")
+        parts.append(f"{without_value:,} {'value is' if without_value == 1 else 'values are'} null")
     return f"{' and '.join(parts)}: left out." if parts else ""
 
 

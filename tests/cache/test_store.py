@@ -6,8 +6,9 @@ import dataclasses
 import os
 import re
 import stat
+import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -254,28 +255,51 @@ def test_a_file_in_the_place_of_the_folder(tmp_path: Path, key: CacheKey, make_r
         Cache(tmp_path / "kept" / "deeper").save(key, make_result(1))
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permission bits")
-def test_a_folder_that_may_not_be_written_to(folder: Path, key: CacheKey, make_result: MakeResult) -> None:
-    cache = Cache(folder)
-    cache.save(key, make_result(1))
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    everyone = os.geteuid() == 0  # nothing is forbidden to root, so be somebody else for a moment
-    for path in (folder, *folder.rglob("*"), *folder.parents[:3]):
-        path.chmod(0o555 if path.is_dir() else 0o444)
-    if everyone:
-        os.seteuid(65534)
-    try:
+@pytest.fixture
+def read_only(key: CacheKey, make_result: MakeResult) -> Iterator[Cache]:
+    """A cache with one entry in a folder that this process may read and not write to."""
+    if os.name == "nt":
+        pytest.skip("Windows has no such permission bits")
+    with tempfile.TemporaryDirectory() as parent:  # pytest's own folders are closed to everybody else
+        Path(parent).chmod(0o755)
+        cache = Cache(Path(parent) / "kept")
+        cache.save(key, make_result(1))
+        for path in (cache.directory, *cache.directory.rglob("*")):
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        root = os.geteuid() == 0  # to whom nothing is forbidden: be somebody else for a moment
+        if root:
+            os.seteuid(65534)
+        try:
+            yield cache
+        finally:
+            if root:
+                os.seteuid(0)
+            cache.directory.chmod(0o755)
+
+
+def test_a_folder_that_may_only_be_read(read_only: Cache, key: CacheKey, make_result: MakeResult) -> None:
+    for forbidden in (lambda: read_only.save(key, make_result(2)), read_only.clear, read_only.repair):
         with pytest.raises(CacheError, match="SAC_CACHE_DIR") as caught:
-            cache.save(key, make_result(2))
-        assert cache.load(key) == make_result(1)
+            forbidden()
+        assert caught.value.repair_command == "sacnb doctor"
+    assert read_only.load(key) == make_result(1)
+    assert len(read_only.entries()) == 1
+
+
+def test_a_folder_that_may_not_even_be_read(read_only: Cache, key: CacheKey) -> None:
+    ours = os.geteuid()
+    os.seteuid(os.getuid())  # only the owner may close it
+    read_only.directory.chmod(0)
+    os.seteuid(ours)
+    for forbidden in (lambda: read_only.has(key), lambda: read_only.load(key), read_only.entries):
         with pytest.raises(CacheError, match="SAC_CACHE_DIR"):
-            cache.clear()
-    finally:
-        if everyone:
-            os.seteuid(0)
-        for path in (folder, *folder.rglob("*"), *folder.parents[:3]):
-            path.chmod(0o755)
-    assert caught.value.repair_command == "sacnb doctor"
+            forbidden()
+
+
+def test_the_folder_is_for_its_owner_alone(cache: Cache, key: CacheKey, make_result: MakeResult) -> None:
+    cache.save(key, make_result(1))
+    if os.name != "nt":
+        assert stat.S_IMODE(cache.directory.stat().st_mode) == 0o700
 
 
 def test_threads_that_save_at_once_leave_one_whole_result(cache: Cache, key: CacheKey, make_result: MakeResult) -> None:
