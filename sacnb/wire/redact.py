@@ -82,19 +82,25 @@ _NAMED: Final = re.compile(
     r"(?P<value>'(?:[^'\\]|\\.)*(?:'|$)|\"(?:[^\"\\]|\\.)*(?:\"|$)|[^\s&]+)",
     re.IGNORECASE | re.DOTALL,
 )
-# A header and all the rest of its line, since cookies hold blanks and semicolons; or its value as a quoted text.
+# A header and all the rest of its line, since cookies hold blanks and semicolons; or its value as a quoted text. A
+# line may also begin after a line break that is written as such, as in what http.client prints of what it sends.
 _HEADER_LINE: Final = re.compile(
-    r"(?P<head>['\"]?\b(?:proxy-)?authorization['\"]?\s*[:=]\s*|['\"]?\b(?:set-)?cookie['\"]?\s*[:=]\s*)"
+    r"(?P<head>(?:\b|(?<=\\n))(?:(?:proxy-)?authorization|(?:set-)?cookie)['\"]?\s*[:=]\s*)"
     r"(?P<value>b?'(?:[^'\\\n]|\\.)*(?:'|$)|b?\"(?:[^\"\\\n]|\\.)*(?:\"|$)|[^\r\n]+)",
     re.IGNORECASE,
 )
-_BEARER: Final = re.compile(r"\b(?P<scheme>bearer|basic)\s+(?P<value>[A-Za-z0-9._~+/=!|$-]{8,})", re.IGNORECASE)
+# With a digit or sign that words do not have, or as long as no word is: "Basic Materials" is an industry.
+_BEARER: Final = re.compile(
+    r"\b(?P<scheme>bearer|basic)\s+(?P<value>(?=[A-Za-z.-]*[0-9_~+/=!|$]|\S{32})[A-Za-z0-9._~+/=!|$-]{8,})",
+    re.IGNORECASE,
+)
 # In data "Bearer" may be a word of a description; only what is as long as no word is taken for a token.
 _LONG_BEARER: Final = re.compile(r"\b(?P<scheme>bearer)\s+(?P<value>[A-Za-z0-9._~+/=-]{32,})", re.IGNORECASE)
-_JWT: Final = re.compile(r"\beyJ[A-Za-z0-9_=-]{4,}\.[A-Za-z0-9_=-]+(?:\.[A-Za-z0-9_=+/-]*)*")
+_JWT: Final = re.compile(r"\beyJ[A-Za-z0-9_=-]{4,}\.[A-Za-z0-9_=-]+(?:\.[A-Za-z0-9_=-]*)*")
 
 
-def _is_secret_name(name: str, names: frozenset[str] = _SECRET_NAMES) -> bool:
+def is_secret_name(name: str, names: frozenset[str] = _SECRET_NAMES) -> bool:
+    """Whether what stands under ``name`` (a header, a field, a JSON key) is a secret."""
     return re.sub(r"[-_.\s]", "", name).lower() in names
 
 
@@ -103,7 +109,7 @@ def redact_url(url: str) -> str:
     url = _USERINFO.sub(MASK, url)
 
     def mask(match: re.Match[str]) -> str:
-        if not _is_secret_name(match["name"].lstrip("$"), _SECRET_PARAMETERS):
+        if not is_secret_name(match["name"].lstrip("$"), _SECRET_PARAMETERS):
             return match[0]
         return f"{match['before']}{match['name']}={MASK}"
 
@@ -125,7 +131,7 @@ def _redact_header(name: str, value: str) -> str:
     lowered = name.lower()
     if lowered in _ADDRESS_HEADERS:
         return redact_url(value)
-    if lowered not in _SECRET_HEADERS and not _is_secret_name(lowered):
+    if lowered not in _SECRET_HEADERS and not is_secret_name(lowered):
         return redact_text(value)
     if lowered == "x-csrf-token" and value.lower() in {"fetch", "required"}:
         return value
@@ -151,7 +157,7 @@ def redact_body(body: _Body, content_type: str | None = None) -> _Body:
 def _redact_form(body: str) -> str:
     def mask(pair: str) -> str:
         name, equals, _ = pair.partition("=")
-        return f"{name}={MASK}" if equals and _is_secret_name(name, _SECRET_PARAMETERS) else pair
+        return f"{name}={MASK}" if equals and is_secret_name(name, _SECRET_PARAMETERS) else pair
 
     return _JWT.sub(MASK, "&".join(mask(pair) for pair in body.split("&")))
 
@@ -163,7 +169,7 @@ def _redact_json(text: str) -> str:
     while (match := _JSON_KEY.search(text, position)) is not None:
         parts.append(text[position : match.end()])
         position = match.end()
-        if _is_secret_name(_unescaped(match["name"])):
+        if is_secret_name(_unescaped(match["name"])):
             parts.append(f'"{MASK}"')
             position = _end_of_value(text, position)
     parts.append(text[position:])
@@ -201,7 +207,7 @@ def redact_json(value: Any) -> Any:
     """A parsed JSON ``value`` without the values of secret keys and with every text redacted."""
     if isinstance(value, Mapping):
         return {
-            key: MASK if isinstance(key, str) and _is_secret_name(key) else redact_json(item)
+            key: MASK if isinstance(key, str) and is_secret_name(key) else redact_json(item)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):

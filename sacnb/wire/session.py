@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import random as _random
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
-from http.cookiejar import Cookie
 from typing import Any, Final, NoReturn
 
 import requests
 from oauthlib.oauth2 import BackendApplicationClient
 from requests.auth import AuthBase
-from requests.cookies import RequestsCookieJar
 from requests.utils import default_user_agent
 from requests_oauthlib import OAuth2Session
 
@@ -89,7 +87,7 @@ class SacSession(OAuth2Session):
         self.timeout = timeout
         self.now = now
         self.clock = clock
-        self._sleep = sleep
+        self.sleep = sleep
         self._random = random
         self._plan = retry_plan or RetryPlan()
         self._origin = origin
@@ -98,7 +96,6 @@ class SacSession(OAuth2Session):
         self.proxies = environment_proxies(tenant_url) if trust_env else {}
         self.verify = verify
         self.max_redirects = _MAX_REDIRECTS
-        self.cookies = _SharedJar()
         self.headers.update(
             {
                 "User-Agent": f"sacnb {default_user_agent()}",
@@ -282,7 +279,7 @@ class SacSession(OAuth2Session):
             plan,
             demand.operation,
             clock=self.clock,
-            sleep=self._sleep,
+            sleep=self.sleep,
             random=self._random,
             cancelled=cancelled,
             budget=budget,
@@ -363,13 +360,3 @@ def _refuse_foreign(method: str, url: str, origin: Origin) -> None:
             method=method,
             url=shown,
         )
-
-
-class _SharedJar(RequestsCookieJar):
-    """A cookie jar that can be read while another thread writes; the one of requests fails in the middle of a loop."""
-
-    _cookies_lock: AbstractContextManager[object]  # http.cookiejar's, which all its own methods take
-
-    def __iter__(self) -> Iterator[Cookie]:  # type: ignore[override]  # the stub takes the jar for a mapping only
-        with self._cookies_lock:
-            return iter(list(super().__iter__()))

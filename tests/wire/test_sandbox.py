@@ -1,0 +1,162 @@
+"""The session against the sandbox tenant and its misbehaviours; tokens and requests are counted at the server."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+import sacnb.sandbox
+from sacnb.errors import AuthError, BadAnswer, NoAnswerError, SacError, ServerError, ThrottledError
+from sacnb.sandbox.server import Sandbox
+from sacnb.settings import Settings
+from sacnb.wire import Answer, DispatchContext, build_context
+
+FACTS = "/api/v1/dataexport/providers/sac/US_EMPLOYMENT/FactData?pagesize=50"
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with sacnb.sandbox.start() as started:
+        yield started
+
+
+@pytest.fixture
+def context(sandbox: Sandbox, passing: Any) -> Iterator[DispatchContext]:
+    with opened(sandbox, clock=passing.clock, sleep=passing.sleep) as made:
+        yield made
+
+
+def opened(sandbox: Sandbox, **options: Any) -> DispatchContext:
+    settings = Settings.resolve(
+        environ={},
+        tenant_url=sandbox.tenant_url,
+        token_url=sandbox.token_url,
+        client_id=sandbox.client_id,
+        client_secret=sandbox.client_secret,
+        connect_timeout_s=10,
+        read_timeout_s=20,
+    )
+    return build_context(settings, **options)
+
+
+def get(context: DispatchContext) -> Answer:
+    return context.session.fetch("GET", FACTS, operation="facts")
+
+
+@pytest.mark.parametrize(
+    ("misbehaviour", "sent"),
+    [
+        ("unauthorized", [401, 200]),
+        ("throttle_seconds", [429, 200]),
+        ("throttle_date", [429, 200]),
+        ("throttle_bare", [429, 200]),
+        ("error_500", [500, 200]),
+        ("error_502", [502, 200]),
+        ("error_503", [503, 200]),
+        ("error_504", [504, 200]),
+        ("reset_before_body", [None, 200]),
+        ("reset_mid_body", [200, 200]),
+        ("truncated_gzip", [200, 200]),
+    ],
+)
+def test_once_is_overcome(
+    misbehaviour: str, sent: list[int | None], sandbox: Sandbox, context: DispatchContext
+) -> None:
+    good = get(context).body
+    sandbox.misbehave(misbehaviour, times=1, on="facts")
+    answer = get(context)
+    assert answer.body == good
+    assert [attempt.status for attempt in answer.outcome.attempts] == sent
+
+
+@pytest.mark.parametrize(
+    ("misbehaviour", "error_class", "sent"),
+    [
+        ("unauthorized", AuthError, 2),
+        ("html_login", AuthError, 1),
+        ("throttle_bare", ThrottledError, 4),
+        ("error_503", ServerError, 4),
+        ("reset_before_body", NoAnswerError, 4),
+        ("reset_mid_body", BadAnswer, 4),
+        ("truncated_gzip", BadAnswer, 4),
+    ],
+)
+def test_always_is_one_typed_error(
+    misbehaviour: str, error_class: type[SacError], sent: int, sandbox: Sandbox, context: DispatchContext
+) -> None:
+    sandbox.misbehave(misbehaviour, on="facts")
+    with pytest.raises(error_class) as caught:
+        get(context)
+    assert caught.value.outcome is not None
+    assert len(caught.value.outcome.attempts) == sent
+
+
+@pytest.fixture
+def aged() -> Callable[..., Any]:
+    """A sandbox and a client on the same clock, which a test moves."""
+
+    @contextmanager
+    def start(**options: Any) -> Iterator[tuple[Sandbox, DispatchContext, Callable[[float], None]]]:
+        started = datetime.now(UTC)
+        passed = 0.0
+
+        def now() -> datetime:
+            return started + timedelta(seconds=passed)
+
+        def pass_time(seconds: float) -> None:
+            nonlocal passed
+            passed += seconds
+
+        with sacnb.sandbox.start(clock=lambda: passed, now=now, **options) as sandbox:
+            with opened(sandbox, now=now) as context:
+                yield sandbox, context, pass_time
+
+    return start
+
+
+def test_64_threads_on_an_expired_token_are_one_token_request(
+    aged: Callable[..., Any], in_threads: Callable[..., list[Any]]
+) -> None:
+    with aged(token_lifetime_s=600) as (sandbox, context, pass_time):
+        get(context)
+        pass_time(700)
+        before = sandbox.counts["token_requests"]
+        answers = in_threads(64, lambda _: get(context))
+        assert all(isinstance(answer, Answer) for answer in answers), answers
+        assert sandbox.counts["token_requests"] - before == 1
+        assert sandbox.counts["status_401"] == 0
+        assert context.telemetry.summary().refreshes == {"absent": 1, "expired": 1}
+
+
+def test_one_revocation_under_64_threads_is_one_renewal(sandbox: Sandbox, in_threads: Callable[..., list[Any]]) -> None:
+    with opened(sandbox) as context:
+        get(context)
+        sandbox.revoke_tokens()
+        before = sandbox.counts["token_requests"]
+        answers = in_threads(64, lambda _: get(context))
+        assert all(isinstance(answer, Answer) for answer in answers), answers
+        assert sandbox.counts["token_requests"] - before == 1
+
+
+@pytest.mark.parametrize(("step_s", "reason"), [(0.3, "aging"), (0.7, "expired")])
+def test_tokens_that_live_two_seconds_are_renewed_along_the_way(
+    step_s: float, reason: str, aged: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Early where a request falls into the last fifth of a token's life, else when it has expired: never by a 401."""
+    caplog.set_level(logging.DEBUG)
+    with aged(token_lifetime_s=2) as (sandbox, context, pass_time):
+        for _ in range(40):
+            get(context)
+            pass_time(step_s)
+        renewals = context.telemetry.summary().refreshes
+        assert set(renewals) == {"absent", reason}
+        assert renewals[reason] == sandbox.counts["token_requests"] - 1 == pytest.approx(40 * step_s / 2, abs=3)
+        assert sandbox.counts["status_401"] == 0
+        assert f"Token refreshed ({reason})" in caplog.text
+        assert sandbox.client_secret not in caplog.text
+        assert "sandbox-token" not in caplog.text  # how its tokens begin
