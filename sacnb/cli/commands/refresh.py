@@ -1,0 +1,134 @@
+"""``sacnb refresh``: pull a model's facts into the cache."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from sacnb.cli.invocation import Invocation, Source
+from sacnb.cli.logs import announce
+from sacnb.cli.output import json_option, print_facts, print_json, print_table
+from sacnb.cli.progress import progress_bar
+from sacnb.cli.question import AGGREGATIONS, GRAINS, Question, model_argument, question_options, source_option
+
+if TYPE_CHECKING:
+    from sacnb.frames.contract import Aggregation, TidyFrame
+    from sacnb.frames.result import Result
+    from sacnb.odata.schema import Grain
+
+__all__ = ["command"]
+
+_TIDY_ROWS_SHOWN = 10
+
+
+@click.command("refresh", short_help="Pull a model's facts into the cache.")
+@model_argument
+@source_option
+@question_options
+@click.option("--strict", is_flag=True, help="Fail where SAC fails, instead of serving the last good result.")
+@click.option(
+    "--max-age-s",
+    type=click.FloatRange(0),
+    help="Serve a kept result younger than this many seconds instead of pulling anew.",
+)
+@click.option("--grain", type=click.Choice(GRAINS), help="Also show the last rows of the tidy frame at this grain.")
+@click.option("--agg", type=click.Choice(AGGREGATIONS), default="sum", help="What a coarser grain does with values.")
+@json_option(
+    "model, entity_set, source, served_from (sac or cache), stale, warning, row_count, min_date, max_date, "
+    "last_refresh_time (UTC), elapsed_s, cache_key; with --grain also tidy (grain, row_count, rows_without_date, "
+    "rows_without_value, note)"
+)
+@click.pass_obj
+def command(
+    invocation: Invocation,
+    *,
+    model_id: str,
+    question: Question,
+    source: Source | None,
+    strict: bool,
+    max_age_s: float | None,
+    grain: Grain | None,
+    agg: Aggregation,
+    as_json: bool,
+) -> None:
+    r"""Pull a model's facts and keep them, so that they are there when SAC is not.
+
+    Where SAC does not deliver, the last good result is served with a warning that says how old it is and why. A clear
+    refusal (no right, no such model) is an error all the same.
+
+    \b
+    sacnb refresh US_EMPLOYMENT --where Version=public.Actual --since 2010
+    sacnb refresh US_EMPLOYMENT --where Sector=31 --where Sector=32 --grain quarter --agg mean
+    """
+    began, began_at = time.monotonic(), datetime.now(UTC)
+    with invocation.connect(source) as tenant:
+        facts = question.facts(tenant.model(model_id))
+        with progress_bar(f"Refreshing {model_id}") as listener:
+            result = facts.refresh(strict=strict, max_age_s=max_age_s, progress=listener, announce=announce)
+        key = facts.cache_key.name
+    summary = _summary(result, began_at, time.monotonic() - began, key)
+    tidy = result.tidy(grain, date=question.date, agg=agg) if grain else None
+    if as_json:
+        print_json(summary if tidy is None else {**summary, "tidy": _tidy_summary(tidy)})
+        return
+    _print(summary)
+    if tidy is not None:
+        _print_tidy(tidy)
+
+
+def _summary(result: Result, began_at: datetime, elapsed_s: float, key: str) -> dict[str, Any]:
+    info = result.info
+    return {
+        "model": info.provider_id,
+        "entity_set": info.entity_set,
+        "source": info.source,
+        "served_from": "sac" if info.last_refresh_time >= began_at else "cache",
+        "stale": result.stale,
+        "warning": result.warning,
+        "row_count": info.row_count,
+        "min_date": info.min_date,
+        "max_date": info.max_date,
+        "last_refresh_time": info.last_refresh_time,
+        "elapsed_s": round(elapsed_s, 3),
+        "cache_key": key,
+    }
+
+
+def _tidy_summary(tidy: TidyFrame) -> dict[str, Any]:
+    return {
+        "grain": tidy.grain,
+        "row_count": len(tidy),
+        "rows_without_date": tidy.rows_without_date,
+        "rows_without_value": tidy.rows_without_value,
+        "note": tidy.note,
+    }
+
+
+def _print(summary: dict[str, Any]) -> None:
+    refreshed = cast("datetime", summary["last_refresh_time"]).astimezone()
+    kept = summary["served_from"] == "cache"
+    print_facts(
+        {
+            "model": f"{summary['model']}/{summary['entity_set']}",
+            "rows": summary["row_count"],
+            "dates": f"{summary['min_date']} to {summary['max_date']}" if summary["min_date"] else None,
+            "source": f"{summary['source']}, kept earlier" if kept else summary["source"],
+            "refreshed": f"{refreshed:%Y-%m-%d %H:%M:%S}",
+            "took": f"{summary['elapsed_s']:.1f} s",
+            "warning": summary["warning"],
+            "key": summary["cache_key"],
+        }
+    )
+
+
+def _print_tidy(tidy: TidyFrame) -> None:
+    shown = tidy.frame.tail(_TIDY_ROWS_SHOWN)
+    print_table(shown.columns, shown.rows(), right=("value",))
+    earlier = len(tidy) - len(shown)
+    if earlier:
+        click.echo(f"The last {len(shown)} of {len(tidy):,} rows, one for each {tidy.grain}.")
+    if tidy.note:
+        click.echo(tidy.note)

@@ -1,0 +1,145 @@
+"""``sacnb sandbox``: a pretend tenant on this machine, for other programs, notebooks and rough weather."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from sacnb.cli.output import json_option, print_json, print_table
+from sacnb.cli.streams import say
+from sacnb.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from sacnb.sandbox import Misbehaviour, Sandbox
+
+__all__ = ["command"]
+
+_LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+
+
+@click.group("sandbox", short_help="A pretend tenant on this machine.")
+def command() -> None:
+    """Run a pretend tenant with models to read and misbehaviours to try."""
+
+
+@command.command("serve")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=0, help="The port; a free one if not given.")
+@click.option(
+    "--scale-rows", type=click.IntRange(0), default=100_000, show_default=True, help="Rows of the model SCALE."
+)
+@click.option("--seed", type=int, default=0, help="Another seed gives SCALE other values.")
+@click.option(
+    "--token-lifetime-s",
+    type=click.FloatRange(0, min_open=True),
+    default=3600.0,
+    show_default=True,
+    help="Seconds a token lives.",
+)
+@click.option("--latency-s", type=click.FloatRange(0), default=0.0, help="Seconds every answer is held back.")
+@click.option("--client-id", metavar="ID", help="The OAuth client's id; made up if not given.")
+@click.option("--client-secret", metavar="SECRET", help="The OAuth client's secret; made up if not given.")
+@click.option(
+    "--misbehave",
+    "misbehaviours",
+    multiple=True,
+    metavar="NAME[=VALUE]",
+    help="Switch a misbehaviour on; NAME:OPTION=VALUE,... sets several options. See: sacnb sandbox misbehaviours.",
+)
+def serve(misbehaviours: tuple[str, ...], host: str, **options: Any) -> None:
+    """Serve a sandbox tenant until Ctrl-C, and print the settings that lead to it.
+
+    The lines on stdout can be copied into .env, or run in a shell.
+    """
+    from sacnb.sandbox import serve as serve_sandbox
+
+    if host not in _LOOPBACK:
+        say(f"Warning: {host} can be reached from other machines, over plain http.")
+    try:
+        serve_sandbox(
+            on_ready=_print_settings,
+            host=host,
+            misbehaviours=[_misbehaviour(text) for text in misbehaviours],
+            **options,
+        )
+    except ImportError as error:
+        raise MissingExtraError("sandbox", "The sandbox tenant") from error
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    say("The sandbox has stopped.")
+
+
+def _print_settings(sandbox: Sandbox) -> None:
+    values = {
+        "SAC_TENANT_URL": sandbox.tenant_url,
+        "SAC_TOKEN_URL": sandbox.token_url,
+        "SAC_CLIENT_ID": sandbox.client_id,
+        "SAC_CLIENT_SECRET": sandbox.client_secret,
+    }
+    say(f"The sandbox tenant listens on {sandbox.tenant_url}; Ctrl-C stops it. These lines lead to it:\n")
+    for name, value in values.items():
+        # Single quotes: ids hold "!" and secrets "$". A shell reads the line, and .env with or without "export".
+        click.echo(f"export {name}='{value}'" if os.name == "posix" else f"{name}='{value}'")
+    hint = (
+        "Put them into .env, or run them in a shell."
+        if os.name == "posix"
+        else "Put them into .env, or in PowerShell write $env: before each name."
+    )
+    say(f"\n{hint} Then: sacnb models")
+
+
+def _misbehaviour(text: str) -> dict[str, Any]:
+    """``NAME``, ``NAME=VALUE`` (its first option, or ``times`` where it has none) or ``NAME:OPTION=VALUE,...``."""
+    from sacnb.sandbox import MISBEHAVIOURS
+
+    name, colon, rest = text.partition(":")
+    if colon:
+        pairs = [pair.partition("=") for pair in rest.split(",")]
+        if any(not option or not equals for option, equals, _ in pairs):
+            raise click.UsageError(f"--misbehave {text!r}: after the colon, expected OPTION=VALUE,OPTION=VALUE.")
+        return {"name": name, **{option: _value(value) for option, _, value in pairs}}
+    name, equals, value = text.partition("=")
+    if not equals:
+        return {"name": name}
+    known = MISBEHAVIOURS.get(name)
+    option = next(iter(known.options), "times") if known is not None else "times"
+    return {"name": name, option: _value(value)}
+
+
+def _value(text: str) -> Any:
+    """A number, true, false or null as JSON writes it; anything else is a text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+@command.command("misbehaviours")
+@json_option("misbehaviours (a list of name, description, on, times, options with their defaults), common_options")
+def misbehaviours(as_json: bool) -> None:
+    """List what a sandbox can be told to do wrong."""
+    from sacnb.sandbox import COMMON_OPTIONS, MISBEHAVIOURS
+
+    if as_json:
+        listed = [_described(one) for one in MISBEHAVIOURS.values()]
+        print_json({"misbehaviours": listed, "common_options": dict(COMMON_OPTIONS)})
+        return
+    rows = [
+        (one.name, one.description, ", ".join(f"{name}={json.dumps(value)}" for name, value in one.options.items()))
+        for one in MISBEHAVIOURS.values()
+    ]
+    print_table(("name", "what it does", "options"), rows)
+    print_table(("option of every one", "meaning"), list(COMMON_OPTIONS.items()))
+
+
+def _described(one: Misbehaviour) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "description": one.description,
+        "on": one.on,
+        "times": one.times,
+        "options": dict(one.options),
+    }

@@ -1,0 +1,1 @@
+"""The demonstration: the main job end to end, against a pretend tenant of its own."""

@@ -1,0 +1,49 @@
+"""Log records and the warnings that ride on results, on stderr, each said once."""
+
+from __future__ import annotations
+
+import logging
+
+from sacnb.cli.streams import say
+
+__all__ = ["announce", "log_to_stderr"]
+
+
+class _StderrHandler(logging.Handler):
+    """Shows log records where the rest is said, above a progress bar, and remembers what it has shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            message = record.getMessage()
+            self.shown.add(message)
+            # At -vv the thread and the room matter; a warning is for the person who watches.
+            what = record.levelname.capitalize() if record.levelno >= logging.WARNING else record.name
+            say(f"{what}: {message}")
+            if record.exc_text:
+                say(record.exc_text)
+        except Exception:  # noqa: BLE001 - a record that cannot be shown must not end the command
+            self.handleError(record)
+
+
+def log_to_stderr() -> _StderrHandler:
+    """Have the records of sacnb shown on this process's stderr, redacted; asking twice changes nothing."""
+    from sacnb.wire.redact import RedactingFilter
+
+    logger = logging.getLogger("sacnb")
+    for handler in logger.handlers:
+        if isinstance(handler, _StderrHandler):
+            return handler
+    handler = _StderrHandler()
+    handler.addFilter(RedactingFilter())
+    logger.addHandler(handler)
+    return handler
+
+
+def announce(warning: str) -> None:
+    """Show a warning that rides on a result, unless its log record has been shown already."""
+    if warning not in log_to_stderr().shown:
+        say(f"Warning: {warning}")

@@ -1,0 +1,84 @@
+"""The public face is short and sorted, and importing it is light."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import sacnb
+
+HEAVY = [
+    "pandas",
+    "polars",
+    "pyarrow",
+    "numpy",
+    "IPython",
+    "ipywidgets",
+    "click",
+    "rich",
+    "altair",
+    "requests",
+    "aiohttp",
+]
+
+
+def loaded_by(program: str) -> set[str]:
+    """The modules that are loaded after a program ran in a Python of its own."""
+    report = "\nimport sys; print('\\n' + ' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program + report], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_importing_sacnb_loads_nothing_heavy() -> None:
+    assert loaded_by("import sacnb").isdisjoint(HEAVY)
+
+
+def test_catching_its_errors_loads_nothing_heavy() -> None:
+    assert loaded_by("import sacnb\ntry: 1/1\nexcept sacnb.SacError: pass").isdisjoint(HEAVY)
+
+
+def test_the_check_would_notice_a_heavy_import() -> None:
+    assert "polars" in loaded_by("import sacnb; sacnb.Result")
+
+
+@pytest.mark.parametrize("name", ["pandas", "IPython", "ipywidgets", "altair", "aiohttp"])
+def test_connecting_to_a_tenant_loads_no_optional_part(name: str) -> None:
+    program = (
+        "import sacnb\n"
+        "sacnb.connect('https://acme.eu10.hcs.cloud.sap', client_id='sb-example', client_secret='example')"
+    )
+    assert name not in loaded_by(program)
+
+
+def test_the_public_face_is_exactly_this() -> None:
+    assert sacnb.__all__ == [
+        "Facts",
+        "Model",
+        "Result",
+        "SacError",
+        "Schema",
+        "Tenant",
+        "__version__",
+        "col",
+        "connect",
+    ]
+    assert sacnb.__all__ == sorted(sacnb.__all__)
+
+
+def test_every_public_name_is_there_and_listed() -> None:
+    for name in sacnb.__all__:
+        assert getattr(sacnb, name) is not None
+    assert set(sacnb.__all__) <= set(dir(sacnb))
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'refresh'"):
+        _ = sacnb.refresh
+
+
+def test_star_import_gives_the_public_face() -> None:
+    names: dict[str, object] = {}
+    exec("from sacnb import *", names)
+    assert set(names) - {"__builtins__"} == set(sacnb.__all__)
