@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,9 +18,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("sacnb.export")
 
+_QUERY = re.compile(r"\?[$\w]+=\S*")
+
 # SAC is away, overloaded, answers nonsense, or no token can be had: the last good result helps. A clear refusal (403,
 # 404, 412) is an answer, and a mistake in the question stays the user's to mend: those are raised.
-_SERVE_THE_LAST_GOOD = (AuthError, BadAnswer, NoAnswerError, ServerError, ThrottledError)
+SAC_IS_AWAY = (AuthError, BadAnswer, NoAnswerError, ServerError, ThrottledError)
 
 
 def refresh(
@@ -47,7 +50,7 @@ def refresh(
             return kept
     try:
         result = pull()
-    except _SERVE_THE_LAST_GOOD as error:
+    except SAC_IS_AWAY as error:
         if strict:
             raise
         return _last_good(cache, key, error, now(), announce)
@@ -84,11 +87,17 @@ def _last_good(cache: Cache, key: CacheKey, error: SacError, now: datetime, anno
     refreshed = kept.info.last_refresh_time
     warning = (
         f"SAC did not deliver; showing the data of {refreshed.astimezone():%Y-%m-%d %H:%M}, "
-        f"{age_in_words(now - refreshed)} old. Reason: {error.message}"
+        f"{age_in_words(now - refreshed)} old. Reason: {_briefly(error)}"
     )
     _log.warning("%s", warning)
+    _log.info("What went wrong, in full: %s", error)
     announce(warning)
     return replace(kept, stale=True, warning=warning)
+
+
+def _briefly(error: SacError) -> str:
+    """The error's message without the queries of addresses: a warning is shown in a line, and the log has the rest."""
+    return _QUERY.sub("", error.message)
 
 
 def age_in_words(age: timedelta) -> str:

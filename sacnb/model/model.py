@@ -16,8 +16,10 @@ from sacnb.endpoints import (
     metadata_path,
 )
 from sacnb.errors import NotFoundError, QueryError, SacError, UnknownNameError
+from sacnb.export.refresh import SAC_IS_AWAY
 from sacnb.model.connection import Connection, list_models
 from sacnb.model.facts import Facts
+from sacnb.model.kept import schema_of_last_result
 from sacnb.model.members import members_frame, read_members
 from sacnb.odata.bounds import When, bounds
 from sacnb.odata.expression import from_where
@@ -130,7 +132,7 @@ class Model:
 
         Raises UnknownNameError with the nearest names; QueryError for what SAC cannot answer, or not correctly.
         """
-        schema = self.schema
+        schema = self._schema_for_questions()
         columns = _columns(self, schema, dims, measures, select)
         missing = [column for column in schema.dimensions if column not in columns]
         if limit is not None and limit < 0:
@@ -167,6 +169,16 @@ class Model:
         """``facts(...).refresh(...)``: fetch and keep, or serve the last good answer with a warning if SAC fails."""
         facts = self.facts(where=where, since=since, until=until, dims=dims, measures=measures)
         return facts.refresh(strict=strict, max_age_s=max_age_s, progress=progress, cancelled=cancelled)
+
+    def _schema_for_questions(self) -> Schema:
+        """The schema; while SAC is away that of the last kept result, so that the result itself can be served."""
+        try:
+            return self.schema
+        except SAC_IS_AWAY as error:
+            kept = schema_of_last_result(self._connection, self._id, self._namespace, error)
+            if kept is None:
+                raise
+            return kept
 
     def _period(
         self, schema: Schema, query: Query, date: str | None, since: When | None, until: When | None

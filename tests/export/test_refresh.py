@@ -155,6 +155,6 @@ def test_ages_are_said_as_people_say_them(age: timedelta, words: str) -> None:
 
 
 def test_the_errors_that_serve_and_those_that_raise_are_told_apart() -> None:
-    served = importlib.import_module("sacnb.export.refresh")._SERVE_THE_LAST_GOOD
+    served = importlib.import_module("sacnb.export.refresh").SAC_IS_AWAY
     assert issubclass(RefreshError, served)
     assert not any(issubclass(error, served) for error in (ForbiddenError, NotFoundError, QueryError, CacheError))
