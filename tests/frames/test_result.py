@@ -1,0 +1,233 @@
+"""A result and its ways out: frames, files, and what is known about it."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import pickle
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sacnb.errors import ContractError, UnknownNameError
+from sacnb.frames.convert import column_of
+from sacnb.frames.info import METADATA_KEYS, ResultInfo
+from sacnb.frames.result import Result
+from sacnb.odata.schema import Column, Schema
+
+Facts = Callable[..., tuple[pa.Table, Schema]]
+MakeResult = Callable[..., Result]
+
+ROWS = [
+    ["202401", 'North, "West"', "12345678901234567.1234567"],
+    ["202402", "", 0.0000001],
+    ["#", "Ünï\ncode", None],
+]
+
+
+@pytest.fixture
+def result(facts: Facts, result_of: MakeResult) -> Result:
+    return result_of(*facts(["Date", "Region", "Amount"], ROWS))
+
+
+def test_every_way_out_has_the_same_rows(result: Result) -> None:
+    assert len(result) == 3
+    assert result.arrow() is result.table
+    exact = [Decimal("12345678901234567.1234567"), Decimal("0.0000001"), None]
+    assert result.polars(decimals=True)["Amount"].to_list() == exact
+    assert result.pandas(decimals=True)["Amount"].to_list()[:2] == exact[:2]
+    assert pl.DataFrame(result)["Amount"].to_list() == exact
+    assert pa.table(result).equals(result.table)
+    with pytest.warns(UserWarning, match="decimals=True"):
+        assert result.polars()["Amount"].to_list() == [12345678901234568.0, 1e-7, None]
+    with pytest.warns(UserWarning, match="decimals=True"):
+        assert result.pandas()["Amount"].tolist()[:2] == [12345678901234568.0, 1e-7]
+    with pytest.warns(UserWarning, match="decimals=True"):
+        assert result.tidy("year").frame["date"].to_list() == [date(2024, 1, 1)] * 2
+
+
+def test_it_says_where_it_came_from(result: Result) -> None:
+    info = result.info
+    assert (info.row_count, info.min_date, info.max_date) == (3, date(2024, 1, 1), date(2024, 2, 1))
+    assert info.columns == result.schema.columns
+    assert info.principal != "sb-client!b1"
+    assert "sb-client" not in repr(info)
+
+
+def test_times_are_kept_in_utc_and_need_a_zone(facts: Facts) -> None:
+    table, schema = facts(["Date", "Amount"], [["202401", 1]])
+    known: dict[str, Any] = {
+        "provider_id": "S", "namespace": "sac", "entity_set": "FactData", "query": "q", "tenant_host": "h",
+        "principal": "p", "source": "sac",
+    }  # fmt: skip
+    berlin = datetime(2026, 7, 1, 12, tzinfo=timezone(timedelta(hours=2)))
+    info = ResultInfo.describe(table, schema, last_refresh_time=berlin, **known)
+    assert info.last_refresh_time.isoformat() == "2026-07-01T10:00:00+00:00"
+    with pytest.raises(ValueError, match="time zone"):
+        ResultInfo.describe(table, schema, last_refresh_time=berlin.replace(tzinfo=None), **known)
+
+
+def test_a_column_that_is_not_of_the_schema_is_no_result(facts: Facts, result_of: MakeResult) -> None:
+    table, schema = facts(["Date", "Amount"], [["202401", 1]])
+    with pytest.raises(UnknownNameError):
+        result_of(table.rename_columns(["Date", "Amont"]), schema)
+
+
+def test_it_looks_the_same_every_time(result: Result, facts: Facts, result_of: MakeResult) -> None:
+    later = dataclasses.replace(result.info, last_refresh_time=datetime(2030, 1, 1, tzinfo=UTC))
+    again = dataclasses.replace(result, info=later)
+    assert repr(again) == repr(result)
+    assert again._repr_html_() == result._repr_html_()
+    assert repr(result).startswith("SALES/FactData: 3 rows, 3 columns, 2024-01-01 to 2024-02-01 (sac)\nDate ")
+    assert "<strong>SALES/FactData: 3 rows" in result._repr_html_()
+    assert result._repr_markdown_().startswith("**SALES/FactData: 3 rows")
+    one = result_of(*facts(["Region", "Amount"], [["A", 1]]))
+    assert repr(one).startswith("SALES/FactData: 1 row, 2 columns (sac)\n")
+
+
+def test_a_stale_result_says_so_wherever_it_is_shown(result: Result) -> None:
+    stale = dataclasses.replace(result, stale=True, warning="SAC did not deliver; showing the data of yesterday.")
+    for shown in (repr(stale), stale._repr_html_(), stale._repr_markdown_()):
+        assert "showing the data of yesterday" in shown
+
+
+def test_parquet_gives_everything_back(result: Result, tmp_path: Path) -> None:
+    result.to_parquet(tmp_path / "facts.parquet")
+    back = Result.from_parquet(tmp_path / "facts.parquet")
+    assert back == result
+    assert back.table.schema.equals(result.table.schema, check_metadata=True)
+    # and any other reader gets the digits
+    assert (
+        pl.read_parquet(tmp_path / "facts.parquet")["Amount"].to_list()
+        == result.polars(decimals=True)["Amount"].to_list()
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["facts.parquet"]
+
+
+EVERY_TYPE = [
+    Column(name, f"Edm.{name}", "attribute")
+    for name in ("Date", "TimeOfDay", "DateTimeOffset", "Duration", "Binary", "Boolean", "Byte", "Single", "Double")
+]
+VALUES = ["2024-01-31", "12:30:00.5", "2024-01-31T12:30:00.123456Z", "-P1DT2.5S", "AP8=", True, 7, 0.5, 0.1]
+
+
+@pytest.mark.parametrize("wider", [False, True])
+def test_every_type_survives_parquet(facts: Facts, result_of: MakeResult, tmp_path: Path, wider: bool) -> None:
+    big = Column("Big", "Edm.Decimal", "measure", precision=60, scale=2)
+    values = [
+        one.replace("5S", "000000001S").replace("456Z", "456789Z") if wider and isinstance(one, str) else one
+        for one in VALUES
+    ]
+    result = result_of(*facts(["Key", *EVERY_TYPE, big], [["a", *values, "1" * 45 + ".25"], ["b", *[None] * 10]]))
+    assert (pa.duration("ns") in result.table.schema.types) == wider
+    result.to_parquet(tmp_path / "x.parquet")
+    back = Result.from_parquet(tmp_path / "x.parquet")
+    assert back == result
+    assert back.table.schema.equals(result.table.schema, check_metadata=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(b"", "is empty"), (b"a,b\n1,2\n", "is no Parquet file"), (None, "was not written by sacnb")]
+)
+def test_a_foreign_file_is_no_result(tmp_path: Path, content: bytes | None, words: str) -> None:
+    path = tmp_path / "x.parquet"
+    if content is None:
+        pq.write_table(pa.table({"a": [1]}), path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ContractError) as caught:
+        Result.from_parquet(path)
+    assert words in str(caught.value)
+    assert str(path) in str(caught.value)
+    with pytest.raises(FileNotFoundError):
+        Result.from_parquet(tmp_path / "nothing.parquet")
+
+
+def test_csv_has_every_digit_and_tells_null_from_empty(result: Result, tmp_path: Path) -> None:
+    result.to_csv(tmp_path / "facts.csv")
+    text = (tmp_path / "facts.csv").read_text(encoding="utf-8")
+    assert text == (
+        'Date,Region,Amount\n202401,"North, ""West""",12345678901234567.1234567\n202402,"",0.0000001\n#,"Ünï\ncode",\n'
+    )
+    assert [row["Region"] for row in csv.DictReader(io.StringIO(text))] == ['North, "West"', "", "Ünï\ncode"]
+
+
+def test_csv_of_every_type(facts: Facts, result_of: MakeResult) -> None:
+    big = Column("Big", "Edm.Decimal", "measure", precision=60, scale=2)
+    result = result_of(*facts(["Key", *EVERY_TYPE, big], [["a", *VALUES, "1" * 45 + ".25"], ["b", *[None] * 10]]))
+    stream = io.BytesIO()
+    result.to_csv(stream)
+    rows = list(csv.reader(io.StringIO(stream.getvalue().decode())))
+    assert rows[1] == [
+        "a", "2024-01-31", "12:30:00.500000000", "2024-01-31T12:30:00.123456Z", "-P1DT0H0M2.5S", "AP8=", "true", "7",
+        "0.5", "0.1", "1" * 45 + ".25",
+    ]  # fmt: skip
+    assert rows[2] == ["b", *[""] * 10]
+
+
+def test_an_arrow_file_holds_rows_columns_and_info(result: Result, tmp_path: Path) -> None:
+    result.to_arrow(tmp_path / "facts.arrow")
+    with pa.memory_map(str(tmp_path / "facts.arrow")) as source:
+        table = pa.ipc.open_file(source).read_all()
+        assert table.equals(result.table)
+        assert {name.decode() for name in table.schema.metadata} == set(METADATA_KEYS)
+        assert [column_of(field) for field in table.schema] == list(result.schema.columns)
+
+
+class Pipe(io.RawIOBase):
+    """A stream like the standard output into a pipe: it can neither seek nor tell its position."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        self.data += bytes(data)
+        return len(data)
+
+
+@pytest.mark.parametrize("write", ["to_parquet", "to_arrow", "to_csv"])
+def test_every_file_can_go_into_a_pipe(result: Result, tmp_path: Path, write: str) -> None:
+    pipe = Pipe()
+    getattr(result, write)(pipe)
+    getattr(result, write)(str(tmp_path / "file"))
+    stream = io.BytesIO()
+    getattr(result, write)(stream)
+    assert pipe.data == stream.getvalue() == (tmp_path / "file").read_bytes()
+
+
+@pytest.mark.parametrize("write", ["to_parquet", "to_arrow", "to_csv"])
+def test_a_failed_write_leaves_the_file_that_was_there(result: Result, tmp_path: Path, write: str) -> None:
+    path = tmp_path / "facts"
+    path.write_text("last good")
+    broken = dataclasses.replace(result, table=result.table.append_column("Bad", pa.array([["x"]] * 3)))
+    if write == "to_csv":
+        with pytest.raises(pl.exceptions.ComputeError):
+            broken.to_csv(path)
+    else:
+        no_such_table: Any = None
+        with pytest.raises(AttributeError):
+            getattr(dataclasses.replace(result, table=no_such_table), write)(path)
+    assert path.read_text() == "last good"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_it_can_be_pickled(result: Result) -> None:
+    """A notebook's tools do so, to move it to another process."""
+    assert pickle.loads(pickle.dumps(result)) == result
+
+
+def test_pandas_reads_it_by_the_stream(result: Result) -> None:
+    if hasattr(pd.DataFrame, "from_arrow"):  # since pandas 3
+        assert len(pd.DataFrame.from_arrow(result)) == 3
