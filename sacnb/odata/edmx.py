@@ -104,7 +104,7 @@ def _property(element: ET.Element, owner: str) -> Property:
     return Property(
         name=name,
         type_name=element.get("Type", "Edm.String"),
-        nullable=element.get("Nullable", "true").strip().lower() != "false",
+        nullable=element.get("Nullable", "true").strip().lower() not in ("false", "0"),
         max_length=size(element.get("MaxLength")),
         precision=size(element.get("Precision")),
         scale=size(element.get("Scale")),

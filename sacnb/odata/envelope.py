@@ -72,7 +72,7 @@ def refuse_error_in(text: str) -> None:
         BadAnswer: there is one.
     """
     tail = text[-_TAIL_CHARS:]
-    for found in reversed(list(_ERROR_MEMBER.finditer(tail))):
+    for found in _ERROR_MEMBER.finditer(tail):
         try:
             error, _ = DECODER.raw_decode(tail, found.end())
         except (ValueError, RecursionError):

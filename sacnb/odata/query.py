@@ -196,8 +196,10 @@ class Query:
         Not numbers with a fraction: what a server rounds could match twice. And for an aggregation only what it groups
         by, because over pieces of any other column it would give each sum in pieces.
         """
-        columns = self.columns(schema) if self._aggregates else schema.columns
-        return frozenset(one.name for one in columns if one.role != "measure" and one.edm_type in _EXACT_TYPES)
+        columns = schema.columns
+        if self._aggregates:
+            columns = tuple(one for one in self.columns(schema) if one.role != "measure")
+        return frozenset(one.name for one in columns if one.edm_type in _EXACT_TYPES)
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -95,7 +95,9 @@ def test_the_attributes_come_from_master_data_and_from_the_dimensions_own_set() 
         '<PropertyRef Name="B"/></Key><Property Name="A_Date" Type="Edm.String"/>'
         '<Property Name="B_Date" Type="Edm.String"/><Property Name="B" Type="Edm.String"/></EntityType>'
     )
-    joined = '<EntityType Name="MasterData"><Property Name="A_Date___CALQUARTER" Type="Edm.String"/></EntityType>'
+    joined = (
+        '<EntityType Name="MasterData"><Property Name="A_Date___CALQUARTER"/><Property Name="CALDAY"/></EntityType>'
+    )
     own = (
         '<EntityType Name="B_DateMaster"><Property Name="ID" Type="Edm.String"/>'
         '<Property Name="CALDAY" Type="Edm.String"/></EntityType>'

@@ -200,6 +200,10 @@ def test_misuse_is_refused_with_the_way_out(do: Callable[[], object], message: s
         do()
 
 
+def test_values_that_are_equal_but_not_the_same_are_kept_apart() -> None:
+    assert [type(value) for value in col("x").is_in([1, True, 1, True]).values] == [int, bool]
+
+
 def test_a_column_reference_is_no_key_and_shows_itself() -> None:
     with pytest.raises(TypeError, match="unhashable"):
         hash(col("a"))

@@ -279,6 +279,31 @@ def test_a_key_may_be_a_path_into_a_complex_property() -> None:
     assert fact_columns(by_xml)["where"].role == "dimension"
 
 
+def test_only_properties_become_columns() -> None:
+    body = as_json(
+        {
+            "FactData": {
+                "$Kind": "EntityType",
+                "$Extension": {"$Type": "Edm.String"},
+                "@Common.Group": {"$Type": "Edm.String"},
+                "a@Common.Text": {"$Path": "b"},
+                "a": {},
+                "b": {"$Kind": "NavigationProperty"},
+                "c": "text",
+            }
+        }
+    )
+    assert list(fact_columns(body)) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("written", "nullable"), [("", True), ('Nullable="false"', False), ('Nullable="0"', False), ('Nullable="1"', True)]
+)
+def test_a_property_is_nullable_unless_it_is_said(written: str, nullable: bool) -> None:
+    body = xml(f'<EntityType Name="FactData"><Property Name="a" Type="Edm.String" {written}/></EntityType>')
+    assert fact_columns(body)["a"].nullable is nullable
+
+
 def test_json_type_names_may_repeat_their_namespace() -> None:
     body = as_json({"sac.FactData": {"$Kind": "EntityType", "$Key": ["a"], "a": {}}})
     assert parse_metadata(body).entity_sets == ("FactData",)

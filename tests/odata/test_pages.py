@@ -70,6 +70,7 @@ GOOD: dict[str, tuple[bytes, dict[str, Any]]] = {
     "start in a string": (compact({"@odata.context": 'x"value":[', "value": ROWS}), {}),
     "start in a name": (compact({'my"value': [1], "value": ROWS}), {}),
     "a value within": (compact({"extra": {"value": [1, 2]}, "value": ROWS}), {}),
+    "an array that is nested, after one that is not": (b'{"value" :[],"x":{"value":[{"a":1},{"b":2}]}}', {}),
     "another array before": (compact({"other": [{"a": 1}, {"b": 2}], "value": ROWS}), {}),
     "another array after": (page(other=[{"a": 1}, {"b": 2}, {"c": 3}]), {}),
     "another page within": (page(other={"value": ROWS, "@nextLink": "no"}), {"next_link": None}),
@@ -198,6 +199,7 @@ def test_what_is_no_page_is_refused(name: str) -> None:
 TRICKY = [
     {"a": "x}]}", "b": '{"value":[{"a":1},{"b":2}]}', "c": "},{"},
     {"a": '},{"a":1}]}', "b": ["x", {"c": []}], "c": "\\"},
+    {"a": "},{", ":1}]}": 2, "b": "},{", '":1}]}': 3},
     {"a": "end]}", "b": '"}]}', "c": 1.5e-7},
 ]
 
@@ -300,6 +302,11 @@ def test_the_quick_way_leaves_only_damage_within_the_rows_to_the_decoder() -> No
         json.loads(found.rows)
     with pytest.raises(BadAnswer):
         _cut_slow(body)
+
+
+def test_the_quick_way_wants_a_bracket_after_the_last_row() -> None:
+    assert _cut_fast(page(ROWS)) is not None
+    assert _cut_fast(page(ROWS)[:-2] + b")}") is None
 
 
 def test_a_list_is_read_as_objects() -> None:

@@ -251,7 +251,12 @@ UNSPLITTABLE: list[tuple[str, Query, str]] = [
     ("long values", facts(where=col("Sector").is_in(["x" * 7000, "y" * 7000])), "no list of members"),
     ("many columns", replace(facts(), provider_id="X" * 7000), "no list of members"),
     ("order", facts(where=LONG, order_by=(("Date", False),)), "sort the frame"),
-    ("numbers", facts(where=col("Employees").is_in(range(2000))), "no list of members"),
+    ("numbers with a fraction", facts(where=col("Employees").is_in(range(2000))), "no list of members"),
+    (
+        "aggregation by a measure",
+        facts(entity_set="FactDataAggregation", select=("Sector", "Int32"), where=col("Int32").is_in(range(2000))),
+        "no list of members",
+    ),
     (
         "too many requests",
         facts(where=LONG & ALSO_LONG & col("Version").is_in(map(str, range(2000)))),
