@@ -30,6 +30,8 @@ REQUEST_ID_HEADERS: Final = ("x-request-id", "x-correlationid", "x-correlation-i
 
 # ``pagesize`` is SAC's own parameter, not an OData option, and has no dollar sign.
 PAGE_SIZE_PARAMETER: Final = "pagesize"
+# Documented as "the nth page"; that pages can be asked for in any order, and from 1, is unconfirmed.
+PACKAGE_PARAMETER: Final = "package"
 SELECT: Final = "$select"
 FILTER: Final = "$filter"
 ORDER_BY: Final = "$orderby"

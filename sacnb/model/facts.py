@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from sacnb.cache.keys import CacheKey
 from sacnb.endpoints import FACT_DATA_AGGREGATION
 from sacnb.errors import MixedAccountsWarning, UnknownNameError
+from sacnb.export.chains import Plan
+from sacnb.export.job import Job
 from sacnb.export.pull import ProgressListener, pull
 from sacnb.export.refresh import refresh
 from sacnb.frames.result import Result, ResultInfo
@@ -55,15 +57,17 @@ class Facts:
         _warn_of_mixed_accounts(self.query, self.schema)
         connection = self.connection
         with connection.context.telemetry.operation(f"pull {self.query.provider_id}/{self.query.entity_set}"):
-            table = pull(
-                connection.context,
-                connection.tenant_url,
-                self.schema,
-                self.query,
+            job = Job(
+                context=connection.context,
+                tenant_url=connection.tenant_url,
+                schema=self.schema,
+                query=self.query,
+                streams=connection.settings.streams,
                 check_count=self.check_count,
                 progress=progress,
                 cancelled=cancelled,
             )
+            table = pull(job, Plan.of(self.query, self.schema, connection.tenant_url))
             self._refuse_unknown_members(table)
         info = ResultInfo.describe(
             table,

@@ -1,0 +1,89 @@
+"""The pages of a pull on the disk, where somebody wants them there."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import pyarrow as pa
+
+from sacnb.cache.lanes import LaneState, PageFile
+
+if TYPE_CHECKING:
+    from sacnb.cache.staging import StagingArea
+
+__all__ = ["Checkpoints", "Copy"]
+
+_log = logging.getLogger("sacnb.export")
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A page's rows on the disk: the name of the file and its hash."""
+
+    file: str
+    sha256: str
+
+
+class Checkpoints:
+    """Keeps pages in a staging area; without one, nothing.
+
+    Where it ``is_needed``, what the system refuses is raised as OSError. Otherwise the area is a convenience: a full
+    disk costs what a dead process would have left to the next one, and not this pull.
+    """
+
+    def __init__(self, area: StagingArea | None = None, *, is_needed: bool = False) -> None:
+        self._area = area
+        self._is_needed = is_needed
+        self._keeps = area is not None
+
+    def lane(self, number: int) -> LaneState:
+        """What an earlier run left of a lane."""
+        return self._area.lane(number) if self._area is not None else LaneState()
+
+    def read(self, page: PageFile) -> pa.Table:
+        """The rows of a page of ``lane``."""
+        assert self._area is not None  # noqa: S101 - without one there are no pages
+        return self._area.read_page(page)
+
+    def read_part(self, file: str, columns: list[str]) -> pa.Table:
+        """Some columns of a part of ``lane``."""
+        import pyarrow.parquet as pq
+
+        assert self._area is not None  # noqa: S101 - without one there are no parts
+        with pq.ParquetFile(self._area.rows / file) as parquet:
+            return parquet.read(columns=columns)
+
+    def write(self, lane: int, index: int, table: pa.Table) -> Copy | None:
+        """Copy a page to the disk; called by several threads."""
+        found = self._do(lambda area: area.write_page(lane, index, table))
+        return None if found is None else Copy(*found)
+
+    def add(self, lane: int, page: PageFile, *, announced: int | None) -> None:
+        """Count a copy as the next page of its lane."""
+        self._do(lambda area: area.add_page(lane, page, announced=announced))
+
+    def note_failure(self, lane: int, mark: str) -> None:
+        """Note that a link could not be had."""
+        self._do(lambda area: area.note_failure(lane, mark))
+
+    def restart(self, lane: int) -> None:
+        """Forget the pages of a lane."""
+        self._do(lambda area: area.restart(lane))
+
+    def _do(self, action: Callable[[StagingArea], _T]) -> _T | None:
+        if self._area is None or not self._keeps:
+            return None
+        try:
+            return action(self._area)
+        except OSError as error:
+            if self._is_needed:
+                raise
+            # From here on nothing is kept: a lane with a page missing in its middle would be worse than none.
+            self._keeps = False
+            _log.warning("The pull goes on, but could not be resumed: %s cannot be written (%s).", self._area, error)
+            return None
