@@ -1,0 +1,83 @@
+"""What it costs to decode a page, beside ``json.loads`` and a pandas frame, which is what most clients do.
+
+Measured in turns, so that whatever else the machine does falls on all of them; the best of several rounds counts, since
+noise only ever adds. The ratios are printed; run it with ``make bench``.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from sacnb.frames.careful import decode_carefully
+from sacnb.frames.decode import decode_natively, decode_rows
+from sacnb.odata.schema import Column
+
+pytestmark = pytest.mark.benchmark
+
+ROWS = 50_000
+ROUNDS = 7
+MEMBERS = {"Version": 3, "Account": 300, "Region": 50, "Product": 10_000, "Customer": 100_000, "CostCenter": 99}
+COLUMNS = [
+    Column("Date", "Edm.String", "dimension"),
+    *(Column(name, "Edm.String", "dimension") for name in MEMBERS),
+    Column("Amount", "Edm.Decimal", "measure", precision=31, scale=7),
+]
+
+
+@pytest.fixture(scope="module")
+def page() -> bytes:
+    """Fifty thousand rows as SAC would send them: seven dimensions, some of them unicode, and one measure."""
+    chance = random.Random(1)
+    rows = [
+        {
+            "Date": f"20{chance.randint(10, 24)}{chance.randint(1, 12):02}",
+            **{name: f"{name[0]}ü_{chance.randrange(count):06}" for name, count in MEMBERS.items()},
+            "Amount": None if chance.random() < 0.005 else round(chance.uniform(-1e6, 1e6), 2),
+        }
+        for _ in range(ROWS)
+    ]
+    return json.dumps(rows, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def best(*jobs: Callable[[], object]) -> list[float]:
+    """The best time of each job in seconds, the jobs taken in turns."""
+    times = [float("inf")] * len(jobs)
+    for _ in range(ROUNDS):
+        for i, job in enumerate(jobs):
+            start = time.perf_counter()
+            job()
+            times[i] = min(times[i], time.perf_counter() - start)
+    return times
+
+
+def test_decoding_a_page_beside_json_and_pandas(page: bytes) -> None:
+    assert decode_natively(page, COLUMNS) is not None
+
+    def peer() -> Any:
+        return pd.DataFrame(json.loads(page))
+
+    ours, careful, theirs = best(lambda: decode_rows(page, COLUMNS), lambda: decode_carefully(page, COLUMNS), peer)
+    print(
+        f"\ndecode {ROWS:,} rows ({len(page) / 1e6:.1f} MB): sacnb {ours * 1000:.0f} ms, "
+        f"json + pandas {theirs * 1000:.0f} ms: {theirs / ours:.1f} times as quick; "
+        f"careful path {careful * 1000:.0f} ms: {careful / theirs:.1f} times json + pandas"
+    )
+    assert theirs > 1.5 * ours
+
+
+def test_two_threads_decode_two_pages_at_once(page: bytes) -> None:
+    """The native decoder lets go of the interpreter's lock; with it held, two threads would take twice as long."""
+    with ThreadPoolExecutor(2) as pool:
+        one, two = best(
+            lambda: [decode_rows(page, COLUMNS) for _ in range(4)],
+            lambda: list(pool.map(lambda _: decode_rows(page, COLUMNS), range(4))),
+        )
+    print(f"\ndecode 4 pages: one thread {one * 1000:.0f} ms, two threads {two * 1000:.0f} ms: {one / two:.2f} times")
