@@ -32,7 +32,9 @@ def test_the_extras_are_decided(project, documents, rows) -> None:
 
 def test_the_development_tools_are_decided(project, documents, rows) -> None:
     decided = {row[0] for row in rows(documents["docs/decisions.md"].section("Development"))}
-    assert decided == set(project["tool"]["poetry"]["group"]["dev"]["dependencies"])
+    extras = _names([one for extra in project["project"]["optional-dependencies"].values() for one in extra])
+    assert decided | extras == set(project["tool"]["poetry"]["group"]["dev"]["dependencies"])
+    assert not decided & extras
 
 
 def test_the_decisions_are_numbered_without_a_gap(documents) -> None:
