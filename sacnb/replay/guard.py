@@ -80,7 +80,11 @@ class SocketGuard:
 
     def _connecting(self, real: Callable[..., Any]) -> Callable[..., Any]:
         def connect(sock: socket.socket, address: Any) -> Any:
-            self._check(sock.family, address, "a connection to")
+            try:
+                self._check(sock.family, address, "a connection to")
+            except ReplayError:
+                sock.close()  # callers close it for an OSError only
+                raise
             return real(sock, address)
 
         return connect

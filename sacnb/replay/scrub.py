@@ -60,6 +60,7 @@ class Scrubber:
 
     def __init__(self, known: Known) -> None:
         self._known = known
+        self._masked_answers = 0
 
     def __call__(self, request: Request, response: Response) -> tuple[Request, Response]:
         """One interaction as it may be kept, both changed in place; vcrpy calls it before it saves."""
@@ -88,8 +89,9 @@ class Scrubber:
         text, encoding = _decoded(body)
         text = self._known.hide(text, names=True)
         is_data = _is_success(response) and _DATA.search(content_type) is not None
-        text = redact_data(text) if is_data else redact_body(text, content_type)
-        text = _CORRELATION_ID.sub(rf"\g<1>{_NO_ID}", _ELAPSED.sub(r"\g<1>0", text))
+        redacted = redact_data(text) if is_data else redact_body(text, content_type)
+        self._masked_answers += is_data and redacted != text
+        text = _CORRELATION_ID.sub(rf"\g<1>{_NO_ID}", _ELAPSED.sub(r"\g<1>0", redacted))
         response["body"]["string"] = text.encode(encoding)
 
     def _headers(self, headers: Mapping[str, list[str]]) -> Iterator[tuple[str, list[str]]]:
@@ -117,6 +119,12 @@ class Scrubber:
             raise ReplayError(
                 f"The recording was thrown away, since this is left in it: {', '.join(dict.fromkeys(left))}.",
                 hint="Name the value in secrets=[...]; and please report it, with the kind of request, not the value.",
+            )
+        if self._masked_answers:
+            _log.warning(
+                "Values of keys that are called like a secret, or that look like a token, were masked; "
+                "answers changed: %d.",
+                self._masked_answers,
             )
         if asked_for:
             _log.warning("The tenant's name %r is part of the requests, and stays in the cassette.", asked_for[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -105,10 +106,15 @@ class ReplaySession:
         return self._cache_dir
 
     def engine(self) -> Mapping[str, Callable[..., Any]]:
-        """Clocks, sleep and randomness for ``build_context``: a replay stands still, and waits for nothing."""
+        """Clocks, sleep and randomness for ``build_context``.
+
+        A replay takes place at one moment, and no wait takes any time: only its own clock goes on by it, so that
+        deadlines mean what they meant. A recording has the real ones.
+        """
         if self.mode == "record":
             return {}
-        return {"now": lambda: self.recorded_at, "clock": lambda: 0.0, "sleep": lambda _: None, "random": lambda: 0.0}
+        time = _PretendTime()
+        return {"now": lambda: self.recorded_at, "clock": time.clock, "sleep": time.sleep, "random": lambda: 0.0}
 
     def learn_settings(self, settings: Settings) -> None:
         """While recording: know the secrets and the hosts of the tenant that is about to be asked."""
@@ -177,6 +183,22 @@ class ReplaySession:
         self._summary = ReplaySummary(
             self.path, self.mode, requests=self._summary.requests, interactions=kept, changed=changed
         )
+
+
+class _PretendTime:
+    """A clock that only moves when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self._passed_s = 0.0
+        self._lock = threading.Lock()
+
+    def clock(self) -> float:
+        with self._lock:
+            return self._passed_s
+
+    def sleep(self, seconds: float) -> None:
+        with self._lock:
+            self._passed_s += seconds
 
 
 class _File:
