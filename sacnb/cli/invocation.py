@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from sacnb.cli.logs import log_to_stderr
+from sacnb.cli.streams import say
 
 if TYPE_CHECKING:
     from sacnb.cache.store import Cache
     from sacnb.settings import Settings
     from sacnb.tenant import Tenant
+    from sacnb.wire.telemetry import Event
 
 __all__ = ["Invocation", "Source"]
 
@@ -54,7 +56,10 @@ class Invocation:
                 "--source sac needs a tenant, and the settings name the sandbox: set SAC_TENANT_URL."
             )
         log_to_stderr()
-        return connect(**arguments)
+        tenant = connect(**arguments)
+        if self.verbosity > 1:
+            tenant.telemetry.add_hook(_say_request)
+        return tenant
 
     def local_settings(self) -> Settings:
         """The settings for commands that ask no tenant anything: a tenant need not be set."""
@@ -67,3 +72,12 @@ class Invocation:
         from sacnb.cache.store import Cache
 
         return Cache(self.local_settings().cache_dir)
+
+
+def _say_request(event: Event) -> None:
+    """One line on stderr for each request; its address has no secrets any more."""
+    from sacnb.wire.telemetry import RequestEvent
+
+    if isinstance(event, RequestEvent):
+        answer = event.status or event.error_kind
+        say(f"{event.method} {event.url}: {answer}, {event.bytes_received:,} bytes, {event.elapsed_s:.2f} s")

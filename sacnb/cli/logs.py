@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+import click
+
 from sacnb.cli.streams import say
 
 __all__ = ["announce", "log_to_stderr"]
@@ -30,7 +32,7 @@ class _StderrHandler(logging.Handler):
 
 
 def log_to_stderr() -> _StderrHandler:
-    """Have the records of sacnb shown on this process's stderr, redacted; asking twice changes nothing."""
+    """Have the records of sacnb shown on stderr, redacted, while the command runs; asking twice changes nothing."""
     from sacnb.wire.redact import RedactingFilter
 
     logger = logging.getLogger("sacnb")
@@ -40,6 +42,9 @@ def log_to_stderr() -> _StderrHandler:
     handler = _StderrHandler()
     handler.addFilter(RedactingFilter())
     logger.addHandler(handler)
+    context = click.get_current_context(silent=True)
+    if context is not None:
+        context.find_root().call_on_close(lambda: logger.removeHandler(handler))
     return handler
 
 

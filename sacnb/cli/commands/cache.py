@@ -113,7 +113,7 @@ def clear(
         click.echo("There was nothing to remove.")
 
 
-@command.command("repair")
+@command.command("repair", short_help="Move aside what cannot be used.")
 @click.option("--key", shell_complete=complete_key, help="Only this one.")
 @json_option("repaired (a list of key, action: moved aside or removed, reason)")
 @click.pass_obj

@@ -25,7 +25,7 @@ def command() -> None:
     """Look after recordings and notebooks before they are shared."""
 
 
-@command.command("scan")
+@command.command("scan", short_help="Look for tokens, secrets and keys in files.")
 @click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @json_option("a list of path, line, kind, shown (the first four characters)")
 @click.pass_context

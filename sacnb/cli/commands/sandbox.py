@@ -25,7 +25,7 @@ def command() -> None:
     """Run a pretend tenant with models to read and misbehaviours to try."""
 
 
-@command.command("serve")
+@command.command("serve", short_help="Serve a pretend tenant until Ctrl-C.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=0, help="The port; a free one if not given.")
 @click.option(

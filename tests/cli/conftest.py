@@ -1,0 +1,72 @@
+"""The program in a process of its own or in this one, and a tenant it can reach over HTTP."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+import sacnb.sandbox
+from sacnb.cli.application import application
+from sacnb.sandbox import Sandbox
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_without_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No ``.env`` of a developer is found, and what a command writes lands in the test's folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def _served() -> Iterator[Sandbox]:
+    with sacnb.sandbox.start(scale_rows=2_000) as served:
+        yield served
+
+
+@pytest.fixture
+def tenant(_served: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    """A sandbox that the environment points at, as it would at a real tenant; it behaves again after the test."""
+    monkeypatch.setenv("SAC_TENANT_URL", _served.tenant_url)
+    monkeypatch.setenv("SAC_TOKEN_URL", _served.token_url)
+    monkeypatch.setenv("SAC_CLIENT_ID", _served.client_id)
+    monkeypatch.setenv("SAC_CLIENT_SECRET", _served.client_secret)
+    # Retries in these tests cost real time.
+    monkeypatch.setenv("SAC_MAX_ATTEMPTS", "2")
+    yield _served
+    _served.behave()
+
+
+@pytest.fixture
+def invoke() -> Callable[..., Result]:
+    """Runs ``sacnb`` with these arguments in this process."""
+
+    def invoke(*args: str) -> Result:
+        return CliRunner().invoke(application, list(args), prog_name="sacnb")
+
+    return invoke
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs ``sacnb`` with these arguments in a process of its own; ``environ`` comes on top of the test's."""
+
+    def run(*args: str, environ: dict[str, str] | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "sacnb", *args],
+            capture_output=True,
+            encoding="utf-8",
+            errors="strict",
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONUTF8": "1", **(environ or {})},
+            timeout=90,
+            check=False,
+            **options,
+        )
+
+    return run

@@ -1,0 +1,159 @@
+"""The command as a whole: its help, its laziness, and what becomes of failures nobody foresaw."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from importlib.metadata import entry_points
+
+import click
+import pytest
+from click.testing import Result
+
+import sacnb
+from sacnb.cli.application import COMMANDS, application
+from sacnb.cli.failures import EXIT_CODES, ExitCode
+from sacnb.errors import RowCountWarning
+
+Invoke = Callable[..., Result]
+HEAVY = ["pandas", "polars", "pyarrow", "numpy", "requests", "aiohttp", "altair", "IPython", "rich.table"]
+
+
+def every_command() -> list[tuple[str, click.Command]]:
+    found = []
+    context = click.Context(application, info_name="sacnb")
+    for name in application.list_commands(context):
+        command = application.get_command(context, name)
+        assert command is not None
+        found.append((name, command))
+        if isinstance(command, click.Group):
+            found += [(f"{name} {sub}", one) for sub, one in command.commands.items()]
+    return found
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["refresh", "--help"], ["export", "MODEL"]])
+def test_help_and_version_load_nothing_heavy(arguments: list[str]) -> None:
+    program = (
+        "import sys\n"
+        f"sys.argv = ['sacnb', *{arguments!r}]\n"
+        "from sacnb.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print('\\n' + ' '.join(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert set(done.stdout.splitlines()[-1].split()).isdisjoint(HEAVY)
+
+
+def test_the_version_is_the_packages(run: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    assert run("--version").stdout.strip() == f"sacnb {sacnb.__version__}"
+
+
+def test_the_script_is_this_program() -> None:
+    (script,) = entry_points(group="console_scripts", name="sacnb")
+    assert script.value == "sacnb.cli:main"
+
+
+def test_without_a_command_the_help_is_shown_and_names_every_command_and_exit_code(invoke: Invoke) -> None:
+    shown = invoke()
+    assert shown.exit_code == 0
+    assert shown.output == invoke("--help").output
+    for name in COMMANDS:
+        assert f"\n  {name} " in shown.output
+    for code, meaning in EXIT_CODES.items():
+        assert f"{code:>3}  {meaning}\n" in shown.output
+
+
+@pytest.mark.parametrize(("name", "command"), every_command(), ids=[name for name, _ in every_command()])
+def test_every_command_says_what_it_does_in_a_line_that_is_not_cut(name: str, command: click.Command) -> None:
+    short = command.get_short_help_str(limit=60)
+    assert short.endswith((".", "?"))
+    assert not short.endswith("...")
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, f"{name}: {parameter.opts}"
+
+
+def test_a_mistyped_command_gets_the_nearest(invoke: Invoke) -> None:
+    result = invoke("describ", "US_EMPLOYMENT")
+    assert result.exit_code == ExitCode.YOURS
+    assert "Did you mean 'describe'?" in result.stderr
+
+
+def test_a_command_that_resembles_none_is_refused_as_well(invoke: Invoke) -> None:
+    result = invoke("xyzzy")
+    assert result.exit_code == ExitCode.YOURS
+    assert "xyzzy" in result.stderr
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> type[Exception]:
+    """``sacnb smoke`` with a mistake in it, whose message holds a secret."""
+
+    def stumble() -> None:
+        raise ZeroDivisionError("access_token=Zx8qP2mLr4Tn9VbK1w is not a number")
+
+    monkeypatch.setattr("sacnb.cli.commands.smoke.recorded", stumble)
+    return ZeroDivisionError
+
+
+def test_a_mistake_of_ours_is_called_one_without_a_traceback(broken: type[Exception], invoke: Invoke) -> None:
+    result = invoke("smoke")
+    assert result.exit_code == ExitCode.BUG
+    first, second = result.stderr.splitlines()
+    assert first == "Unexpected error, please report it: ZeroDivisionError: access_token=*** is not a number"
+    assert "--verbose" in second
+
+
+def test_verbose_shows_where_it_happened(broken: type[Exception], invoke: Invoke) -> None:
+    result = invoke("-v", "smoke")
+    assert result.exit_code == ExitCode.BUG
+    assert "in stumble" in result.stderr
+    assert "Zx8qP2" not in result.stderr
+
+
+def test_our_warnings_are_lines_and_others_stay_as_they_are(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    def warn() -> None:
+        warnings.warn("rows are missing", RowCountWarning, stacklevel=1)
+        warnings.warn("rows are missing", RowCountWarning, stacklevel=1)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sacnb.cli.commands.smoke.recorded", warn)
+    result = invoke("smoke")
+    assert result.stderr.splitlines()[:2] == ["Warning: rows are missing"] * 2
+
+
+def test_an_interrupt_is_one_line(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sacnb.cli.commands.smoke.recorded", stop)
+    result = invoke("smoke")
+    assert result.exit_code == ExitCode.INTERRUPTED
+    assert result.stderr == "Interrupted; what was kept before is as it was.\n"
+
+
+def test_a_refusal_of_the_system_is_in_words(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise PermissionError(13, "Permission denied", "/data/out.csv")
+
+    monkeypatch.setattr("sacnb.cli.commands.smoke.recorded", refuse)
+    result = invoke("smoke")
+    assert result.exit_code == ExitCode.YOURS
+    assert result.stderr == "Error: Permission denied: /data/out.csv\n"
+
+
+def test_settings_that_are_missing_are_all_named_at_once(invoke: Invoke) -> None:
+    result = invoke("--tenant-url", "https://acme.eu10.hcs.cloud.sap", "models")
+    assert result.exit_code == ExitCode.YOURS
+    lines = result.stderr.splitlines()
+    assert lines[0] == "Error: 2 things in the settings need a change."
+    assert [line.split()[1] for line in lines[1:]] == ["SAC_CLIENT_ID", "SAC_CLIENT_SECRET"]
+
+
+def test_an_env_file_that_is_not_there_is_named(invoke: Invoke) -> None:
+    result = invoke("--env-file", "nowhere.env", "models")
+    assert result.exit_code == ExitCode.YOURS
+    assert "nowhere.env" in result.stderr

@@ -1,0 +1,129 @@
+"""auth-check, models, describe, members, against a tenant over HTTP."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+from click.testing import Result
+
+from sacnb.cli.failures import ExitCode
+from sacnb.sandbox import Sandbox
+
+Invoke = Callable[..., Result]
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_auth_check_says_ok_and_until_when(run: Run, tenant: Sandbox) -> None:
+    done = run("auth-check")
+    assert done.returncode == 0
+    assert re.fullmatch(r"OK, the token is valid until \d\d:\d\d:\d\d \(\d+ min \d+ s\)\n", done.stdout)
+    assert done.stderr == ""
+
+
+def test_auth_check_as_json(invoke: Invoke, tenant: Sandbox) -> None:
+    answer = json.loads(invoke("auth-check", "--json").stdout)
+    assert list(answer) == ["ok", "issued_at", "expires_at", "remaining_s"]
+    assert answer["ok"] is True
+    assert 3500 < answer["remaining_s"] <= 3600
+    assert datetime.fromisoformat(answer["expires_at"]) > datetime.now(UTC)
+
+
+def test_a_wrong_secret_is_one_line_that_says_what_to_look_at(run: Run, tenant: Sandbox) -> None:
+    wrong = "11111111-2222-3333-4444-555555555555$a-wrong-secret="
+    done = run("auth-check", environ={"SAC_CLIENT_SECRET": wrong})
+    assert done.returncode == ExitCode.YOURS
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("Error: ")
+    assert "SAC_CLIENT_SECRET" in line
+    assert "a-wrong-secret" not in line
+
+
+def test_a_token_endpoint_that_is_away_is_not_the_users_fault(invoke: Invoke, tenant: Sandbox) -> None:
+    tenant.misbehave("token_500")
+    result = invoke("auth-check")
+    assert result.exit_code == ExitCode.SAC
+    assert re.search(r"^  2 attempts in \d+\.\d s: ", result.stderr, re.MULTILINE)
+
+
+def test_verbose_tells_what_is_done_and_no_secret(invoke: Invoke, tenant: Sandbox) -> None:
+    quiet, said, all_of_it = invoke("models"), invoke("-v", "models"), invoke("-vv", "models")
+    assert quiet.stderr == ""
+    assert "sacnb.auth: " in said.stderr
+    assert "GET http" not in said.stderr
+    assert re.search(r"^GET http://\S+/Providers\S*: 200, [\d,]+ bytes, \d+\.\d\d s$", all_of_it.stderr, re.MULTILINE)
+    assert tenant.client_secret not in all_of_it.output
+    assert "Bearer ey" not in all_of_it.output
+
+
+def test_models_as_a_table_and_as_json(run: Run, invoke: Invoke, tenant: Sandbox) -> None:
+    table = invoke("models").stdout
+    models = json.loads(run("models", "--json").stdout)
+    assert [list(model) for model in models] == [["id", "name", "description"]] * len(models)
+    assert {"US_EMPLOYMENT", "PLANNING", "SCALE"} <= {model["id"] for model in models}
+    assert table.splitlines()[0].split() == ["id", "name", "description"]
+    for model in models:
+        assert re.search(rf"^{model['id']}\s+{model['name']}\s", table, re.MULTILINE)
+
+
+def test_describe_as_a_table(invoke: Invoke, tenant: Sandbox) -> None:
+    lines = [line.split() for line in invoke("describe", "US_EMPLOYMENT").stdout.splitlines()]
+    assert ["dimension", "Date", "String(256)", "month"] in lines
+    assert ["dimension", "Sector", "String(256)"] in lines
+    assert ["measure", "Employees", "Decimal(31,7)"] in lines
+    assert lines[-1][:3] == ["entity", "sets", "MasterData,"]
+
+
+def test_describe_as_json_names_everything(invoke: Invoke, tenant: Sandbox) -> None:
+    described = json.loads(invoke("describe", "EDM_TYPES", "--json").stdout)
+    assert list(described) == [
+        "model", "namespace", "entity_sets", "dimensions", "measures", "attributes", "date_columns",
+    ]  # fmt: skip
+    assert described["attributes"]
+    for column in (*described["dimensions"], *described["measures"], *described["attributes"]):
+        assert list(column) == ["name", "label", "type", "nullable", "max_length", "precision", "scale"]
+    assert "FactData" in described["entity_sets"]
+
+
+def test_a_dates_grain_that_sac_does_not_tell_is_still_marked_as_a_date(invoke: Invoke, tenant: Sandbox) -> None:
+    described = json.loads(invoke("describe", "EDM_TYPES", "--json").stdout)
+    unknown = [date["name"] for date in described["date_columns"] if date["grain"] is None]
+    table = invoke("describe", "EDM_TYPES").stdout
+    for name in unknown:
+        assert re.search(rf"\s{name}\s.*\sdate$", table, re.MULTILINE)
+
+
+def test_members_with_their_place_in_the_hierarchy(invoke: Invoke, tenant: Sandbox) -> None:
+    members = {row["id"]: row for row in json.loads(invoke("members", "US_EMPLOYMENT", "Sector", "--json").stdout)}
+    assert members["00"] == {"id": "00", "description": "Total nonfarm", "parent": None, "level": 0}
+    assert members["06"]["parent"] == "05"
+    table = invoke("members", "US_EMPLOYMENT", "Sector").stdout
+    assert re.search(r"^06\s+Goods-producing\s+05\s+2$", table, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["describe", "US_EMPLOYMNT"], "Did you mean 'US_EMPLOYMENT'?"),
+        (["members", "US_EMPLOYMENT", "Sectr"], "Did you mean 'Sector'?"),
+    ],
+)
+def test_a_name_that_is_not_there_gets_the_nearest(
+    arguments: list[str], hint: str, invoke: Invoke, tenant: Sandbox
+) -> None:
+    result = invoke(*arguments)
+    assert result.exit_code == ExitCode.YOURS
+    assert hint in result.stderr
+
+
+def test_a_refusal_of_sac_says_which_right_is_missing(invoke: Invoke, tenant: Sandbox) -> None:
+    tenant.misbehave("forbidden")
+    result = invoke("models")
+    assert result.exit_code == ExitCode.SAC
+    assert "[3401]" in result.stderr
+    assert "request id" in result.stderr

@@ -1,0 +1,149 @@
+"""Facts as files, and as bytes for the next program."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet as pq
+import pytest
+from click.testing import Result
+
+from sacnb import Result as Facts
+from sacnb.cache.store import Cache
+from sacnb.cli.commands import export
+from sacnb.cli.failures import ExitCode
+from sacnb.sandbox import Sandbox
+
+Invoke = Callable[..., Result]
+JOBS = ("export", "US_EMPLOYMENT", "--where", "Version=public.Actual")
+
+READERS: dict[str, Callable[[bytes], pl.DataFrame]] = {
+    "parquet": lambda content: pl.read_parquet(io.BytesIO(content)),
+    "arrow": lambda content: pl.read_ipc(io.BytesIO(content)),
+    "csv": lambda content: pl.read_csv(io.BytesIO(content), infer_schema=False),
+}
+
+
+@pytest.mark.parametrize("form", READERS)
+def test_a_pipe_gets_the_rows_and_nothing_else(form: str, tenant: Sandbox) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "sacnb", *JOBS, "--format", form], capture_output=True, env=os.environ, check=True
+    )
+    assert done.stderr == b""
+    frame = READERS[form](done.stdout)
+    assert frame.shape == (1800, 4)
+    assert frame["Employees"].cast(pl.Float64).sum() == pytest.approx(16_179_000, rel=0.05)
+
+
+@pytest.mark.parametrize("name", ["jobs.parquet", "jobs.PQ", "jobs.csv", "jobs.arrow", "jobs.feather"])
+def test_the_end_of_the_name_says_what_to_write(name: str, invoke: Invoke, tenant: Sandbox, tmp_path: Path) -> None:
+    result = invoke(*JOBS, "--output", name)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == ""
+    assert result.stderr == f"1,800 rows of US_EMPLOYMENT are in {name}.\n"
+    form = export._FORMATS[Path(name).suffix.lower()]
+    assert len(READERS[form]((tmp_path / name).read_bytes())) == 1800
+
+
+def test_a_parquet_file_is_a_result_again(invoke: Invoke, tenant: Sandbox, tmp_path: Path) -> None:
+    invoke(*JOBS, "--since", "2015", "-o", "jobs.parquet")
+    result = Facts.from_parquet(tmp_path / "jobs.parquet")
+    assert (len(result), result.info.provider_id) == (180, "US_EMPLOYMENT")
+    assert result.arrow()["Employees"].type == pa.decimal128(31, 7)
+    assert sum(result.arrow()["Employees"].to_pylist()) == Decimal("1701827.7")
+
+
+def test_floats_for_readers_that_know_no_decimals(invoke: Invoke, tenant: Sandbox, tmp_path: Path) -> None:
+    invoke(*JOBS, "--floats", "-o", "jobs.parquet")
+    assert pq.read_schema(tmp_path / "jobs.parquet").field("Employees").type == pa.float64()
+
+
+def test_the_tidy_frame_at_a_grain(invoke: Invoke, tenant: Sandbox) -> None:
+    result = invoke(*JOBS, "--where", "Sector=31", "--format", "csv", "--tidy", "--grain", "year", "--agg", "last")
+    frame = pl.read_csv(result.stdout.encode(), infer_schema=False)
+    assert frame.columns == ["date", "dim_Version", "dim_Sector", "value"]
+    assert frame["date"].to_list() == [f"{year}-01-01" for year in range(2006, 2016)]
+    assert frame["value"][-1] == "7747.0"
+    assert result.stderr == "Each year is the last of its months.\n"
+
+
+@pytest.mark.parametrize("form", ["parquet", "arrow"])
+def test_the_tidy_frame_in_a_binary_file_keeps_its_types(
+    form: str, invoke: Invoke, tenant: Sandbox, tmp_path: Path
+) -> None:
+    invoke(*JOBS, "--tidy", "-o", f"tidy.{form}")
+    frame = READERS[form]((tmp_path / f"tidy.{form}").read_bytes())
+    assert frame.schema == {"date": pl.Date, "dim_Version": pl.String, "dim_Sector": pl.String, "value": pl.Float64}
+
+
+def test_a_file_that_was_there_stays_whole_when_the_pull_fails(invoke: Invoke, tenant: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "jobs.csv").write_text("yesterday's")
+    tenant.misbehave("truncated_json", on="facts")
+    result = invoke(*JOBS, "-o", "jobs.csv")
+    assert result.exit_code == ExitCode.SAC
+    assert (tmp_path / "jobs.csv").read_text() == "yesterday's"
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["jobs.csv"]
+
+
+def test_an_export_never_serves_old_rows_unless_it_may(invoke: Invoke, tenant: Sandbox, tmp_path: Path) -> None:
+    invoke("refresh", *JOBS[1:])
+    tenant.misbehave("error_503", on="facts")
+    assert invoke(*JOBS, "-o", "jobs.csv").exit_code == ExitCode.SAC
+    assert not (tmp_path / "jobs.csv").exists()
+    allowed = invoke(*JOBS, "-o", "jobs.csv", "--allow-stale")
+    assert allowed.exit_code == 0
+    assert "SAC did not deliver" in allowed.stderr
+    assert (tmp_path / "jobs.csv").exists()
+
+
+def test_an_export_leaves_the_cache_alone_unless_it_is_asked_for(
+    invoke: Invoke, tenant: Sandbox, tmp_path: Path
+) -> None:
+    invoke(*JOBS, "--format", "csv")
+    assert Cache(tmp_path / "cache").entries() == ()
+    invoke(*JOBS, "--format", "csv", "--max-age-s", "60")
+    assert len(Cache(tmp_path / "cache").entries()) == 1
+    before = tenant.counts["facts_requests"]
+    invoke(*JOBS, "--format", "csv", "--max-age-s", "60")
+    assert tenant.counts["facts_requests"] == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "--format"),
+        (["-o", "jobs.xlsx"], "--format"),
+        (["--format", "csv", "--grain", "year"], "--tidy"),
+        (["--format", "xlsx"], "'xlsx'"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_is_asked(
+    arguments: list[str], said: str, invoke: Invoke, tenant: Sandbox
+) -> None:
+    before = tenant.counts["requests"]
+    result = invoke(*JOBS, *arguments)
+    assert result.exit_code == ExitCode.YOURS
+    assert said in result.stderr
+    assert tenant.counts["requests"] == before
+
+
+def test_binary_is_not_written_to_a_terminal(invoke: Invoke, tenant: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "is_terminal", lambda _stream: True)
+    result = invoke(*JOBS, "--format", "parquet")
+    assert result.exit_code == ExitCode.YOURS
+    assert "--output" in result.stderr
+
+
+def test_a_folder_that_is_not_there_is_named(invoke: Invoke, tenant: Sandbox) -> None:
+    result = invoke(*JOBS, "-o", "nowhere/jobs.csv")
+    assert result.exit_code == ExitCode.YOURS
+    assert "nowhere" in result.stderr

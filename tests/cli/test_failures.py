@@ -1,0 +1,80 @@
+"""Errors as exit codes and as lines."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from sacnb import errors
+from sacnb.cli.failures import ExitCode, exit_code, report
+from sacnb.errors import Attempt, RefreshError, RetryOutcome, SacError, ServerError
+
+CODES: dict[str, ExitCode] = {
+    "SettingsError": ExitCode.YOURS,
+    "AuthError": ExitCode.YOURS,
+    "UnknownNameError": ExitCode.YOURS,
+    "QueryError": ExitCode.YOURS,
+    "ContractError": ExitCode.YOURS,
+    "MissingExtraError": ExitCode.YOURS,
+    "ReplayError": ExitCode.YOURS,
+    "SacError": ExitCode.YOURS,
+    "RequestError": ExitCode.SAC,
+    "ForbiddenError": ExitCode.SAC,
+    "NotFoundError": ExitCode.SAC,
+    "LiveConnectionError": ExitCode.SAC,
+    "ThrottledError": ExitCode.SAC,
+    "ServerError": ExitCode.SAC,
+    "NoAnswerError": ExitCode.SAC,
+    "BadAnswer": ExitCode.SAC,
+    # A token endpoint that cannot be reached, which is what is assumed unless it is said otherwise.
+    "RefreshError": ExitCode.SAC,
+    "CacheError": ExitCode.CACHE,
+    "Cancelled": ExitCode.INTERRUPTED,
+}
+
+
+def every_error() -> list[type[SacError]]:
+    return [one for _, one in inspect.getmembers(errors, inspect.isclass) if issubclass(one, SacError)]
+
+
+@pytest.mark.parametrize("kind", every_error(), ids=lambda kind: kind.__name__)
+def test_every_error_has_its_exit_code(kind: type[SacError]) -> None:
+    # Made without calling the class, since each wants other arguments.
+    error = kind.__new__(kind)
+    if isinstance(error, RefreshError):
+        error.error_code = "refresh_failed"
+    assert exit_code(error) is CODES[kind.__name__]
+
+
+def test_a_client_that_is_refused_is_for_the_user_to_mend() -> None:
+    assert exit_code(RefreshError("no", error_code="non_retriable")) is ExitCode.YOURS
+
+
+def test_message_hint_notes_attempts_and_request_id_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = RetryOutcome(
+        "read",
+        (Attempt(503, None, 0.2, None), Attempt(None, "read_timeout", 0.4, None), Attempt(503, None, 0.0, "r-1")),
+        503,
+        12.34,
+    )
+    error = ServerError("It answered 503.", hint="Try later.", outcome=outcome, status=503, request_id="r-1")
+    error.add_note("There is no earlier result.")
+    report(error)
+    assert capsys.readouterr().err.splitlines() == [
+        "Error: It answered 503. Try later.",
+        "  There is no earlier result.",
+        "  3 attempts in 12.3 s: 503, read timeout, 503",
+        "  SAC's request id, for SAP's support: r-1",
+    ]
+
+
+def test_one_attempt_is_not_worth_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = RetryOutcome("read", (Attempt(401, None, 0.0, None),), 401, 0.1)
+    report(RefreshError("Refused.", hint="Look.", error_code="non_retriable", outcome=outcome))
+    assert capsys.readouterr().err == "Error: Refused. Look.\n"
+
+
+def test_what_a_server_says_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    report(SacError("SAC said: \x1b[2J\x1b]0;owned\x07"))
+    assert capsys.readouterr().err == "Error: SAC said: \\x1b[2J\\x1b]0;owned\\x07\n"

@@ -1,0 +1,164 @@
+"""Refreshing into the cache, and what is served when the tenant does not answer."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+import sacnb.sandbox
+from sacnb.cache.store import Cache
+from sacnb.cli.failures import ExitCode
+from sacnb.sandbox import Sandbox
+
+Invoke = Callable[..., Result]
+Run = Callable[..., subprocess.CompletedProcess[str]]
+JOBS = ("refresh", "US_EMPLOYMENT", "--where", "Version=public.Actual")
+
+
+def test_what_was_refreshed_is_said_and_kept(run: Run, tenant: Sandbox, tmp_path: Path) -> None:
+    done = run(*JOBS, "--since", "2014")
+    assert (done.returncode, done.stderr) == (0, "")
+    said = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in done.stdout.splitlines())
+    assert said["model"] == "US_EMPLOYMENT/FactData"
+    assert said["rows"] == "360"
+    assert said["dates"] == "2014-01-01 to 2015-12-01"
+    assert said["source"] == "sac"
+    assert "warning" not in said
+    (entry,) = Cache(tmp_path / "cache").entries()
+    assert entry.key == said["key"]
+
+
+def test_json_has_documented_keys_in_a_fixed_order(invoke: Invoke, tenant: Sandbox) -> None:
+    result = invoke(*JOBS, "--json")
+    summary = json.loads(result.stdout)
+    assert list(summary) == [
+        "model", "entity_set", "source", "served_from", "stale", "warning", "row_count", "min_date", "max_date",
+        "last_refresh_time", "elapsed_s", "cache_key",
+    ]  # fmt: skip
+    documented = " ".join(invoke("refresh", "--help").stdout.split())
+    for key in summary:
+        assert key in documented
+    assert (summary["row_count"], summary["served_from"], summary["stale"]) == (1800, "sac", False)
+
+
+def test_source_sandbox_needs_no_settings_and_is_remembered_by_the_next_process(run: Run) -> None:
+    first = json.loads(run(*JOBS, "--source", "sandbox", "--json").stdout)
+    assert first["source"] == "sandbox"
+    again = json.loads(run(*JOBS, "--source", "sandbox", "--max-age-s", "600", "--json").stdout)
+    assert again["served_from"] == "cache"
+    assert again["last_refresh_time"] == first["last_refresh_time"]
+
+
+def test_source_sac_is_refused_where_the_settings_name_the_sandbox(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAC_TENANT_URL", "sandbox")
+    result = invoke(*JOBS, "--source", "sac")
+    assert result.exit_code == ExitCode.YOURS
+    assert "SAC_TENANT_URL" in result.stderr
+
+
+def test_a_young_result_is_served_without_pulling(invoke: Invoke, tenant: Sandbox) -> None:
+    invoke(*JOBS)
+    before = tenant.counts["facts_requests"]
+    summary = json.loads(invoke(*JOBS, "--max-age-s", "600", "--json").stdout)
+    assert (summary["served_from"], summary["stale"]) == ("cache", False)
+    assert tenant.counts["facts_requests"] == before
+    assert "kept earlier" in invoke(*JOBS, "--max-age-s", "600").stdout
+
+
+def test_a_broken_tenant_is_covered_with_a_warning_said_once(run: Run, invoke: Invoke, tenant: Sandbox) -> None:
+    fresh = json.loads(invoke(*JOBS, "--json").stdout)
+    tenant.misbehave("error_503", on="facts")
+    done = run(*JOBS, "--json")
+    stale = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert (stale["stale"], stale["served_from"]) == (True, "cache")
+    assert (stale["row_count"], stale["last_refresh_time"]) == (fresh["row_count"], fresh["last_refresh_time"])
+    assert "SAC did not deliver" in stale["warning"]
+    assert "503" in stale["warning"]
+    assert done.stderr.count("SAC did not deliver") == 1
+    # The table says it too, for whoever looks at stdout only.
+    assert "SAC did not deliver" in run(*JOBS).stdout
+
+
+@pytest.mark.parametrize("log", ["debug", "error"])
+def test_the_warning_is_on_stderr_once_at_every_log_level(
+    log: str, invoke: Invoke, tenant: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    invoke(*JOBS)
+    tenant.misbehave("error_503", on="facts")
+    monkeypatch.setenv("SAC_LOG", log)
+    assert invoke(*JOBS).stderr.count("SAC did not deliver") == 1
+
+
+def test_a_tenant_that_is_gone_is_covered_in_a_process_that_never_saw_it(run: Run, tmp_path: Path) -> None:
+    with sacnb.sandbox.start(client_id="sb-me", client_secret="example") as sandbox:
+        environ = {
+            "SAC_TENANT_URL": sandbox.tenant_url,
+            "SAC_TOKEN_URL": sandbox.token_url,
+            "SAC_CLIENT_ID": sandbox.client_id,
+            "SAC_CLIENT_SECRET": sandbox.client_secret,
+            "SAC_MAX_ATTEMPTS": "1",
+        }
+        fresh = json.loads(run(*JOBS, "--json", environ=environ).stdout)
+    done = run(*JOBS, "--json", environ=environ)
+    assert done.returncode == 0, done.stderr
+    stale = json.loads(done.stdout)
+    assert (stale["stale"], stale["row_count"]) == (True, fresh["row_count"])
+
+
+def test_strict_fails_instead_with_the_attempts(invoke: Invoke, tenant: Sandbox) -> None:
+    invoke(*JOBS)
+    tenant.misbehave("error_503", on="facts")
+    result = invoke(*JOBS, "--strict")
+    assert result.exit_code == ExitCode.SAC
+    assert result.stdout == ""
+    assert re.search(r"^  2 attempts in \d+\.\d s: 503, 503$", result.stderr, re.MULTILINE)
+
+
+def test_without_anything_kept_the_failure_says_so(invoke: Invoke, tenant: Sandbox) -> None:
+    tenant.misbehave("error_503", on="facts")
+    result = invoke(*JOBS)
+    assert result.exit_code == ExitCode.SAC
+    assert "There is no earlier result" in result.stderr
+
+
+def test_a_clear_refusal_is_not_covered(invoke: Invoke, tenant: Sandbox) -> None:
+    invoke(*JOBS)
+    tenant.misbehave("forbidden")
+    assert invoke(*JOBS).exit_code == ExitCode.SAC
+
+
+def test_grain_shows_the_tidy_frame(invoke: Invoke, tenant: Sandbox) -> None:
+    arguments = (*JOBS, "--where", "Sector=31", "--since", "2015", "--grain", "quarter", "--agg", "mean")
+    lines = invoke(*arguments).stdout.splitlines()
+    assert lines[-1] == "Each quarter is the mean of its months."
+    assert re.fullmatch(r"2015-10-01\s+public\.Actual\s+31\s+7,7\d\d(\.\d+)?", lines[-2])
+    tidy = json.loads(invoke(*arguments, "--json").stdout)["tidy"]
+    assert (tidy["grain"], tidy["row_count"], tidy["rows_without_date"]) == ("quarter", 4, 0)
+
+
+def test_a_long_tidy_frame_is_cut_and_says_so(invoke: Invoke, tenant: Sandbox) -> None:
+    assert "The last 10 of 1,800 rows" in invoke(*JOBS, "--grain", "month").stdout
+
+
+def test_a_grain_that_is_too_fine_is_refused_after_the_rows_are_kept(
+    invoke: Invoke, tenant: Sandbox, tmp_path: Path
+) -> None:
+    result = invoke(*JOBS, "--grain", "day")
+    assert result.exit_code == ExitCode.YOURS
+    assert len(Cache(tmp_path / "cache").entries()) == 1
+
+
+def test_the_log_of_a_throttled_pull_tells_why_it_takes_long(invoke: Invoke, tenant: Sandbox) -> None:
+    tenant.misbehave("throttle_seconds", retry_after_s=0, times=1, on="facts")
+    result = invoke(*JOBS)
+    assert result.exit_code == 0
+    assert re.search(r"^Warning: .*429", result.stderr, re.MULTILINE)
