@@ -139,8 +139,7 @@ def _array(values: list[Any], column: Column) -> pa.Array:
         return _floats(values, column, kind)
     if pa.types.is_boolean(kind):
         return pa.array(_each(values, column, _boolean, "true or false"), kind)
-    nested = column.edm_type not in PLAIN_TEXT
-    return pa.array(_each(values, column, _any_text if nested else _plain_text, "a string"), kind)
+    return _strings(values, column)
 
 
 def _each(values: list[Any], column: Column, read: Callable[[Any, Column], T], expected: str) -> list[T | None]:
@@ -193,6 +192,14 @@ def _boolean(value: Any, _: Column) -> bool:
     if not isinstance(value, bool):
         raise _UnreadableError("that is not a truth value")
     return value
+
+
+def _strings(values: list[Any], column: Column) -> pa.Array:
+    ordinary = all(value is None or type(value) is str for value in values)
+    if not ordinary or any(value is not None and _SURROGATE.search(value) for value in values):
+        read = _plain_text if column.edm_type in PLAIN_TEXT else _any_text
+        values = _each(values, column, read, "a string")
+    return pa.array(values, pa.string())
 
 
 def _plain_text(value: Any, _: Column) -> str:

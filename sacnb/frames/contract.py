@@ -18,7 +18,9 @@ from sacnb.frames.convert import with_floats
 from sacnb.frames.dates import Dates, date_column, dates_of, target_grain, truncate
 from sacnb.frames.floats import mean_float64, to_float64
 from sacnb.frames.periods import grain_as_written
+from sacnb.frames.preview import preview
 from sacnb.odata.schema import DateColumn, Grain, Schema
+from sacnb.rendering import Preview
 
 __all__ = ["CONTRACT_VERSION", "Aggregation", "TidyFrame", "grain_as_written", "long_frame", "tidy"]
 
@@ -53,7 +55,17 @@ class TidyFrame:
         return len(self.frame)
 
     def __repr__(self) -> str:
-        return f"{self.frame}\n{self.note}".rstrip()
+        return self._preview().text()
+
+    def _repr_html_(self) -> str:
+        return self._preview().html()
+
+    def _repr_markdown_(self) -> str:
+        return self._preview().markdown()
+
+    def _preview(self) -> Preview:
+        rows = f"{len(self):,} row{'' if len(self) == 1 else 's'} by {self.grain}"
+        return preview(self.frame.to_arrow(), title=rows, notes=(self.note,) if self.note else ())
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """The frame, for any library that reads Arrow streams."""

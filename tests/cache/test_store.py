@@ -198,6 +198,27 @@ def test_a_list_shows_what_can_be_used_and_what_cannot(cache: Cache, make_result
     assert cache.size_bytes == sum(one.size_bytes for one in by_key.values())
 
 
+def test_a_folder_in_the_place_of_an_entry(cache: Cache, key: CacheKey, make_result: MakeResult) -> None:
+    path = cache.save(key, make_result(1))
+    path.unlink()
+    path.mkdir()
+    (entry,) = cache.entries()
+    assert entry.problem is not None
+    assert entry.problem.startswith("It cannot be read")
+    for refused in (lambda: cache.load(key), lambda: cache.save(key, make_result(2)), cache.clear, cache.repair):
+        with pytest.raises(CacheError, match="SAC_CACHE_DIR"):
+            refused()
+
+
+def test_an_entry_that_is_gone_needs_no_repair(cache: Cache, key: CacheKey) -> None:
+    cache.directory.mkdir()
+    assert cache.repair(key) == ()
+
+
+def test_a_cache_says_where_it_is(cache: Cache, folder: Path) -> None:
+    assert repr(cache) == f"Cache({str(folder)!r})"
+
+
 def test_an_entry_is_found_by_the_beginning_of_its_key(cache: Cache, make_result: MakeResult) -> None:
     for query in "ab":
         cache.save(CacheKey.of(make_result(1, query=query).info), make_result(1, query=query))

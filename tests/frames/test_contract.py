@@ -45,7 +45,18 @@ def test_the_long_frame(facts: Facts) -> None:
     assert (made.grain, made.rows_without_date, made.rows_without_value, made.note) == ("month", 0, 0, "")
     assert len(made) == 3
     assert pl.DataFrame(made).equals(made.frame)  # any reader of Arrow streams takes it
-    assert repr(made) == repr(made.frame)
+
+
+def test_a_tidy_frame_shows_its_rows_and_what_was_left_out(facts: Facts) -> None:
+    made = tidy(*facts(NAMES, [["202401", "A", 1.5], ["#", "B", 2]]))
+    assert repr(made) == (
+        "1 row by month\n"
+        "1 of 2 rows has no date that can be read (such as '#'): left out.\n"
+        "date        dim_Region  value\n"
+        "2024-01-01  A             1.5"
+    )
+    assert "left out" in made._repr_html_()
+    assert made._repr_markdown_().startswith("**1 row by month**")
 
 
 def test_several_measures_stand_below_each_other(facts: Facts) -> None:
