@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
     import polars as pl
 
     from sacnb.export.pull import ProgressListener
+    from sacnb.frames.contract import Aggregation
     from sacnb.frames.result import Result
+    from sacnb.notebook import RefreshPanel
 
 Where = Mapping[str, Any] | Expression | None
 
@@ -169,6 +172,23 @@ class Model:
         """``facts(...).refresh(...)``: fetch and keep, or serve the last good answer with a warning if SAC fails."""
         facts = self.facts(where=where, since=since, until=until, dims=dims, measures=measures)
         return facts.refresh(strict=strict, max_age_s=max_age_s, progress=progress, cancelled=cancelled)
+
+    def refresh_panel(
+        self,
+        *,
+        grain: Grain | None = None,
+        agg: Aggregation = "sum",
+        every_minutes: float | None = None,
+        **question: Any,
+    ) -> RefreshPanel:
+        """A panel for a notebook, with a button that refreshes ``facts(**question)``; see ``RefreshPanel``.
+
+        Raises what ``facts`` raises; MissingExtraError where the extra ``notebook`` is not installed.
+        """
+        # The notebook is a room above this one. Nothing here is built on it, so it is no import: a name is looked up
+        # when a user asks, as sacnb itself does with its public names.
+        panel: type[RefreshPanel] = importlib.import_module("sacnb.notebook").RefreshPanel
+        return panel(self.facts(**question), grain=grain, agg=agg, every_minutes=every_minutes)
 
     def _schema_for_questions(self) -> Schema:
         """The schema; while SAC is away that of the last kept result, so that the result itself can be served."""

@@ -1,0 +1,45 @@
+"""SAC in Jupyter: magics, and widgets of core ipywidgets only.
+
+    %load_ext sacnb
+    %sac models
+
+    panel = model.refresh_panel(grain="month")
+
+Each name loads what it needs when it is used, and says what to install where that is missing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+from sacnb.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from sacnb.notebook.panel import RefreshPanel
+
+__all__ = ["RefreshPanel"]
+
+_HOME: Final = {
+    "RefreshPanel": "sacnb.notebook.panel",
+}
+_OPTIONAL: Final = frozenset({"IPython", "ipywidgets", "traitlets"})
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        home = _HOME[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    try:
+        value = getattr(importlib.import_module(home), name)
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] in _OPTIONAL:
+            raise MissingExtraError("notebook", f"sacnb.notebook.{name}") from error
+        raise
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,554 @@
+"""The panel: what its buttons do, what it says, and what others can follow; through traits, without a browser."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import ipywidgets as widgets
+import polars as pl
+import pytest
+
+from sacnb import col
+from sacnb.errors import Cancelled, ForbiddenError, SacError, SettingsError, UnknownNameError
+from sacnb.model import Model
+from sacnb.notebook import RefreshPanel
+from sacnb.notebook.panel_words import token_state
+from sacnb.sandbox import Column, Sandbox, start, table_model
+from sacnb.tenant import Tenant
+
+ConnectTo = Callable[..., Tenant]
+PATIENCE_S = 30  # for events that come at once, unless something is broken
+
+
+@dataclass
+class Timers:
+    """Timers that fire when they are told to."""
+
+    planned: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
+
+    def after(self, delay_s: float, action: Callable[[], None]) -> Callable[[], None]:
+        entry = (delay_s, action)
+        self.planned.append(entry)
+        return lambda: self.planned.remove(entry) if entry in self.planned else None
+
+    def fire(self) -> None:
+        (entry,) = self.planned
+        self.planned.remove(entry)
+        entry[1]()
+
+
+@pytest.fixture
+def timers() -> Timers:
+    return Timers()
+
+
+@pytest.fixture
+def jobs(sandbox: Sandbox, connect_to: ConnectTo) -> Model:
+    return connect_to(sandbox, page_size=1000).model("US_EMPLOYMENT")
+
+
+@pytest.fixture
+def make(timers: Timers) -> Iterator[Callable[..., RefreshPanel]]:
+    """Makes panels with timers of the test; they are closed in the end."""
+    panels: list[RefreshPanel] = []
+
+    def make(model: Model, *, where: Any = None, **options: Any) -> RefreshPanel:
+        panel = RefreshPanel(model.facts(where=where), after=timers.after, **options)
+        panels.append(panel)
+        return panel
+
+    yield make
+    for panel in panels:
+        panel.close()
+
+
+def parts(widget: Any) -> list[Any]:
+    """A widget and all that it holds."""
+    return [widget, *(part for child in getattr(widget, "children", ()) for part in parts(child))]
+
+
+def button(panel: RefreshPanel, name: str) -> Any:
+    (found,) = [part for part in parts(panel) if isinstance(part, widgets.Button) and part.description == name]
+    return found
+
+
+def text(panel: RefreshPanel) -> str:
+    """All that the panel shows as text."""
+    return "\n".join(part.value for part in parts(panel) if isinstance(part, widgets.HTML))
+
+
+def finished(panel: RefreshPanel) -> threading.Event:
+    """An event that is set when the refresh that runs, or comes next, has ended."""
+    ended = threading.Event()
+    panel.observe(lambda change: ended.set() if not change.new else None, "busy")
+    return ended
+
+
+# -- what a refresh does ---------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_asked_before_the_first_refresh(
+    jobs: Model, sandbox: Sandbox, make: Callable[..., RefreshPanel]
+) -> None:
+    panel = make(jobs)
+    assert not any("FactData" in entry.path for entry in sandbox.log)
+    assert (panel.result, panel.error, panel.busy, panel.status) == (None, None, False, "not refreshed yet")
+    assert "not refreshed yet" in text(panel)
+
+
+def test_a_click_refreshes_in_the_background_and_the_traits_follow(
+    jobs: Model, make: Callable[..., RefreshPanel]
+) -> None:
+    panel = make(jobs, where={"Sector": "31"})
+    ended = finished(panel)
+    threads: list[str] = []
+    panel.observe(lambda _: threads.append(threading.current_thread().name), "result")
+    button(panel, "Refresh").click()
+    assert ended.wait(PATIENCE_S)
+    assert threads == ["sacnb-panel"]
+    assert len(panel.result) == 228
+    assert panel.error is None
+    at = panel.result.info.last_refresh_time.astimezone()
+    assert panel.status == f"fresh, 228 rows, {at:%H:%M}"
+    assert panel.status in text(panel)
+
+
+def test_the_changes_come_in_an_order_that_can_be_relied_on(jobs: Model, make: Callable[..., RefreshPanel]) -> None:
+    panel = make(jobs, grain="year", agg="mean")
+    seen: list[tuple[str, Any]] = []
+    panel.observe(lambda change: seen.append((change.name, change.new)), ["result", "tidy", "status", "busy"])
+    panel.refresh(wait=True)
+    assert [name for name, _ in seen] == ["busy", "status", "result", "tidy", "status", "busy"]
+    assert seen[0] == ("busy", True)
+    assert seen[1] == ("status", "refreshing")
+    assert seen[-1] == ("busy", False)
+
+
+def test_a_second_click_while_it_runs_does_nothing(
+    jobs: Model, sandbox: Sandbox, make: Callable[..., RefreshPanel]
+) -> None:
+    panel = make(jobs)
+    reached, go_on = threading.Event(), threading.Event()
+
+    def hold(change: Any) -> None:
+        if change.new == "refreshing":
+            reached.set()
+            go_on.wait(PATIENCE_S)
+
+    panel.observe(hold, "status")
+    button(panel, "Refresh").click()
+    assert reached.wait(PATIENCE_S)
+    button(panel, "Refresh").click()
+    panel.refresh()
+    go_on.set()
+    panel.refresh(wait=True)  # waits for the one that runs
+    assert not panel.busy
+    assert sandbox.counts["facts_requests"] == 4  # pages of one refresh
+
+
+def test_a_refresh_can_be_started_by_whoever_is_told_of_the_end(
+    jobs: Model, sandbox: Sandbox, make: Callable[..., RefreshPanel]
+) -> None:
+    panel = make(jobs, where={"Sector": "31"})
+    twice = threading.Event()
+    results: list[Any] = []
+
+    def again(change: Any) -> None:
+        if not change.new:
+            results.append(panel.result)
+            if len(results) == 1:
+                panel.refresh()
+            else:
+                twice.set()
+
+    panel.observe(again, "busy")
+    panel.refresh()
+    assert twice.wait(PATIENCE_S)
+    panel.refresh(wait=True)
+    assert panel.error is None
+    assert results[0] is not results[1]
+
+
+def test_a_refresh_asks_sac_even_where_a_young_result_would_do(
+    sandbox: Sandbox, connect_to: ConnectTo, make: Callable[..., RefreshPanel]
+) -> None:
+    panel = make(connect_to(sandbox, cache_max_age_s=3600).model("US_EMPLOYMENT"))
+    panel.refresh(wait=True)
+    before = sandbox.counts["facts_requests"]
+    panel.refresh(wait=True)
+    assert sandbox.counts["facts_requests"] > before
+
+
+def test_the_tidy_frame_is_offered_at_the_grain_asked_for(jobs: Model, make: Callable[..., RefreshPanel]) -> None:
+    panel = make(jobs, where={"Sector": "31"}, grain="year", agg="mean")
+    panel.refresh(wait=True)
+    assert panel.tidy.grain == "year"
+    assert panel.tidy.frame.equals(panel.result.tidy("year", agg="mean").frame)
+    assert "US_EMPLOYMENT by year" in text(panel)
+
+
+def test_rows_that_cannot_be_made_tidy_are_shown_all_the_same(jobs: Model, make: Callable[..., RefreshPanel]) -> None:
+    panel = make(jobs, where={"Sector": "31"}, grain="day")
+    panel.refresh(wait=True)
+    assert len(panel.result) == 228
+    assert panel.tidy is None
+    assert "ContractError" in text(panel)
+    assert panel.status.startswith("fresh, 228 rows")
+
+
+# -- progress --------------------------------------------------------------------------------------------------------
+
+
+def test_progress_is_told_in_words_and_by_a_bar(jobs: Model, make: Callable[..., RefreshPanel]) -> None:
+    panel = make(jobs)
+    (bar,) = [part for part in parts(panel) if isinstance(part, widgets.FloatProgress)]
+    said: list[str] = []
+    shares: list[float] = []
+    beside = panel.children[1].children[1]
+    beside.observe(lambda change: said.append(change.new), "value")
+    bar.observe(lambda change: shares.append(change.new), "value")
+    panel.refresh(wait=True)
+    assert any("3,420 of 3,420 rows, 4 pages" in line for line in said)
+    assert shares[-1] == 1.0
+    assert said[-1] == ""
+
+
+def test_a_retry_is_announced_with_its_reason_and_its_wait(
+    jobs: Model, sandbox: Sandbox, make: Callable[..., RefreshPanel]
+) -> None:
+    panel = make(jobs)
+    said: list[str] = []
+    panel.children[1].children[1].observe(lambda change: said.append(change.new), "value")
+    sandbox.misbehave("throttle_seconds", times=1, on="facts", retry_after_s=7)
+    panel.refresh(wait=True)
+    assert any("SAC answered 429; trying again in 7 s (2 of 4)" in line for line in said)
+    assert panel.status.startswith("fresh")
+
+
+def test_the_retries_of_others_are_not_its_own(
+    jobs: Model, sandbox: Sandbox, make: Callable[..., RefreshPanel]
+) -> None:
+    panel = make(jobs)
+    said: list[str] = []
+    panel.children[1].children[1].observe(lambda change: said.append(change.new), "value")
+    sandbox.misbehave("throttle_seconds", times=1, on="facts")
+    jobs.facts(where={"Sector": "31"}).fetch()
+    assert said == []
+
+
+# -- stopping --------------------------------------------------------------------------------------------------------
+
+
+def test_cancel_stops_in_the_middle_of_a_slow_page_and_keeps_the_data(
+    jobs: Model, sandbox: Sandbox, make: Callable[..., RefreshPanel]
+) -> None:
+    panel = make(jobs)
+    panel.refresh(wait=True)
+    before = panel.result
+    sandbox.misbehave("slow_bytes", on="facts", chunks=1000, pause_s=0.2)  # minutes, for a page
+    ended = finished(panel)
+    panel.refresh()
+    button(panel, "Cancel").click()
+    assert ended.wait(PATIENCE_S)
+    assert panel.result is before
+    assert panel.error is None
+    assert panel.status.startswith("stopped; showing data from ")
+    sandbox.behave()
+    panel.refresh(wait=True)
+    assert panel.status.startswith("fresh")
+
+
+def test_cancel_out_of_turn_does_nothing(jobs: Model, make: Callable[..., RefreshPanel]) -> None:
+    panel = make(jobs)
+    button(panel, "Cancel").click()
+    assert panel.status == "not refreshed yet"
+    panel.refresh(wait=True)
+    assert panel.status.startswith("fresh")
+
+
+def test_closing_stops_and_joins_what_runs(jobs: Model, sandbox: Sandbox, make: Callable[..., RefreshPanel]) -> None:
+    sandbox.misbehave("slow_bytes", on="facts", chunks=1000, pause_s=0.2)
+    before = set(threading.enumerate())
+    with make(jobs) as panel:
+        panel.refresh()
+        assert panel.busy
+    assert not [t for t in set(threading.enumerate()) - before if t.name.startswith("sacnb-panel")]
+    assert not panel.busy
+    assert panel.status in {"not refreshed yet", "refreshing"}
+    with pytest.raises(SacError, match="closed"):
+        panel.refresh()
+    panel.close()
+
+
+def test_closing_leaves_no_widget_and_no_listener_behind(jobs: Model, make: Callable[..., RefreshPanel]) -> None:
+    def alive() -> int:
+        return len(widgets.Widget.get_manager_state()["state"])
+
+    before = alive()
+    panel = make(jobs, every_minutes=5)
+    assert alive() > before
+    panel.close()
+    assert alive() == before
+    jobs.facts(where={"Sector": "31"}).fetch()
+
+
+# -- when SAC fails --------------------------------------------------------------------------------------------------
+
+
+def test_old_data_are_shown_with_their_age_and_the_reason(
+    jobs: Model, sandbox: Sandbox, time: Any, make: Callable[..., RefreshPanel]
+) -> None:
+    panel = make(jobs)
+    panel.refresh(wait=True)
+    fresh = panel.result
+    time.advance(52 * 60 + 5)
+    sandbox.misbehave("error_503")
+    panel.refresh(wait=True)
+    assert panel.result.stale
+    assert panel.result.arrow().equals(fresh.arrow())
+    then, now = fresh.info.last_refresh_time.astimezone(), time.now().astimezone()
+    shown = f"{then:%H:%M}" if then.date() == now.date() else f"{then:%Y-%m-%d %H:%M}"
+    assert panel.status == f"SAC did not answer; showing data from {shown}, 52 minutes old at {now:%H:%M}"
+    assert "Reason: " in text(panel)
+    sandbox.behave()
+    panel.refresh(wait=True)
+    assert "Reason: " not in text(panel)
+    assert panel.status.startswith("fresh")
+
+
+def test_a_refusal_is_shown_with_what_to_do_and_the_data_stay(
+    jobs: Model, sandbox: Sandbox, make: Callable[..., RefreshPanel]
+) -> None:
+    panel = make(jobs)
+    panel.refresh(wait=True)
+    before = panel.result
+    sandbox.misbehave("forbidden", on="facts")
+    panel.refresh(wait=True)
+    assert isinstance(panel.error, ForbiddenError)
+    assert panel.result is before
+    assert panel.status.startswith("failed; showing data from ")
+    assert "ForbiddenError: " in text(panel)
+    assert panel.error.hint is not None
+    assert 'role="alert"' in text(panel)
+
+
+def test_the_first_refresh_may_fail_too(jobs: Model, sandbox: Sandbox, make: Callable[..., RefreshPanel]) -> None:
+    panel = make(jobs)
+    sandbox.misbehave("error_500", on="facts")
+    panel.refresh(wait=True)
+    assert panel.status == "failed; there is no data yet"
+    assert "no earlier result" in text(panel)
+
+
+def test_an_observer_that_fails_is_shown_and_stops_nothing(
+    jobs: Model, make: Callable[..., RefreshPanel], caplog: pytest.LogCaptureFixture
+) -> None:
+    panel = make(jobs)
+
+    def broken(_: Any) -> None:
+        raise KeyError("no such column")
+
+    panel.observe(broken, "result")
+    with caplog.at_level(logging.ERROR, "sacnb.notebook"):
+        panel.refresh(wait=True)
+    assert panel.status.startswith("fresh")
+    assert not panel.busy
+    assert "An observer of &#x27;result&#x27; failed." in text(panel)
+    assert "no such column" in text(panel)
+    assert "no such column" in caplog.text
+
+
+# -- the token -------------------------------------------------------------------------------------------------------
+
+
+def test_the_token_is_shown_by_its_end_and_renewed_at_a_click(
+    jobs: Model, sandbox: Sandbox, time: Any, make: Callable[..., RefreshPanel]
+) -> None:
+    panel = make(jobs)
+    guard = panel.facts.connection.context.guard
+    first = guard.peek()
+    assert first is not None
+    assert token_state(first, time.now()) in text(panel)
+    time.advance(600)
+    issued = sandbox.counts["tokens_issued"]
+    panel.renew(wait=True)
+    assert sandbox.counts["tokens_issued"] == issued + 1
+    assert guard.peek() is not first
+    assert token_state(guard.peek(), time.now()) in text(panel)
+
+
+def test_a_click_on_renew_does_not_wait_for_the_token(
+    jobs: Model, sandbox: Sandbox, make: Callable[..., RefreshPanel]
+) -> None:
+    panel = make(jobs)
+    issued = sandbox.counts["tokens_issued"]
+    button(panel, "Renew token").click()
+    panel.renew(wait=True)  # the same one: it waits for that
+    assert sandbox.counts["tokens_issued"] == issued + 1
+
+
+def test_a_renewal_that_fails_is_shown_until_one_works(
+    jobs: Model, sandbox: Sandbox, make: Callable[..., RefreshPanel]
+) -> None:
+    panel = make(jobs)
+    sandbox.misbehave("token_500")
+    panel.renew(wait=True)
+    assert "RefreshError" in text(panel)
+    assert panel.error is not None
+    sandbox.behave()
+    panel.renew(wait=True)
+    assert "RefreshError" not in text(panel)
+
+
+def test_a_token_that_has_ended_says_so(
+    sandbox: Sandbox, time: Any, make: Callable[..., RefreshPanel], jobs: Model
+) -> None:
+    _ = jobs.schema
+    time.advance(2 * 3600)
+    assert "the next question gets a new one" in text(make(jobs))
+
+
+# -- by itself -------------------------------------------------------------------------------------------------------
+
+
+def test_it_refreshes_by_itself_and_plans_the_next_one_after_each(
+    jobs: Model, timers: Timers, make: Callable[..., RefreshPanel]
+) -> None:
+    panel = make(jobs, where={"Sector": "31"}, every_minutes=15)
+    assert [delay for delay, _ in timers.planned] == [900]
+    ended = finished(panel)
+    timers.fire()
+    assert ended.wait(PATIENCE_S)
+    panel.refresh(wait=True)
+    assert len(panel.result) == 228
+    assert [delay for delay, _ in timers.planned] == [900]
+
+
+def test_it_stops_refreshing_by_itself_when_the_box_is_cleared_or_the_panel_closed(
+    jobs: Model, timers: Timers, make: Callable[..., RefreshPanel]
+) -> None:
+    panel = make(jobs, every_minutes=0.5)
+    (box,) = [part for part in parts(panel) if isinstance(part, widgets.Checkbox)]
+    assert box.description == "Every 0.5 minutes"
+    box.value = False
+    assert timers.planned == []
+    panel.refresh(wait=True)
+    assert timers.planned == []
+    box.value = True
+    assert [delay for delay, _ in timers.planned] == [30]
+    panel.close()
+    assert timers.planned == []
+
+
+def test_without_being_asked_to_it_plans_nothing(
+    jobs: Model, timers: Timers, make: Callable[..., RefreshPanel]
+) -> None:
+    panel = make(jobs)
+    panel.refresh(wait=True)
+    assert timers.planned == []
+
+
+# -- how it looks, and what it hides ---------------------------------------------------------------------------------
+
+
+def test_every_control_has_a_text_for_its_name_and_none_is_ever_disabled(
+    jobs: Model, make: Callable[..., RefreshPanel]
+) -> None:
+    panel = make(jobs, every_minutes=5)
+    controls = [p for p in parts(panel) if isinstance(p, widgets.Button | widgets.Checkbox | widgets.FloatProgress)]
+    assert len(controls) == 5
+    disabled: list[Any] = []
+    for control in controls:
+        assert control.description.strip()
+        if control.has_trait("disabled"):
+            control.observe(disabled.append, "disabled")
+    panel.refresh(wait=True)
+    assert disabled == []
+
+
+def test_what_comes_from_the_server_is_escaped(connect_to: ConnectTo, make: Callable[..., RefreshPanel]) -> None:
+    name = "<img src=x onerror=alert(1)>"
+    rows = pl.DataFrame({"Who": [name], "Amount": [1.0]})
+    columns = [Column("Who", key=True), Column("Amount", "Edm.Double")]
+    with start(models=[table_model("EVIL", columns=columns, rows=rows)]) as server:
+        panel = make(connect_to(server).model("EVIL"), where=col("Who") != "<script>")
+        panel.refresh(wait=True)
+        assert "&lt;img src=x" in text(panel)
+        assert "<img" not in text(panel) + panel._repr_html_()
+
+
+def test_the_outputs_are_the_same_each_time(jobs: Model, sandbox: Sandbox, make: Callable[..., RefreshPanel]) -> None:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    outputs = []
+    for _ in range(2):
+        panel = make(jobs, where={"Sector": "31"})
+        panel.refresh(wait=True)
+        bundle, _ = InteractiveShell().display_formatter.format(panel)
+        assert bundle.pop("application/vnd.jupyter.widget-view+json")["model_id"] == panel.model_id
+        outputs.append(bundle)
+    assert outputs[0] == outputs[1]
+    assert outputs[0]["text/plain"] == "RefreshPanel('US_EMPLOYMENT')"
+    assert "228 rows" in outputs[0]["text/html"]
+    assert "<script" not in outputs[0]["text/html"]
+    panel.close()
+    bundle, _ = InteractiveShell().display_formatter.format(panel)
+    assert bundle == outputs[0]
+
+
+def test_no_secret_is_in_its_state_or_its_outputs(
+    sandbox: Sandbox, connect_to: ConnectTo, make: Callable[..., RefreshPanel]
+) -> None:
+    tenant = connect_to(sandbox)
+    panel = make(tenant.model("US_EMPLOYMENT"))
+    seen: list[str] = []
+
+    def look() -> None:
+        state = widgets.Widget.get_manager_state()["state"]
+        seen.append(json.dumps(state, default=str) + repr(panel) + panel._repr_html_() + str(panel.error))
+
+    panel.refresh(wait=True)
+    look()
+    for trouble in ("error_500", "unauthorized", "html_login", "token_invalid_client"):
+        sandbox.misbehave(trouble)
+        panel.renew(wait=True)
+        panel.refresh(wait=True)
+        look()
+        sandbox.behave()
+    guard = panel.facts.connection.context.guard
+    secrets = tenant.settings.client_secret.reveal(), guard.ensure().token.value.reveal()
+    assert "US_EMPLOYMENT" in seen[0]
+    assert not [secret for secret in secrets for text in seen if secret in text]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [({"grain": "months"}, "grain is 'months'"), ({"every_minutes": 0}, "every_minutes is 0")],
+)
+def test_options_that_make_no_sense_are_refused_at_once(
+    jobs: Model, make: Callable[..., RefreshPanel], options: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(SettingsError, match=says):
+        make(jobs, **options)
+
+
+def test_a_model_makes_its_panel_and_refuses_a_wrong_question_at_once(jobs: Model) -> None:
+    with jobs.refresh_panel(grain="year", agg="mean", where={"Sector": "31"}, since="2014") as panel:
+        assert isinstance(panel, RefreshPanel)
+        panel.refresh(wait=True)
+        assert panel.tidy.frame["date"].dt.year().unique().to_list() == [2014, 2015]
+    with pytest.raises(UnknownNameError, match="Did you mean 'Sector'"):
+        jobs.refresh_panel(where={"Sektor": "31"})
+
+
+def test_a_cancelled_refresh_is_no_error(jobs: Model, make: Callable[..., RefreshPanel]) -> None:
+    panel = make(jobs)
+    panel.observe(lambda change: panel.cancel() if change.new == "refreshing" else None, "status")
+    panel.refresh(wait=True)
+    assert not isinstance(panel.error, Cancelled)
+    assert panel.status == "stopped; there is no data yet"
