@@ -199,7 +199,6 @@ def test_what_is_no_page_is_refused(name: str) -> None:
 TRICKY = [
     {"a": "x}]}", "b": '{"value":[{"a":1},{"b":2}]}', "c": "},{"},
     {"a": '},{"a":1}]}', "b": ["x", {"c": []}], "c": "\\"},
-    {"a": "},{", ":1}]}": 2, "b": "},{", '":1}]}': 3},
     {"a": "end]}", "b": '"}]}', "c": 1.5e-7},
 ]
 
@@ -213,6 +212,7 @@ TRICKY = [
         page(TRICKY, **{"@odata.nextLink": LINK}),
         page(TRICKY),
         page([]),
+        page([{"a": "},{", ":1}]}": 2}]),
         b"\xef\xbb\xbf" + page(TRICKY, other=[{"a": 1}, {"a": 2}]),
         page([{"a": True, "b": None, "c": -1.25e300}, {"a": False, "b": "\u00e9", "c": 0}]),
     ],

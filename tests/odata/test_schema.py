@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from IPython.lib.pretty import pretty
+
 from sacnb.odata.schema import Column, DateColumn, Schema
 
 
@@ -27,3 +29,9 @@ def test_a_schema_shows_itself_as_a_table_and_escapes_what_the_tenant_named() ->
     assert "<b>" not in schema._repr_html_()
     assert "&lt;b&gt;Region&lt;/b&gt;" in schema._repr_html_()
     assert "Where &amp; how" in schema._repr_markdown_()
+
+
+def test_ipython_prints_the_table_too() -> None:
+    schema = Schema("M", "FactData", (Column("Date", "Edm.String", "dimension"),))
+    assert pretty(schema) == str(schema)
+    assert eval(repr(schema)) == schema
