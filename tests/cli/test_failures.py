@@ -18,6 +18,7 @@ CODES: dict[str, ExitCode] = {
     "ContractError": ExitCode.YOURS,
     "MissingExtraError": ExitCode.YOURS,
     "ReplayError": ExitCode.YOURS,
+    "ExportError": ExitCode.YOURS,
     "SacError": ExitCode.YOURS,
     "RequestError": ExitCode.SAC,
     "ForbiddenError": ExitCode.SAC,

@@ -1,0 +1,58 @@
+"""What the doctor says, and when it shakes its head."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+
+import pytest
+from click.testing import Result
+
+from sacnb.cli.failures import ExitCode
+from sacnb.sandbox import Sandbox
+
+Invoke = Callable[..., Result]
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_a_healthy_tenant(run: Run, tenant: Sandbox) -> None:
+    done = run("doctor")
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.endswith("\nData can be read.\n")
+    for name in ("settings", "cache folder", "host", "clock", "token", "grant: Data Export Service"):
+        assert name in done.stdout
+    assert tenant.client_secret not in done.stdout
+
+
+def test_as_json(invoke: Invoke, tenant: Sandbox) -> None:
+    answer = json.loads(invoke("doctor", "--json").stdout)
+    assert list(answer) == ["healthy", "checks"]
+    assert answer["healthy"] is True
+    assert {tuple(check) for check in answer["checks"]} == {("name", "status", "detail", "remedy")}
+
+
+def test_a_missing_grant_is_unhealthy_and_names_its_remedy(invoke: Invoke, tenant: Sandbox) -> None:
+    tenant.misbehave("forbidden")
+    result = invoke("doctor")
+    assert result.exit_code == ExitCode.NO
+    assert "-> System > Administration > App Integration" in result.stdout
+
+
+def test_a_wrong_secret_is_unhealthy_and_not_shown(
+    invoke: Invoke, tenant: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAC_CLIENT_SECRET", "a-wrong-secret")
+    result = invoke("doctor", "--json")
+    assert result.exit_code == ExitCode.NO
+    checks = {check["name"]: check for check in json.loads(result.stdout)["checks"]}
+    assert checks["token"]["status"] == "failed"
+    assert "SAC_CLIENT_SECRET" in checks["token"]["remedy"]
+    assert "a-wrong-secret" not in result.output
+
+
+def test_without_settings_every_missing_variable_is_a_line(invoke: Invoke) -> None:
+    result = invoke("doctor")
+    assert result.exit_code == ExitCode.NO
+    assert "SAC_TENANT_URL is missing" in result.stdout
+    assert result.stdout.endswith("Data cannot be read yet: see what failed above.\n")

@@ -1,0 +1,37 @@
+"""Ctrl-C in the middle of a pull: one line, exit code 130, and what was kept stays."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sacnb.cache.store import Cache
+from sacnb.cli.failures import ExitCode
+from sacnb.sandbox import Sandbox
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is another signal there")
+@pytest.mark.parametrize("command", ["refresh", "export"])
+def test_ctrl_c_stops_a_slow_pull_at_once(command: str, tenant: Sandbox, tmp_path: Path) -> None:
+    tenant.misbehave("slow_bytes", on="facts", chunks=1_000, pause_s=0.1)
+    before = tenant.counts["misbehaved_slow_bytes"]
+    arguments = ["--output", "jobs.csv"] if command == "export" else []
+    with subprocess.Popen(
+        [sys.executable, "-m", "sacnb", command, "US_EMPLOYMENT", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        while tenant.counts["misbehaved_slow_bytes"] == before:
+            assert process.poll() is None, process.communicate()
+        process.send_signal(signal.SIGINT)
+        said, complained = process.communicate(timeout=15)
+    assert (said, complained) == ("", "Interrupted; what was kept before is as it was.\n")
+    assert process.returncode == ExitCode.INTERRUPTED
+    assert Cache(tmp_path / "cache").entries() == ()
+    assert not (tmp_path / "jobs.csv").exists()
