@@ -20,19 +20,19 @@ def schema_of_last_result(connection: Connection, model_id: str, namespace: str,
     """The schema that came with the newest result of this model that this tenant gave this user; ``None`` without one.
 
     With it a program that starts while SAC is away can put its question into the form under which the answer is kept.
-    ``reason`` is why SAC could not be asked, for the log.
+    ``reason`` is why SAC could not be asked; what is wrong with the cache is noted on it.
     """
     ours = (connection.tenant_host.casefold(), principal_digest(connection.principal), model_id, namespace)
     try:
         infos = [entry.info for entry in connection.cache.entries() if entry.info and _whose(entry.info) == ours]
     except CacheError as error:
-        _log.info("The kept results cannot be read either: %s", error)
+        reason.add_note(f"The kept results cannot be read either: {error}")
         return None
     for info in sorted(infos, key=lambda info: info.last_refresh_time, reverse=True):
         try:
             schema = connection.cache.load(CacheKey.of(info)).schema
         except CacheError as error:
-            _log.info("A kept result of %s cannot be read either: %s", model_id, error)
+            reason.add_note(f"A kept result of the model cannot be used either: {error}")
             continue
         _log.info("The columns of %s are those of the last kept result, since SAC did not say: %s", model_id, reason)
         return schema
