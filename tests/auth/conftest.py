@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 import ssl
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from sacnb.auth.token import TokenEnvelope
 from sacnb.errors import RefreshError
@@ -166,24 +164,15 @@ def endpoint() -> Iterator[Endpoint]:
 
 
 @pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A PEM file with key and certificate for 127.0.0.1, signed by itself, made for this run."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("needs openssl to make a certificate")
-    folder = tmp_path_factory.mktemp("tls")
-    key, certificate, both = folder / "key", folder / "certificate", folder / "both.pem"
-    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
-    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(command, check=True, capture_output=True)
-    both.write_bytes(key.read_bytes() + certificate.read_bytes())
-    return both
+def authority() -> trustme.CA:
+    """A certificate authority such as a company has: nobody trusts it who was not told to."""
+    return trustme.CA()
 
 
 @pytest.fixture
-def tls_endpoint(certificate: Path) -> Iterator[Endpoint]:
+def tls_endpoint(authority: trustme.CA) -> Iterator[Endpoint]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
     server = Endpoint(context)
     yield server
     server.close()

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
+import trustme
 
 from sacnb.auth import ClientCredentials, StaticToken
 from sacnb.auth.sources import MIGRATE_HINT
@@ -140,14 +141,18 @@ def test_the_environment_is_read_once_and_not_with_each_request(
     assert source.fetch(NOW).value.reveal() == TOKEN
 
 
-def test_a_certificate_of_the_companys_own(tls_endpoint: Any, reply: Any, certificate: Path) -> None:
+def test_a_certificate_of_the_companys_own(
+    tls_endpoint: Any, reply: Any, authority: trustme.CA, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "company.pem"
+    authority.cert_pem.write_to_path(str(bundle))
     tls_endpoint.replies = [reply(body=GOOD)]
     with pytest.raises(RefreshError, match="certificate of the token endpoint") as caught:
         client(tls_endpoint.url).fetch(NOW)
     assert caught.value.error_code == "non_retriable"
     assert "SAC_CA_BUNDLE" in str(caught.value)
     assert_silent(caught.value)
-    assert client(tls_endpoint.url, verify=str(certificate)).fetch(NOW).value.reveal() == TOKEN
+    assert client(tls_endpoint.url, verify=str(bundle)).fetch(NOW).value.reveal() == TOKEN
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+import trustme
 
 from sacnb.auth import RefreshPolicy, TokenEnvelope, TokenGuard
 from sacnb.settings import Secret, Settings
@@ -61,7 +63,7 @@ class Tenant:
     The token endpoint gives token-1, token-2, ... unless it is told otherwise; the default answer is an empty page.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.answers: dict[str, Any] = {}
         self.seen: list[Seen] = []
         self.closing = threading.Event()
@@ -97,9 +99,11 @@ class Tenant:
                 """A client that went away is what many tests are about."""
 
         self._server = Server(("127.0.0.1", 0), Handler)
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self._server.server_port}"
 
     def at(self, path: str) -> list[Seen]:
         """What was asked of a path, without its query."""
@@ -220,6 +224,21 @@ def tenant() -> Iterator[Tenant]:
 @pytest.fixture
 def other_tenant() -> Iterator[Tenant]:
     server = Tenant()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """A certificate authority such as a company has: nobody trusts it who was not told to."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def tls_tenant(authority: trustme.CA) -> Iterator[Tenant]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    server = Tenant(context)
     yield server
     server.close()
 

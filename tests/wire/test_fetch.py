@@ -11,9 +11,11 @@ import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from sacnb.auth import StaticToken
 from sacnb.errors import (
@@ -472,6 +474,27 @@ def test_a_post_that_surely_did_not_arrive_is_repeated(session_for: Callable[...
     assert len(passing.slept) == 3
     assert [attempt.error_kind for attempt in caught.value.outcome.attempts] == ["no_connection"] * 4  # type: ignore[union-attr]
     assert "SAC_TENANT_URL" in str(caught.value)
+
+
+def test_a_certificate_that_is_not_trusted_is_not_tried_again(
+    tls_tenant: Any, session_for: Callable[..., SacSession], passing: Any
+) -> None:
+    with pytest.raises(NoAnswerError, match="certificate is not trusted") as caught:
+        session_for(tls_tenant.url).fetch("GET", PATH, operation="x")
+    assert "SAC_CA_BUNDLE" in str(caught.value)
+    assert passing.slept == []
+    assert not tls_tenant.seen
+
+
+def test_a_certificate_of_the_companys_own_is_trusted_if_it_is_named(
+    tls_tenant: Any, authority: trustme.CA, connect: Connect, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "company.pem"
+    authority.cert_pem.write_to_path(str(bundle))
+    context = connect(tls_tenant, ca_bundle=str(bundle))
+    assert get(context).status == 200
+    assert context.session.get(PATH).status_code == 200
+    assert tls_tenant.at(TOKENS)
 
 
 @pytest.mark.parametrize(

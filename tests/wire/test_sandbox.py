@@ -112,9 +112,11 @@ def aged() -> Callable[..., Any]:
             nonlocal passed
             passed += seconds
 
-        with sacnb.sandbox.start(clock=lambda: passed, now=now, **options) as sandbox:
-            with opened(sandbox, now=now) as context:
-                yield sandbox, context, pass_time
+        with (
+            sacnb.sandbox.start(clock=lambda: passed, now=now, **options) as sandbox,
+            opened(sandbox, now=now) as context,
+        ):
+            yield sandbox, context, pass_time
 
     return start
 
