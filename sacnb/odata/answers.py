@@ -17,6 +17,7 @@ _BLANKS: Final = b" \t\r\n"
 def first_byte(body: bytes) -> bytes:
     """The first byte that is neither a byte order mark nor a blank; empty where there is none."""
     start = len(BOM) if body.startswith(BOM) else 0
+    # A page has megabytes, and its first kilobyte nearly always tells.
     return body[start : start + 1024].lstrip(_BLANKS)[:1] or body[start:].lstrip(_BLANKS)[:1]
 
 

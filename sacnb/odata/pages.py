@@ -23,7 +23,8 @@ __all__ = ["Page", "cut_page", "next_url", "read_list"]
 
 # Below this size a full parse takes a millisecond, and needs no proof.
 _SMALL_BYTES: Final = 65_536
-_HEAD_BYTES: Final = 8_192
+# A link that repeats a long filter may stand before the rows.
+_HEAD_BYTES: Final = 65_536
 _TAIL_BYTES: Final = 262_144
 _VALUE: Final = b'"value":['
 _ROW_AFTER_ROW: Final = b'},{"'
@@ -88,7 +89,12 @@ def read_list(body: bytes) -> list[dict[str, Any]]:
     Raises:
         BadAnswer: as ``cut_page`` does, or an element is not an object.
     """
-    rows = json.loads(_cut_slow(body).rows) if first_byte(body) == b"{" else refuse_foreign(body, "a list", "JSON")
+    if first_byte(body) != b"{":
+        refuse_foreign(body, "a list", "JSON")
+    try:
+        rows = json.loads(_cut_slow(body).rows)
+    except ValueError as error:
+        raise BadAnswer(f"A list holds a number that cannot be read: {error}.") from error
     for at, row in enumerate(rows):
         if not isinstance(row, dict):
             raise BadAnswer(f"Element {at} of a list is {row!r:.80} where an object was expected.", row=at)

@@ -31,6 +31,8 @@ Operator = Literal["eq", "ne", "lt", "le", "gt", "ge"]
 TextFunction = Literal["contains", "startswith", "endswith"]
 
 _SIGNS: Final[Mapping[Operator, str]] = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+# Some 400 digits. Python refuses to write out numbers ten times as long, also in a message.
+_MAX_BITS: Final = 1_400
 _PLAIN: Final = (bool, int, float, Decimal, str, bytes, datetime, date, time, timedelta, UUID)
 
 
@@ -266,6 +268,8 @@ def _plain(value: object, name: str) -> Value:
             f"{name!r} was compared with {value!r}, a {type(value).__name__}.",
             hint="A filter compares a column with plain values: text, numbers, dates, True, False or None.",
         )
+    if isinstance(plain, int) and plain.bit_length() > _MAX_BITS:
+        raise QueryError(f"{name!r} was compared with a whole number of {plain.bit_length()} bits.")
     if plain.is_nan() if isinstance(plain, Decimal) else isinstance(plain, float) and isnan(plain):
         raise QueryError(f"{name!r} was compared with NaN.", hint="For rows without a value compare with None.")
     return plain

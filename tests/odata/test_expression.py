@@ -183,6 +183,7 @@ MISUSED: list[tuple[str, Callable[[], object], str]] = [
     ("nanoseconds", lambda: col("a") == pd.Timestamp("2010-01-01T00:00:00.000000001"), "microseconds"),
     ("numpy dates", lambda: col("a") == np.datetime64("2010-01-01"), "plain values"),
     ("contains a number", lambda: col("a").contains(5), "text was expected"),  # type: ignore[arg-type]
+    ("a number without end", lambda: col("a") == 10**5000, "bits"),
     ("no name", lambda: col(""), "name of a column"),
     ("a number as name", lambda: col(5), "name of a column"),  # type: ignore[arg-type]
     ("where of text", lambda: from_where("Sector eq '31'"), "Give a dict"),  # type: ignore[arg-type]

@@ -320,6 +320,7 @@ def test_a_list_is_read_as_objects() -> None:
         (b'{"value":["FactData"]}', "Element 0 of a list is 'FactData'"),
         (b'{"value":[{},null]}', "Element 1 of a list is None"),
         (b'{"value":[{}', "not valid JSON"),
+        (b'{"value":[{"a":' + b"9" * 5000 + b"}]}", "number that cannot be read"),
         (compact({"error": ERROR}), r"\[3707\]"),
         (b"<html></html>", "web page came for a list"),
         (b"", "empty"),
