@@ -60,8 +60,11 @@ def cassette(
     if session is None:
         yield None
         return
-    with session:
-        yield session
+    try:
+        with session:
+            yield session
+    finally:
+        _STARTED.finished.append(session.summary())
 
 
 def start(name: Name | None = None, mode: str | None = None, **options: Any) -> ReplaySession | None:
@@ -79,7 +82,16 @@ def start(name: Name | None = None, mode: str | None = None, **options: Any) -> 
 def stop() -> ReplaySummary | None:
     """End what ``start()`` began, and save a recording; ``None`` where nothing was begun. Raises ReplayError."""
     session = _STARTED.take()
-    return None if session is None else session.close()
+    if session is None:
+        return None
+    summary = session.close()
+    _STARTED.finished.append(summary)
+    return summary
+
+
+def finished() -> tuple[ReplaySummary, ...]:
+    """What came of each cassette that was used and ended in this process, in the order in which they ended."""
+    return tuple(_STARTED.finished)
 
 
 def start_for(settings: Settings) -> ReplaySession:
@@ -116,9 +128,10 @@ def _session(name: Name | None, mode: str | None, **options: Any) -> ReplaySessi
 
 @dataclass
 class _Started:
-    """What ``start()`` began, if anything."""
+    """What ``start()`` began, if anything, and what came of those that ended."""
 
     session: ReplaySession | None = None
+    finished: list[ReplaySummary] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
     is_registered: bool = False
 

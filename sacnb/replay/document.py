@@ -173,6 +173,12 @@ def write(path: Path, text: str) -> bool:
     """
     if path.is_file() and _without_time(_text_of(path)) == _without_time(text):
         return False
+    put(path, text)
+    return True
+
+
+def put(path: Path, text: str) -> None:
+    """Write a file, whole or not at all. Raises ReplayError where it cannot be written."""
     part: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -186,8 +192,7 @@ def write(path: Path, text: str) -> bool:
         if part is not None:
             with suppress(OSError):
                 part.unlink()
-        raise ReplayError(f"The cassette {str(path)!r} cannot be written: {error}.") from None
-    return True
+        raise ReplayError(f"The file {str(path)!r} cannot be written: {error}.") from None
 
 
 def _without_time(text: str) -> str:

@@ -44,13 +44,19 @@ class Known:
 
     def __init__(self, names: Iterable[str] | None = None, secrets: Iterable[str] = ()) -> None:
         self.is_own_name = names is None
-        self.is_sandbox = False
         self.hidden_names = 0
         self._names = {name.strip() for name in names or () if name.strip()}
         self._secrets = {secret for secret in secrets if secret}
         self._hosts: dict[str, str] = {}
+        self._tenants: set[str] = set()
         self._asked: list[str] = []
         self._patterns: tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]] | None = None
+
+    @property
+    def is_sandbox(self) -> bool:
+        """Whether the tenant is on this very machine: then it can only be a pretended one."""
+        hosts = self._tenants or {host.strip("[]") for host in self._hosts}
+        return bool(hosts) and all(map(is_loopback, hosts))
 
     def learn_settings(self, settings: Settings) -> None:
         """Know what the settings hold, and which hosts are the tenant's."""
@@ -61,6 +67,7 @@ class Known:
         if settings.token_url:
             self._host(settings.token_url, TOKEN_HOST)
         self._host(settings.tenant_url, TENANT_HOST)
+        self._tenants.add(_host_of(settings.tenant_url))
 
     def learn(self, request: Request, response: Response) -> None:
         """Know the secrets of one request and its answer, as they really were."""
@@ -73,7 +80,10 @@ class Known:
                     self._secret(value)
             self._token_reply(response["body"]["string"])
         else:
+            host = _host_of(request.uri)
             if "authorization" in sent:
+                self._tenants.add(host)
+            if "authorization" in sent or _is_address(host) or is_loopback(host):
                 self._host(request.uri, TENANT_HOST)
             parts = urlsplit(request.uri)
             self._asked.append(f"{parts.path}?{parts.query}\n{_text(request.body)}")
@@ -118,14 +128,12 @@ class Known:
             self._patterns = None
 
     def _host(self, url: str, stands_for: str) -> None:
-        host = (urlsplit(url).hostname or "").lower()
+        host = _host_of(url)
         if not host or host in {TENANT_HOST, TOKEN_HOST}:
             return
-        if stands_for == TENANT_HOST:
-            # A tenant on this very machine can only be a pretended one.
-            self.is_sandbox = is_loopback(host)
-        if self._hosts.get(host) != TENANT_HOST:  # the sandbox has both on one host
-            self._hosts[host] = stands_for
+        shown = f"[{host}]" if ":" in host else host
+        if self._hosts.get(shown) != TENANT_HOST:  # the sandbox has both on one host
+            self._hosts[shown] = stands_for
         if self.is_own_name and "." in host and not _is_address(host):
             self._names.add(host.partition(".")[0])
         self._patterns = None
@@ -182,6 +190,10 @@ def _word(name: str) -> str:
 
 def _in_place_of(match: re.Match[str], host: str) -> str:
     return f"https{match['slashes']}{host}" if match["slashes"] else host
+
+
+def _host_of(url: str) -> str:
+    return (urlsplit(url).hostname or "").lower()
 
 
 def _text(body: bytes | None) -> str:

@@ -82,9 +82,9 @@ class Player:
 
     @staticmethod
     def _give_token(response: Response, number: int) -> None:
-        response["body"]["string"] = response["body"]["string"].replace(
-            b'"access_token":"%s"' % MASK.encode(), b'"access_token":"replayed-token-%d"' % number
-        )
+        token = b"replayed-token-%d" % number
+        field = b'"access_token":"%s"'
+        response["body"]["string"] = response["body"]["string"].replace(field % MASK.encode(), field % token)
 
     @staticmethod
     def _lead_back(request: Request, response: Response) -> None:

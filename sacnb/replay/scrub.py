@@ -114,7 +114,7 @@ class Scrubber:
                 f"The name {asked_for[0]!r} cannot be hidden: the recorded requests themselves ask for it.",
                 hint="Leave it out of hide=[...]; nothing was saved.",
             )
-        left = self._known.left_in(text) + [f"a {finding.kind} in line {finding.line}" for finding in scan_text(text)]
+        left = self._known.left_in(text) + [f"{finding.kind} in line {finding.line}" for finding in scan_text(text)]
         if left:
             raise ReplayError(
                 f"The recording was thrown away, since this is left in it: {', '.join(dict.fromkeys(left))}.",

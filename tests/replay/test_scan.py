@@ -27,6 +27,12 @@ UUID = "0d9b7e1c-" + "1f7a-4f0e-9b7d-" + "6a1c2e3f4a5b"
         (f"SAC_CLIENT_SECRET={RANDOM}=", "value of a secret key"),
         (f"X-CSRF-Token: {RANDOM}", "value of a secret key"),
         (f'"set-cookie": ["{RANDOM}; path=/"]', "value of a secret key"),
+        (rf'"{{\"access_token\":\"{RANDOM}\"}}"', "value of a secret key"),
+        (rf'"\\\"client_secret\\\": \\\"{RANDOM}\\\""', "value of a secret key"),
+        (f"accessToken: {RANDOM}", "value of a secret key"),
+        (f"X-API-Key: {RANDOM}", "value of a secret key"),
+        (f"JSESSIONID={RANDOM}; Path=/", "value of a secret key"),
+        (f"HTTPS_PROXY=http://me:{RANDOM}@proxy.acme.example:8080", "password in an address"),
         (f"curl -H 'Bearer {RANDOM}'", "bearer token"),
         (f"curl -H 'Basic {RANDOM}=='", "basic credentials"),
     ],
@@ -50,10 +56,50 @@ def test_a_secret_is_found_named_and_not_repeated(text: str, kind: str) -> None:
         f'{{file = "polars.whl", hash = "sha256:{"0a1b2c3d4e5f6789" * 4}"}}',
         "x-csrf-token: fetch",
         "password=aaaaaaaaaaaaaaaaaaaaaaaa",
+        '"access_token": "eyJhbGciOiJSUzI1NiIsImprdSI6Imh0dHBzOi8v..."',
+        r'"{\"access_token\":\"***\",\"token_type\":\"bearer\"}"',
+        "https://user:password@proxy.acme.example",
+        "https://tenant.eu10.hcs.cloud.sap/api/v1/csrf",
     ],
 )
 def test_what_stands_in_a_secrets_place_is_no_secret(text: str) -> None:
     assert list(scan_text(text)) == []
+
+
+IN_A_CASSETTE = '{\n "metadata": {\n  "format": "sacnb cassette 1"\n },\n '
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("https://acme.eu10.hcs.cloud.sap/x", "host of a tenant"),
+        ("acme.authentication.us20.hana.ondemand.com", "host of a tenant"),
+        (f"sb-{UUID}!b12|client!b3", "client id"),
+        ("http://127.0.0.1:8080/x", "address of a machine"),
+        (r"http:\/\/localhost:8080\/x", "address of a machine"),
+    ],
+)
+def test_a_cassette_must_not_even_say_where_it_comes_from(text: str, kind: str) -> None:
+    assert [f.kind for f in scan_text(f'{IN_A_CASSETTE}"{text}"')] == [kind]
+    assert list(scan_text(f'"{text}"')) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "line", "found"),
+    [
+        ("tests/test_x.py", "password='canary" + "-5Gh2kL9x'", False),
+        ("tests/test_x.py", f"password='{RANDOM}'  # planted", False),
+        ("tests/test_x.py", f"password='{RANDOM}'", True),
+        ("notebooks/x.ipynb", "password='canary" + "-5Gh2kL9x'", True),
+        ("x.cassette.json", f"password='{RANDOM}'  # planted", True),
+    ],
+)
+def test_only_programs_may_plant_secrets(path: str, line: str, found: bool) -> None:
+    assert bool(list(scan_text(line, path=path))) is found
+
+
+def test_a_known_secret_is_found_in_a_planted_line_too() -> None:
+    assert [f.line for f in scan_text("x = 'canary'  # planted", path="x.py", known_secrets=["canary"])] == [1]
 
 
 def test_a_known_secret_is_found_whatever_it_looks_like() -> None:

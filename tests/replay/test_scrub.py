@@ -41,7 +41,7 @@ def interaction(
         "headers": {name: [value] for name, value in all_headers.items()},
         "body": {"string": body.encode() if isinstance(body, str) else body},
     }
-    return make_request(method, url, sent_body, {"Authorization": "Bearer live-token-123", **(sent or {})}), response
+    return make_request(method, url, sent_body, {"Authorization": "Bearer canary-live-token", **(sent or {})}), response
 
 
 def scrubbed(*interactions: tuple[Any, dict[str, Any]], known: Known | None = None) -> list[dict[str, Any]]:

@@ -1,0 +1,131 @@
+"""A notebook is recorded in a kernel of its own, shown as it replays, and its cassette pruned to what it uses."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+import sacnb.replay
+from sacnb.errors import MissingExtraError, ReplayError
+from sacnb.replay import document, prune, record_notebook
+
+CONNECT = "import sacnb\nsac = sacnb.connect()"
+FACTS = (
+    "facts = sac.model('US_EMPLOYMENT').facts(where={'Sector': '31'}, since='2015-06').fetch()\n"
+    "print(facts.arrow().num_rows, facts.info.last_refresh_time, sac.authenticate().expires_at)"
+)
+
+
+@pytest.fixture
+def write(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Writes a notebook into a folder of its own, beside a folder for cassettes; the tenant is the sandbox."""
+    monkeypatch.setenv("SAC_TENANT_URL", "sandbox")
+    (folder / "cassettes").mkdir()
+    (folder / "notebooks").mkdir()
+
+    def write(*cells: str, name: str = "story") -> Path:
+        notebook = nbformat.v4.new_notebook()
+        notebook.cells = [nbformat.v4.new_code_cell(cell, id=f"cell-{number}") for number, cell in enumerate(cells)]
+        path = folder / "notebooks" / f"{name}.ipynb"
+        nbformat.write(notebook, path)
+        return path
+
+    return write
+
+
+def printed(path: Path) -> list[str]:
+    cells = nbformat.read(path, as_version=4).cells
+    return ["".join(output.get("text", "") for output in cell["outputs"]) for cell in cells]
+
+
+def test_a_notebook_is_recorded_and_shows_what_its_replay_shows(write: Callable[..., Path], folder: Path) -> None:
+    path = write(CONNECT, FACTS)
+    recording = record_notebook(path)
+    cassette = folder / "cassettes" / "story.cassette.json"
+    assert recording.cassettes == (cassette,)
+    assert recording.interactions == len(document.read(cassette)[1]) == 3
+    when = document.read(cassette)[0].recorded_at
+    assert printed(path)[1] == f"14 {when} {when + timedelta(hours=1)}\n"
+    assert len(printed(path)) == 2  # the cell that reports is not left in it
+
+    before = (path.read_bytes(), cassette.read_bytes())
+    assert record_notebook(path) == recording
+    assert (path.read_bytes(), cassette.read_bytes()) == before
+
+
+def test_what_a_notebook_does_not_use_is_dropped(write: Callable[..., Path], folder: Path) -> None:
+    path = write(CONNECT, "sac.models().height", FACTS)
+    before = path.read_bytes()
+    record_notebook(path, "more", write_outputs=False)
+    assert path.read_bytes() == before
+    cassette = folder / "cassettes" / "more.cassette.json"
+    assert len(document.read(cassette)[1]) == 4
+    pruned = prune("more", [write(CONNECT, FACTS, name="shorter")])
+    assert (pruned.path, pruned.kept, pruned.dropped) == (cassette, 3, 1)
+    assert all("Namespaces" not in request.uri for request, _ in document.read(cassette)[1])
+
+
+def test_a_test_says_what_it_used(leaky: Any, folder: Path) -> None:
+    import requests
+
+    with sacnb.replay.cassette("x", "record"):
+        for path in "abc":
+            requests.get(f"{leaky.url}/{path}", timeout=5)
+    with sacnb.replay.cassette("x") as session:
+        requests.get(f"{leaky.url}/b", timeout=5)
+    assert session is not None
+    assert str(prune("x", used=session.summary().used)).endswith("x.cassette.json: 1 answers kept, 2 dropped.")
+    with pytest.raises(ReplayError, match="Nothing of the cassette 'x' was used"):
+        prune("x")
+
+
+@pytest.mark.parametrize(
+    ("cells", "message", "is_recorded"),
+    [
+        # A kernel that ends in an orderly way saves what it recorded; one whose notebook failed must not.
+        pytest.param(
+            ["1", CONNECT, FACTS, "1/0"], "Cell 4 of .* failed when it was recorded: ZeroDiv", False, id="fails"
+        ),
+        pytest.param(["1 + 1"], "asked nothing of a tenant", False, id="asks nothing"),
+        pytest.param(
+            [CONNECT, "import os\nif os.environ['SAC_REPLAY'] == 'replay': sac.models()\nelse: sac.authenticate()"],
+            "Cell 2 of .* failed when it was replayed: ReplayError: The cassette 'story' has no answer to GET ",
+            True,
+            id="asks for more when it is replayed",
+        ),
+        pytest.param(
+            [CONNECT, "sac.authenticate()\nprint('access_token=Zx8qP2' + 'mLr4Tn9VbK1w')"],
+            "may hold a secret: story.ipynb:",
+            True,
+            id="shows a secret",
+        ),
+    ],
+)
+def test_a_notebook_that_does_not_go_through_is_left_as_it_was(
+    write: Callable[..., Path], folder: Path, cells: list[str], message: str, is_recorded: bool
+) -> None:
+    path = write(*cells)
+    before = path.read_bytes()
+    with pytest.raises(ReplayError, match=message):
+        record_notebook(path)
+    assert path.read_bytes() == before
+    assert (folder / "cassettes" / "story.cassette.json").exists() is is_recorded
+
+
+def test_what_is_no_notebook_is_named(folder: Path) -> None:
+    (folder / "x.ipynb").write_text("{", encoding="utf-8")
+    for name in ("x.ipynb", "nowhere.ipynb"):
+        with pytest.raises(ReplayError, match=name):
+            record_notebook(folder / name)
+
+
+def test_without_nbclient_it_says_what_to_install(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nbclient", None)
+    with pytest.raises(MissingExtraError, match=r"Running a notebook .*sacnb\[replay\]"):
+        record_notebook(write("1"))
