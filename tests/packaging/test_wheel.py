@@ -1,0 +1,101 @@
+"""The wheel, as users get it: what is in it, and that it works with the main dependencies only.
+
+These tests fetch packages from the index that pip is configured for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import sacnb
+
+ROOT = Path(__file__).parents[2]
+# What pip, Python and the program would otherwise take from the environment of the tests.
+_FOREIGN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
+
+
+def python(executable: str | Path, *args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environ = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+    return subprocess.run(
+        [str(executable), *args],
+        cwd=cwd,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    done = python(
+        sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(folder), str(ROOT), cwd=folder
+    )
+    assert done.returncode == 0, done.stdout
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture
+def installed(wheel: Path, tmp_path: Path) -> Iterator[Path]:
+    """The Python of an environment that holds the wheel, its main dependencies, and nothing else."""
+    home = tmp_path / "venv"
+    assert python(sys.executable, "-m", "venv", str(home), cwd=tmp_path).returncode == 0
+    executable = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    done = python(
+        executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(wheel), cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stdout
+    yield executable
+    shutil.rmtree(home)  # half a gigabyte that pytest would keep
+
+
+@pytest.mark.timeout(300)
+def test_it_holds_the_data_and_the_types_and_no_test(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    assert wheel.name == f"sacnb-{sacnb.__version__}-py3-none-any.whl"
+    data = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "sacnb").rglob("*")
+        if path.is_file() and path.suffix not in {".py", ".pyc"}
+    }
+    assert {"sacnb/py.typed", "sacnb/sandbox/data/us_employment.csv", "sacnb/cli/data/us_employment_2015.json"} <= data
+    assert {name for name in names if name.startswith("sacnb/") and not name.endswith(".py")} == data
+    assert all(name.startswith(("sacnb/", f"sacnb-{sacnb.__version__}.dist-info/")) for name in names)
+    assert any(name.endswith("/LICENSE") for name in names)
+
+
+@pytest.mark.timeout(300)
+def test_it_works_with_the_main_dependencies_only(installed: Path, tmp_path: Path) -> None:
+    def run(*args: str, code: int = 0) -> str:
+        done = python(installed.with_name("sacnb"), *args, cwd=tmp_path)
+        assert done.returncode == code, done.stdout
+        return done.stdout
+
+    extras = ["aiohttp", "odata_query", "altair", "vl_convert", "IPython", "ipywidgets", "vcr", "pytest"]
+    check = f"import sacnb, importlib.util as u; print([n for n in {extras!r} if u.find_spec(n)], sacnb.__file__)"
+    present, place = python(installed, "-c", check, cwd=tmp_path).stdout.split(" ", 1)
+    assert present == "[]"
+    assert Path(place.strip()).is_relative_to(tmp_path)
+
+    assert "auth-check" in run("--help")
+    assert run("--version") == f"sacnb {sacnb.__version__}\n"
+    assert run("smoke").endswith("SMOKE OK\n")
+    assert json.loads(run("cache", "list", "--json"))["entries"] == []
+    assert "error_503" in run("sandbox", "misbehaviours")
+    # Every name of the public face can be had, and what needs more says what.
+    assert python(installed, "-c", "from sacnb import *", cwd=tmp_path).returncode == 0
+    assert 'pip install "sacnb[sandbox]"' in run("demo", code=2)
+    assert 'pip install "sacnb[sandbox]"' in run("--tenant-url", "sandbox", "models", code=2)
