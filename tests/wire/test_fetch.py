@@ -476,6 +476,20 @@ def test_a_post_that_surely_did_not_arrive_is_repeated(session_for: Callable[...
     assert "SAC_TENANT_URL" in str(caught.value)
 
 
+def test_a_proxy_that_refuses_is_named_without_its_password(
+    tenant: Any, session_for: Callable[..., SacSession], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tenant plays the proxy: it is asked to CONNECT, which it does not know."""
+    monkeypatch.setenv("https_proxy", tenant.url.replace("//", "//user:canary@"))
+    monkeypatch.setenv("no_proxy", "")
+    session = session_for("https://acme.invalid", plan=RetryPlan(max_attempts=2))
+    with pytest.raises(NoAnswerError, match="the proxy refused") as caught:
+        session.fetch("POST", PATH, operation="x", data=b"1")
+    assert [attempt.error_kind for attempt in caught.value.outcome.attempts] == ["proxy"] * 2  # type: ignore[union-attr]
+    assert "proxy variables" in str(caught.value)
+    assert "canary" not in str(caught.value) + repr(session.telemetry.summary())
+
+
 def test_a_certificate_that_is_not_trusted_is_not_tried_again(
     tls_tenant: Any, session_for: Callable[..., SacSession], passing: Any
 ) -> None:
