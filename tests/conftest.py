@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 import sacnb.sandbox
@@ -18,6 +19,10 @@ from sacnb.sandbox import Sandbox
 from sacnb.settings import Settings
 from sacnb.tenant import Tenant
 from sacnb.tenant.connector import connect_with
+
+# How long one example takes says more about what else the machine is doing than about the code.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 
 @pytest.fixture(autouse=True)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from sacnb.endpoints import DEFAULT_NAMESPACE, providers_path
-from sacnb.odata.pages import cut_page, next_url
+from sacnb.odata.pages import cut_page, next_url, read_list
 
 if TYPE_CHECKING:
     from sacnb.cache.store import Cache
@@ -50,7 +49,7 @@ class Connection:
             seen.add(url)
             answer = self.context.session.fetch("GET", url, operation=operation, check=lambda a: _check(a.body))
             page = cut_page(answer.body)
-            rows.extend(json.loads(bytes(page.rows)))
+            rows.extend(read_list(answer.body))
             url = None
             if page.next_link is not None:
                 url = next_url(answer.url, page.next_link, origin=self.tenant_url, seen=seen)

@@ -17,6 +17,7 @@ from sacnb.endpoints import (
     metadata_path,
 )
 from sacnb.errors import NotFoundError, QueryError, SacError, UnknownNameError
+from sacnb.export.partition import checked_partitions
 from sacnb.export.refresh import SAC_IS_AWAY
 from sacnb.model.connection import Connection, list_models
 from sacnb.model.facts import Facts
@@ -44,6 +45,8 @@ class Model:
     """One model (SAC's word: provider) of a tenant. Making it asks SAC nothing; the first look at it does."""
 
     def __init__(self, connection: Connection, model_id: str, namespace: str = DEFAULT_NAMESPACE) -> None:
+        if model_id.strip() in {"", ".", ".."}:  # the two dots would walk up the path
+            raise UnknownNameError("model", model_id, where="this tenant")
         self._connection = connection
         self._id = model_id
         self._namespace = namespace
@@ -115,6 +118,7 @@ class Model:
         limit: int | None = None,
         page_size: int | None = None,
         check_count: bool = True,
+        partitions: int | str | Sequence[str] | None = None,
     ) -> Facts:
         """A question about the model's facts; nothing but the schema is asked before ``fetch()`` or ``refresh()``.
 
@@ -132,6 +136,10 @@ class Model:
             limit: The most rows to return.
             page_size: Rows a page, instead of the setting ``SAC_PAGE_SIZE``.
             check_count: Whether a row count other than the one SAC announced is an error; False warns only.
+            partitions: Into how many parts the pull is split, for ``SAC_STREAMS`` requests at the same time: a number,
+                "auto" (by the number of rows), or a list of the dimension to split by, such as ["Date"]. The rows are
+                the same, in another order. "package" asks for pages by their numbers, which nobody has confirmed to
+                work on a tenant. By default one stream; ``docs/pulling.md`` says when more help.
 
         Raises UnknownNameError with the nearest names; QueryError for what SAC cannot answer, or not correctly.
         """
@@ -154,7 +162,7 @@ class Model:
             period = self._period(schema, query, date, since, until)
             query = replace(query, where=period if query.where is None else query.where & period)
         query.options(schema)  # What cannot be asked is said here, and not when the answer is awaited.
-        return Facts(self._connection, schema, query, check_count)
+        return Facts(self._connection, schema, query, check_count, checked_partitions(partitions))
 
     def refresh(
         self,
@@ -164,14 +172,16 @@ class Model:
         until: When | None = None,
         dims: Sequence[str] | None = None,
         measures: Sequence[str] | None = None,
+        partitions: int | str | Sequence[str] | None = None,
         strict: bool = False,
         max_age_s: float | None = None,
+        resume: bool = True,
         progress: ProgressListener | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Result:
         """``facts(...).refresh(...)``: fetch and keep, or serve the last good answer with a warning if SAC fails."""
-        facts = self.facts(where=where, since=since, until=until, dims=dims, measures=measures)
-        return facts.refresh(strict=strict, max_age_s=max_age_s, progress=progress, cancelled=cancelled)
+        facts = self.facts(where=where, since=since, until=until, dims=dims, measures=measures, partitions=partitions)
+        return facts.refresh(strict=strict, max_age_s=max_age_s, resume=resume, progress=progress, cancelled=cancelled)
 
     def refresh_panel(
         self,

@@ -51,6 +51,13 @@ def test_an_unknown_model_gets_the_nearest_ids(sandbox: Sandbox, connect_to: Con
     assert caught.value.nearest == ("US_EMPLOYMENT",)
 
 
+@pytest.mark.parametrize("model_id", ["", " ", ".", ".."])
+def test_an_id_that_is_none_asks_nothing(sandbox: Sandbox, connect_to: ConnectTo, model_id: str) -> None:
+    with pytest.raises(UnknownNameError, match="There is no model"):
+        connect_to(sandbox).model(model_id)
+    assert paths(sandbox) == []
+
+
 def test_a_name_in_the_place_of_an_id_is_recognised(sandbox: Sandbox, connect_to: ConnectTo) -> None:
     tenant = connect_to(sandbox)
     name = tenant.models().row(by_predicate=pl.col("id") == "US_EMPLOYMENT", named=True)["name"]

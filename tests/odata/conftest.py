@@ -8,14 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
 from sacnb.odata.expression import And, Comparison, Expression, Membership, Not, Or, TextMatch
 from sacnb.odata.schema import Column, DateColumn, Schema
-
-# How long one example takes says more about what else the machine is doing than about the code.
-settings.register_profile("no deadline", deadline=None)
-settings.load_profile("no deadline")
 
 _COMPARE = {
     "eq": operator.eq,
