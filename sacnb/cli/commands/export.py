@@ -34,9 +34,14 @@ _FORMATS: Final[dict[str, Format]] = {
     ".feather": "arrow",
 }
 _STDOUT: Final = "-"
+_EXAMPLES: Final = """\b
+Examples:
+  sacnb export US_EMPLOYMENT -o jobs.parquet --where Version=public.Actual
+  sacnb export US_EMPLOYMENT --format csv --tidy --grain quarter --agg mean
+"""
 
 
-@click.command("export", short_help="Write facts as Parquet, CSV or Arrow.")
+@click.command("export", short_help="Write facts as Parquet, CSV or Arrow.", epilog=_EXAMPLES)
 @model_argument
 @click.option(
     "--format",
@@ -83,14 +88,10 @@ def command(
     allow_stale: bool,
     max_age_s: float | None,
 ) -> None:
-    r"""Write a model's facts as Parquet, CSV or an Arrow file.
+    """Write a model's facts as Parquet, CSV or an Arrow file.
 
     The rows are pulled anew: a file looks fresh to whoever finds it, so an old result is written only if
     --allow-stale or --max-age-s says so. The cache is used then, and not otherwise.
-
-    \b
-    sacnb export US_EMPLOYMENT -o jobs.parquet --where Version=public.Actual
-    sacnb export US_EMPLOYMENT --format csv --tidy --grain quarter --agg mean | head
     """
     form = form or _format_of(output)
     if grain and not tidy:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
@@ -21,10 +21,15 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-_TIDY_ROWS_SHOWN = 10
+_TIDY_ROWS_SHOWN: Final = 10
+_EXAMPLES: Final = """\b
+Examples:
+  sacnb refresh US_EMPLOYMENT --where Version=public.Actual --since 2010
+  sacnb refresh US_EMPLOYMENT --where Sector=31 --where Sector=32 --grain year
+"""
 
 
-@click.command("refresh", short_help="Pull a model's facts into the cache.")
+@click.command("refresh", short_help="Pull a model's facts into the cache.", epilog=_EXAMPLES)
 @model_argument
 @source_option
 @question_options
@@ -54,14 +59,10 @@ def command(
     agg: Aggregation,
     as_json: bool,
 ) -> None:
-    r"""Pull a model's facts and keep them, so that they are there when SAC is not.
+    """Pull a model's facts and keep them, so that they are there when SAC is not.
 
     Where SAC does not deliver, the last good result is served with a warning that says how old it is and why. A clear
     refusal (no right, no such model) is an error all the same.
-
-    \b
-    sacnb refresh US_EMPLOYMENT --where Version=public.Actual --since 2010
-    sacnb refresh US_EMPLOYMENT --where Sector=31 --where Sector=32 --grain quarter --agg mean
     """
     began, began_at = time.monotonic(), datetime.now(UTC)
     with invocation.connect(source) as tenant:

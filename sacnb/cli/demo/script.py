@@ -139,7 +139,7 @@ def _break_and_refresh(stage: Stage, facts: Facts, before: Result, sandbox: Sand
 def _say_what_next(stage: Stage) -> None:
     stage.step("With your own tenant")
     stage.table(
-        ("type", "to"),
+        ("type or open", "to"),
         [
             ("cp .env.example .env", "have a file for your settings"),
             ("docs/access.md", "read how to create the OAuth client, step by step"),

@@ -34,6 +34,7 @@ class Stage:
         width = min(Console(file=sys.stdout).width, _WIDTH) if is_terminal(sys.stdout) else _WIDTH
         self._console = Console(file=sys.stdout, markup=False, highlight=False, emoji=False, width=width)
         self._steps = 0
+        self._below_table = False
 
     def title(self, text: str) -> None:
         """The first line."""
@@ -42,11 +43,15 @@ class Stage:
     def step(self, heading: str) -> None:
         """Begin the next numbered step."""
         self._steps += 1
+        self._below_table = False
         self._console.print()
         self._console.print(Text(f"{self._steps}. {heading}", style="bold cyan"))
 
     def say(self, text: str, *, style: str = "") -> None:
         """A paragraph of the step."""
+        if self._below_table:
+            self._console.print()
+        self._below_table = False
         lines = textwrap.fill(
             clean(text),
             self._console.width - 1,
@@ -65,6 +70,7 @@ class Stage:
         for row in rows:
             table.add_row(*(Text(clean(str(value))) for value in row))
         self._console.print(Padding(table, (0, 0, 0, len(_INDENT)), expand=False))
+        self._below_table = True
 
     @contextmanager
     def progress(self, label: str, *, stays: bool = True) -> Iterator[ProgressListener | None]:
