@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from sacnb.auth.policy import RefreshPolicy
+from sacnb.auth.proxies import environment_proxies
 from sacnb.endpoints import IMPORT_MODELS_PATH, NAMESPACES_PATH
 from sacnb.errors import ForbiddenError, SacError, SettingsError
 from sacnb.settings import Settings
@@ -111,16 +112,22 @@ def _host(settings: Settings, server_date: list[datetime]) -> Check:
     import requests
 
     verify = str(settings.ca_bundle) if settings.ca_bundle is not None else True
-    proxy = requests.utils.get_environ_proxies(settings.tenant_url).get(urlsplit(settings.tenant_url).scheme)
+    # The proxies that the session would use: none for this machine itself, whatever the variables say.
+    proxies = environment_proxies(settings.tenant_url)
+    scheme = urlsplit(settings.tenant_url).scheme
+    proxy = proxies.get(scheme) or proxies.get("all")
     way = f"through the proxy {_without_user(proxy)}" if proxy else "without a proxy"
     trust = f"trusting {settings.ca_bundle}" if settings.ca_bundle is not None else "trusting the usual authorities"
     try:
-        answer = requests.head(
-            settings.tenant_url,
-            timeout=(settings.connect_timeout_s, settings.read_timeout_s),
-            verify=verify,
-            allow_redirects=False,
-        )
+        with requests.Session() as session:
+            session.trust_env = False
+            answer = session.head(
+                settings.tenant_url,
+                timeout=(settings.connect_timeout_s, settings.read_timeout_s),
+                verify=verify,
+                proxies=proxies,
+                allow_redirects=False,
+            )
     except requests.exceptions.ProxyError:
         remedy = "Check HTTPS_PROXY, and NO_PROXY for hosts that need none; ask your network team for the address."
         return Check("host", "failed", f"the proxy {_without_user(proxy)} does not pass us on", remedy)

@@ -146,3 +146,20 @@ def test_the_corporate_authority_is_trusted_where_it_is_named(
     diagnosis = examine(tenant_url=tls_server, ca_bundle=corporate_bundle)
     host = next(check for check in diagnosis.checks if check.name == "host")
     assert (host.status, str(corporate_bundle) in host.detail) == ("ok", True)
+
+
+def test_a_sandbox_on_this_machine_is_not_looked_for_through_a_proxy(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    diagnosis = diagnose(
+        tenant_url=sandbox.tenant_url,
+        token_url=sandbox.token_url,
+        client_id=sandbox.client_id,
+        client_secret=sandbox.client_secret,
+    )
+    assert diagnosis.healthy
+    assert any("without a proxy" in check.detail for check in diagnosis.checks)
