@@ -16,6 +16,7 @@
     ├── QueryError               a query SAC cannot answer, or would answer wrongly (also a ValueError)
     ├── ContractError            a frame that does not fit the tidy contract (also a ValueError)
     ├── CacheError               a cache entry that cannot be used; ``repair_command`` says what to run
+    ├── ExportError              a pull cannot be written where it was told to
     ├── ReplayError              a request that is not in the cassette, or a cassette that cannot be made or used
     ├── Cancelled                the user stopped it
     └── MissingExtraError        an optional part is not installed (also an ImportError)
@@ -45,6 +46,7 @@ __all__ = [
     "Cancelled",
     "ContractError",
     "DeprecatedTokenWarning",
+    "ExportError",
     "ForbiddenError",
     "LiveConnectionError",
     "MissingExtraError",
@@ -268,6 +270,10 @@ class ReplayError(SacError):
         self.method = method
         self.url = url
         self.nearest = tuple(nearest)
+
+
+class ExportError(SacError):
+    """A pull cannot be written where it was told to: something else is there, or the system refuses."""
 
 
 class Cancelled(SacError):

@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 
 from sacnb.cache.lanes import ROWS_FORM, LaneState, PageFile, PartFile, lane_state, put, read_object, to_json
 
-__all__ = ["FORMAT", "PULL_FILE", "StagingArea", "remove_area", "staging_root", "time_of"]
+__all__ = ["FORMAT", "PULL_FILE", "StagingArea", "has_area", "remove_area", "staging_id", "staging_root", "time_of"]
 
 # Another number for every change of these files; a pull staged in another format begins anew.
 FORMAT: Final = 1
@@ -40,17 +40,31 @@ def staging_root(cache_directory: Path) -> Path:
     return cache_directory / ".pulls"
 
 
+def staging_id(identity: Mapping[str, str]) -> str:
+    """32 hex digits that differ if anything of what makes two pulls the same does."""
+    return hashlib.sha256(json.dumps(sorted(identity.items())).encode()).hexdigest()[:32]
+
+
+def has_area(root: Path, identity: Mapping[str, str]) -> bool:
+    """Whether there is an area for this pull, in whatever state."""
+    return (root / staging_id(identity)).exists()
+
+
 class StagingArea:
     """The files of one pull, in the hands of this process: made by ``open``, and closed or discarded at the end.
 
     ``write_page`` may be called by several threads; everything else by one.
     """
 
-    def __init__(self, directory: Path, rows: Path, lock: FileLock, head: dict[str, Any]) -> None:
+    def __init__(
+        self, directory: Path, rows: Path, lock: FileLock, identity: Mapping[str, str], now: Callable[[], datetime]
+    ) -> None:
         self.directory = directory
         self.rows = rows
+        self.now = now
         self._lock = lock
-        self._head = head
+        self._identity = dict(identity)
+        self._head = read_object(directory / PULL_FILE)
         self._lanes: dict[int, LaneState] = {}
 
     @classmethod
@@ -77,7 +91,7 @@ class StagingArea:
         Raises:
             OSError: The folder cannot be written to.
         """
-        digest = hashlib.sha256(json.dumps(sorted(identity.items())).encode()).hexdigest()[:32]
+        digest = staging_id(identity)
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = FileLock(root / f"{digest}.lock")
         try:
@@ -86,23 +100,10 @@ class StagingArea:
             return None
         try:
             directory = root / digest
-            rows = directory / "rows" if rows is None else rows
-            head = read_object(directory / PULL_FILE)
-            began = time_of(head.get("started_at"))
-            fits = head.get("format") == FORMAT and head.get("identity") == dict(identity)
-            if not (resume and fits and began is not None and now() - began <= max_age):
-                head = {
-                    "format": FORMAT,
-                    "identity": dict(identity),
-                    "started_at": now().astimezone(UTC).isoformat(),
-                    "rows": str(rows.absolute()),
-                    "plan": None,
-                }
-                remove_area(directory, rows)
-            directory.mkdir(mode=0o700, exist_ok=True)
-            rows.mkdir(parents=True, exist_ok=True)
-            area = cls(directory, rows, lock, head)
-            area._keep_head()
+            area = cls(directory, directory / "rows" if rows is None else rows.absolute(), lock, identity, now)
+            if not (resume and area._is_usable(max_age)):
+                area.begin_anew()
+            area.rows.mkdir(parents=True, exist_ok=True)
         except BaseException:
             lock.release()
             raise
@@ -110,6 +111,26 @@ class StagingArea:
 
     def __str__(self) -> str:
         return str(self.directory)
+
+    def _is_usable(self, max_age: timedelta) -> bool:
+        began = time_of(self._head.get("started_at"))
+        fits = self._head.get("format") == FORMAT and self._head.get("identity") == self._identity
+        return fits and began is not None and self.now() - began <= max_age
+
+    def begin_anew(self) -> None:
+        """Forget everything that was pulled, and begin now."""
+        remove_area(self.directory, self.rows)
+        self._lanes.clear()
+        self._head = {
+            "format": FORMAT,
+            "identity": self._identity,
+            "started_at": self.now().astimezone(UTC).isoformat(),
+            "rows": str(self.rows),
+            "plan": None,
+        }
+        self.directory.mkdir(mode=0o700)
+        self.rows.mkdir(parents=True, exist_ok=True)
+        self._keep_head()
 
     @property
     def started_at(self) -> datetime:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from sacnb.cache.lanes import LaneState, PageFile
-
-if TYPE_CHECKING:
-    from sacnb.cache.staging import StagingArea
+from sacnb.cache.staging import StagingArea
 
 __all__ = ["Checkpoints", "Copy"]
 
@@ -32,14 +32,31 @@ class Copy:
 class Checkpoints:
     """Keeps pages in a staging area; without one, nothing.
 
-    Where it ``is_needed``, what the system refuses is raised as OSError. Otherwise the area is a convenience: a full
-    disk costs what a dead process would have left to the next one, and not this pull.
+    Args:
+        area: The area, with what an earlier run left in it.
+        is_needed: Whether what the system refuses is raised, as OSError. Otherwise the area is a convenience: a full
+            disk costs what a dead process would have left to the next one, and not this pull.
+        open_area: Opens an area when the first page is to be kept, for a pull that may well have nothing to keep: the
+            only page of the only lane is not.
     """
 
-    def __init__(self, area: StagingArea | None = None, *, is_needed: bool = False) -> None:
+    def __init__(
+        self,
+        area: StagingArea | None = None,
+        *,
+        is_needed: bool = False,
+        open_area: Callable[[], StagingArea | None] | None = None,
+    ) -> None:
         self._area = area
         self._is_needed = is_needed
-        self._keeps = area is not None
+        self._open_area = open_area
+        self._keeps = True
+        self._lock = threading.Lock()
+
+    @property
+    def area(self) -> StagingArea | None:
+        """The area, if there is one by now."""
+        return self._area
 
     def lane(self, number: int) -> LaneState:
         """What an earlier run left of a lane."""
@@ -52,14 +69,14 @@ class Checkpoints:
 
     def read_part(self, file: str, columns: list[str]) -> pa.Table:
         """Some columns of a part of ``lane``."""
-        import pyarrow.parquet as pq
-
         assert self._area is not None  # noqa: S101 - without one there are no parts
         with pq.ParquetFile(self._area.rows / file) as parquet:
             return parquet.read(columns=columns)
 
-    def write(self, lane: int, index: int, table: pa.Table) -> Copy | None:
-        """Copy a page to the disk; called by several threads."""
+    def write(self, lane: int, index: int, table: pa.Table, *, is_all: bool) -> Copy | None:
+        """Copy a page to the disk, unless it ``is_all`` of the pull; called by several threads."""
+        if self._area is None and is_all:
+            return None
         found = self._do(lambda area: area.write_page(lane, index, table))
         return None if found is None else Copy(*found)
 
@@ -69,21 +86,29 @@ class Checkpoints:
 
     def note_failure(self, lane: int, mark: str) -> None:
         """Note that a link could not be had."""
-        self._do(lambda area: area.note_failure(lane, mark))
+        if self._area is not None:
+            self._do(lambda area: area.note_failure(lane, mark))
 
     def restart(self, lane: int) -> None:
         """Forget the pages of a lane."""
-        self._do(lambda area: area.restart(lane))
+        if self._area is not None:
+            self._do(lambda area: area.restart(lane))
 
     def _do(self, action: Callable[[StagingArea], _T]) -> _T | None:
-        if self._area is None or not self._keeps:
-            return None
         try:
-            return action(self._area)
+            area = self._opened()
+            return action(area) if area is not None else None
         except OSError as error:
             if self._is_needed:
                 raise
             # From here on nothing is kept: a lane with a page missing in its middle would be worse than none.
             self._keeps = False
-            _log.warning("The pull goes on, but could not be resumed: %s cannot be written (%s).", self._area, error)
+            _log.warning("The pull goes on, but could not be resumed, since its pages cannot be kept: %s.", error)
             return None
+
+    def _opened(self) -> StagingArea | None:
+        with self._lock:
+            if self._area is None and self._open_area is not None and self._keeps:
+                opener, self._open_area = self._open_area, None
+                self._area = opener()
+            return self._area if self._keeps else None

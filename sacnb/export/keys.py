@@ -19,10 +19,10 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from sacnb.errors import BadAnswer
+from sacnb.export.setback import Inconsistent
 from sacnb.odata.schema import Column
 
-__all__ = ["MAX_KEYS", "Hashes", "KeyWatch"]
+__all__ = ["MAX_KEYS", "Hashes", "KeyWatch", "repeated_rows"]
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -107,9 +107,9 @@ class KeyWatch:
         return pl.DataFrame(table.select(self.names)).hash_rows(seed=self._seed).to_numpy().copy()
 
 
-def repeated_rows(what: str, count: int, first: dict[str, Any]) -> BadAnswer:
+def repeated_rows(what: str, count: int, first: dict[str, Any]) -> Inconsistent:
     """The error for rows that are proven to share their keys."""
-    return BadAnswer(
+    return Inconsistent(
         f"{count:,} rows of {what} share their key with another row, the first: {first}.",
         hint="Pull again; nothing of this answer was kept.",
     )

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
+from collections.abc import Callable
+from contextlib import closing
+from datetime import datetime
 
 import pyarrow as pa
 
+from sacnb.cache.staging import StagingArea
+from sacnb.errors import UnknownNameError
 from sacnb.export.chains import Plan
 from sacnb.export.checkpoints import Checkpoints
 from sacnb.export.job import Job, LaneRestarted, PageRows
 from sacnb.export.keys import repeated_rows
 from sacnb.export.progress import Progress, ProgressListener
 from sacnb.export.pulling import Pull
+from sacnb.export.setback import Inconsistent
+from sacnb.export.staged import Staging, plan_of
 from sacnb.frames.convert import arrow_schema, concat
 
-__all__ = ["Progress", "ProgressListener", "pull"]
+__all__ = ["Progress", "ProgressListener", "pull", "pull_resumable"]
+
+_log = logging.getLogger("sacnb.export")
 
 
 def pull(job: Job, plan: Plan, checkpoints: Checkpoints | None = None) -> pa.Table:
@@ -26,10 +36,51 @@ def pull(job: Job, plan: Plan, checkpoints: Checkpoints | None = None) -> pa.Tab
     ``check_count=False`` the latter is a RowCountWarning: for a model that others write to while it is read);
     Cancelled once ``cancelled()`` is true; and what the session raises.
     """
+    return _pull(Pull(job, plan, checkpoints), job)
+
+
+def pull_resumable(
+    job: Job, make_plan: Callable[[Job], Plan], staging: Staging, *, finish: Callable[[], None] = lambda: None
+) -> tuple[pa.Table, datetime | None]:
+    """As ``pull``, going on where an earlier run stopped, and keeping what has come for the next one if this one stops.
+
+    Also gives the time at which the first of the rows were pulled, if an earlier run did that. A pull of one page keeps
+    nothing. ``finish`` is called when all rows are there; what was kept is removed after it.
+
+    Raises what ``pull`` and ``finish`` raise.
+    """
+    area = _open(staging) if staging.has_area() else None
+    plan = plan_of(area, job, make_plan) if area is not None else make_plan(job)
+
+    def open_area() -> StagingArea | None:
+        opened = staging.open()
+        if opened is not None:
+            opened.keep_plan(plan.to_json())
+        return opened
+
+    # With a limit, several chains are each cut short by the others; that is no state to go on from.
+    keeps = area is not None or (job.query.top is None and not staging.has_area())
+    checkpoints = Checkpoints(area, open_area=open_area if keeps and area is None else None)
+    running = Pull(job, plan, checkpoints)
+    try:
+        table = _pull(running, job)
+        finish()
+    except (Inconsistent, UnknownNameError):
+        _discard(checkpoints)
+        raise
+    except BaseException:
+        if checkpoints.area is not None:
+            checkpoints.area.close()
+        raise
+    began = checkpoints.area.started_at if checkpoints.area is not None and running.meter.resumed_rows else None
+    _discard(checkpoints)
+    return table, began
+
+
+def _pull(running: Pull, job: Job) -> pa.Table:
     tables: defaultdict[int, list[pa.Table]] = defaultdict(list)
-    with job.context.telemetry.operation(f"pull {job.what}"):
-        running = Pull(job, plan, checkpoints)
-        for item in running.items():
+    with job.context.telemetry.operation(f"pull {job.what}"), closing(running.items()) as items:
+        for item in items:
             match item:
                 case PageRows(lane, table):
                     tables[lane].append(table)
@@ -41,3 +92,20 @@ def pull(job: Job, plan: Plan, checkpoints: Checkpoints | None = None) -> pa.Tab
     if repeats is not None:
         raise repeated_rows(job.what, *repeats)
     return whole if job.query.top is None else whole.slice(0, job.query.top)
+
+
+def _open(staging: Staging) -> StagingArea | None:
+    try:
+        return staging.open()
+    except OSError as error:
+        _log.warning("What an earlier run pulled cannot be read, and is pulled again: %s.", error)
+        return None
+
+
+def _discard(checkpoints: Checkpoints) -> None:
+    if checkpoints.area is None:
+        return
+    try:
+        checkpoints.area.discard()
+    except OSError as error:
+        _log.warning("%s could not be removed: %s.", checkpoints.area, error)

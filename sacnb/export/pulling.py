@@ -20,7 +20,7 @@ from sacnb.export.job import Item, Job, LaneFinished, LaneRestarted, PageRows
 from sacnb.export.keys import Hashes, KeyWatch
 from sacnb.export.pipeline import Arrived, Ended, Failed, Pipeline
 from sacnb.export.progress import Meter
-from sacnb.export.setback import Where, remedy_for
+from sacnb.export.setback import Inconsistent, Where, remedy_for
 from sacnb.export.sizes import PageSize
 from sacnb.export.source import Fetched, PageSource, Start
 from sacnb.frames.decode import decode_rows
@@ -81,7 +81,7 @@ class Pull:
         self._sizes = PageSize(plan.page_size or job.query.page_size)
         self._lanes = [_Lane(chain, Start(None)) for chain in plan.chains]
 
-    def items(self, may_restart: Callable[[int], bool] = lambda _: True) -> Iterator[Item]:
+    def items(self, may_restart: Callable[[int], bool] = lambda _: True) -> Generator[Item, None, None]:
         """What comes: pages in the order of their lane, the lanes in any order, each finished once.
 
         ``may_restart`` is asked before a lane begins anew; without its leave the error is raised. Memory is bounded as
@@ -127,7 +127,7 @@ class Pull:
                         pipeline.add(number, self._pages(number))
                 if limit is not None and self.meter.rows >= limit:
                     return  # Several chains were each asked for that many rows; together they may have more.
-        self._compare(self._plan.expected_rows, self.meter.rows)
+        self._compare(self._plan.expected_rows, self.meter.rows, is_vital=self._plan.page_size is not None)
 
     # -- one lane ----------------------------------------------------------------------------------------------------
 
@@ -162,12 +162,18 @@ class Pull:
             fetched.page.count,
             table,
             self.watch.hashes(table),
-            self._checkpoints.write(number, fetched.index, table),
+            self._checkpoints.write(
+                number,
+                fetched.index,
+                table,
+                is_all=len(self._lanes) == 1 and fetched.index == 0 and fetched.next_mark is None,
+            ),
         )
 
     def _take_in(self, number: int, decoded: _Decoded) -> pa.Table:
         lane, table = self._lanes[number], decoded.table
-        if lane.announced is None and decoded.count is not None:
+        # A page that was asked for by its number announces the rows of all lanes together.
+        if lane.announced is None and decoded.count is not None and lane.chain.packages is None:
             limit = self._job.query.top
             lane.announced = decoded.count if limit is None else min(decoded.count, limit)
             self.meter.expect(number, lane.announced)
@@ -261,12 +267,12 @@ class Pull:
         finally:
             remove()
 
-    def _compare(self, announced: int | None, received: int) -> None:
+    def _compare(self, announced: int | None, received: int, *, is_vital: bool = False) -> None:
         if announced is None or announced == received:
             return
         what = self._job.what
         problem = f"SAC announced {announced:,} rows of {what} and sent {received:,}; rows are missing or repeated."
-        if self._job.check_count:
+        if self._job.check_count or is_vital:
             hint = "Pull again; if the model is being written to, use facts(..., check_count=False)."
-            raise BadAnswer(problem, hint=hint)
+            raise Inconsistent(problem, hint=hint)
         warnings.warn(problem, RowCountWarning, stacklevel=2)

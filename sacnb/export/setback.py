@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from sacnb.errors import BadAnswer, NoAnswerError, RequestError, ServerError
 
-__all__ = ["DataChanged", "Remedy", "Where", "remedy_for"]
+__all__ = ["DataChanged", "Inconsistent", "Remedy", "Where", "remedy_for"]
 
 Where = Literal["beginning", "link", "resumed link", "link that failed before"]
 Remedy = Literal["give up", "restart", "smaller pages"]
@@ -15,6 +15,10 @@ _TOO_LARGE: Final = 413
 # A cursor that SAC has forgotten may look like each of these (unconfirmed).
 _DEAD_LINK: Final = frozenset({400, 404, 410})
 _TIMEOUTS: Final = frozenset({"read_timeout", "deadline"})
+
+
+class Inconsistent(BadAnswer):
+    """The rows contradict each other, or what SAC said about them: nothing of them can be kept, or gone on from."""
 
 
 class DataChanged(BadAnswer):

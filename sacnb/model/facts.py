@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from sacnb.cache.keys import CacheKey
+from sacnb.cache.staging import staging_root
 from sacnb.endpoints import FACT_DATA_AGGREGATION
-from sacnb.errors import MixedAccountsWarning, UnknownNameError
+from sacnb.errors import MixedAccountsWarning
 from sacnb.export.chains import Plan
+from sacnb.export.count import count_rows
 from sacnb.export.job import Job
-from sacnb.export.pull import ProgressListener, pull
+from sacnb.export.parquet import ParquetFolder, to_parquet
+from sacnb.export.partition import Partitions, make_plan
+from sacnb.export.progress import ProgressListener
+from sacnb.export.pull import pull, pull_resumable
 from sacnb.export.refresh import refresh
+from sacnb.export.staged import Staging
+from sacnb.export.stream import BatchStream
+from sacnb.frames.contract import CONTRACT_VERSION
+from sacnb.frames.convert import column_to_dict
+from sacnb.frames.info import principal_digest
 from sacnb.frames.result import Result, ResultInfo
-from sacnb.model.members import read_members
+from sacnb.model.asked import AskedMembers, member_ids
 from sacnb.odata.tree import And, Comparison, Expression, Membership, Not, Or, TextMatch
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from sacnb.model.connection import Connection
     from sacnb.odata.query import Query
     from sacnb.odata.schema import Schema
@@ -31,63 +47,97 @@ _ACCOUNT_DIMENSION = "account"
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """A question about a model's facts, not yet asked: ``fetch()`` asks it, ``refresh()`` also keeps the answer.
+    """A question about a model's facts, not yet asked.
 
-    ``query`` is what will be asked, ``url`` the address that says it to SAC.
+    ``fetch()`` asks it, ``stream()`` gives the answer as it comes, ``to_parquet()`` writes it into a folder, and
+    ``refresh()`` also keeps it. ``query`` is what will be asked, ``url`` the address that says it to SAC.
     """
 
     connection: Connection = dataclasses.field(repr=False)
     schema: Schema = dataclasses.field(repr=False)
     query: Query
     check_count: bool = True
+    partitions: Partitions = None
 
     @property
     def url(self) -> str:
         """The address of the first page; long lists of members are split over several such requests."""
         return self.query.url(self.connection.tenant_url, self.schema)
 
+    def count(self) -> int | None:
+        """How many rows the answer has, without asking for them; ``None`` where SAC does not say.
+
+        Raises AuthError and RequestError as they happen.
+        """
+        return count_rows(self._job(self._asked()), [self.query.where])[0]
+
     def fetch(self, *, progress: ProgressListener | None = None, cancelled: Callable[[], bool] | None = None) -> Result:
         """Every row of the answer, from SAC, all in memory.
 
-        ``progress`` is told after each page; ``cancelled`` is asked before each one.
+        ``progress`` is told after each page; ``cancelled`` is asked several times a second, also while a page is
+        awaited, and true ends the pull within a second.
 
         Raises UnknownNameError for a filter that names a member the dimension does not have; BadAnswer, Cancelled,
         AuthError and RequestError as they happen.
         """
         _warn_of_mixed_accounts(self.query, self.schema)
-        connection = self.connection
-        with connection.context.telemetry.operation(f"pull {self.query.provider_id}/{self.query.entity_set}"):
-            job = Job(
-                context=connection.context,
-                tenant_url=connection.tenant_url,
-                schema=self.schema,
-                query=self.query,
-                streams=connection.settings.streams,
-                check_count=self.check_count,
-                progress=progress,
-                cancelled=cancelled,
+        asked = self._asked()
+        job = self._job(asked, progress, cancelled)
+        with job.context.telemetry.operation(f"pull {job.what}"):
+            table = pull(job, self._plan(job))
+            asked.refuse_unknown()
+        return self._result(table, self.connection.context.session.now())
+
+    def stream(
+        self, *, progress: ProgressListener | None = None, cancelled: Callable[[], bool] | None = None
+    ) -> BatchStream:
+        """The rows of the answer as Arrow record batches, a page at a time, in constant memory.
+
+        Anything that reads Arrow streams takes it as it is: ``polars.DataFrame(facts.stream())``, DuckDB, pyarrow.
+        Nothing is asked before the first batch is.
+
+        The iteration raises what ``fetch`` raises, some of it after the last batch; and BadAnswer where a page has more
+        digits than ``$metadata`` declares, since a stream cannot widen what it has given out.
+        """
+        _warn_of_mixed_accounts(self.query, self.schema)
+        asked = self._asked()
+        return BatchStream(self._job(asked, progress, cancelled), self._plan, finish=asked.refuse_unknown)
+
+    def to_parquet(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        resume: bool = True,
+        progress: ProgressListener | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> ParquetFolder:
+        """Write the answer into a folder of Parquet files, in constant memory, with exact decimals.
+
+        The folder is replaced when everything is there, and a manifest ``<folder>.manifest.json`` is written beside it.
+        A pull that ended early, even by ``kill -9`` or a power cut, goes on where it stopped, within 12 hours, unless
+        ``resume`` is false.
+
+        Raises ExportError where the folder holds something else or cannot be written; and what ``fetch`` raises.
+        """
+        _warn_of_mixed_accounts(self.query, self.schema)
+        asked = self._asked()
+        job = self._job(asked, progress, cancelled)
+        with job.context.telemetry.operation(f"export {job.what}"):
+            return to_parquet(
+                job,
+                self._plan,
+                Path(folder),
+                self._staging(resume=resume),
+                about=self._about(),
+                finish=asked.refuse_unknown,
             )
-            table = pull(job, Plan.of(self.query, self.schema, connection.tenant_url))
-            self._refuse_unknown_members(table)
-        info = ResultInfo.describe(
-            table,
-            self.schema,
-            provider_id=self.query.provider_id,
-            namespace=self.query.namespace,
-            entity_set=self.query.entity_set,
-            query=self.query.canonical(self.schema),
-            tenant_host=connection.tenant_host,
-            principal=connection.principal,
-            source=connection.source,
-            last_refresh_time=connection.context.session.now(),
-        )
-        return Result(table, self.schema, info)
 
     def refresh(
         self,
         *,
         strict: bool = False,
         max_age_s: float | None = None,
+        resume: bool = True,
         progress: ProgressListener | None = None,
         cancelled: Callable[[], bool] | None = None,
         announce: Callable[[str], None] = print,
@@ -96,11 +146,24 @@ class Facts:
 
         ``strict`` raises instead of serving an old answer. ``max_age_s`` (seconds; by default the setting
         ``SAC_CACHE_MAX_AGE_S``) serves a younger kept answer without asking SAC. ``announce`` is handed the warning.
+        A refresh that ended early goes on where it stopped, within 12 hours, unless ``resume`` is false; the answer is
+        then as old as its first page.
 
         Raises what ``fetch`` raises where nothing was kept, or SAC's answer was a clear refusal (403, 404, 412).
         """
+
+        def pull_anew() -> Result:
+            _warn_of_mixed_accounts(self.query, self.schema)
+            asked = self._asked()
+            job = self._job(asked, progress, cancelled)
+            with job.context.telemetry.operation(f"refresh {job.what}"):
+                table, began = pull_resumable(
+                    job, self._plan, self._staging(resume=resume), finish=asked.refuse_unknown
+                )
+            return self._result(table, began or self.connection.context.session.now())
+
         return refresh(
-            lambda: self.fetch(progress=progress, cancelled=cancelled),
+            pull_anew,
             self.connection.cache,
             self.cache_key,
             strict=strict,
@@ -120,44 +183,70 @@ class Facts:
             query=self.query.canonical(self.schema),
         )
 
-    def _refuse_unknown_members(self, table: object) -> None:
-        """A member that was asked for by name and brought no row may be a slip: look it up, and only then."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
+    def _asked(self) -> AskedMembers:
+        return AskedMembers(self.connection, self.query, self.schema)
 
-        assert isinstance(table, pa.Table)  # noqa: S101 - pull gives nothing else
-        for name, wanted in _members_by_name(self.query.where).items():
-            if name not in table.column_names or self.schema.column(name).role != "dimension":
-                continue
-            absent = sorted(wanted - set(pc.unique(table[name]).to_pylist()))
-            if not absent:
-                continue
-            known = _known_members(self.connection, self.query, name)
-            unknown = [member for member in absent if known is not None and member not in known]
-            if unknown and known is not None:
-                raise UnknownNameError("member", unknown[0], sorted(known), where=f"the dimension {name!r}")
+    def _job(
+        self,
+        asked: AskedMembers,
+        progress: ProgressListener | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Job:
+        return Job(
+            context=self.connection.context,
+            tenant_url=self.connection.tenant_url,
+            schema=self.schema,
+            query=self.query,
+            streams=self.connection.settings.streams,
+            check_count=self.check_count,
+            progress=progress,
+            cancelled=cancelled,
+            observe=asked.observe,
+        )
 
+    def _plan(self, job: Job) -> Plan:
+        def members(dimension: str) -> list[str] | None:
+            found = member_ids(self.connection, self.query, dimension)
+            return None if found is None else sorted(found)
 
-def _known_members(connection: Connection, query: Query, dimension: str) -> set[str] | None:
-    """The ids of a dimension's members, or ``None`` where SAC has no list of them."""
-    from sacnb.endpoints import master_set
+        return make_plan(job, self.partitions, members)
 
-    rows = read_members(connection, query.provider_id, query.namespace, master_set(dimension))
-    if rows is None or not all("ID" in row for row in rows):
-        return None
-    return {str(row["ID"]) for row in rows}
+    def _result(self, table: pa.Table, pulled_at: datetime) -> Result:
+        info = ResultInfo.describe(
+            table,
+            self.schema,
+            provider_id=self.query.provider_id,
+            namespace=self.query.namespace,
+            entity_set=self.query.entity_set,
+            query=self.query.canonical(self.schema),
+            tenant_host=self.connection.tenant_host,
+            principal=self.connection.principal,
+            source=self.connection.source,
+            last_refresh_time=pulled_at,
+        )
+        return Result(table, self.schema, info)
 
+    def _about(self) -> dict[str, Any]:
+        """What an answer is about, as plain values; who asked as a digest."""
+        return {
+            "tenant_host": self.connection.tenant_host,
+            "principal": principal_digest(self.connection.principal),
+            "provider_id": self.query.provider_id,
+            "namespace": self.query.namespace,
+            "entity_set": self.query.entity_set,
+            "query": self.query.canonical(self.schema),
+            "contract_version": CONTRACT_VERSION,
+            "source": self.connection.source,
+            "columns": [column_to_dict(column) for column in self.query.columns(self.schema)],
+        }
 
-def _members_by_name(where: Expression | None) -> dict[str, set[str]]:
-    """The texts that every row has to be one of, by column: of each ``==`` and ``is_in`` that is joined by ``and``."""
-    found: dict[str, set[str]] = {}
-    parts: Iterable[Expression] = where.operands if isinstance(where, And) else () if where is None else (where,)
-    for part in parts:
-        if isinstance(part, Comparison) and part.operator == "eq" and isinstance(part.value, str):
-            found.setdefault(part.column, set()).add(part.value)
-        elif isinstance(part, Membership):
-            found.setdefault(part.column, set()).update(value for value in part.values if isinstance(value, str))
-    return found
+    def _staging(self, *, resume: bool) -> Staging:
+        """Where this question is kept while it is pulled: another query, schema or contract is another question."""
+        identity = {
+            name: value if isinstance(value, str) else json.dumps(value) for name, value in self._about().items()
+        }
+        root = staging_root(self.connection.settings.cache_dir)
+        return Staging(root, identity, self.connection.context.session.now, resume)
 
 
 def _columns_of(expression: Expression | None) -> set[str]:
@@ -181,5 +270,5 @@ def _warn_of_mixed_accounts(query: Query, schema: Schema) -> None:
                 f"The model {query.provider_id!r} keeps its accounts in {column.name!r}, and this question sums over "
                 f"all of them, revenue and costs alike. Filter {column.name!r}, or add it to dims.",
                 MixedAccountsWarning,
-                stacklevel=4,
+                stacklevel=3,
             )
