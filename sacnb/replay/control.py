@@ -60,11 +60,8 @@ def cassette(
     if session is None:
         yield None
         return
-    try:
-        with session:
-            yield session
-    finally:
-        _STARTED.finished.append(session.summary())
+    with session:
+        yield session
 
 
 def start(name: Name | None = None, mode: str | None = None, **options: Any) -> ReplaySession | None:
@@ -82,16 +79,7 @@ def start(name: Name | None = None, mode: str | None = None, **options: Any) -> 
 def stop() -> ReplaySummary | None:
     """End what ``start()`` began, and save a recording; ``None`` where nothing was begun. Raises ReplayError."""
     session = _STARTED.take()
-    if session is None:
-        return None
-    summary = session.close()
-    _STARTED.finished.append(summary)
-    return summary
-
-
-def finished() -> tuple[ReplaySummary, ...]:
-    """What came of each cassette that was used and ended in this process, in the order in which they ended."""
-    return tuple(_STARTED.finished)
+    return None if session is None else session.close()
 
 
 def start_for(settings: Settings) -> ReplaySession:
@@ -99,11 +87,13 @@ def start_for(settings: Settings) -> ReplaySession:
 
     Raises ReplayError where the one in use does something else than the settings say.
     """
-    session = switch.active()
-    if session is None:
-        session = start(settings.replay_cassette, settings.replay)
-        assert session is not None  # noqa: S101 - the caller has looked at the mode
-    elif session.mode != settings.replay:
+    with _STARTED.starting:
+        session = switch.active()
+        if session is None:
+            session = start(settings.replay_cassette, settings.replay)
+            assert session is not None  # noqa: S101 - the caller has looked at the mode
+            return session
+    if session.mode != settings.replay:
         raise ReplayError(
             f"SAC_REPLAY is {settings.replay}, but the cassette {session.name!r} is in use for {session.mode}.",
             hint="End it first: sacnb.replay.stop(), or the block of sacnb.replay.cassette().",
@@ -128,11 +118,11 @@ def _session(name: Name | None, mode: str | None, **options: Any) -> ReplaySessi
 
 @dataclass
 class _Started:
-    """What ``start()`` began, if anything, and what came of those that ended."""
+    """What ``start()`` began, if anything."""
 
     session: ReplaySession | None = None
-    finished: list[ReplaySummary] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    starting: threading.Lock = field(default_factory=threading.Lock)
     is_registered: bool = False
 
     def put(self, session: ReplaySession) -> None:

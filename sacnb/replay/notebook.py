@@ -14,7 +14,7 @@ from typing import Any, Final
 from sacnb.errors import MissingExtraError, ReplayError
 from sacnb.replay import control, document, places
 from sacnb.replay.scan import scan_text
-from sacnb.replay.session import Mode
+from sacnb.replay.session import Mode, finished
 from sacnb.wire.redact import redact_text
 
 _MARK: Final = "sacnb-replay-report:"
@@ -179,8 +179,7 @@ def _report() -> None:
     """In the notebook's kernel, at the end: save what is recorded, and tell of all cassettes that were used."""
     control.stop()
     reports = [
-        {"path": str(each.path), "mode": each.mode, "requests": each.requests, "used": each.used}
-        for each in control.finished()
+        {"path": str(each.path), "mode": each.mode, "requests": each.requests, "used": each.used} for each in finished()
     ]
     print(_MARK, json.dumps(reports))  # noqa: T201 - the way from a kernel to whoever runs it
 

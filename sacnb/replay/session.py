@@ -7,11 +7,11 @@ import logging
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from sacnb.auth.token import utc_now
 from sacnb.replay import document, places, switch
@@ -174,15 +174,27 @@ class ReplaySession:
     def _finish(self, scrubber: Scrubber) -> None:
         """Write what vcrpy gave to save, after it has let go of everything."""
         self._summary = self.summary()
+        try:
+            self._save(scrubber, self._summary)
+        finally:
+            _FINISHED.append(self._summary)
+
+    def _save(self, scrubber: Scrubber, summary: ReplaySummary) -> None:
         if self._file.saved is None:
             return
         text = document.to_text(About(self.source, self._about.recorded_at), self._file.saved)
         scrubber.check(text)
         changed = document.write(self.path, text)
         kept = len(document.from_text(text, self.path)[1])
-        self._summary = ReplaySummary(
-            self.path, self.mode, requests=self._summary.requests, interactions=kept, changed=changed
-        )
+        self._summary = replace(summary, interactions=kept, changed=changed)
+
+
+def finished() -> tuple[ReplaySummary, ...]:
+    """What came of each cassette that was used and ended in this process, in the order in which they ended."""
+    return tuple(_FINISHED)
+
+
+_FINISHED: Final[list[ReplaySummary]] = []
 
 
 class _PretendTime:

@@ -29,6 +29,7 @@ from sacnb.errors import (
     ThrottledError,
 )
 from sacnb.replay.session import ReplaySession
+from sacnb.tenant import diagnose
 
 WHEN = datetime(2026, 11, 20, 8, 30, 15, tzinfo=UTC)
 
@@ -152,6 +153,16 @@ class TestATenant:
         assert '"source": "sandbox"' in text
         assert "a pretend tenant: these are not answers of SAP Analytics Cloud" in text
         assert '"recorded_at": "2026-11-20T08:30:15Z"' in text
+
+    def test_the_doctor_asks_nobody(self, recorded: list[Any]) -> None:
+        diagnosis = diagnose(replay="replay", replay_cassette="story")
+        assert diagnosis.healthy
+        assert [check.name for check in diagnosis.checks if check.status == "skipped"] == [
+            "host",
+            "clock",
+            "token",
+            "grants",
+        ]
 
     @pytest.mark.parametrize(
         ("in_use", "wanted", "message"),
@@ -496,6 +507,17 @@ class TestRefusals:
         with pytest.raises(MissingExtraError, match=r'pip install "sacnb\[replay\]"'):
             sacnb.replay.start("x", "record")
         assert sacnb.replay.active() is None
+
+    def test_what_came_of_it_is_told_once_for_each_that_was_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        before = len(sacnb.replay.finished())
+        with sacnb.replay.cassette("x", "record"):
+            pass
+        monkeypatch.setitem(sys.modules, "vcr", None)
+        with pytest.raises(MissingExtraError), sacnb.replay.cassette("y", "record"):
+            pass
+        assert [(each.path.name, each.requests) for each in sacnb.replay.finished()[before:]] == [
+            ("x.cassette.json", 0)
+        ]
 
     def test_an_old_vcrpy_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delattr("vcr.patch.PATCHER_NAMES")

@@ -188,6 +188,24 @@ def test_the_tenants_hosts_and_name_are_replaced(answer: str, expected: str) -> 
     assert saved["body"] == expected
 
 
+@pytest.mark.parametrize(
+    ("urls", "expected"),
+    [
+        ([], False),
+        (["http://127.0.0.1:8000/x"], True),
+        (["http://[::1]:8000/x", "http://localhost/y"], True),
+        (["https://acme.example/x"], False),
+        (["http://127.0.0.1:8000/x", "https://acme.example/x"], False),
+    ],
+)
+def test_a_tenant_on_this_machine_is_a_pretended_one(urls: list[str], expected: bool) -> None:
+    known = Known()
+    for saved in scrubbed(*[interaction(url=url, body=json.dumps(url)) for url in urls], known=known):
+        assert saved["uri"].startswith("https://tenant.replay.invalid/")
+        assert json.loads(saved["body"]) == saved["uri"]
+    assert known.is_sandbox is expected
+
+
 def test_a_name_that_the_requests_hold_stays(caplog: pytest.LogCaptureFixture) -> None:
     known = Known()
     (saved,) = scrubbed(interaction(url="https://acme.eu10.hcs.cloud.sap/x/ACME", body='{"n": "ACME"}'), known=known)
