@@ -123,7 +123,7 @@ class TokenEndpoint:
             # Off, because requests would let a .netrc replace the Authorization header; proxies were looked up once.
             session.trust_env = False
             try:
-                response = session.post(
+                with session.post(
                     self._url,
                     data=urlencode(plain).encode("ascii"),
                     headers=headers,
@@ -132,8 +132,8 @@ class TokenEndpoint:
                     proxies=self._proxies,
                     allow_redirects=False,
                     stream=True,
-                )
-                body = b"".join(self._chunks(response))
+                ) as response:
+                    body = b"".join(self._chunks(response))
             except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
                 failure = self._no_answer(error)
         if failure is not None:

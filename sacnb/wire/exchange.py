@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -50,8 +51,8 @@ class Exchange:
         """Tell of a wait: to the log and to the telemetry."""
         demand, attempts = self._demand, self._campaign.plan.max_attempts
         self._tell_retry(setback.cause, delay_s, tries)
-        level = "warning" if setback.is_throttle else "info"
-        getattr(log, level)(
+        log.log(
+            logging.WARNING if setback.is_throttle else logging.INFO,
             "%s: %s; waiting %.1f s before try %d of %d.",
             demand.operation,
             "SAC throttles (429)" if setback.is_throttle else f"no good answer ({setback.cause})",

@@ -149,10 +149,13 @@ class SacSession(OAuth2Session):
         response = self._send_with(token, method, url, **kwargs)
         if response.status_code != 401:
             return response
-        log.warning("request: SAC answered 401; the token is given up.")
+        log.warning(
+            "request: SAC answered 401; the token is given up.", extra={"request_id": request_id(response.headers)}
+        )
         self.guard.reject(token)
         response.close()
-        if not isinstance(response.request.body, bytes | str | None):
+        # A stream or a file has been read to its end; a form, text or bytes are still there.
+        if kwargs.get("files") or not isinstance(response.request.body, bytes | str | None):
             raise unauthorized("request", method, redact_url(url), "and its body cannot be sent a second time")
         fresh = self.guard.ensure().token
         if fresh.value == token.value:

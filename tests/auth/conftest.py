@@ -113,6 +113,7 @@ class Endpoint:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
+        self.port = self._server.server_port
         self.url = f"http{'s' if tls else ''}://127.0.0.1:{self._server.server_port}/oauth/token"
 
     def send(self, handler: BaseHTTPRequestHandler, reply: Reply) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gc
 import json
 import pickle
 import socket
 import traceback
-import warnings
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ GOOD = json.dumps({"access_token": TOKEN, "token_type": "bearer", "expires_in": 
 
 
 def client(url: str, **options: Any) -> ClientCredentials:
-    options.setdefault("timeout", (5.0, 5.0))
+    options.setdefault("timeout", (30.0, 30.0))
     return ClientCredentials(url, CLIENT_ID, options.pop("secret", Secret(SECRET)), **options)
 
 
@@ -332,21 +332,35 @@ def test_a_source_shows_its_host_and_id_and_is_not_pickled() -> None:
         pickle.dumps(source)
 
 
-def test_no_connection_is_left_open(endpoint: Any, reply: Any) -> None:
-    """Pytest turns ResourceWarning into an error; collecting brings any of them to light here."""
-    endpoint.replies = [
-        reply(body=GOOD),
-        reply(status=500, body=b"x"),
-        reply(body=GOOD[:5], headers={"Content-Length": "99"}),
-    ]
-    source = client(endpoint.url, timeout=(5.0, 0.2))
-    source.fetch(NOW)
-    for _ in range(2):
-        with pytest.raises(RefreshError):
-            source.fetch(NOW)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        gc.collect()
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"body": GOOD},
+        {"status": 500, "body": b"x"},
+        {"body": GOOD[:5], "headers": {"Content-Length": "99"}, "hang_up": True},
+        {"body": b"x" * 1_100_000},
+    ],
+)
+def test_no_connection_is_left_open(options: dict[str, Any], endpoint: Any, reply: Any) -> None:
+    """Whatever came, the socket is closed when the answer is there, and not when the garbage is collected."""
+    endpoint.replies = [reply(**options)]
+    gc.disable()
+    try:
+        with contextlib.suppress(RefreshError):
+            client(endpoint.url).fetch(NOW)
+        still_open = [
+            thing for thing in gc.get_objects() if isinstance(thing, socket.socket) and is_to(thing, endpoint)
+        ]
+    finally:
+        gc.enable()
+    assert still_open == []
+
+
+def is_to(connection: socket.socket, endpoint: Any) -> bool:
+    try:
+        return connection.getpeername()[1] == endpoint.port
+    except OSError:
+        return False  # closed, or not connected
 
 
 # -- the pasted token ------------------------------------------------------------------------------------------------

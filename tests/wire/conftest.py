@@ -256,8 +256,8 @@ def settings_for() -> Callable[..., Settings]:
             "token_url": tenant.url + TOKEN_PATH,
             "client_id": "sb-client!b1|client!b2",
             "client_secret": "secret-of-the-client",
-            "connect_timeout_s": 5,
-            "read_timeout_s": 5,
+            "connect_timeout_s": 30,
+            "read_timeout_s": 30,
         }
         return Settings.resolve(environ={}, **{**given, **options})
 
@@ -299,7 +299,7 @@ def session_for(passing: Time) -> Iterator[Callable[..., SacSession]]:
             run=refresh_runner(plan, clock=passing.clock, sleep=passing.sleep, random=lambda: 0.5),
             listener=telemetry.on_refresh,
         )
-        given = {"clock": passing.clock, "sleep": passing.sleep, "random": lambda: 0.5, "timeout": (5.0, 5.0)}
+        given = {"clock": passing.clock, "sleep": passing.sleep, "random": lambda: 0.5, "timeout": (30.0, 30.0)}
         session = SacSession(url, guard, retry_plan=plan, telemetry=telemetry, **{**given, **options})
         opened.append(session)
         return session

@@ -221,14 +221,15 @@ def test_a_second_401_is_final(tenant: Any, reply: Any, session_for: SessionFor)
     assert len(tenant.at(PATH)) == 2
 
 
+@pytest.mark.parametrize("argument", ["data", "files"])
 def test_a_body_that_is_gone_is_not_sent_again(
-    tenant: Any, reply: Any, session_for: SessionFor, tmp_path: Path
+    argument: str, tenant: Any, reply: Any, session_for: SessionFor, tmp_path: Path
 ) -> None:
     tenant.answers[PATH] = [reply(status=401)]
     file = tmp_path / "rows.csv"
     file.write_text("a,b")
     with file.open("rb") as body, pytest.raises(AuthError, match="cannot be sent a second time"):
-        session_for(tenant.url).post(PATH, data=body)
+        session_for(tenant.url).post(PATH, **{argument: body if argument == "data" else {"rows": body}})
     assert len(tenant.at(PATH)) == 1
 
 

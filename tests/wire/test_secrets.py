@@ -104,7 +104,7 @@ def test_no_failure_shows_a_secret(  # noqa: PLR0917 - fixtures
     everything_logged: pytest.LogCaptureFixture,
 ) -> None:
     talkative.answers[PATH] = [reply(**FAILURES[name])]
-    context = connect(talkative, client_secret=SECRET, read_timeout_s=0.2)
+    context = connect(talkative, client_secret=SECRET, read_timeout_s=1 if name == "silent" else 30, max_attempts=2)
     events: list[Event] = []
     context.telemetry.add_hook(events.append)
     with pytest.raises(SacError) as caught:
