@@ -1,7 +1,7 @@
 """Send again, after a wait, for as long as the plan allows; the only file that knows ``backoff``.
 
-``backoff`` is archived upstream. Only its two decorators are used, and only in ``Campaign.run``: a loop of ten lines
-could take their place.
+``backoff`` is archived upstream, and calls a function of asyncio that Python 3.14 deprecates. Only its two decorators
+are used, and only in ``Campaign.run``: a loop of ten lines could take their place.
 """
 
 from __future__ import annotations

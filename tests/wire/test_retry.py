@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import itertools
 import math
 import time
 from collections.abc import Callable
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -15,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import sacnb
 from sacnb.errors import RefreshError, SacError, SettingsError
 from sacnb.wire.retry import Campaign, RetryPlan, Setback, refresh_runner
 
@@ -186,19 +183,6 @@ def test_the_error_holds_no_other_errors(passing: Any) -> None:
     with pytest.raises(SacError) as caught:
         run(RetryPlan(), passing, attempt)
     assert caught.value.__context__ is None
-
-
-def test_only_one_file_knows_backoff() -> None:
-    root = Path(sacnb.__file__).parent
-    knowing = []
-    for path in root.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            if isinstance(node, ast.ImportFrom):
-                names.append(node.module or "")
-            if any(name.partition(".")[0] == "backoff" for name in names):
-                knowing.append(path.relative_to(root).as_posix())
-    assert knowing == ["wire/retry.py"]
 
 
 # -- for the guard ---------------------------------------------------------------------------------------------------
