@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from io import BytesIO
 from typing import TYPE_CHECKING, Final
 
 import requests
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from requests.adapters import HTTPAdapter
 
 # Of the body as it was sent; what is kept and handed on is decoded, and whole.
-_ENVELOPE_HEADERS: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
+_ENVELOPE_HEADERS: Final = frozenset({"content-encoding", "content-length"})
 
 
 class Recorder:
@@ -42,32 +43,45 @@ class Recorder:
         with self._lock:
             self.requests += 1
             real = send()
-            response = _whole(real)
-            self._known.learn(request, response)
-            self._cassette.append(request, response)
+            response = _received(real)
+            if _decode(response):
+                self._known.learn(request, response)
+                self._cassette.append(request, response)
         return response_to(adapter, prepared, response, original=getattr(real.raw, "_original_response", None))
 
 
-def _whole(real: requests.Response) -> Response:
-    """The answer in vcrpy's form, its body decoded. Raises the errors of requests where it does not come whole."""
+def _received(real: requests.Response) -> Response:
+    """The answer in vcrpy's form, its body as it was sent. Raises the errors of requests where it breaks off."""
     headers: dict[str, list[str]] = {}
     for name, value in real.raw.headers.items():
-        headers.setdefault(name, []).append(value)
-    encoding = next(iter(values_of(headers, "content-encoding")), "")
+        if name.lower() != "transfer-encoding":  # of how it was sent; the body is here
+            headers.setdefault(name, []).append(value)
     try:
-        body, _ = read_body(real.raw, encoding)
-    except UndecodableBody as error:
-        raise requests.exceptions.ContentDecodingError(error.reason) from None
+        body, _ = read_body(real.raw, "")
     except urllib3.exceptions.ReadTimeoutError as error:
         raise requests.ReadTimeout(error) from error
-    except urllib3.exceptions.ProtocolError as error:
-        raise requests.exceptions.ChunkedEncodingError(error) from error
     except urllib3.exceptions.HTTPError as error:
-        raise requests.ConnectionError(error) from error
+        raise requests.exceptions.ChunkedEncodingError(error) from error
     finally:
         real.close()
     return {
         "status": {"code": real.status_code, "message": real.reason or ""},
-        "headers": {name: values for name, values in headers.items() if name.lower() not in _ENVELOPE_HEADERS},
+        "headers": headers,
         "body": {"string": body},
     }
+
+
+def _decode(response: Response) -> bool:
+    """Decode the body in place, and drop the headers that spoke of what was sent.
+
+    False where it cannot be decoded: then it is handed on as it came, for whoever asked to say what is wrong with it.
+    """
+    headers, body = response["headers"], response["body"]
+    try:
+        decoded, _ = read_body(BytesIO(body["string"]), next(iter(values_of(headers, "content-encoding")), ""))
+    except UndecodableBody:
+        return False
+    body["string"] = decoded
+    for name in [name for name in headers if name.lower() in _ENVELOPE_HEADERS]:
+        del headers[name]
+    return True

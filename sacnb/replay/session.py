@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from sacnb.auth.token import utc_now
+from sacnb.errors import ReplayError
 from sacnb.replay import document, places, switch
 from sacnb.replay.document import About, Interaction, Source
 from sacnb.replay.guard import Ban
@@ -115,6 +117,15 @@ class ReplaySession:
             return {}
         time = _PretendTime()
         return {"now": lambda: self.recorded_at, "clock": time.clock, "sleep": time.sleep, "random": lambda: 0.0}
+
+    def must_be(self, name: str | os.PathLike[str]) -> None:
+        """Raise ReplayError if ``name`` is another cassette than this one."""
+        path = places.find(name) if self.mode == "replay" else places.place_for(name)
+        if path.resolve() != self.path.resolve():
+            raise ReplayError(
+                f"The cassette {os.fspath(name)!r} is named, but {self.name!r} is in use.",
+                hint="End it first: sacnb.replay.stop(), or the block of sacnb.replay.cassette().",
+            )
 
     def learn_settings(self, settings: Settings) -> None:
         """While recording: know the secrets and the hosts of the tenant that is about to be asked."""

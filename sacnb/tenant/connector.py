@@ -62,6 +62,8 @@ def connect(
     ReplayError for a cassette that is not there, or while another one is in use.
     """
     in_use = active()
+    if in_use is not None and replay_cassette is not None:
+        in_use.must_be(replay_cassette)
     given: dict[str, Any] = {
         "tenant_url": tenant_url,
         "token_url": token_url,

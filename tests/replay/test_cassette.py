@@ -15,6 +15,7 @@ import sacnb
 import sacnb.replay
 from sacnb.errors import (
     AuthError,
+    BadAnswer,
     RefreshError,
     ServerError,
     ThrottledError,
@@ -159,6 +160,20 @@ class TestTheEngine:
         assert leaky.seen == ["/api/v1/a"] * 2
         with sacnb.replay.cassette("cut"):
             assert fetch(ask(), "/api/v1/a") == b'{"n": 1}'
+
+    @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate"])
+    def test_an_answer_that_cannot_be_decoded_is_handed_on_and_not_kept(
+        self, leaky: Any, canned: Any, ask: Callable[[], Any], text_of: Callable[[str], str], encoding: str
+    ) -> None:
+        """What is wrong with it is said by the same error as without a cassette."""
+        leaky.answers["/api/v1/a"] = [canned(b"\x1f\x8b\xff", headers={"Content-Encoding": encoding})]
+        raised = []
+        for mode in ("off", "record"):
+            with sacnb.replay.cassette("coded", mode), pytest.raises(BadAnswer, match="did not come whole") as caught:
+                fetch(ask(), "/api/v1/a")
+            raised.append(str(caught.value))
+        assert raised[0] == raised[1]
+        assert "/api/v1/a" not in text_of("coded")
 
     def test_order_and_number_of_threads_do_not_show_in_the_file(
         self, leaky: Any, ask: Callable[[], Any], text_of: Callable[[str], str]

@@ -17,6 +17,7 @@ from sacnb.errors import ReplayError
 from sacnb.replay.known import Known
 from sacnb.replay.library import make_request
 from sacnb.replay.scrub import Scrubber
+from sacnb.settings import Settings
 from sacnb.wire.redact import redact_data
 
 CANARY = "canary-5f3a9c-secret"
@@ -284,6 +285,26 @@ def test_what_differs_by_chance_is_made_the_same() -> None:
         for number in (1, 2)
     )
     assert first == second
+
+
+def test_the_secrets_of_the_settings_are_known_before_anything_is_asked() -> None:
+    environ = {"SAC_TENANT_URL": "https://acme.eu10.hcs.cloud.sap", "SAC_TOKEN": CANARY, "SAC_AUTH": "static"}
+    known = Known()
+    known.learn_settings(Settings.resolve(environ=environ))
+    (saved,) = scrubbed(interaction(body=f'["{CANARY}"]'), known=known)
+    assert json.loads(saved["body"]) == ["***"]
+    assert known.is_sandbox is False
+
+
+@pytest.mark.parametrize("credentials", ["no base64 at all!", "/////w==", ""])
+def test_a_basic_header_that_is_none_is_a_secret_all_the_same(credentials: str) -> None:
+    (saved,) = scrubbed(interaction(sent={"authorization": f"Basic {credentials}"}, body=json.dumps([credentials])))
+    assert json.loads(saved["body"]) == ["***" if len(credentials) >= 8 else ""]
+
+
+def test_a_token_reply_that_is_no_json_is_written_anew_too() -> None:
+    (saved,) = scrubbed(interaction(method="POST", sent=FORM, sent_body=b"grant_type=x", body="token: " + CANARY))
+    assert CANARY not in saved["body"]
 
 
 def test_a_retry_after_that_is_a_date_becomes_seconds() -> None:

@@ -145,6 +145,15 @@ class TestATenant:
             "grants",
         ]
 
+    def test_connect_does_not_change_the_cassette(self, recorded: list[Any], folder: Path) -> None:
+        (folder / "other.cassette.json").write_bytes((folder / "story.cassette.json").read_bytes())
+        with sacnb.replay.cassette("story"):
+            sacnb.connect(replay_cassette="story")
+            with pytest.raises(ReplayError, match="'other' is named, but 'story' is in use"):
+                sacnb.connect(replay_cassette="other")
+        sacnb.connect(replay="replay", replay_cassette="other")
+        assert [session.name for session in [sacnb.replay.active()] if session] == ["other"]
+
     @pytest.mark.parametrize(
         ("in_use", "wanted", "message"),
         [("replay", "record", "is in use for replay"), ("record", "replay", "is in use for record")],
