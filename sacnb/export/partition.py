@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -32,6 +32,9 @@ _PAGES_PER_STREAM: Final = 2
 # Slices are put together to partitions of about the same size, so they have to be smaller.
 _SLICES_PER_PARTITION: Final = 4
 _DEFAULT_PAGE_SIZE: Final = 50_000
+# Each dimension that is tried costs a list of members and some counts.
+_MOST_TRIED: Final = 3
+_EVEN_ENOUGH: Final = 1.5
 
 
 def checked_partitions(partitions: object) -> Partitions:
@@ -66,10 +69,12 @@ def make_plan(job: Job, partitions: Partitions, members: Members) -> Plan:
     single = Plan(chains_of(job.query, job.schema, job.tenant_url))
     if partitions is None or partitions == 1 or not single.chains or not _may_split(job, partitions):
         return single
+    candidates = _candidates(job, partitions)
     (total,) = count_rows(job, [job.query.where])
     if partitions == "package":
         return _packages(job, total, single)
-    found = _partitioned(job, partitions, total, members)
+    wanted = partitions if isinstance(partitions, int) else _worth_it(job, total or 0)
+    found = _partitioned(job, candidates, wanted, total, members)
     if isinstance(found, Plan):
         return found
     if found:
@@ -88,20 +93,25 @@ def _may_split(job: Job, partitions: Partitions) -> bool:
     return not asked
 
 
-def _partitioned(job: Job, partitions: Partitions, total: int | None, members: Members) -> Plan | str:
+def _partitioned(
+    job: Job, candidates: Sequence[Column], wanted: int, total: int | None, members: Members
+) -> Plan | str:
     """The plan with several partitions, or why there is none: empty where one stream is as good."""
     if total is None:
         return "SAC does not count the rows"
-    wanted = partitions if isinstance(partitions, int) else _worth_it(job, total)
     if wanted < 2:
         return ""
+    best: _Split | None = None
     reasons = []
-    for column in _candidates(job, partitions):
-        plan = _split(job, column, wanted, total, members)
-        if isinstance(plan, Plan):
-            return plan
-        reasons.append(f"{column.name!r}: {plan}")
-    return f"no dimension was found to split it by ({'; '.join(reasons)})"
+    for column in candidates[:_MOST_TRIED]:
+        found = _split(job, column, wanted, total, members)
+        if isinstance(found, str):
+            reasons.append(f"{column.name!r}: {found}")
+        elif best is None or found.largest < best.largest:
+            best = found
+        if best is not None and best.largest * wanted <= total * _EVEN_ENOUGH:
+            break
+    return best.plan if best is not None else f"no dimension was found to split it by ({'; '.join(reasons)})"
 
 
 def _worth_it(job: Job, total: int) -> int:
@@ -110,7 +120,7 @@ def _worth_it(job: Job, total: int) -> int:
     return min(job.streams, pages // _PAGES_PER_STREAM)
 
 
-def _candidates(job: Job, partitions: Partitions) -> Iterable[Column]:
+def _candidates(job: Job, partitions: Partitions) -> list[Column]:
     """The dimensions to try, dates first: they have few members, and nearly all models are spread over them."""
     # The pieces of a dimension that an aggregation does not keep would each have their own sums.
     kept = job.columns if job.query.entity_set == FACT_DATA_AGGREGATION else job.schema.columns
@@ -129,12 +139,22 @@ def _candidates(job: Job, partitions: Partitions) -> Iterable[Column]:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
+    """Neighbouring slices, from ``first`` up to and without ``end``, with so many rows."""
+
     first: int
     end: int
     rows: int
 
 
-def _split(job: Job, column: Column, wanted: int, total: int, members: Members) -> Plan | str:
+@dataclass(frozen=True, slots=True)
+class _Split:
+    """A plan, and the rows of its largest partition, which decides how long it takes."""
+
+    plan: Plan
+    largest: int
+
+
+def _split(job: Job, column: Column, wanted: int, total: int, members: Members) -> _Split | str:
     """The plan with the rows split by a dimension, or why that cannot be done."""
     known = members(column.name)
     if known is None:
@@ -152,10 +172,13 @@ def _split(job: Job, column: Column, wanted: int, total: int, members: Members) 
     if len(counted) < slices.count or sum(counted) + (rest_count or 0) != total:
         # Counted one after the other in a model that is being written to, or SAC compares in a way of its own.
         return f"its {slices.count} slices do not add up to the {total:,} rows that SAC counts"
-    chains = [chain for piece in _pieces(counted, wanted) for chain in _chains(job, slices, piece)]
-    if rest_count is not None:  # nobody there now, perhaps, but it must not depend on that
+    pieces = _pieces(counted, wanted)
+    if len(pieces) < 2:
+        return "all rows are in one of its slices"
+    chains = [chain for piece in pieces for chain in _chains(job, slices, piece)]
+    if rest_count is not None:  # nobody is there now, perhaps, but it must not depend on that
         chains += chains_of(replace(job.query, where=rest), job.schema, job.tenant_url, expected_rows=rest_count)
-    return Plan(tuple(chains), expected_rows=total)
+    return _Split(Plan(tuple(chains), expected_rows=total), max(rest_count or 0, *(piece.rows for piece in pieces)))
 
 
 def _chains(job: Job, slices: Slices, piece: _Piece) -> tuple[Chain, ...]:
