@@ -30,7 +30,7 @@ class TokenStatus:
 
     def __str__(self) -> str:
         minutes, seconds = divmod(int(self.remaining_s), 60)
-        return f"OK, the token is valid until {self.expires_at.astimezone():%H:%M:%S} ({minutes} min {seconds} s)"
+        return f"OK, the token is valid until {self.expires_at:%H:%M:%S} UTC ({minutes} min {seconds} s)"
 
 
 class Tenant:

@@ -96,7 +96,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> type[Exception]:
     """``sacnb smoke`` with a mistake in it, whose message holds a secret."""
 
     def stumble() -> None:
-        raise ZeroDivisionError("access_token=Zx8qP2mLr4Tn9VbK1w is not a number")
+        raise ZeroDivisionError("access_token=Zx8qP2mLr4Tn9VbK1w is not a number")  # planted
 
     monkeypatch.setattr("sacnb.cli.commands.smoke.recorded", stumble)
     return ZeroDivisionError

@@ -255,7 +255,7 @@ def settings_for() -> Callable[..., Settings]:
             "tenant_url": tenant.url,
             "token_url": tenant.url + TOKEN_PATH,
             "client_id": "sb-client!b1|client!b2",
-            "client_secret": "secret-of-the-client",
+            "client_secret": "secret-of-the-client",  # planted
             "connect_timeout_s": 30,
             "read_timeout_s": 30,
         }
