@@ -12,6 +12,8 @@ from typing import IO, Literal
 
 from sacnb.cache.folder import Folder
 from sacnb.cache.keys import CacheKey
+from sacnb.cache.leftovers import StagedPull, clean_staging, list_staging
+from sacnb.cache.staging import staging_root
 from sacnb.errors import CacheError, UnknownNameError
 from sacnb.frames.files import UnusableFileError, read_footer
 from sacnb.frames.info import ResultInfo, from_metadata
@@ -203,6 +205,31 @@ class Cache:
                 if wanted in {None, name}:
                     done += self._sweep(name)
         return tuple(done)
+
+    def staging(self) -> tuple[StagedPull, ...]:
+        """Pulls that are on their way, or were left behind by processes that ended early, the oldest first.
+
+        Raises:
+            CacheError: The folder cannot be read.
+        """
+        with self._folder.refusals("read"):
+            return list_staging(staging_root(self.directory))
+
+    def clean_staging(
+        self,
+        id: str | None = None,  # noqa: A002 - it is the field of that name
+        *,
+        older_than: timedelta | None = None,
+    ) -> tuple[StagedPull, ...]:
+        """Remove what dead processes left behind: one pull, those begun longer ago, or all; returns what is gone.
+
+        What a process is at is let alone.
+
+        Raises:
+            CacheError: The folder cannot be written to.
+        """
+        with self._folder.refusals("written"):
+            return clean_staging(staging_root(self.directory), id, older_than=older_than, now=self._now)
 
     def _name(self, key: CacheKey | str) -> str:
         if isinstance(key, CacheKey):
