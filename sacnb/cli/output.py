@@ -7,8 +7,6 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
-from decimal import Decimal
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -17,11 +15,10 @@ import click
 from sacnb.cli.streams import clean, is_terminal, speaks_utf8
 
 if TYPE_CHECKING:
-    import polars as pl
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ["console", "frame_cells", "json_option", "print_facts", "print_json", "print_table"]
+__all__ = ["console", "json_option", "print_facts", "print_json", "print_table"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -84,16 +81,9 @@ def print_json(value: Any) -> None:
     sys.stdout.write(text + "\n")
 
 
-def frame_cells(frame: pl.DataFrame) -> tuple[list[str], list[tuple[object, ...]]]:
-    """Headers and rows of a small frame."""
-    return frame.columns, frame.rows()
-
-
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
@@ -104,8 +94,6 @@ def _cell(value: object) -> str:
 def _plain(value: object) -> object:
     if isinstance(value, date):
         return value.isoformat()
-    if isinstance(value, Decimal | Path):
+    if isinstance(value, Path):
         return str(value)
-    if isinstance(value, Enum):
-        return value.value
     raise TypeError(f"{type(value).__name__} has no form in JSON")

@@ -21,6 +21,8 @@ from sacnb.sandbox import Sandbox
 def _in_a_folder_without_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No ``.env`` of a developer is found, and what a command writes lands in the test's folder."""
     monkeypatch.chdir(tmp_path)
+    # pytest-xdist sets it for its workers; a person who sets it has tables folded.
+    monkeypatch.delenv("COLUMNS", raising=False)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from sacnb.cli.invocation import Invocation
-from sacnb.cli.output import frame_cells, json_option, print_json, print_table
+from sacnb.cli.output import json_option, print_json, print_table
 
 __all__ = ["command"]
 
@@ -20,4 +20,4 @@ def command(invocation: Invocation, as_json: bool) -> None:
     if as_json:
         print_json(frame.to_dicts())
     else:
-        print_table(*frame_cells(frame))
+        print_table(frame.columns, frame.rows())
