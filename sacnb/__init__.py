@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 from sacnb.errors import SacError
 
 if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
     from sacnb.frames.result import Result
     from sacnb.model import Facts, Model
     from sacnb.odata.expression import col
@@ -56,3 +58,13 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """What ``%load_ext sacnb`` calls. Raises MissingExtraError where the extra ``notebook`` is not installed."""
+    importlib.import_module("sacnb.notebook").load_ipython_extension(shell)
+
+
+def unload_ipython_extension(shell: InteractiveShell) -> None:
+    """What ``%unload_ext sacnb`` calls."""
+    importlib.import_module("sacnb.notebook").unload_ipython_extension(shell)

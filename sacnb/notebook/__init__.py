@@ -16,12 +16,24 @@ from typing import TYPE_CHECKING, Any, Final
 from sacnb.errors import MissingExtraError
 
 if TYPE_CHECKING:
+    from sacnb.notebook.extension import load_ipython_extension, unload_ipython_extension
     from sacnb.notebook.panel import RefreshPanel
+    from sacnb.notebook.session import current_tenant, use_tenant
 
-__all__ = ["RefreshPanel"]
+__all__ = [
+    "RefreshPanel",
+    "current_tenant",
+    "load_ipython_extension",
+    "unload_ipython_extension",
+    "use_tenant",
+]
 
 _HOME: Final = {
     "RefreshPanel": "sacnb.notebook.panel",
+    "current_tenant": "sacnb.notebook.session",
+    "load_ipython_extension": "sacnb.notebook.extension",
+    "unload_ipython_extension": "sacnb.notebook.extension",
+    "use_tenant": "sacnb.notebook.session",
 }
 _OPTIONAL: Final = frozenset({"IPython", "ipywidgets", "traitlets"})
 

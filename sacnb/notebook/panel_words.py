@@ -62,8 +62,8 @@ def how_far(progress: Progress) -> str:
     """``12,000 of 34,200 rows, 12 pages, 4,000 rows a second, about 6 s left``, as far as it is known."""
     of_all = f" of {progress.expected_rows:,}" if progress.expected_rows is not None else ""
     said = [f"{progress.rows:,}{of_all} rows", _count(progress.pages, "page")]
-    if progress.elapsed_s >= _RATE_AFTER_S and progress.rows:
-        rate = progress.rows / progress.elapsed_s
+    if progress.elapsed_s >= _RATE_AFTER_S and progress.rows > progress.resumed_rows:
+        rate = (progress.rows - progress.resumed_rows) / progress.elapsed_s
         said.append(f"{rate:,.0f} rows a second")
         left = (progress.expected_rows or 0) - progress.rows
         if left > 0:

@@ -80,6 +80,12 @@ def test_what_is_shown_where_nothing_new_came() -> None:
         (Progress(1_000, 1, 121_000, 2.0), "1,000 of 121,000 rows, 1 page, 500 rows a second, about 4 min left"),
         (Progress(3420, 4, 3420, 1.0), "3,420 of 3,420 rows, 4 pages, 3,420 rows a second"),
         (Progress(0, 1, 0, 2.0), "0 of 0 rows, 1 page"),
+        # Rows of an earlier run were not pulled now.
+        (
+            Progress(30_000, 12, 36_000, 3.0, resumed_rows=18_000),
+            "30,000 of 36,000 rows, 12 pages, 4,000 rows a second, about 2 s left",
+        ),
+        (Progress(18_000, 0, 36_000, 3.0, resumed_rows=18_000), "18,000 of 36,000 rows, 0 pages"),
     ],
 )
 def test_how_far_it_is(progress: Progress, words: str) -> None:

@@ -1,0 +1,197 @@
+"""Tab in ``%sac`` and ``%%sac``: what it offers, and that it never makes anybody wait."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from sacnb.notebook.catalogue import Catalogue
+from sacnb.sandbox import Sandbox
+from sacnb.tenant import Tenant
+
+ConnectTo = Callable[..., Tenant]
+
+
+def offered(shell: Any, code: str) -> list[str]:
+    """What Tab would make of the last word of ``code``, each in full."""
+    start = max(code.rfind(" "), code.rfind("\n")) + 1
+    return [text[start:] for text in shell.complete_at_end(code)]
+
+
+def questions_have_ended() -> None:
+    """Wait for the questions that completions asked in the background."""
+    for thread in threading.enumerate():
+        if thread.name == "sacnb-catalogue":
+            thread.join(30)
+
+
+# -- lines -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("%sac ", ["connect", "models", "describe", "members", "refresh", "cache", "status", "renew"]),
+        ("%sac re", ["refresh", "renew"]),
+        ("  %sac de", ["describe"]),
+        ("found = %sac mod", ["models"]),
+        ("%sac nothing ", []),
+        ("%sac describe ", ["US_EMPLOYMENT", "PLANNING", "SCALE", "EDM_TYPES"]),
+        ("%sac describe us_e", ["US_EMPLOYMENT"]),
+        ("%sac describe EMPLOY", ["US_EMPLOYMENT"]),  # no model begins like that, and one has it
+        ("%sac describe US_EMPLOYMENT ", []),
+        ("%sac members US_EMPLOYMENT ", ["Version", "Date", "Sector"]),
+        ("%sac members US_EMPLOYMENT S", ["Sector"]),
+        ("%sac members NO_SUCH_MODEL ", []),
+        ("%sac refresh US_EMPLOYMENT --d", ["--date", "--dims", "--dry-run"]),
+        ("%sac refresh --w", ["--where"]),
+        ("%sac status --", ["--help"]),
+        ("%sac refresh US_EMPLOYMENT --where ", ["Version=", "Date=", "Sector=", "Employees="]),
+        ("%sac refresh US_EMPLOYMENT --where Sec", ["Sector="]),
+        ("%sac refresh US_EMPLOYMENT --where Sector=3", ["Sector=30", "Sector=31", "Sector=32"]),
+        ("%sac refresh US_EMPLOYMENT --where=Sector=31", ["--where=Sector=31"]),
+        ("%sac refresh US_EMPLOYMENT --where Employees=", []),
+        ("%sac refresh US_EMPLOYMENT jobs --where Sector=31 --date ", ["Date"]),
+        ("%sac refresh US_EMPLOYMENT --dims Version,", ["Version,Date", "Version,Sector"]),
+        ("%sac refresh US_EMPLOYMENT --dims=Ver", ["--dims=Version"]),
+        ("%sac refresh US_EMPLOYMENT --measures ", ["Employees"]),
+        ("%sac refresh US_EMPLOYMENT --since ", []),
+        ("%sac refresh US_EMPLOYMENT --dry-run=", []),
+        ("%sac cache ", ["list", "clear", "repair"]),
+        ("%%sac by_sector --l", ["--limit"]),
+        ("%%sac --params ", ["values"]),
+    ],
+)
+def test_what_can_stand_in_a_line(shell: Any, sac: Tenant, code: str, expected: list[str]) -> None:
+    shell.user_ns.update(values={"start": 2010}, number=1)
+    found = offered(shell, code)
+    if expected:
+        assert found == expected
+    else:  # then IPython's own ways have their turn, which know nothing of ours
+        assert not {"US_EMPLOYMENT", "Sector", "Version", "Employees", "31"} & set(found)
+
+
+def test_a_member_with_blanks_comes_as_one_word(shell: Any, sac: Tenant) -> None:
+    code = "%sac refresh PLANNING --where "
+    columns = sac.model("PLANNING").schema
+    names = [column.name for column in columns.dimensions]
+    assert offered(shell, code)[: len(names)] == [f"{name}=" for name in names]
+
+
+# -- SQL -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("select * from ", ["US_EMPLOYMENT", "PLANNING", "SCALE", "EDM_TYPES"]),
+        ("select * from us", ["US_EMPLOYMENT"]),
+        ("SELECT *\nFROM SCALE\nJOIN us", ["US_EMPLOYMENT"]),
+        ('select * from "us', ['"US_EMPLOYMENT']),
+        ("select * from US_EMPLOYMENT where ", ["Version", "Date", "Sector", "Employees"]),
+        ("select * from US_EMPLOYMENT where sec", ["Sector"]),
+        ("select * from US_EMPLOYMENT as jobs where jobs.Emp", ["jobs.Employees"]),
+        ('select * from US_EMPLOYMENT where "Sec', ['"Sector']),
+        ("select * from US_EMPLOYMENT where Sector = '3", ["'30", "'31", "'32"]),
+        ("select * from US_EMPLOYMENT where Sector <> '31", ["'31"]),
+        ("select * from US_EMPLOYMENT where Sector in ('31', '32", ["'32"]),
+        ('select * from US_EMPLOYMENT as e where e."Sector" like \'31', ["'31"]),
+        ("select 'it''s' as x from US_EMPLOYMENT where Sector='31", ["Sector='31"]),
+        ("select * from US_EMPLOYMENT where Version = 'public.A", ["'public.Actual"]),
+        ("select * from US_EMPLOYMENT where Date >= :st", [":start", ":stop"]),
+        ("select * from NOT_THERE where Sec", []),
+        ("select * from US_EMPLOYMENT -- where Sec", []),
+        ("select * from US_EMPLOYMENT /* where Sec", []),
+        ("select * from US_EMPLOYMENT where Employees > 'Sec", []),
+        ("select 'Sec", []),
+    ],
+)
+def test_what_can_stand_in_sql(shell: Any, sac: Tenant, sql: str, expected: list[str]) -> None:
+    shell.user_ns.update(start="201001", stop=201012, street=object(), _hidden=1)
+    found = offered(shell, f"%%sac jobs\n{sql}")
+    if expected:
+        assert found == expected
+    else:
+        assert not {"Sector", "'Sector", "31", "'31"} & set(found)
+
+
+def test_columns_are_known_before_the_model_is_written_down_to_the_cursor(shell: Any, sac: Tenant) -> None:
+    """People write ``from`` first, and go back to ``select``."""
+    from IPython.core.completer import provisionalcompleter
+
+    before, after = "%%sac\nselect Sec", " from US_EMPLOYMENT"
+    with provisionalcompleter():
+        found = [c.text for c in shell.Completer.completions(before + after, len(before))]
+    assert found == ["Sector"]
+
+
+def test_elsewhere_it_keeps_out(shell: Any, sac: Tenant) -> None:
+    for code in ("sac", "x = 1 # %sac ", "print('%sac ')", "%%sacred\nselect "):
+        assert not {"connect", "US_EMPLOYMENT"} & set(offered(shell, code))
+
+
+# -- what it costs ---------------------------------------------------------------------------------------------------
+
+
+def test_without_a_tenant_it_offers_what_needs_none_and_connects_to_nothing(shell: Any) -> None:
+    from sacnb.notebook.session import SESSION
+
+    shell.run("%load_ext sacnb")
+    assert offered(shell, "%sac de") == ["describe"]
+    assert "US_EMPLOYMENT" not in offered(shell, "%sac describe ")
+    assert SESSION.catalogue is None
+
+
+def test_it_does_not_wait_and_knows_the_next_time(shell: Any, sac: Tenant, sandbox: Sandbox) -> None:
+    shell.run("%config SacMagics.completion_wait_s = 0")
+    sandbox.misbehave("slow_bytes", times=1, chunks=2, pause_s=0.05)
+    assert "US_EMPLOYMENT" not in offered(shell, "%sac describe ")
+    questions_have_ended()
+    assert "US_EMPLOYMENT" in offered(shell, "%sac describe ")
+
+
+def test_it_asks_only_once(shell: Any, sac: Tenant, sandbox: Sandbox) -> None:
+    for _ in range(2):
+        assert offered(shell, "%sac refresh US_EMPLOYMENT --where Sector=31") == ["Sector=31"]
+    asked = len(sandbox.log)
+    for code in ("%sac describe ", "%sac members US_EMPLOYMENT ", "%sac refresh US_EMPLOYMENT --where Sector=3"):
+        assert offered(shell, code)
+    assert len(sandbox.log) == asked
+
+
+def test_what_the_magics_found_out_is_known(shell: Any, sac: Tenant, sandbox: Sandbox) -> None:
+    shell.run("%sac models")
+    shell.run("%sac describe US_EMPLOYMENT")
+    shell.run("%sac members US_EMPLOYMENT Sector")
+    asked = len(sandbox.log)
+    assert offered(shell, "%sac refresh US_EMPLOYMENT --where Sector=31") == ["Sector=31"]
+    assert len(sandbox.log) == asked
+
+
+def test_where_sac_fails_it_offers_nothing_and_asks_again_only_later(
+    sandbox: Sandbox, connect_to: ConnectTo, time: Any
+) -> None:
+    catalogue = Catalogue(connect_to(sandbox), clock=time.clock)
+    sandbox.misbehave("forbidden")
+    assert catalogue.models(until=30) is None
+    questions_have_ended()
+    asked = len(sandbox.log)
+    sandbox.behave()
+    assert catalogue.models(until=30) is None
+    assert len(sandbox.log) == asked
+    time.advance(31)
+    assert "US_EMPLOYMENT" in (catalogue.models(until=90) or {})
+
+
+def test_a_dimension_without_members_is_no_trouble(shell: Any, sac: Tenant) -> None:
+    assert "true" not in "".join(offered(shell, "%sac refresh EDM_TYPES --where Boolean="))
+    assert sac.model("EDM_TYPES").schema.column("Boolean").role == "attribute"
+
+
+def test_values_of_parameters_are_texts_numbers_and_dates(shell: Any, sac: Tenant) -> None:
+    shell.user_ns.update(pa=1, pb="x", pc=Decimal(1), pd=[1], pe=object(), pf=len, _pg=1)
+    assert offered(shell, "%%sac\nselect * from US_EMPLOYMENT where Sector = :p") == [":pa", ":pb", ":pc", ":pd"]

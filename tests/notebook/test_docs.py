@@ -1,0 +1,76 @@
+"""The page on notebooks says what there is: its magics run, and its tables are those of the code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sacnb.notebook import RefreshPanel
+from sacnb.notebook.magics import SacMagics
+from sacnb.notebook.magics_commands import COMMANDS
+from sacnb.tenant import Tenant
+
+PAGE = Path(__file__).parents[2] / "docs" / "notebook.md"
+
+
+def cells() -> list[str]:
+    """The fences of text that hold cells."""
+    fences = PAGE.read_text(encoding="utf-8").split("```text\n")[1:]
+    bodies = [fence.partition("```")[0] for fence in fences]
+    return [body for body in bodies if "%" in body or "jobs." in body]
+
+
+def table(heading: str) -> list[list[str]]:
+    """The cells of the first table below a heading."""
+    section = PAGE.read_text(encoding="utf-8").split(f"{heading}\n", 1)[1]
+    lines = section[section.index("|---") :].splitlines()[1:]
+    rows = []
+    for line in lines:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip().strip("`") for cell in line.strip("|").split(" | ")])
+    return rows
+
+
+def test_its_magics_run(shell: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SAC_TENANT_URL", "sandbox")
+    assert len(cells()) >= 4
+    shown = [shell.run(cell) for cell in cells()]
+    assert shown[0]["id"].to_list()[0] == "US_EMPLOYMENT"
+    assert "228 rows" in repr(shown[-1])
+
+
+def test_the_subcommands_are_those_there_are() -> None:
+    assert table("## The magics") == [[name, command.summary] for name, command in COMMANDS.items()]
+
+
+def test_the_options_are_those_there_are() -> None:
+    traits = SacMagics.class_own_traits(config=True)
+    assert table("### Options") == [[name, str(one.default_value), one.help] for name, one in sorted_as_written(traits)]
+
+
+def sorted_as_written(traits: dict[str, Any]) -> list[tuple[str, Any]]:
+    order = [row[0] for row in table("### Options")]
+    assert set(order) == set(traits)
+    return [(name, traits[name]) for name in order]
+
+
+def test_the_traits_of_the_panel_are_those_there_are() -> None:
+    traits = RefreshPanel.class_own_traits()
+    section = "Everything it shows can be followed from Python:"
+    assert table(section) == [
+        [f"panel.{name}", traits[name].help] for name in ("result", "tidy", "status", "busy", "error")
+    ]
+    assert set(traits) == {"result", "tidy", "status", "busy", "error"}
+
+
+@pytest.mark.parametrize("name", ["Refresh", "Cancel", "Renew token"])
+def test_the_buttons_are_those_there_are(name: str, sandbox: Any, connect_to: Callable[..., Tenant]) -> None:
+    with connect_to(sandbox).model("US_EMPLOYMENT").refresh_panel() as panel:
+        row = panel.children[0].children
+        assert name in [child.description for child in row if hasattr(child, "on_click")]
+        assert [f"*{name}*"] in [row[:1] for row in table("## The refresh panel")]
