@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
-    from sacnb.frames.plot import Chart
+    from sacnb.frames.plot import Chart, Kind, Labels, Theme
 
 __all__ = ["Result", "ResultInfo", "read_result"]
 
@@ -126,10 +126,18 @@ class Result:
         by: str | Sequence[str] | None = None,
         measure: str | None = None,
         agg: Aggregation = "sum",
+        kind: Kind | None = None,
+        labels: Labels | None = None,
+        other: bool = False,
         title: str | None = None,
         unit: str | None = None,
+        theme: Theme = "light",
     ) -> Chart:
-        """A chart of the rows: lines over time, or bars where there is no date.
+        """A chart of the rows: lines over time, bars of a dimension, or a heat map of two.
+
+        Lines that are more than can be told apart become a heat map over time. Versions look the same in every chart:
+        actuals blue and solid, plans orange and dashed, forecasts green and dotted. What is left out is said below
+        the title.
 
         Args:
             grain: The grain of the dates; see ``tidy``.
@@ -137,18 +145,36 @@ class Result:
                 one member in the result.
             measure: The measure, where the result has several; by default all of them.
             agg: How values become one where the grain gets coarser; see ``tidy``.
+            kind: ``"line"``, ``"bar"`` or ``"heatmap"``, instead of what fits.
+            labels: What members are called, by dimension: ``{"Sector": model.members("Sector")}``, or a mapping of ids
+                to texts in the place of the frame.
+            other: Where there are more members than can be drawn, also draw the sum of the rest. Only the caller knows
+                whether members may be added up.
             title: By default the model and the measure.
             unit: What the values are counted in, for the axis; SAC's export does not tell.
+            theme: ``"light"`` or ``"dark"``: the chart's own ground, so that it can be read on any page.
 
         Raises:
             MissingExtraError: The extra ``plot`` is not installed.
             ContractError: More dimensions vary than the chart shows: it would draw several values as one.
-            UnknownNameError: ``by`` or ``measure`` names nothing in the result.
+            UnknownNameError: ``by``, ``measure``, ``kind``, ``labels`` or ``theme`` names nothing that there is.
         """
         from sacnb.frames.plot import plot
 
         return plot(
-            self.table, self.schema, grain, by=by, measure=measure, agg=agg, title=title, unit=unit, note=self.warning
+            self.table,
+            self.schema,
+            grain,
+            by=by,
+            measure=measure,
+            agg=agg,
+            kind=kind,
+            labels=labels,
+            other=other,
+            title=title,
+            unit=unit,
+            theme=theme,
+            note=self.warning,
         )
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:

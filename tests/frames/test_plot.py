@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import base64
+import itertools
+import json
 import re
 import struct
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import polars as pl
 import pyarrow as pa
 import pytest
 
@@ -33,6 +38,47 @@ def plot(facts: Facts, result_of: MakeResult) -> Callable[..., Chart]:
     return make
 
 
+@pytest.fixture
+def pixels() -> Callable[[bytes], Any]:
+    """Reads a PNG as vl-convert writes it: an array of rows, columns, and red, green, blue and opacity."""
+
+    def read(data: bytes) -> Any:
+        chunks, at = {}, 8
+        while at < len(data):
+            (length,) = struct.unpack(">I", data[at : at + 4])
+            kind = data[at + 4 : at + 8]
+            chunks[kind] = chunks.get(kind, b"") + data[at + 8 : at + 8 + length]
+            at += 12 + length
+        width, height, depth, colours = struct.unpack(">IIBB", chunks[b"IHDR"][:10])
+        assert (depth, colours) == (8, 6)
+        lines = np.frombuffer(zlib.decompress(chunks[b"IDAT"]), dtype=np.uint8).reshape(height, 1 + 4 * width)
+        made = np.zeros((height, width, 4), dtype=np.uint8)
+        for row in range(height):
+            above = made[row - 1].astype(int) if row else np.zeros((width, 4), dtype=int)
+            made[row] = unfiltered(lines[row, 0], lines[row, 1:].reshape(width, 4).astype(int), above)
+        return made
+
+    def unfiltered(kind: int, line: Any, above: Any) -> Any:
+        """Undoes what PNG does to a line before it is compressed (its filters 0 to 4)."""
+        if kind in {0, 2}:
+            return (line + (above if kind else 0)) % 256
+        if kind == 1:
+            return line.cumsum(axis=0) % 256
+        left = corner = np.zeros(4, dtype=int)
+        out = np.empty_like(line)
+        for i, up in enumerate(above):
+            if kind == 3:
+                guess = (left + up) // 2
+            else:
+                choices = np.stack([left, up, corner])
+                guess = choices[np.abs(left + up - corner - choices).argmin(axis=0), range(4)]
+            left, corner = (line[i] + guess) % 256, up
+            out[i] = left
+        return out
+
+    return read
+
+
 def encoding(chart: Chart) -> dict[str, Any]:
     found: dict[str, Any] = chart.altair.to_dict()["encoding"]
     return found
@@ -47,7 +93,7 @@ def test_lines_over_dates(plot: Callable[..., Chart]) -> None:
     assert (drawn["x"]["field"], drawn["x"]["scale"], drawn["x"]["axis"]) == (
         "date",
         {"type": "utc"},
-        {"format": "%Y-%m"},
+        {"format": "%Y-%m", "values": [1704067200000, 1706745600000, 1709251200000, 1711929600000]},
     )
     assert drawn["y"]["title"] == "Amount (thousands)"
     assert (drawn["color"]["field"], drawn["color"]["title"]) == ("dim_Sector", "Sector of the economy")
@@ -60,11 +106,15 @@ def test_lines_over_dates(plot: Callable[..., Chart]) -> None:
 
 
 def test_two_dimensions_are_colours_and_dashes(plot: Callable[..., Chart]) -> None:
-    rows = [[version, month, one, 1] for version in ("Actual", "Plan") for month in MONTHS for one in "ABC"]
+    rows = [
+        [version, month, one, 1] for version in ("public.Actual", "public.Plan") for month in MONTHS for one in "AB"
+    ]
     drawn = encoding(plot(["Version", "Date", "Sector", "Amount"], rows))
     assert (drawn["color"]["field"], drawn["strokeDash"]["field"]) == ("dim_Sector", "dim_Version")
     drawn = encoding(plot(["Version", "Date", "Sector", "Amount"], rows, by=["Version", "Sector"]))
     assert (drawn["color"]["field"], drawn["strokeDash"]["field"]) == ("dim_Version", "dim_Sector")
+    assert drawn["shape"] == {**drawn["color"], "scale": drawn["shape"]["scale"]}  # what colours say is said twice
+    assert drawn["color"]["scale"]["domain"] == ["Actual", "Plan"]
 
 
 def test_several_values_are_not_drawn_as_one(plot: Callable[..., Chart]) -> None:
@@ -84,20 +134,97 @@ def test_a_coarser_grain_says_how_it_was_made(plot: Callable[..., Chart]) -> Non
     assert spec["title"]["subtitle"] == [
         "1 of 5 rows has no date that can be read (such as '#'): left out. Each quarter is the mean of its months."
     ]
-    assert encoding(chart)["x"]["axis"] == {"format": "%Y Q%q"}
+    assert encoding(chart)["x"]["axis"] == {"format": "%Y Q%q", "values": [1704067200000, 1711929600000]}
     assert chart.data["value"].to_list() == [1.0, 1.0]
 
 
 def test_bars_without_a_date(plot: Callable[..., Chart]) -> None:
     chart = plot(["Region", "Kind", "Amount"], [["North", "a", 1], ["South", "a", -3], ["#", "a", 2]])
-    assert (
-        chart.altair.to_dict()["mark"]["type" if isinstance(chart.altair.to_dict()["mark"], dict) else slice(None)]
-        == "bar"
-    )
+    assert chart.altair.to_dict()["mark"] == {"type": "bar", "color": "#0072b2"}
     drawn = encoding(chart)
     assert (drawn["x"]["field"], drawn["y"]["field"], drawn["y"]["sort"]) == ("value", "dim_Region", "-x")
     assert chart.data.columns == ["dim_Region", "value"]
     assert "y" not in encoding(plot(["Region", "Amount"], [["North", 1]]))
+
+
+def mark(chart: Chart) -> str:
+    drawn = chart.altair.to_dict()["mark"]
+    return str(drawn["type"] if isinstance(drawn, dict) else drawn)
+
+
+def months(count: int) -> list[str]:
+    return [f"2024{month:02}" for month in range(1, count + 1)]
+
+
+@pytest.mark.parametrize(
+    ("members", "dated", "kind"),
+    [
+        ({}, 3, "line"),
+        ({"Region": 12}, 3, "line"),
+        ({"Region": 13}, 3, "rect"),
+        ({"Region": 13, "Version": 2}, 3, "line"),  # a heat map could not show both
+        ({"Region": 13}, 1, "bar"),  # one month is no line
+        ({"Region": 13}, 0, "bar"),
+        ({"Region": 3, "Version": 2}, 0, "bar"),
+        ({"Region": 3, "Kind": 3}, 0, "rect"),
+        ({}, 0, "bar"),
+    ],
+)
+def test_the_kind_follows_from_the_rows(
+    plot: Callable[..., Chart], members: dict[str, int], dated: int, kind: str
+) -> None:
+    axes = [[f"M{i:02}" for i in range(count)] for count in members.values()] + ([months(dated)] if dated else [])
+    rows = [[*row, 1] for row in itertools.product(*axes)]
+    assert mark(plot([*members, *(["Date"] if dated else []), "Amount"], rows)) == kind
+
+
+def test_a_kind_that_does_not_fit_is_refused_with_the_way_out(plot: Callable[..., Chart]) -> None:
+    rows = [[one, two, month, 1] for one in "AB" for two in "XY" for month in MONTHS]
+    everything = (["One", "Two", "Date", "Amount"], rows)
+    with pytest.raises(UnknownNameError, match="Did you mean 'heatmap'"):
+        plot(*everything, kind="heat-map")
+    with pytest.raises(UnknownNameError, match="'dark'"):
+        plot(*everything, theme="darkness")
+    with pytest.raises(ContractError, match=r"varies in the date, 'One' and 'Two'.*by="):
+        plot(*everything, kind="heatmap")
+    with pytest.raises(ContractError, match='kind="line"'):
+        plot(*everything, kind="bar")
+    with pytest.raises(ContractError, match='kind="bar"'):
+        plot(["One", "Amount"], [["A", 1]], kind="line")
+
+
+def test_a_heat_map_has_the_largest_on_top_and_two_colours_for_two_signs(plot: Callable[..., Chart]) -> None:
+    rows = [[one, two, value] for one, value in (("A", 1), ("B", 5), ("C", 3)) for two in "XY"]
+    drawn = encoding(plot(["One", "Two", "Amount"], rows))
+    assert (drawn["y"]["sort"], drawn["x"]["sort"]) == (["B", "C", "A"], ["X", "Y"])
+    assert drawn["color"]["scale"] == {"scheme": "blues"}
+    rows[0][2] = -1
+    drawn = encoding(plot(["One", "Two", "Amount"], rows))
+    assert drawn["color"]["scale"] == {"scheme": "blueorange", "domainMid": 0}
+
+
+def test_bars_over_dates_stand_beside_each_other(plot: Callable[..., Chart]) -> None:
+    rows = [[version, month, 1] for version in ("public.Plan", "public.Actual") for month in MONTHS]
+    chart = plot(["Version", "Date", "Amount"], rows, "quarter", kind="bar")
+    drawn = encoding(chart)
+    assert (drawn["x"]["field"], drawn["xOffset"]["field"]) == ("date", "dim_Version")
+    assert drawn["xOffset"]["scale"]["domain"] == ["Actual", "Plan"]
+    assert chart.altair.to_dict()["data"]["name"] in chart.altair.to_dict()["datasets"]
+    (values,) = chart.altair.to_dict()["datasets"].values()
+    assert {value["date"] for value in values} == {"2024 Q1", "2024 Q2"}
+
+
+def test_members_are_called_what_sac_calls_them(plot: Callable[..., Chart]) -> None:
+    rows = [["31", 1], ["32", 2], ["33", 3], ["34", 4]]
+    names = {"31": "Goods", "32": "Goods", "33": "Line\nbreak"}
+    chart = plot(["Sector", "Amount"], rows, labels={"Sector": names})
+    assert chart.data["dim_Sector"].to_list() == ["Goods (31)", "Goods (32)", "Line break", "34"]
+    frame = pl.DataFrame({"id": list(names), "description": list(names.values()), "parent": None})
+    assert plot(["Sector", "Amount"], rows, labels={"Sector": frame}).data.equals(chart.data)
+    with pytest.raises(UnknownNameError, match="Did you mean 'Sector'"):
+        plot(["Sector", "Amount"], rows, labels={"Sectr": names})
+    with pytest.raises(ContractError, match="columns id"):
+        plot(["Sector", "Amount"], rows, labels={"Sector": frame.select("id")})
 
 
 def test_several_measures_are_told_apart_or_chosen(plot: Callable[..., Chart]) -> None:
@@ -111,14 +238,57 @@ def test_several_measures_are_told_apart_or_chosen(plot: Callable[..., Chart]) -
         plot(["Date", "Amount", "Price"], rows, measures=("Amount", "Price"), measure="Prize")
 
 
-@pytest.mark.parametrize(("dated", "most"), [(True, 20), (False, 40)])
-def test_the_largest_are_drawn_and_the_rest_is_said(plot: Callable[..., Chart], dated: bool, most: int) -> None:
+@pytest.mark.parametrize(("dated", "kind", "most"), [(2, "line", 12), (2, None, 40), (1, None, 40), (0, None, 40)])
+def test_the_largest_are_drawn_and_the_rest_is_said(
+    plot: Callable[..., Chart], dated: int, kind: str | None, most: int
+) -> None:
     members = [(f"M{i:03}", i - 20) for i in range(100)]
-    rows = [["202401", name, value] if dated else [name, value] for name, value in members]
-    chart = plot([*(["Date"] if dated else []), "Region", "Amount"], rows)
+    rows = [[*when, name, value] for when in ([[m] for m in months(dated)] or [[]]) for name, value in members]
+    columns = [*(["Date"] if dated else []), "Region", "Amount"]
+    chart = plot(columns, rows, kind=kind)
     assert chart.data["dim_Region"].n_unique() == most
     assert "M099" in chart.data["dim_Region"].to_list()
-    assert chart.altair.to_dict()["title"]["subtitle"] == [f"The {most} largest of 100 members of Region are shown."]
+    said = (
+        f"The {most} largest of 100 members of Region are shown. The rest is left out: whether it may be added up is "
+        "not known."
+    )
+    assert chart.altair.to_dict()["title"]["subtitle"][-1] == said
+    assert said in chart.description
+
+    with_rest = plot(columns, rows, kind=kind, other=True)
+    assert with_rest.data["dim_Region"].n_unique() == most
+    rest = with_rest.data.filter(pl.col("dim_Region") == f"Other ({101 - most} members)")["value"].to_list()
+    total = sum(value for _, value in members)
+    shown = with_rest.data.filter(~pl.col("dim_Region").str.starts_with("Other"))["value"].sum()
+    assert rest == [total - shown / max(dated, 1)] * max(dated, 1)
+
+
+def test_what_cannot_be_added_up_is_not_added_up(plot: Callable[..., Chart]) -> None:
+    for name in ("Version", "Account"):
+        with pytest.raises(ContractError, match="different kinds"):
+            plot([name, "Amount"], [["A", 1], ["B", 2]], other=True)
+    with pytest.raises(ContractError, match="agg is 'mean'"):
+        plot(["Region", "Date", "Amount"], [["A", "202401", 1], ["B", "202401", 2]], agg="mean", other=True)
+    with pytest.raises(ContractError, match="different kinds"):
+        plot(["Date", "Amount", "Price"], [[m, 1, 2] for m in MONTHS], measures=("Amount", "Price"), other=True)
+
+
+def test_a_chart_says_in_words_what_it_shows(plot: Callable[..., Chart]) -> None:
+    rows = [[version, month, i] for version in ("public.Plan", "public.Actual") for i, month in enumerate(MONTHS)]
+    chart = plot(["Version", "Date", "Amount"], [*rows[:-1], [*rows[-1][:2], 1234.5]], unit="EUR")
+    assert chart.description == (
+        "Line chart. SALES: Amount. By Version: Actual and Plan. 2024-01 to 2024-04, by month. "
+        "Amount (EUR) from 0 to 1,234.5. The largest is Actual, 2024-04. The smallest is Actual, 2024-01."
+    )
+    assert chart.altair.to_dict()["description"] == chart.description  # what Vega tells screen readers
+    assert repr(chart) == chart.description
+    assert plot(["Date", "Amount"], []).description == "Line chart. SALES: Amount. There are no values."
+    assert (
+        plot(["Region", "Amount"], [["a", 0.00012345678]]).description
+        == "Bar chart. SALES: Amount. Amount: 0.000123457."
+    )
+    many = [[f"M{i}", 1] for i in range(9)]
+    assert "By Region: M0, M1, M2, M3, M4, M5 and 3 more." in plot(["Region", "Amount"], many).description
 
 
 def test_a_stale_result_says_so_in_its_chart(facts: Facts, result_of: MakeResult) -> None:
@@ -149,10 +319,39 @@ def test_a_notebook_gets_a_picture_and_the_chart(plot: Callable[..., Chart]) -> 
     chart = plot(["Date", "Amount"], [["202401", 1]])
     bundle = chart._repr_mimebundle_()
     assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
-    assert bundle["text/plain"] == "Chart(title='SALES: Amount')"
+    assert bundle["text/plain"] == chart.description
     (vega,) = (kind for kind in bundle if "vegalite" in kind)
     assert bundle[vega]["encoding"] == encoding(chart)
     assert chart._repr_mimebundle_() == bundle
+    again = plot(["Date", "Amount"], [["202401", 1]])
+    assert json.dumps(again._repr_mimebundle_()) == json.dumps(bundle)  # no ids, no order of a set
+
+
+def test_a_chart_of_very_many_values_is_kept_as_a_picture_only(plot: Callable[..., Chart]) -> None:
+    rows = [
+        [f"{year}{month:02}", f"M{i:02}", i] for year in range(1990, 2020) for month in range(1, 13) for i in range(30)
+    ]
+    bundle = plot(["Date", "Region", "Amount"], rows)._repr_mimebundle_()
+    assert set(bundle) == {"text/plain", "image/png"}
+    assert bundle["text/plain"].endswith("the live chart would be too large for it.")
+
+
+def test_a_picture_shows_the_lines_on_its_own_ground(
+    plot: Callable[..., Chart], pixels: Callable[[bytes], Any], tmp_path: Path
+) -> None:
+    rows = [[version, month, i] for version in ("public.Plan", "public.Actual") for i, month in enumerate(MONTHS)]
+    for theme, ground in (("light", (255, 255, 255)), ("dark", (0x1E, 0x1E, 0x1E))):
+        chart = plot(["Version", "Date", "Amount"], rows, theme=theme)
+        picture = pixels(chart.png())
+        assert tuple(picture[0, 0]) == (*ground, 255)
+        assert picture.shape[0] > 320  # rows: the chart, and its title and axis
+        assert picture.shape[1] > 640
+        for colour in ((0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)):
+            assert (picture[:, :, :3] == colour).all(axis=2).sum() > 100
+    chart.save_svg(tmp_path / "a.svg")
+    drawn = (tmp_path / "a.svg").read_text(encoding="utf-8")
+    assert drawn.startswith("<svg")
+    assert "SALES: Amount" in drawn
 
 
 def test_without_the_extra_the_message_says_how_to_get_it(
