@@ -23,10 +23,10 @@ PIP_INDEX = $$($(PYTHON) -c "from pip._internal.commands import create_command a
 WITH_MIRROR = POETRY_PYPI_MIRROR_URL="$${POETRY_PYPI_MIRROR_URL:-$(PIP_INDEX)}"
 INSTALL = install --no-interaction --quiet
 
-.PHONY: help setup demo test check format bench lock build clean
+.PHONY: help setup demo test notebooks check format bench lock build clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Install everything into .venv; quick when there is nothing to do
 
@@ -58,6 +58,12 @@ test: check ## Everything that guards the project
 	$(BIN)/sacnb replay scan
 	$(BIN)/pytest -q -n 2 --dist worksteal --cov=sacnb --cov-report= 
 	$(BIN)/coverage report --include='sacnb/auth/*,sacnb/wire/*,sacnb/odata/*' --fail-under=95
+	@$(MAKE) --no-print-directory notebooks
+
+# Cells run in their order, so nothing shuffles them and a notebook stays with one worker. A replay refuses every connection.
+notebooks: setup ## Run the notebooks from their cassettes, and compare what they show
+	SAC_REPLAY=replay $(BIN)/pytest -q -n 2 --dist loadfile -p no:randomly --nbval notebooks \
+		--nbval-sanitize-with tests/notebooks/sanitize.cfg --nbval-cell-timeout 120
 
 bench: setup ## The benchmarks: ratios against a peer, side by side
 	$(BIN)/pytest -q -s -m benchmark -p no:randomly tests/benchmarks
