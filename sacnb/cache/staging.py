@@ -93,7 +93,8 @@ class StagingArea:
         """
         digest = staging_id(identity)
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = FileLock(root / f"{digest}.lock")
+        # Not local to a thread: it is taken in one that decodes, and let go of by the one that pulls.
+        lock = FileLock(root / f"{digest}.lock", thread_local=False)
         try:
             lock.acquire(timeout=0)
         except Timeout:

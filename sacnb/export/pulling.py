@@ -96,6 +96,8 @@ class Pull:
                 yield LaneFinished(number)
             else:
                 open_lanes.append(number)
+        if self.meter.resumed_rows:
+            self.meter.tell()
         limit = self._job.query.top
         streams = 1 if limit is not None else max(1, min(self._job.streams, len(open_lanes)))
         workers = min(_MAX_WORKERS, os.cpu_count() or 1)
@@ -237,7 +239,6 @@ class Pull:
         lane.received, lane.announced = state.rows, state.announced
         if state.announced is not None:
             self.meter.expect(number, state.announced)
-        self.meter.tell()
         if state.is_complete:
             self._compare(state.announced, state.rows)
             return True
