@@ -74,7 +74,8 @@ def record_notebook(
     runner = _Runner(path, timeout_s=timeout_s, kernel_name=kernel_name)
     cassette = places.place_for(name if name is not None else path.stem, path.parent)
     _, recorded = runner.run("record", cassette)
-    cassettes = tuple(dict.fromkeys(Path(each["path"]) for each in recorded if each["mode"] == "record"))
+    paths = dict.fromkeys(Path(each["path"]) for each in recorded if each["mode"] == "record")
+    cassettes = tuple(each for each in paths if each.is_file())  # a notebook may have recorded into a folder of its own
     if not any(each["requests"] for each in recorded):
         raise ReplayError(
             f"The notebook {path.name!r} asked nothing of a tenant, so there is nothing to record.",
