@@ -22,7 +22,7 @@ from sacnb.frames.preview import preview
 from sacnb.odata.schema import DateColumn, Grain, Schema
 from sacnb.rendering import Preview
 
-__all__ = ["CONTRACT_VERSION", "Aggregation", "TidyFrame", "grain_as_written", "long_frame", "tidy"]
+__all__ = ["CONTRACT_VERSION", "Aggregation", "TidyFrame", "exact_facts", "grain_as_written", "long_frame", "tidy"]
 
 # What frames and cache entries look like. Any change that a reader of either would notice needs a new number.
 CONTRACT_VERSION: Final = 1
@@ -140,6 +140,16 @@ def long_frame(table: pa.Table, schema: Schema) -> pl.DataFrame:
     if keys:
         _refuse_duplicates(wide.select(keys))
     return _long({measure: _facts(wide, measure) for measure in measures}, keys)
+
+
+def exact_facts(table: pa.Table, schema: Schema, measure: str) -> pl.DataFrame:
+    """Every row of a table: its dimensions as ``dim_<name>`` (String), and one measure as ``value``, as exact as it is.
+
+    Null where a float is not a number.
+    """
+    value = pl.col(f"value_{measure}").alias("value")
+    facts = _wide(table, schema, {}, without=None).select(pl.exclude("^value_.*$"), value)
+    return facts.with_columns(pl.col("value").fill_nan(None)) if facts["value"].dtype.is_float() else facts
 
 
 def _measures(table: pa.Table, schema: Schema) -> list[str]:

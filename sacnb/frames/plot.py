@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any, Final, get_args
 
@@ -33,6 +34,7 @@ __all__ = ["Chart", "Kind", "Labels", "Theme", "plot"]
 # Of more lines nobody can tell which is which: those become a heat map.
 _MOST: Final[dict[Kind, int]] = {"line": 12, "bar": 40, "heatmap": 40}
 _MOST_DASHES: Final = 4
+_LINE_CHARS: Final = 110
 _MOST_COLUMNS: Final = 60
 _MOST_DIMENSIONS: Final = 2
 
@@ -55,7 +57,7 @@ def plot(
 ) -> Chart:
     """The chart of a table; see ``Result.plot`` for what it draws and what it refuses."""
     _check(kind, theme)
-    texts = texts_of(labels, schema)
+    texts = texts_of(labels, [column.name for column in schema.dimensions])
     if measure is not None:
         table = _with_one_measure(table, schema, measure)
     notes = [note] if note else []
@@ -94,7 +96,13 @@ def plot(
 
 def titled(heading: str, notes: Sequence[str]) -> dict[str, Any]:
     """The title of a chart, with the notes below it."""
-    return {"title": {"text": plain(heading), "subtitle": list(notes), "anchor": "start"}}
+    return {
+        "title": {
+            "text": plain(heading),
+            "subtitle": [line for note in notes for line in textwrap.wrap(note, _LINE_CHARS)],
+            "anchor": "start",
+        }
+    }
 
 
 def _check(kind: Kind | None, theme: Theme) -> None:

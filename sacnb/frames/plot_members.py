@@ -56,15 +56,14 @@ def named(schema: Schema) -> dict[str, str]:
     return {f"dim_{one.name}": plain(one.label or one.name) for one in schema.columns} | {MEASURE: "Measure"}
 
 
-def texts_of(labels: Labels | None, schema: Schema) -> dict[str, dict[str, str]]:
-    """``labels`` by the columns of a tidy frame.
+def texts_of(labels: Labels | None, known: Sequence[str]) -> dict[str, dict[str, str]]:
+    """``labels`` by the columns of a tidy frame; ``known`` are the dimensions that there are.
 
     Raises:
         UnknownNameError: There is no such dimension.
         ContractError: A frame has no columns ``id`` and ``description``.
     """
     texts: dict[str, dict[str, str]] = {}
-    known = [column.name for column in schema.dimensions]
     for dimension, given in (labels or {}).items():
         if dimension not in known:
             raise UnknownNameError("dimension", dimension, known, where="the result")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from sacnb.frames.plot import Chart, Kind, Labels, Theme
+    from sacnb.frames.variance import Accounts, Better, Variance
 
 __all__ = ["Result", "ResultInfo", "read_result"]
 
@@ -176,6 +177,80 @@ class Result:
             theme=theme,
             note=self.warning,
         )
+
+    def variance(
+        self,
+        *,
+        base: str,
+        against: str,
+        by: str | Sequence[str] | None = None,
+        measure: str | None = None,
+        grain: Grain | None = None,
+        accounts: Accounts | None = None,
+        better: Better | None = None,
+    ) -> Variance:
+        """How one version differs from another, in total and in relation, made of exact decimals and rounded once.
+
+        Args:
+            base: The version to compare with, such as ``"public.Plan"``.
+            against: The version that is compared, such as ``"public.Actual"``; the variance is this less ``base``.
+            by: The dimensions to compare by, the date column among them; what else varies is added up, which the
+                result's ``note`` says. By default everything that varies.
+            measure: The measure, where the result has several.
+            grain: The grain of the dates, if the variances are made by date; see ``tidy``.
+            accounts: ``model.members("Account")``, or the type of each account (``INC``, ``EXP``, ...): more income
+                and less expense are favourable.
+            better: ``"higher"`` or ``"lower"``, where all values are of one kind.
+
+        Raises:
+            ContractError: There is no version dimension, or what is asked for does not fit the result.
+            UnknownNameError: There is no such version, dimension or measure in the result.
+
+        Warns:
+            MixedAccountsWarning: Accounts are among what is added up.
+        """
+        from sacnb.frames.variance import variance
+
+        return variance(
+            self.table,
+            self.schema,
+            base=base,
+            against=against,
+            by=by,
+            measure=measure,
+            grain=grain,
+            accounts=accounts,
+            better=better,
+            note=self.warning,
+        )
+
+    def variance_plot(
+        self,
+        *,
+        base: str,
+        against: str,
+        by: str,
+        kind: Literal["bar", "waterfall"] = "bar",
+        measure: str | None = None,
+        grain: Grain | None = None,
+        accounts: Accounts | None = None,
+        better: Better | None = None,
+        labels: Labels | None = None,
+        title: str | None = None,
+        unit: str | None = None,
+        theme: Theme = "light",
+    ) -> Chart:
+        """``variance(...)`` as a chart: bars, or a waterfall from the total of ``base`` to that of ``against``.
+
+        Favourable is blue and unfavourable orange; grey is neutral, or not known. The other arguments are those of
+        ``variance`` and ``plot``.
+
+        Raises what ``variance`` raises; MissingExtraError where the extra ``plot`` is not installed.
+        """
+        made = self.variance(
+            base=base, against=against, by=by, measure=measure, grain=grain, accounts=accounts, better=better
+        )
+        return made.plot(kind, labels=labels, title=title, unit=unit, theme=theme)
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """The rows for any library that reads Arrow streams, such as ``polars.DataFrame(result)`` and DuckDB."""

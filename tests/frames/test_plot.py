@@ -252,7 +252,7 @@ def test_the_largest_are_drawn_and_the_rest_is_said(
         f"The {most} largest of 100 members of Region are shown. The rest is left out: whether it may be added up is "
         "not known."
     )
-    assert chart.altair.to_dict()["title"]["subtitle"][-1] == said
+    assert " ".join(chart.altair.to_dict()["title"]["subtitle"]).endswith(said)
     assert said in chart.description
 
     with_rest = plot(columns, rows, kind=kind, other=True)
