@@ -50,7 +50,11 @@ def progress(now):
         os.kill(os.getpid(), signal.SIGKILL)
 
 told["call"].setdefault("progress", progress)
-result = getattr(facts, told["method"])(**told["call"])
+try:
+    result = getattr(facts, told["method"])(**told["call"])
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+    sys.exit(130)
 print("done", len(result) if told["method"] == "refresh" else result.row_count, flush=True)
 """
 
@@ -94,11 +98,12 @@ def start_pull(far_sandbox: FarSandbox, tmp_path: Path) -> Iterator[Callable[...
         call: dict[str, Any] | None = None,
         kill_at: int | None = None,
         model: str = "SCALE",
+        sandbox: Any = None,
         **settings: Any,
     ) -> subprocess.Popen[str]:
         told = {
             "settings": {"cache_dir": str(tmp_path / "cache"), **settings},
-            "sandbox": vars(far_sandbox),
+            "sandbox": {name: getattr(sandbox or far_sandbox, name) for name in FarSandbox.__annotations__},
             "model": model,
             "facts": facts or {},
             "method": method,

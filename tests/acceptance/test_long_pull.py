@@ -1,0 +1,68 @@
+"""A million rows with tokens that live eight seconds, and one that is refused in the middle."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import polars as pl
+import pytest
+
+import sacnb.sandbox
+from sacnb.export.progress import Progress
+from sacnb.sandbox import Sandbox
+from sacnb.sandbox.models.scale import scale
+from sacnb.tenant import Tenant
+
+ROWS, PAGE, LIFETIME_S = 1_000_000, 50_000, 8
+KEYS = ["Version", "Date", "Region", "Channel", "Product", "Customer"]
+
+
+@pytest.fixture
+def short_lived(time: Any) -> Iterator[Sandbox]:
+    with sacnb.sandbox.start(scale_rows=ROWS, token_lifetime_s=LIFETIME_S, clock=time.clock, now=time.now) as started:
+        yield started
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("partitions", [None, 4])
+def test_every_row_comes_once_and_the_log_shows_renewals_with_reasons_and_no_secret(
+    short_lived: Sandbox,
+    connect_to: Callable[..., Tenant],
+    time: Any,
+    caplog: pytest.LogCaptureFixture,
+    partitions: int | None,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    tenant = connect_to(short_lived, log="debug")
+    facts = tenant.model("SCALE").facts(page_size=PAGE, partitions=partitions)
+    short_lived.misbehave("unauthorized", on="facts", after=10, times=1)
+    short_lived.misbehave("revoke_tokens", on="facts", after=15, times=1)
+
+    def progress(now: Progress) -> None:
+        time.advance(3)  # a page takes three seconds, so a token lives for hardly three of them
+
+    result = facts.fetch(progress=progress)
+
+    rows = result.polars(decimals=True)
+    assert len(rows) == ROWS
+    assert rows.select(KEYS).n_unique() == ROWS
+    made = scale(ROWS).facts.rows(pl.int_range(ROWS, dtype=pl.Int64, eager=True), [*KEYS, "Amount"])
+    assert rows.select(*KEYS, "Amount").sort(KEYS).equals(made.sort(KEYS))
+
+    summary = tenant.telemetry.summary()
+    assert set(summary.refreshes) >= {"absent", "rejected"}
+    assert summary.refreshes.get("expired", 0) + summary.refreshes.get("aging", 0) >= 5
+    assert summary.retries["401"] >= 2
+    assert summary.rows == ROWS
+    renewals = [record.getMessage() for record in caplog.records if "Token refreshed" in record.getMessage()]
+    assert len(renewals) == sum(summary.refreshes.values())
+    assert any("(rejected)" in line for line in renewals)
+
+    everything = "\n".join(f"{record.getMessage()} {record.__dict__}" for record in caplog.records)
+    assert "SAC answered 401" in everything
+    token = tenant._connection.context.guard.peek()
+    assert token is not None
+    for secret in (short_lived.client_secret, token.value.reveal()):
+        assert secret not in everything
