@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -15,14 +15,6 @@ from sacnb.tenant import Tenant
 from sacnb.tenant.connector import embedded_sandbox, start_sandbox
 
 ConnectTo = Callable[..., Tenant]
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_it_was() -> Iterator[None]:
-    logger = logging.getLogger("sacnb")
-    handlers, level = list(logger.handlers), logger.level
-    yield
-    logger.handlers[:], logger.level = handlers, level
 
 
 def test_connect_takes_every_variable_as_an_argument() -> None:
