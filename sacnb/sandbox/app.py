@@ -89,7 +89,12 @@ class App:
         if goal.kind == "import":
             # The sandbox's OAuth client was granted the Data Export Service only, as most are.
             raise Refusal(403, "OAuth Client is not allowed to interact with API", 3401)
-        return await asyncio.get_running_loop().run_in_executor(self.executor, self.export.answer, exchange, goal)
+        try:
+            work = asyncio.get_running_loop().run_in_executor(self.executor, self.export.answer, exchange, goal)
+        except RuntimeError as error:
+            # Threads take no more work once the program ends, and a request may still be on its way.
+            raise Refusal(503, "The sandbox is being closed") from error
+        return await work
 
     def _administer(self, request: web.BaseRequest, path: str, body: bytes) -> Answer:
         try:

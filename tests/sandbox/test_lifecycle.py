@@ -166,3 +166,20 @@ def test_serve_runs_until_a_signal_and_ends_cleanly(number: signal.Signals) -> N
         assert run.stdout.read() == "done\n"
         assert run.stderr.read() == ""
         assert run.wait(timeout=20) == 0
+
+
+def test_a_request_that_comes_while_the_program_ends_is_refused_without_noise() -> None:
+    """The embedded sandbox stands until the program ends; what is asked then must not print a traceback."""
+    program = """
+import atexit, concurrent.futures.thread, requests, sacnb.sandbox
+sandbox = sacnb.sandbox.start(scale_rows=0)
+reply = requests.post(sandbox.token_url, auth=(sandbox.client_id, sandbox.client_secret),
+                      data={"grant_type": "client_credentials"}, timeout=5)
+headers = {"Authorization": "Bearer " + reply.json()["access_token"]}
+url = sandbox.tenant_url + "/api/v1/dataexport/administration/Namespaces"
+assert requests.get(url, headers=headers, timeout=5).status_code == 200
+# By now the threads of the pool take no more work: atexit runs after that.
+atexit.register(lambda: print(requests.get(url, headers=headers, timeout=5).status_code))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.stdout, done.stderr, done.returncode) == ("503\n", "", 0)
