@@ -16,22 +16,28 @@ from typing import TYPE_CHECKING, Any, Final
 from sacnb.errors import MissingExtraError
 
 if TYPE_CHECKING:
+    from sacnb.notebook.explorer import Explorer
     from sacnb.notebook.extension import load_ipython_extension, unload_ipython_extension
     from sacnb.notebook.panel import RefreshPanel
+    from sacnb.notebook.progress_bar import progress
     from sacnb.notebook.session import current_tenant, use_tenant
 
 __all__ = [
+    "Explorer",
     "RefreshPanel",
     "current_tenant",
     "load_ipython_extension",
+    "progress",
     "unload_ipython_extension",
     "use_tenant",
 ]
 
 _HOME: Final = {
+    "Explorer": "sacnb.notebook.explorer",
     "RefreshPanel": "sacnb.notebook.panel",
     "current_tenant": "sacnb.notebook.session",
     "load_ipython_extension": "sacnb.notebook.extension",
+    "progress": "sacnb.notebook.progress_bar",
     "unload_ipython_extension": "sacnb.notebook.extension",
     "use_tenant": "sacnb.notebook.session",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from sacnb.cache.store import Cache
+    from sacnb.notebook import Explorer
     from sacnb.sandbox import Sandbox
     from sacnb.settings import Settings
     from sacnb.wire.telemetry import Telemetry
@@ -88,6 +90,15 @@ class Tenant:
     def model(self, model_id: str, namespace: str = DEFAULT_NAMESPACE) -> Model:
         """The model with this id; SAC is asked when something of it is looked at, and not before."""
         return Model(self._connection, model_id, namespace)
+
+    def explore(self, model_id: str | None = None) -> Explorer:
+        """An explorer for a notebook: choose a model and what to see of it, and copy the code; see ``Explorer``.
+
+        Raises MissingExtraError where the extra ``notebook`` is not installed.
+        """
+        # The notebook is a room above this one: a name is looked up when a user asks, and nothing here is built on it.
+        explorer: type[Explorer] = importlib.import_module("sacnb.notebook").Explorer
+        return explorer(self, model_id)
 
     def authenticate(self) -> TokenStatus:
         """Make sure that there is a valid token, and say until when. Raises RefreshError."""

@@ -1,0 +1,302 @@
+"""The explorer: what is chosen, what is shown, and that its code gives the same frame; without a browser."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import ipywidgets as widgets
+import polars as pl
+import polars.testing
+import pytest
+
+from sacnb.errors import NotFoundError, SacError
+from sacnb.notebook import Explorer
+from sacnb.notebook.choice import Choice
+from sacnb.notebook.code import python_code, sql_code
+from sacnb.sandbox import Sandbox
+from sacnb.tenant import Tenant
+
+ConnectTo = Callable[..., Tenant]
+
+
+@pytest.fixture
+def tenant(sandbox: Sandbox, connect_to: ConnectTo) -> Tenant:
+    return connect_to(sandbox, page_size=5000)
+
+
+@pytest.fixture
+def explore(tenant: Tenant) -> Iterator[Callable[..., Explorer]]:
+    """Makes explorers that have read what they need; they are closed in the end."""
+    made: list[Explorer] = []
+
+    def explore(model: str | None = None) -> Explorer:
+        made.append(tenant.explore(model))
+        made[-1].wait()
+        return made[-1]
+
+    yield explore
+    for explorer in made:
+        explorer.close()
+
+
+def parts(widget: Any) -> list[Any]:
+    return [widget, *(part for child in getattr(widget, "children", ()) for part in parts(child))]
+
+
+def control(explorer: Explorer, name: str) -> Any:
+    (found,) = [part for part in parts(explorer) if getattr(part, "description", None) == name]
+    return found
+
+
+def choose(explorer: Explorer, **values: Any) -> None:
+    """Choose as a user does, one control after the other; blanks in names are underscores."""
+    for name, value in values.items():
+        control(explorer, name.replace("_", " ").capitalize()).value = value
+        explorer.wait()
+
+
+def text(explorer: Explorer) -> str:
+    return "\n".join(part.value for part in parts(explorer) if isinstance(part, widgets.HTML))
+
+
+def labels(explorer: Explorer, name: str) -> list[str]:
+    return [label for label, _ in control(explorer, name).options]
+
+
+def frame_of(code: str) -> pl.DataFrame:
+    namespace: dict[str, Any] = {}
+    exec(code, namespace)
+    namespace["sac"].close()
+    frame: pl.DataFrame = namespace["frame"]
+    return frame
+
+
+def test_models_are_listed_and_one_is_looked_at_when_it_is_chosen(
+    explore: Callable[..., Explorer], sandbox: Sandbox
+) -> None:
+    explorer = explore()
+    assert "US employment by sector (US_EMPLOYMENT)" in labels(explorer, "Model")
+    assert not any("metadata" in entry.path for entry in sandbox.log)
+    assert (explorer.query, explorer.code, explorer.status) == (None, "", "choose a model")
+    choose(explorer, model="PLANNING")
+    assert labels(explorer, "Dimensions") == ["Version", "Date", "Account", "CostCenter", "Region"]
+    assert labels(explorer, "Measures") == ["SignedData"]
+    assert labels(explorer, "Versions") == ["Actual (public.Actual)", "Plan (public.Plan)"]
+    assert explorer.query == Choice("PLANNING")
+    assert not any("FactData" in entry.path for entry in sandbox.log)
+
+
+def test_members_are_a_tree_that_can_be_searched(explore: Callable[..., Explorer]) -> None:
+    explorer = explore("US_EMPLOYMENT")
+    choose(explorer, filter_by="Sector")
+    assert labels(explorer, "Members")[:3] == [
+        "Total nonfarm (00) ▾",
+        "\u00a0" * 4 + "Total private (05) ▾",
+        "\u00a0" * 8 + "Goods-producing (06) ▾",
+    ]
+    assert "21 of 21 members" in text(explorer)
+    choose(explorer, search="DURABLE")
+    assert [label.strip("\u00a0 ▾") for label in labels(explorer, "Members")][-2:] == [
+        "Durable goods (31)",
+        "Nondurable goods (32)",
+    ]
+    assert "2 of 21 members" in text(explorer)
+    choose(explorer, members=("31",))
+    choose(explorer, search="retail")
+    choose(explorer, members=("31", "42"))  # what was chosen before stays on show
+    assert explorer.query.where == (("Sector", ("31", "42")),)
+    assert "Sector: Durable goods (31), Retail trade (42)" in text(explorer)
+
+
+def test_a_branch_stands_for_its_ends(explore: Callable[..., Explorer]) -> None:
+    explorer = explore("US_EMPLOYMENT")
+    choose(explorer, filter_by="Sector", members=("30",))
+    assert explorer.query.where == (("Sector", ("31", "32")),)
+
+
+@pytest.mark.parametrize(
+    ("model", "choices"),
+    [
+        ("US_EMPLOYMENT", {}),
+        ("US_EMPLOYMENT", {"versions": ("public.Actual",), "since": "2014-03", "until": "2015", "grain": "quarter"}),
+        ("US_EMPLOYMENT", {"filter_by": "Sector", "members": ("06",), "grain": "year", "made_by": "mean"}),
+        ("US_EMPLOYMENT", {"filter_by": "Sector", "members": ("00",), "dimensions": ("Date", "Sector")}),
+        ("PLANNING", {"dimensions": ("Region", "Account"), "versions": ("public.Actual",)}),
+        ("PLANNING", {"filter_by": "Region", "members": ("Pacific West ", "JP", "#"), "since": "2024"}),
+        ("EDM_TYPES", {"measures": ("Int16", "Int32")}),
+    ],
+)
+def test_the_code_gives_the_frame_that_is_shown(
+    explore: Callable[..., Explorer], model: str, choices: dict[str, Any]
+) -> None:
+    explorer = explore(model)
+    choose(explorer, **choices)
+    explorer.show(wait=True)
+    assert explorer.error is None
+    assert len(explorer.frame) > 0
+    pl.testing.assert_frame_equal(frame_of(explorer.code), explorer.frame)
+    assert control(explorer, "Python").value == explorer.code
+    compile(explorer.code, "cell", "exec")
+    assert max(map(len, explorer.code.splitlines())) <= 120
+
+
+def test_the_result_is_shown_as_a_table_and_a_chart_with_words(explore: Callable[..., Explorer]) -> None:
+    explorer = explore("US_EMPLOYMENT")
+    choose(explorer, versions=("public.Actual",), grain="year", made_by="mean", filter_by="Sector", members=("30",))
+    control(explorer, "Show").click()
+    explorer.wait()
+    assert len(explorer.result) == 240
+    assert explorer.frame.columns == ["date", "dim_Version", "dim_Sector", "value"]
+    assert explorer.status == "US_EMPLOYMENT: 20 rows"
+    shown = text(explorer)
+    assert "US_EMPLOYMENT by year: 20 rows" in shown
+    assert 'src="data:image/png;base64,' in shown
+    assert 'alt="Line chart. US_EMPLOYMENT: Employees. By Sector: Durable goods and Nondurable goods.' in shown
+    assert "US_EMPLOYMENT by year" in explorer._repr_html_()
+
+
+def test_where_no_chart_can_be_drawn_it_says_why(explore: Callable[..., Explorer]) -> None:
+    explorer = explore("PLANNING")
+    explorer.show(wait=True)
+    assert explorer.chart is None
+    assert explorer.error is None
+    assert len(explorer.result) > 0
+    assert "No chart: The result also varies in" in text(explorer)
+
+
+@pytest.mark.parametrize(
+    ("choices", "words"),
+    [
+        ({"since": "yesterday"}, "yesterday"),
+        ({"dimensions": ("Sector",), "grain": "month"}, "no column that is known to hold dates"),
+        ({"grain": "day"}, "day"),
+        ({"measures": ()}, "no measure"),
+    ],
+)
+def test_a_mistake_is_said_in_words_and_the_last_result_stays(
+    explore: Callable[..., Explorer], choices: dict[str, Any], words: str
+) -> None:
+    explorer = explore("US_EMPLOYMENT")
+    choose(explorer, filter_by="Sector", members=("31",))
+    explorer.show(wait=True)
+    before = explorer.result
+    choose(explorer, **{"grain": "month", **choices})
+    explorer.show(wait=True)
+    assert isinstance(explorer.error, SacError)
+    assert words in str(explorer.error)
+    assert type(explorer.error).__name__ in text(explorer)
+    assert explorer.result is before
+    assert explorer.status == "that did not work"
+
+
+def test_a_model_that_is_not_there_is_said_with_the_nearest(explore: Callable[..., Explorer]) -> None:
+    explorer = explore("US_EMPLOYMNT")
+    assert explorer.query is None
+    assert "US_EMPLOYMENT" in text(explorer)
+    choose(explorer, model="US_EMPLOYMENT")
+    assert explorer.query == Choice("US_EMPLOYMENT")
+    assert explorer.error is None
+
+
+def test_a_second_click_does_nothing_while_the_first_one_works(
+    explore: Callable[..., Explorer], sandbox: Sandbox
+) -> None:
+    explorer = explore("US_EMPLOYMENT")
+    choose(explorer, filter_by="Sector", members=("31",))
+    reached, go_on = threading.Event(), threading.Event()
+    hold = [True]
+
+    def held(_: Any) -> None:
+        if hold and explorer.status == "asking SAC":
+            hold.clear()
+            reached.set()
+            go_on.wait(30)
+
+    explorer.observe(held, "status")
+    explorer.show()
+    assert reached.wait(30)
+    asked = len(sandbox.log)
+    explorer.show()
+    control(explorer, "Show").click()
+    assert len(sandbox.log) == asked
+    go_on.set()
+    explorer.wait()
+    assert len([entry for entry in sandbox.log if entry.path.endswith("/FactData")]) == 1
+
+
+def test_every_control_has_a_name_in_words(explore: Callable[..., Explorer]) -> None:
+    explorer = explore("US_EMPLOYMENT")
+    controls = [part for part in parts(explorer) if not isinstance(part, widgets.HTML | widgets.HBox | Explorer)]
+    assert len(controls) == 16
+    assert all(part.description.strip() for part in controls)
+    assert len({part.description for part in controls}) == len(controls)
+    assert not any(part.disabled for part in controls)
+
+
+def test_it_shows_itself_the_same_every_time(explore: Callable[..., Explorer]) -> None:
+    explorer = explore("US_EMPLOYMENT")
+    assert repr(explorer) == "Explorer(Tenant('sandbox'))"
+    assert (
+        explorer._repr_html_()
+        == "<div>Explorer(Tenant(&#x27;sandbox&#x27;)): run this cell to explore the models.</div>"
+    )
+
+
+def test_closing_joins_and_a_closed_explorer_says_so(tenant: Tenant) -> None:
+    with tenant.explore("US_EMPLOYMENT") as explorer:
+        pass
+    assert not [thread for thread in threading.enumerate() if thread.name == "sacnb-explorer"]
+    explorer.close()
+    with pytest.raises(SacError, match="closed"):
+        explorer.show()
+
+
+def test_what_a_server_says_is_escaped(explore: Callable[..., Explorer]) -> None:
+    explorer = explore("US_EMPLOYMENT")
+    explorer._say_trouble(NotFoundError("<script>alert(1)</script>"))
+    explorer._view.show_chart(b"x", 'a" onerror="alert(1)')
+    shown = text(explorer)
+    assert "<script>" not in shown
+    assert 'alt="a&quot; onerror=&quot;alert(1)"' in shown
+
+
+def test_the_code_of_a_real_tenant_holds_neither_its_name_nor_long_lines() -> None:
+    choice = Choice(
+        "M'odel",
+        namespace="other",
+        where=(("Sector", tuple(f"member {i:03}" for i in range(40))), ("One", ("a'b",))),
+        dims=("A", "B"),
+    )
+    code = python_code(choice)
+    assert "sac.model(\"M'odel\", namespace='other')" in code
+    assert "sacnb.connect()" in code
+    assert max(map(len, code.splitlines())) <= 100
+    compile(code, "cell", "exec")
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        Choice("PLANNING"),
+        Choice("PLANNING", where=(("Region", ("JP", "Pacific West ")), ("Version", ("public.Plan",))), since="2024-05"),
+        Choice("PLANNING", measures=("SignedData",), until="2023"),
+    ],
+)
+def test_sql_selects_the_same_rows(tenant: Tenant, choice: Choice) -> None:
+    """Held against another reader of SQL, over the whole model."""
+    facts = choice.facts(tenant)
+    code = sql_code(facts.query)
+    assert code is not None
+    everything = tenant.model("PLANNING").facts().fetch().polars()
+    with pl.SQLContext(PLANNING=everything) as context:
+        found = context.execute(code, eager=True)
+    pl.testing.assert_frame_equal(found, facts.fetch().polars())
+
+
+def test_there_is_no_sql_where_sac_sums_up(tenant: Tenant) -> None:
+    assert sql_code(Choice("PLANNING", dims=("Account",)).facts(tenant).query) is None
+    assert sql_code(tenant.model("PLANNING").facts(limit=1).query) is None
+    quoted = tenant.model("PLANNING").facts(where={"Region": "O'Hare"}).query
+    assert "'O''Hare'" in str(sql_code(quoted))
