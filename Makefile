@@ -23,7 +23,7 @@ PIP_INDEX = $$($(PYTHON) -c "from pip._internal.commands import create_command a
 WITH_MIRROR = POETRY_PYPI_MIRROR_URL="$${POETRY_PYPI_MIRROR_URL:-$(PIP_INDEX)}"
 INSTALL = install --no-interaction --quiet
 
-.PHONY: help setup demo test notebooks check format bench lock build clean
+.PHONY: help setup demo test notebooks browser check format bench lock build clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,14 +56,19 @@ check: setup ## Format, lint, types and the import rule
 
 test: check ## Everything that guards the project
 	$(BIN)/sacnb replay scan
-	$(BIN)/pytest -q -n 2 --dist worksteal --cov=sacnb --cov-report= 
+	$(BIN)/pytest -q -n 2 --dist worksteal --cov=sacnb --cov-report= --ignore tests/browser
 	$(BIN)/coverage report --include='sacnb/auth/*,sacnb/wire/*,sacnb/odata/*' --fail-under=95
 	@$(MAKE) --no-print-directory notebooks
+	@$(MAKE) --no-print-directory browser
 
 # Cells run in their order, so nothing shuffles them and a notebook stays with one worker. A replay refuses every connection.
 notebooks: setup ## Run the notebooks from their cassettes, and compare what they show
 	SAC_REPLAY=replay $(BIN)/pytest -q -n 2 --dist loadfile -p no:randomly --nbval notebooks \
 		--nbval-sanitize-with tests/notebooks/sanitize.cfg --nbval-cell-timeout 120
+
+# One JupyterLab and one Chromium for all of them, so they run in one process. Without Chromium they say so and are skipped.
+browser: setup ## Drive the notebooks in JupyterLab with the system's Chromium
+	$(BIN)/pytest -q --timeout 300 tests/browser
 
 bench: setup ## The benchmarks: ratios against a peer, side by side
 	$(BIN)/pytest -q -s -m benchmark -p no:randomly tests/benchmarks
