@@ -34,9 +34,12 @@ Every message says which value, what was expected, and what to do now.
 from __future__ import annotations
 
 import difflib
+import html
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 __all__ = [
     "Attempt",
@@ -68,6 +71,11 @@ __all__ = [
     "ThrottledError",
     "UnknownNameError",
 ]
+
+
+_MOST_CHARS: Final = 8000
+# As the tables of rendering, which stands beside this file and does not know it.
+_MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]<>|$~#])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +112,21 @@ class SacError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}" if self.hint else self.message
+
+    def _repr_html_(self) -> str:
+        """An error that is looked at, and not raised: what it is, what happened, what to do now."""
+        name, *lines = (html.escape(line) for line in self._lines())
+        return f"<div><p><strong>{name}</strong></p>{''.join(f'<p>{line}</p>' for line in lines)}</div>"
+
+    def _repr_markdown_(self) -> str:
+        name, *lines = (_MARKDOWN.sub(r"\\\1", line.replace("&", "&amp;")) for line in self._lines())
+        return "\n\n".join([f"**{name}**", *lines])
+
+    def _lines(self) -> list[str]:
+        said = "\n".join([self.message, self.hint or "", *getattr(self, "__notes__", ())])
+        if len(said) > _MOST_CHARS:
+            said = f"{said[:_MOST_CHARS]} …\nOnly the beginning is shown, to keep the notebook small."
+        return [type(self).__name__, *filter(None, said.splitlines())]
 
 
 class SettingsError(SacError, ValueError):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-__all__ = ["MAX_BYTES", "Preview"]
+__all__ = ["MAX_BYTES", "Preview", "fact_table"]
 
 MAX_BYTES: Final = 64 * 1024
 _MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]<>|$~#])")
@@ -76,6 +76,11 @@ class Preview:
         table.insert(1, " | ".join("---:" if number else "---" for number in self.numeric))
         parts.append("\n".join(f"| {line} |" for line in table))
         return "\n\n".join([*parts, _escaped(self.more)] if self.more else parts)
+
+
+def fact_table(title: str, facts: Mapping[str, str]) -> Preview:
+    """A table of names and what is to be said of them."""
+    return Preview(title, (), ("", ""), (False, False), tuple(facts.items()), "")
 
 
 def _escaped(text: str) -> str:

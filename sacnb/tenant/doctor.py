@@ -16,6 +16,7 @@ from sacnb.auth.policy import RefreshPolicy
 from sacnb.auth.proxies import environment_proxies
 from sacnb.endpoints import IMPORT_MODELS_PATH, NAMESPACES_PATH
 from sacnb.errors import ForbiddenError, SacError, SettingsError
+from sacnb.rendering import Preview
 from sacnb.settings import Settings
 from sacnb.tenant.connector import connect_with
 
@@ -45,6 +46,24 @@ class Diagnosis:
     def healthy(self) -> bool:
         """Whether data can be read: no check failed."""
         return all(check.status != "failed" for check in self.checks)
+
+    def __str__(self) -> str:
+        return self._preview().text()
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: FBT001, ARG002 - IPython's signature
+        printer.text(str(self))
+
+    def _repr_html_(self) -> str:
+        return self._preview().html()
+
+    def _repr_markdown_(self) -> str:
+        return self._preview().markdown()
+
+    def _preview(self) -> Preview:
+        failed = sum(check.status == "failed" for check in self.checks)
+        title = "Healthy: no check failed" if self.healthy else f"Not healthy: {failed} of {len(self.checks)} failed"
+        rows = tuple((one.name, one.status, one.detail, one.remedy) for one in self.checks)
+        return Preview(title, (), ("check", "status", "what was seen", "what to do"), (False,) * 4, rows, "")
 
 
 def diagnose(

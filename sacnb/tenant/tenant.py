@@ -6,10 +6,11 @@ import importlib
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from sacnb.endpoints import DEFAULT_NAMESPACE
 from sacnb.model import Connection, Model, list_models
+from sacnb.rendering import Preview, fact_table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -34,6 +35,24 @@ class TokenStatus:
         minutes, seconds = divmod(int(self.remaining_s), 60)
         return f"OK, the token is valid until {self.expires_at:%H:%M:%S} UTC ({minutes} min {seconds} s)"
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: FBT001, ARG002 - IPython's signature
+        printer.text(str(self))
+
+    def _repr_html_(self) -> str:
+        return self._preview().html()
+
+    def _repr_markdown_(self) -> str:
+        return self._preview().markdown()
+
+    def _preview(self) -> Preview:
+        facts = {
+            "issued": f"{self.issued_at:%Y-%m-%d %H:%M:%S} UTC",
+            "valid until": f"{self.expires_at:%Y-%m-%d %H:%M:%S} UTC",
+            "remaining": f"{self.remaining_s:.0f} s",
+            "renewed just now": "yes" if self.renewed else "no",
+        }
+        return fact_table("The token", facts)
+
 
 class Tenant:
     """One tenant, connected; made by ``connect()``. A context manager: leaving it closes the connections.
@@ -47,6 +66,24 @@ class Tenant:
 
     def __repr__(self) -> str:
         return f"Tenant({self._connection.tenant_host!r})"
+
+    def _repr_html_(self) -> str:
+        return self._preview().html()
+
+    def _repr_markdown_(self) -> str:
+        return self._preview().markdown()
+
+    def _preview(self) -> Preview:
+        """Nothing of it changes from run to run, or tells who the client is."""
+        kind = "embedded sandbox" if self._connection.source == "sandbox" else "SAP Analytics Cloud"
+        facts = {
+            "tenant": self._connection.tenant_host,
+            "kind": kind,
+            "sign-in": self.settings.auth.replace("_", " "),
+            "replay": self.settings.replay,
+            "next": "models(), model(id), explore()",
+        }
+        return fact_table(f"Tenant {self._connection.tenant_host}", facts)
 
     def __enter__(self) -> Self:
         return self

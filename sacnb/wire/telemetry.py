@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from sacnb.auth.policy import RefreshEvent
+from sacnb.rendering import fact_table
 from sacnb.wire.redact import RedactingFilter
 
 _trace_id: Final[ContextVar[str | None]] = ContextVar("sacnb_trace_id", default=None)
@@ -132,21 +133,29 @@ class TelemetrySummary:
     seconds_waited: float
 
     def __str__(self) -> str:
+        return "\n".join(f"{name:<16}{value}" for name, value in self._facts().items())
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return fact_table("What this connection did", self._facts()).html()
+
+    def _repr_markdown_(self) -> str:
+        return fact_table("What this connection did", self._facts()).markdown()
+
+    def _facts(self) -> dict[str, str]:
         def listed(counts: Mapping[str, int]) -> str:
             return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "none"
 
-        lines = (
-            ("requests", f"{self.requests:,} ({self.failures:,} failed for good)"),
-            ("retries", f"{listed(self.retries)} ({self.seconds_waited:.1f} s waited)"),
-            ("token renewals", f"{listed(self.refreshes)} ({self.refresh_failures:,} failed)"),
-            ("renewals shared", f"{self.coalesced:,}"),
-            ("escalations", f"{self.escalations:,}"),
-            ("rows", f"{self.rows:,}"),
-            ("bytes", f"{self.bytes:,}"),
-        )
-        return "\n".join(f"{name:<16}{value}" for name, value in lines)
-
-    __repr__ = __str__
+        return {
+            "requests": f"{self.requests:,} ({self.failures:,} failed for good)",
+            "retries": f"{listed(self.retries)} ({self.seconds_waited:.1f} s waited)",
+            "token renewals": f"{listed(self.refreshes)} ({self.refresh_failures:,} failed)",
+            "renewals shared": f"{self.coalesced:,}",
+            "escalations": f"{self.escalations:,}",
+            "rows": f"{self.rows:,}",
+            "bytes": f"{self.bytes:,}",
+        }
 
 
 class Telemetry:

@@ -1,0 +1,114 @@
+"""What objects look like in a notebook: text, static HTML and Markdown, escaped, small, the same every time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from IPython.lib.pretty import pretty
+
+from sacnb.errors import ForbiddenError, SacError, SettingsError, UnknownNameError
+from sacnb.rendering import MAX_BYTES, fact_table
+from sacnb.sandbox import Sandbox
+from sacnb.tenant import Check, Diagnosis, Tenant, TokenStatus
+from sacnb.wire.telemetry import TelemetrySummary
+
+ConnectTo = Callable[..., Tenant]
+HOSTILE = "<img src=x onerror=alert(1)> *a*|b $x$ & `b`"
+
+
+def summary(**changes: Any) -> TelemetrySummary:
+    counts: dict[str, Any] = dict.fromkeys(
+        ("requests", "refresh_failures", "coalesced", "escalations", "failures", "rows", "bytes"), 0
+    )
+    return TelemetrySummary(**{**counts, "retries": {}, "refreshes": {}, "seconds_waited": 0.0, **changes})
+
+
+AT = datetime(2026, 11, 20, 7, 26, tzinfo=UTC)
+OBJECTS = {
+    "diagnosis": Diagnosis((Check("host", "failed", HOSTILE, HOSTILE),)),
+    "token": TokenStatus(AT, AT.replace(hour=8), 2040.0, renewed=True),
+    "telemetry": summary(requests=1200, retries={HOSTILE: 2}),
+    "error": ForbiddenError(HOSTILE, hint=HOSTILE),
+    "settings error": SettingsError([HOSTILE, HOSTILE]),
+    "unknown name": UnknownNameError("model", HOSTILE, ["US_EMPLOYMENT"]),
+}
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_everything_shows_as_static_escaped_html_and_markdown(name: str) -> None:
+    shown: Any = OBJECTS[name]
+    page, markdown = shown._repr_html_(), shown._repr_markdown_()
+    assert page.startswith("<div>")
+    for forbidden in ("<img", "<script", "<style", "color", "background"):
+        assert forbidden not in page.replace("&lt;img", "")
+    assert re.search(r"(?<!\\)[<*|$`]", markdown.replace("**", "").replace("| ", "").replace(" |", "")) is None
+    assert (page, markdown) == (shown._repr_html_(), shown._repr_markdown_())
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        Diagnosis(tuple(Check(f"check {i}", "ok", "x" * 100) for i in range(5000))),
+        SacError("x" * 10 * MAX_BYTES),
+        SettingsError(["<" * 100] * 5000),
+    ],
+    ids=lambda shown: type(shown).__name__,
+)
+def test_what_is_long_is_cut_and_says_so(shown: Any) -> None:
+    for text in (shown._repr_html_(), shown._repr_markdown_()):
+        assert len(text.encode()) <= MAX_BYTES
+        assert "to keep the notebook small" in text
+
+
+def test_an_error_says_what_it_is_what_happened_and_what_to_do() -> None:
+    error = UnknownNameError("model", "US_EMPLOYMNT", ["US_EMPLOYMENT"])
+    error.add_note("Names are not ids.")
+    assert error._repr_html_() == (
+        "<div><p><strong>UnknownNameError</strong></p><p>There is no model &#x27;US_EMPLOYMNT&#x27;.</p>"
+        "<p>Did you mean &#x27;US_EMPLOYMENT&#x27;?</p><p>Names are not ids.</p></div>"
+    )
+    assert error._repr_markdown_() == (
+        "**UnknownNameError**\n\nThere is no model 'US\\_EMPLOYMNT'.\n\nDid you mean 'US\\_EMPLOYMENT'?\n\n"
+        "Names are not ids."
+    )
+
+
+def test_a_diagnosis_is_a_table_with_the_verdict_above() -> None:
+    diagnosis = Diagnosis((Check("host", "ok", "answers"), Check("token", "failed", "refused", "Renew it.")))
+    assert pretty(diagnosis) == str(diagnosis)
+    assert str(diagnosis).splitlines() == [
+        "Not healthy: 1 of 2 failed",
+        "check  status  what was seen  what to do",
+        "host   ok      answers",
+        "token  failed  refused        Renew it.",
+    ]
+    assert str(Diagnosis(diagnosis.checks[:1])).startswith("Healthy")
+
+
+def test_a_token_is_shown_by_its_times() -> None:
+    token: Any = OBJECTS["token"]
+    assert pretty(token) == str(token)
+    for time in ("2026-11-20 07:26:00 UTC", "2026-11-20 08:26:00 UTC"):
+        assert time in token._repr_html_()
+
+
+def test_a_tenant_shows_where_it_is_and_no_secret(sandbox: Sandbox, connect_to: ConnectTo) -> None:
+    first, second = connect_to(sandbox), connect_to(sandbox, page_size=7)
+    for text in (first._repr_html_(), first._repr_markdown_()):
+        assert "embedded sandbox" in text
+        assert "client credentials" in text
+        assert sandbox.client_id not in text
+        assert sandbox.client_secret not in text
+        assert str(sandbox.tenant_url) not in text  # its port is another one each time
+    assert first._repr_html_() == second._repr_html_()
+
+
+def test_the_text_of_telemetry_is_aligned() -> None:
+    lines = str(summary(requests=1200, rows=5)).splitlines()
+    assert lines[0] == "requests        1,200 (0 failed for good)"
+    assert repr(summary()) == str(summary())
+    assert "<td" in fact_table("t", {"a": "b"}).html()
