@@ -6,16 +6,15 @@ import atexit
 import logging
 import weakref
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import ipywidgets as widgets  # type: ignore[import-untyped]
 import traitlets
 
 from sacnb.errors import Cancelled, MissingExtraError, SacError
-from sacnb.frames.plot_members import is_version
 from sacnb.frames.preview import preview
-from sacnb.notebook.choice import Choice
 from sacnb.notebook.code import python_code, sql_code
+from sacnb.notebook.explorer_lists import ExplorerLists
 from sacnb.notebook.explorer_view import ExplorerView
 from sacnb.notebook.failures import failure_lines
 from sacnb.notebook.known_models import KnownModels
@@ -23,14 +22,12 @@ from sacnb.notebook.panel_words import as_html, how_far
 from sacnb.notebook.panel_work import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import polars as pl
 
     from sacnb.export import Progress
     from sacnb.frames.plot_chart import Chart
     from sacnb.frames.result import Result
-    from sacnb.odata.schema import Schema
+    from sacnb.notebook.choice import Choice
     from sacnb.tenant import Tenant
     from sacnb.wire.interrupt import Interrupt
 
@@ -49,9 +46,9 @@ class Explorer(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     Made by ``tenant.explore()``. What SAC is asked is asked in a thread of its own, which ``close()``, leaving a
     ``with`` block, and the end of the kernel stop.
 
-    ``query`` (a ``Choice``, ``None`` before there is one) and ``code`` follow what is chosen; ``result``, ``frame``,
-    ``chart`` and ``sql`` what was shown last; ``error`` is what went wrong. All are traits to ``observe``; observers
-    may run in that thread. ``sql`` is empty where SQL would not give the same frame. ``busy`` changes last.
+    ``query`` (a ``Choice``, ``None`` before there is one) and ``code`` follow what is chosen; ``result``, ``chart`` and
+    ``sql`` what was shown last; ``error`` is what went wrong. All are traits to ``observe``; observers may run in that
+    thread. ``sql`` is empty where SQL would not give the same frame. ``busy`` changes last.
 
     Args:
         tenant: Whose models.
@@ -60,7 +57,6 @@ class Explorer(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     query = traitlets.Any(None, allow_none=True, help="What is chosen: a Choice, or None without a model.")
     result = traitlets.Any(None, allow_none=True, help="The Result that is shown; None at first.")
-    frame = traitlets.Any(None, allow_none=True, help="Its polars frame: its rows, or tidy at the grain.")
     chart = traitlets.Any(None, allow_none=True, help="Its Chart, where one can be drawn.")
     code = traitlets.Unicode("", help="Python that gives the frame of what is chosen.")
     sql = traitlets.Unicode("", help="SQL that gives the frame that is shown; empty where there is none.")
@@ -71,12 +67,12 @@ class Explorer(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def __init__(self, tenant: Tenant, model: str | None = None) -> None:
         self._tenant = tenant
         self._known = KnownModels(tenant, first=model)
-        self._filters: dict[str, tuple[str, ...]] = {}
         self._filled: str | None = None
-        self._is_filling = False
+        self._frame: pl.DataFrame | None = None
         self._shown_at_s = 0.0
         self._worker = Worker("sacnb-explorer", self._on_worker)
         self._view = ExplorerView()
+        self._lists = ExplorerLists(self._view, self._known)
         super().__init__(self._view.children)
         self._view.connect(
             show=self._show,
@@ -84,7 +80,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             copy=self._go_to_code,
             model=self._on_model,
             filtered=self._on_filtered,
-            search=self._list_members,
+            search=self._lists.list_members,
             members=self._on_members,
             choice=self._on_choice,
         )
@@ -92,6 +88,11 @@ class Explorer(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._view.say(status=[self.status])
         _open_explorers.add(self)
         self._go_on()
+
+    @property
+    def frame(self) -> pl.DataFrame | None:
+        """The polars frame of ``result``: its rows, or tidy at the grain. No trait, since frames cannot be compared."""
+        return self._frame
 
     def show(self, *, wait: bool = False) -> None:
         """Ask SAC for what is chosen, in the background; does nothing while SAC is being asked. ``wait`` waits.
@@ -147,10 +148,10 @@ class Explorer(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     # -- what is chosen ----------------------------------------------------------------------------------------------
 
     def _on_model(self) -> None:
-        if self._is_filling:
+        if self._lists.is_filling:
             return
         self._known.try_again()
-        self._filters = {}
+        self._lists.filters = {}
         self._set("query", None)
         self._set("code", "")
         self._view.show_code("", "")
@@ -158,127 +159,37 @@ class Explorer(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._go_on()
 
     def _on_filtered(self) -> None:
-        if not self._is_filling:
+        if not self._lists.is_filling:
             self._known.try_again()
-            self._list_members()
+            self._lists.list_members()
             self._go_on()
 
     def _on_members(self) -> None:
-        """What is chosen of the members on show; those that the search hides stay chosen."""
-        dimension, tree = (
-            self._view.filtered.value,
-            self._known.members(self._view.model.value, self._view.filtered.value),
-        )
-        if self._is_filling or dimension is None or tree is None:
-            return
-        on_show = {member for _, member in self._view.members.options}
-        kept = [one for one in self._filters.get(dimension, ()) if one not in on_show]
-        self._filters[dimension] = (*kept, *self._view.members.value)
-        self._on_choice()
+        if self._lists.keep_members():
+            self._on_choice()
 
     def _on_choice(self) -> None:
-        if self._is_filling or self._filled is None:
+        if self._lists.is_filling or self._filled is None:
             return
-        choice = self._choice(self._filled)
-        self._view.say(filters=self._filters_in_words())
+        choice = self._lists.choice(self._filled)
+        self._view.say(filters=self._lists.filters_in_words(self._filled))
         self._set("query", choice)
         self._set("code", python_code(choice, is_sandbox=self._tenant.settings.is_sandbox))
         self._view.show_code(self.code, self.sql)
-
-    def _choice(self, model_id: str) -> Choice:
-        view, schema = self._view, self._known.schema(model_id)
-        assert schema is not None  # noqa: S101 - the lists are filled from it
-        where: dict[str, tuple[str, ...]] = {}
-        version = _version(schema)
-        if version is not None and view.versions.value:
-            where[version] = tuple(view.versions.value)
-        for dimension, members in self._filters.items():
-            tree = self._known.members(model_id, dimension)
-            if members and tree is not None:
-                where[dimension] = tree.ends(members)
-        return Choice(
-            model_id=model_id,
-            dims=_kept(view.dims),
-            measures=_kept(view.measures),
-            where=tuple(where.items()),
-            since=view.since.value.strip() or None,
-            until=view.until.value.strip() or None,
-            grain=view.grain.value,
-            agg=view.agg.value,
-        )
-
-    def _filters_in_words(self) -> list[str]:
-        lines = []
-        for dimension, members in self._filters.items():
-            tree = self._known.members(self._filled, dimension)
-            if members and tree is not None:
-                shown = [tree.label(one) for one in members[:10]]
-                more = [f"{len(members) - 10:,} more"] if len(members) > 10 else []
-                lines.append(f"{dimension}: {', '.join([*shown, *more])}")
-        return lines
 
     # -- what is listed ----------------------------------------------------------------------------------------------
 
     def _fill(self) -> None:
         """Put what is known by now into the lists."""
         view = self._view
-        if len(view.model.options) == 1 and self._known.entries is not None:
-            named = [(f"{one.name} ({one.id})" if one.name else one.id, one.id) for one in self._known.entries]
-            ids = {one for _, one in named}
-            first = self._known.first
-            self._quietly(lambda: setattr(view.model, "options", [("choose a model", None), *named]))
-            if first is not None:
-                if first not in ids:  # not listed, and perhaps there all the same
-                    self._quietly(lambda: setattr(view.model, "options", [*view.model.options, (first, first)]))
-                self._quietly(lambda: setattr(view.model, "value", first))
+        self._lists.fill_models()
         schema = self._known.schema(view.model.value)
         if schema is not None and self._filled != view.model.value:
-            self._quietly(lambda: self._fill_lists(schema))
+            self._lists.fill(schema)
             self._filled = view.model.value
             self._set("status", f"{schema.provider_id}: choose, then Show")
             self._on_choice()
-        self._list_members()
-
-    def _fill_lists(self, schema: Schema) -> None:
-        view, version = self._view, _version(schema)
-        dates = {column.name for column in schema.date_columns}
-        for part, columns in ((view.dims, schema.dimensions), (view.measures, schema.measures)):
-            part.options = [(one.label or one.name, one.name) for one in columns]
-            part.value = [one.name for one in columns]
-        tree = self._known.members(schema.provider_id, version)
-        view.versions.options = [] if tree is None else tree.options()[0]
-        others = [one for one in schema.dimensions if one.name not in dates and one.name != version]
-        view.filtered.options = [("no dimension", None), *((one.label or one.name, one.name) for one in others)]
-        view.since.value = view.until.value = ""
-        view.grain.value = None
-
-    def _list_members(self) -> None:
-        if self._is_filling:
-            return
-        view = self._view
-        dimension = view.filtered.value
-        tree = self._known.members(view.model.value, dimension)
-        chosen = self._filters.get(dimension, ()) if dimension is not None else ()
-        options, matching = ([], 0) if tree is None else tree.options(view.search.value, chosen=chosen)
-        on_show = {member for _, member in options}
-
-        def fill() -> None:
-            view.members.options = options
-            view.members.value = [one for one in chosen if one in on_show]
-
-        self._quietly(fill)
-        said = [] if tree is None else [f"{matching:,} of {len(tree):,} members"]
-        if tree is not None and matching > len(options):
-            said = [f"{said[0]}; the first {len(options):,} are listed: search for others"]
-        view.say(found=said)
-
-    def _quietly(self, change: Callable[[], None]) -> None:
-        """Change lists without taking it for a choice."""
-        self._is_filling = True
-        try:
-            change()
-        finally:
-            self._is_filling = False
+        self._lists.list_members()
 
     # -- in the background -------------------------------------------------------------------------------------------
 
@@ -316,7 +227,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         if self._filled is None:
             self._set("status", _NOT_YET if self._view.model.value is None else self.status)
             return
-        choice = self._choice(self._filled)
+        choice = self._lists.choice(self._filled)
         self._worker.start(lambda interrupt: self._pull(choice, interrupt))
 
     def _pull(self, choice: Choice, interrupt: Interrupt) -> None:
@@ -345,7 +256,8 @@ class Explorer(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._view.show_preview(shown)
         self._view.show_chart(b"" if chart is None else chart.png(), "" if chart is None else chart.description)
         self._view.say(trouble=why_not)
-        for name, value in (("result", result), ("frame", frame), ("chart", chart), ("sql", sql)):
+        self._frame = frame
+        for name, value in (("chart", chart), ("sql", sql), ("result", result)):
             self._set(name, value)
         self._view.show_code(self.code, sql)
         self._set("status", f"{choice.model_id}: {len(frame):,} rows")
@@ -394,12 +306,3 @@ def _close_all() -> None:
     """Before the interpreter takes itself apart under a thread that still works."""
     for explorer in list(_open_explorers):
         explorer.close()
-
-
-def _kept(part: Any) -> tuple[str, ...] | None:
-    """What is chosen of a list; ``None`` for all of it."""
-    return None if len(part.value) == len(part.options) else tuple(part.value)
-
-
-def _version(schema: Schema) -> str | None:
-    return next((one.name for one in schema.dimensions if is_version(one.name)), None)
