@@ -64,4 +64,4 @@ def test_of_very_many_the_first_are_listed_and_what_is_chosen() -> None:
     made = MemberTree(pl.DataFrame({"id": [f"{i:05}" for i in range(2000)]}))
     options, matching = made.options(chosen=["01999"])
     assert (len(options), matching, options[-1]) == (MOST_OPTIONS + 1, 2000, ("01999", "01999"))
-    assert len(made.options("0199")[0]) == 10
+    assert len(made.options("0199")[0]) == 11
