@@ -51,6 +51,7 @@ class Facts:
 
     ``fetch()`` asks it, ``stream()`` gives the answer as it comes, ``to_parquet()`` writes it into a folder, and
     ``refresh()`` also keeps it. ``query`` is what will be asked, ``url`` the address that says it to SAC.
+    ``check_members`` makes a member that the filter names and the dimension does not have an error.
     """
 
     connection: Connection = dataclasses.field(repr=False)
@@ -58,6 +59,7 @@ class Facts:
     query: Query
     check_count: bool = True
     partitions: Partitions = None
+    check_members: bool = True
 
     @property
     def url(self) -> str:
@@ -184,7 +186,8 @@ class Facts:
         )
 
     def _asked(self) -> AskedMembers:
-        return AskedMembers(self.connection, self.query, self.schema)
+        query = self.query if self.check_members else dataclasses.replace(self.query, where=None)
+        return AskedMembers(self.connection, query, self.schema)
 
     def _job(
         self,

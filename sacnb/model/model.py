@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from sacnb.export.pull import ProgressListener
     from sacnb.frames.contract import Aggregation
     from sacnb.frames.result import Result
+    from sacnb.model.explanation import Explanation
+    from sacnb.model.scan import Scan
     from sacnb.notebook import RefreshPanel
 
 Where = Mapping[str, Any] | Expression | None
@@ -182,6 +184,74 @@ class Model:
         """``facts(...).refresh(...)``: fetch and keep, or serve the last good answer with a warning if SAC fails."""
         facts = self.facts(where=where, since=since, until=until, dims=dims, measures=measures, partitions=partitions)
         return facts.refresh(strict=strict, max_age_s=max_age_s, resume=resume, progress=progress, cancelled=cancelled)
+
+    def scan(
+        self,
+        *,
+        where: Where = None,
+        since: When | None = None,
+        until: When | None = None,
+        date: str | None = None,
+        dims: Sequence[str] | None = None,
+        measures: Sequence[str] | None = None,
+        decimals: bool = False,
+        page_size: int | None = None,
+        check_count: bool = True,
+        partitions: int | str | Sequence[str] | None = None,
+    ) -> pl.LazyFrame:
+        """The facts as a polars LazyFrame; nothing but the schema is asked before it is collected.
+
+        Columns, filters and limits go to SAC as far as that loses no row, and polars does the rest, with its own rules
+        for nulls, case and order; ``explain`` says what goes where. Measures are Float64, or exact Decimals with
+        ``decimals``. A member that does not exist is no error but has no rows. The other arguments are those of
+        ``facts``: what ``where``, ``since`` and ``until`` say is always sent, and means what SAC makes of it; with
+        ``dims`` SAC adds up.
+
+        Raises what ``facts`` raises. Collecting raises what ``fetch`` raises; polars before version 2 turns that into a
+        ComputeError with the same text.
+        """
+        return self._scan(
+            decimals=decimals,
+            where=where,
+            since=since,
+            until=until,
+            date=date,
+            dims=dims,
+            measures=measures,
+            page_size=page_size,
+            check_count=check_count,
+            partitions=partitions,
+        ).frame()
+
+    def explain(
+        self,
+        steps: pl.Expr | Callable[[pl.LazyFrame], pl.LazyFrame] | None = None,
+        *,
+        count: bool = False,
+        decimals: bool = False,
+        **question: Any,
+    ) -> Explanation:
+        """What SAC would be asked for a ``scan`` and some steps on it, and what polars would do itself.
+
+            model.explain(lambda rows: rows.filter(pl.col("Sector") == "31").select("Date", "Employees"))
+
+        Args:
+            steps: A function that takes the scan and gives another LazyFrame; or only a condition to filter by. A
+                LazyFrame itself does not tell what it was made of.
+            count: Ask SAC how many rows it would send.
+            decimals: As for ``scan``.
+            question: The other arguments of ``scan``.
+
+        Raises what ``scan`` raises; QueryError for something else in the place of steps.
+        """
+        from sacnb.model.scan import explain
+
+        return explain(self._scan(decimals=decimals, **question), steps, count=count)
+
+    def _scan(self, *, decimals: bool, **question: Any) -> Scan:
+        from sacnb.model.scan import Scan
+
+        return Scan(self.facts(**question), decimals=decimals)
 
     def refresh_panel(
         self,
