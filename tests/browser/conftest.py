@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 
 import sacnb.sandbox
@@ -165,10 +166,13 @@ class Notebook:
     errors: list[str] = field(default_factory=list)
 
     def run_all(self) -> None:
-        """Run all cells, as a user does it, and wait for the last one."""
+        """Run all cells, as a user does it, and wait for the last one, or for one that fails."""
         self.page.get_by_role("menuitem", name="Run", exact=True).click()
         self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-        self._expect(self.page.locator(".jp-CodeCell .jp-InputPrompt").last).to_have_text(re.compile(r"\[\d+\]:"))
+        done = self.page.locator(".jp-CodeCell").last.get_by_text(re.compile(r"^\[\d+\]:$"))
+        failed = self.page.locator('.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.error"]')
+        self._expect(done.or_(failed).first).to_be_visible()
+        assert failed.all_inner_texts() == []
 
     def show(self, theme: str) -> None:
         """Change to the theme ``light`` or ``dark``."""
@@ -208,14 +212,19 @@ def open_notebook(
 
     def open_notebook(name: str) -> Notebook:
         file = server.folder / f"{name}_{len(list(server.folder.iterdir()))}.ipynb"
-        shutil.copy(ROOT / "notebooks" / f"{name}.ipynb", file)
+        document = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+        for cell in document.cells:
+            if cell.cell_type == "code":
+                cell.execution_count = None  # so that a number says that the cell has run here
+        nbformat.write(document, file)
         notebook = Notebook(context.new_page())
         notebook.page.on("console", lambda said: notebook.errors.append(said.text) if said.type == "error" else None)
         notebook.page.on("pageerror", lambda error: notebook.errors.append(str(error)))
         opened.append(notebook)
         notebook.page.goto(server.address(file.name))
         expect(notebook.page.locator(".jp-Notebook")).to_be_visible()
-        expect(notebook.page.get_by_text("Python 3").first).to_be_visible()
+        # Before that, "Run All" does nothing and says nothing.
+        expect(notebook.page.get_by_role("button", name=re.compile("Python 3.* Idle"))).to_be_visible()
         return notebook
 
     tenant.behave()

@@ -99,16 +99,19 @@ def test_everything_is_done_with_the_keyboard_alone(notebook: Any, expect: Any) 
     assert notebook.errors == []
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_nothing_in_the_panel_keeps_anybody_out(notebook: Any, theme: str, expect: Any, tmp_path: Path) -> None:
-    notebook.show(theme)
+def test_nothing_in_the_panel_keeps_anybody_out(notebook: Any, expect: Any, tmp_path: Path) -> None:
+    """By the rules of axe-core, in the light and in the dark. SACNB_PICTURES=1 keeps what it looks like."""
+    folder = PICTURES if os.environ.get("SACNB_PICTURES") else tmp_path
     notebook.button("Refresh").click()
     expect(notebook.panel.get_by_role("status")).to_contain_text("fresh, 360 rows")
-    notebook.panel.screenshot(path=(PICTURES if os.environ.get("SACNB_PICTURES") else tmp_path) / f"panel_{theme}.png")
-    axe = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
-    notebook.page.evaluate(axe)
-    found = notebook.panel.evaluate("panel => axe.run(panel, {resultTypes: ['violations']})")
-    assert found["passes"]  # it has looked
-    serious = [each for each in found["violations"] if each["impact"] in {"serious", "critical"}]
-    assert serious == [], json.dumps([(each["id"], [n["html"] for n in each["nodes"]]) for each in serious], indent=1)
+    notebook.page.evaluate(resources.files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8"))
+    # JupyterLab's body is 0 pixels high and hides what is beyond: axe-core takes all text for invisible.
+    notebook.page.evaluate("document.body.style.height = '100vh'")
+    for theme in ("light", "dark"):
+        notebook.show(theme)
+        notebook.panel.screenshot(path=folder / f"panel_{theme}.png")
+        found = notebook.panel.evaluate("panel => axe.run(panel)")
+        assert {"button-name", "color-contrast"} <= {rule["id"] for rule in found["passes"]}  # it has looked
+        serious = [rule for rule in found["violations"] if rule["impact"] in {"serious", "critical"}]
+        assert serious == [], json.dumps([(r["id"], [n["html"] for n in r["nodes"]]) for r in serious], indent=1)
     assert notebook.errors == []
