@@ -317,7 +317,7 @@ def test_a_thread_that_cannot_be_stopped_does_not_hold_up_the_end() -> None:
         assert deaf.reached.wait(PATIENCE_S)
     deaf.open()
     for thread in threading.enumerate():
-        if thread.name.startswith("sacnb-stream"):
+        if thread.name.startswith(("sacnb-stream", "sacnb-decode")):
             thread.join(PATIENCE_S)
     assert threads_of_ours() == []
 

@@ -25,6 +25,7 @@ def write_chart(result: Result, sectors: pl.DataFrame, folder: Path) -> tuple[Pa
         grain="quarter",
         agg="mean",
         by="Sector",
+        kind="line",
         title="US employment by sector (Bureau of Labor Statistics)",
         unit="thousands",
     )
