@@ -108,8 +108,9 @@ class PageSource:
         cut: list[Page] = []
 
         def check(answer: Answer) -> None:
-            # Inside the retry loop: a page that was cut short on its way is asked for again.
-            cut[:] = [cut_page(answer.body)]
+            # Inside the retry loop: a page that was cut short on its way is asked for again. The rows are looked at by
+            # the thread that decodes them, while this one asks for the next page.
+            cut[:] = [cut_page(answer.body, look_inside=False)]
 
         answer = self._session.fetch(
             "GET", url, operation=_OPERATION, check=check, cancelled=self._stop, budget=self._budget

@@ -68,8 +68,11 @@ class Page:
         return _NO_ROWS.fullmatch(self.body, self.start, self.end) is not None
 
 
-def cut_page(body: bytes) -> Page:
+def cut_page(body: bytes, *, look_inside: bool = True) -> Page:
     """The rows, links and count of one page. The rows are left to the decoder, which has to be strict too.
+
+    Without ``look_inside`` the rows of a large page are not searched for an error object, which takes most of the time:
+    a strict decoder finds it as well, only later.
 
     Names of annotations are matched without regard to case, with or without ``odata.``: SAP writes both
     ``@odata.deltaLink`` and ``@odata.deltalink``. They may stand before or after the rows; SAC puts links at the end.
@@ -80,7 +83,8 @@ def cut_page(body: bytes) -> Page:
     """
     if first_byte(body) != b"{":
         refuse_foreign(body, WHAT, "JSON")
-    return (_cut_fast(body) if len(body) > _SMALL_BYTES else None) or _cut_slow(body)
+    fast = _cut_fast(body, look_inside=look_inside) if len(body) > _SMALL_BYTES else None
+    return fast or _cut_slow(body)
 
 
 def read_list(body: bytes) -> list[dict[str, Any]]:
@@ -114,7 +118,7 @@ def _cut_slow(body: bytes) -> Page:
     return _page(body, start, end, envelope.members)
 
 
-def _cut_fast(body: bytes) -> Page | None:
+def _cut_fast(body: bytes, *, look_inside: bool = True) -> Page | None:
     """Cut without parsing the rows, or ``None`` where that cannot be proven right.
 
     Let the page be head, rows, tail. The head ends with the first ``"value":``, and head + ``[]`` + tail are parsed:
@@ -141,12 +145,17 @@ def _cut_fast(body: bytes) -> Page | None:
         envelope = read_envelope(f"{head}[]{ending[stop + 1 :]}")
     except (ValueError, RecursionError, BadAnswer):
         return None  # The slow way finds out what is wrong.
-    if envelope.start != len(head) or _ERROR_NAME.search(body, start, end):
-        return None
-    # Most pages have no other "]" at all, and looking for one byte is 20 times faster.
-    if body.find(b"]", start, end - 1) >= 0 and _ARRAY_OVER.search(body, start, end - 1):
+    if envelope.start != len(head) or (look_inside and _is_doubtful_inside(body, start, end)):
         return None
     return _page(body, start, end, envelope.members)
+
+
+def _is_doubtful_inside(body: bytes, start: int, end: int) -> bool:
+    """Whether there may be an error object among the rows, or something that looks like the end of their array."""
+    if _ERROR_NAME.search(body, start, end):
+        return True
+    # Most pages have no other "]" at all, and looking for one byte is 20 times faster.
+    return body.find(b"]", start, end - 1) >= 0 and _ARRAY_OVER.search(body, start, end - 1) is not None
 
 
 def _page(body: bytes, start: int, end: int, members: Mapping[str, Any]) -> Page:
