@@ -26,7 +26,8 @@
     ├── DeprecatedTokenWarning   a pasted token is used
     ├── PrecisionWarning         digits would be lost in a float64
     ├── MixedAccountsWarning     accounts of different kinds share one measure
-    └── RowCountWarning          the rows received are not as many as SAC announced
+    ├── RowCountWarning          the rows received are not as many as SAC announced
+    └── LargeScanWarning         a query is about to pull every row of a large model
 
 Every message says which value, what was expected, and what to do now.
 """
@@ -51,6 +52,7 @@ __all__ = [
     "DeprecatedTokenWarning",
     "ExportError",
     "ForbiddenError",
+    "LargeScanWarning",
     "LiveConnectionError",
     "MissingExtraError",
     "MixedAccountsWarning",
@@ -333,3 +335,7 @@ class MixedAccountsWarning(SacWarning):
 
 class RowCountWarning(SacWarning):
     """The rows received are not as many as SAC announced."""
+
+
+class LargeScanWarning(SacWarning):
+    """A query is about to pull every row of a large model."""

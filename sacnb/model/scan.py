@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 import polars as pl
+import pyarrow as pa
 
 from sacnb.endpoints import FACT_DATA_AGGREGATION
 from sacnb.errors import QueryError
+from sacnb.frames.convert import arrow_schema
 from sacnb.frames.pushdown import PushDown
 from sacnb.frames.scan import Ask, Source
 from sacnb.model.explanation import Explanation, ScanExplanation
 from sacnb.odata.expression import both, to_odata
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from sacnb.frames.scan import Read
     from sacnb.model.facts import Facts
     from sacnb.odata.query import Query
@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 __all__ = ["Reading", "Scan", "explain", "rehearse"]
 
 _log = logging.getLogger("sacnb.model")
+
+_TYPE_ERRORS: Final = (
+    pl.exceptions.ColumnNotFoundError,
+    pl.exceptions.InvalidOperationError,
+    pl.exceptions.SchemaError,
+)
 
 Steps = pl.Expr | Callable[[pl.LazyFrame], pl.LazyFrame] | None
 _AS_STEPS: Final = "Give the steps as a function: explain(lambda rows: rows.filter(...).select(...))."
@@ -88,8 +94,11 @@ class Scan:
 
         @contextmanager
         def note(ask: Ask) -> Iterator[Iterable[pa.RecordBatch]]:
-            found.append(self._reading(ask))
-            yield ()
+            reading = self._reading(ask)
+            found.append(reading)
+            # One batch without rows, so that a condition that makes no sense is noticed now, and not after an hour.
+            columns = reading.facts.query.columns(reading.facts.schema)
+            yield [pa.RecordBatch.from_pylist([], schema=arrow_schema(columns))]
 
         return self._reading_with(note).frame()
 
@@ -149,16 +158,20 @@ class Scan:
 def rehearse(rows: pl.LazyFrame, found: list[Reading]) -> None:
     """Collect a frame made of rehearsals, so that ``found`` has every reading.
 
-    Raises what polars raises for a frame that does not make sense. What fails only because there are no rows is no
+    Raises what polars raises for steps that do not make sense. What may fail only because there are no rows is no
     reason to say nothing: then ``found`` has the readings up to there.
     """
     rows.collect_schema()
     try:
         rows.collect()
     except pl.exceptions.PolarsError as error:
-        if not found:
+        if not found or _is_about_types(error):
             raise
         _log.debug("Without rows the rest of the query fails: %s", error)
+
+
+def _is_about_types(error: pl.exceptions.PolarsError) -> bool:
+    return isinstance(error, _TYPE_ERRORS) or str(error).startswith("cannot compare")
 
 
 def explain(scan: Scan, steps: Steps, *, count: bool) -> Explanation:

@@ -43,7 +43,7 @@ def run(call: Call, query: str) -> object:
     """
     given = call.arguments
     values = _values(query, parameters(given.params, call.namespace), call.namespace)
-    rows = call.session.tenant.sql(query, parameters=values, lazy=True, decimals=given.decimals)  # type: ignore[attr-defined]
+    rows = call.session.tenant.sql(query, parameters=values, lazy=True, decimals=given.decimals)
     if call.limit is not None:
         rows = rows.head(call.limit)
     return call.framed(rows.collect())

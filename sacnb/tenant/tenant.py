@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from sacnb.endpoints import DEFAULT_NAMESPACE
 from sacnb.model import Connection, Model, list_models
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from sacnb.cache.store import Cache
+    from sacnb.model.explanation import Explanation
     from sacnb.notebook import Explorer
     from sacnb.sandbox import Sandbox
     from sacnb.settings import Settings
@@ -136,6 +138,86 @@ class Tenant:
         # The notebook is a room above this one: a name is looked up when a user asks, and nothing here is built on it.
         explorer: type[Explorer] = importlib.import_module("sacnb.notebook").Explorer
         return explorer(self, model_id)
+
+    @overload
+    def sql(
+        self,
+        query: str,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        limit: int | None = None,
+        decimals: bool = False,
+        lazy: Literal[False] = False,
+        large_rows: int | None = 1_000_000,
+        namespace: str = DEFAULT_NAMESPACE,
+    ) -> pl.DataFrame: ...
+
+    @overload
+    def sql(
+        self,
+        query: str,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        limit: int | None = None,
+        decimals: bool = False,
+        lazy: Literal[True],
+        large_rows: int | None = 1_000_000,
+        namespace: str = DEFAULT_NAMESPACE,
+    ) -> pl.LazyFrame: ...
+
+    def sql(
+        self,
+        query: str,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        limit: int | None = None,
+        decimals: bool = False,
+        lazy: bool = False,
+        large_rows: int | None = 1_000_000,
+        namespace: str = DEFAULT_NAMESPACE,
+    ) -> pl.DataFrame | pl.LazyFrame:
+        """The answer to an SQL query (of polars' kind) over models, which are its tables by their ids or names.
+
+            sac.sql("select Sector, sum(Employees) as jobs from US_EMPLOYMENT where Date >= :start group by Sector",
+                    {"start": "201001"})
+
+        Filters, columns and limits go to SAC as in ``Model.scan``; sums, joins and the rest are done here.
+
+        Args:
+            query: One statement. Names with a blank or another sign stand in double quotes.
+            parameters: Values of ``:name`` in the query: text, numbers, dates, or a list of them after ``IN``.
+            limit: The most rows to give.
+            decimals: Measures as exact Decimals, instead of Float64.
+            lazy: A LazyFrame, which asks SAC when it is collected, and about whose size nobody is warned.
+            large_rows: From how many rows on it is worth a warning that a query needs every row of a model, for which
+                SAC is asked beforehand; None asks and warns never.
+            namespace: The namespace of the models.
+
+        Raises UnknownNameError for a model or column that does not exist, with the nearest names; QueryError for what
+        polars cannot run; and what ``fetch`` raises. Warns with LargeScanWarning.
+        """
+        from sacnb.tenant.sql import SqlQuery
+
+        found = SqlQuery(self._connection, query, parameters or {}, namespace=namespace, decimals=decimals)
+        return found.frame(limit) if lazy else found.collect(limit, large_rows=large_rows)
+
+    def explain(
+        self,
+        query: str,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        limit: int | None = None,
+        count: bool = False,
+        namespace: str = DEFAULT_NAMESPACE,
+    ) -> Explanation:
+        """What SAC would be asked for an SQL query, and which conditions stay here; with ``count`` also how many rows.
+
+        Raises what ``sql`` raises before it asks for facts.
+        """
+        from sacnb.tenant.sql import SqlQuery
+
+        found = SqlQuery(self._connection, query, parameters or {}, namespace=namespace, decimals=False)
+        return found.explain(limit, count=count)
 
     def authenticate(self) -> TokenStatus:
         """Make sure that there is a valid token, and say until when. Raises RefreshError."""
