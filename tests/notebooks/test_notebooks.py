@@ -76,7 +76,7 @@ def test_no_notebook_holds_a_secret() -> None:
     assert scan_paths(NOTEBOOKS) == ()
 
 
-@pytest.mark.parametrize("name", ["02_refresh_panel", "04_plan_vs_actual"])
+@pytest.mark.parametrize("name", ["02_refresh_panel", "03_sql_and_frames", "04_plan_vs_actual"])
 def test_the_same_notebook_asks_a_live_tenant(name: str, environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Away from its cassette, so that nothing but the sandbox can have answered."""
     path = Path(shutil.copy(ROOT / "notebooks" / f"{name}.ipynb", tmp_path))
