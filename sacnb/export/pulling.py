@@ -36,6 +36,12 @@ _MAX_RESTARTS: Final = 3
 _MAX_WORKERS: Final = 4
 
 
+def _workers(streams: int) -> int:
+    """How many threads decode: one for each core, but one less for a single stream, which unpacks its pages itself."""
+    cores = os.cpu_count() or 1
+    return max(1, min(_MAX_WORKERS, cores if streams > 1 else cores - 1))
+
+
 @dataclass(frozen=True, slots=True)
 class _Decoded:
     """A page as it leaves the worker."""
@@ -100,7 +106,7 @@ class Pull:
             self.meter.tell()
         limit = self._job.query.top
         streams = 1 if limit is not None else max(1, min(self._job.streams, len(open_lanes)))
-        workers = min(_MAX_WORKERS, os.cpu_count() or 1)
+        workers = _workers(streams)
         with (
             self._throttled(),
             Pipeline(
