@@ -15,6 +15,7 @@ import pytest
 
 from sacnb import col
 from sacnb.errors import Cancelled, ForbiddenError, SacError, SettingsError, UnknownNameError
+from sacnb.export import Progress
 from sacnb.model import Model
 from sacnb.notebook import RefreshPanel
 from sacnb.notebook.panel_words import token_state
@@ -218,6 +219,26 @@ def test_progress_is_told_in_words_and_by_a_bar(jobs: Model, make: Callable[...,
     assert said[-1] == ""
 
 
+def test_the_bar_is_full_also_where_there_was_nothing_to_wait_for(
+    jobs: Model, make: Callable[..., RefreshPanel]
+) -> None:
+    panel = make(jobs, where={"Sector": []})
+    panel.refresh(wait=True)
+    assert len(panel.result) == 0
+    assert panel.status.startswith("fresh, 0 rows")
+    assert panel.children[1].children[0].value == 1.0
+
+
+def test_progress_that_comes_fast_is_shown_now_and_then(jobs: Model, make: Callable[..., RefreshPanel]) -> None:
+    panel = make(jobs)
+    said: list[str] = []
+    panel.children[1].children[1].observe(lambda change: said.append(change.new), "value")
+    for page in range(1, 101):
+        panel._on_progress(Progress(page * 1000, page, 100_000, page / 100))
+    assert len(said) == 5
+    assert "100,000 of 100,000 rows" in said[-1]  # the last one always
+
+
 def test_a_retry_is_announced_with_its_reason_and_its_wait(
     jobs: Model, sandbox: Sandbox, make: Callable[..., RefreshPanel]
 ) -> None:
@@ -289,19 +310,19 @@ def test_closing_leaves_no_widget_and_no_listener_behind(jobs: Model, make: Call
     def alive() -> int:
         return len(widgets.Widget.get_manager_state()["state"])
 
-    before = alive()
+    telemetry = jobs.facts().connection.context.telemetry
+    before = alive(), telemetry._hooks
     panel = make(jobs, every_minutes=5)
-    assert alive() > before
+    assert (alive() > before[0], telemetry._hooks == before[1]) == (True, False)
     panel.close()
-    assert alive() == before
-    jobs.facts(where={"Sector": "31"}).fetch()
+    assert (alive(), telemetry._hooks) == before
 
 
 # -- when SAC fails --------------------------------------------------------------------------------------------------
 
 
 def test_old_data_are_shown_with_their_age_and_the_reason(
-    jobs: Model, sandbox: Sandbox, time: Any, make: Callable[..., RefreshPanel]
+    jobs: Model, sandbox: Sandbox, time: Any, make: Callable[..., RefreshPanel], capsys: pytest.CaptureFixture[str]
 ) -> None:
     panel = make(jobs)
     panel.refresh(wait=True)
@@ -315,6 +336,7 @@ def test_old_data_are_shown_with_their_age_and_the_reason(
     shown = f"{then:%H:%M}" if then.date() == now.date() else f"{then:%Y-%m-%d %H:%M}"
     assert panel.status == f"SAC did not answer; showing data from {shown}, 52 minutes old at {now:%H:%M}"
     assert "Reason: " in text(panel)
+    assert capsys.readouterr().out == ""  # a print from this thread would turn up below some other cell
     sandbox.behave()
     panel.refresh(wait=True)
     assert "Reason: " not in text(panel)
