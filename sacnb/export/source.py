@@ -116,7 +116,9 @@ class PageSource:
             "GET", url, operation=_OPERATION, check=check, cancelled=self._stop, budget=self._budget
         )
         self._pace.answered()
-        return cut[0], answer.url
+        # Taken out: the session's objects refer to each other and to check, and would keep the page until they are
+        # collected.
+        return cut.pop(), answer.url
 
     def _wait(self, seconds: float) -> None:
         while seconds > 0:
