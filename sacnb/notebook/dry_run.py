@@ -1,12 +1,10 @@
-"""What would be asked of SAC, and how much would come back."""
+"""What a refresh would ask of SAC, and how much would come back."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from sacnb.export.count import count_rows
-from sacnb.export.job import Job
 from sacnb.notebook.said import Said
 
 if TYPE_CHECKING:
@@ -16,19 +14,16 @@ __all__ = ["dry_run"]
 
 
 def dry_run(facts: Facts) -> Said:
-    """The requests that ``facts`` would begin with, readable, and the rows that SAC counts for them.
+    """The first page of each request that ``facts`` needs, readable, and the rows that SAC counts for them.
 
-    Counting asks SAC, but for no rows. Raises what the session raises.
+    Counting asks SAC, but for no rows. Raises what ``count`` raises.
     """
-    connection, query = facts.connection, facts.query
-    job = Job(context=connection.context, tenant_url=connection.tenant_url, schema=facts.schema, query=query)
-    (counted,) = count_rows(job, [query.where])
-    if counted is not None and query.top is not None:
-        counted = min(counted, query.top)
-    urls = [
-        piece.url(connection.tenant_url, facts.schema) for piece in query.split(facts.schema, connection.tenant_url)
-    ]
+    rows, most = facts.count(), facts.query.top
+    if rows is not None and most is not None:
+        rows = min(rows, most)
+    tenant_url = facts.connection.tenant_url
+    urls = [piece.url(tenant_url, facts.schema) for piece in facts.query.split(facts.schema, tenant_url)]
     return Said(
-        *(f"GET {unquote(url.removeprefix(connection.tenant_url))}" for url in urls),
-        "SAC does not say how many rows." if counted is None else f"{counted:,} rows",
+        *(f"GET {unquote(url.removeprefix(tenant_url))}" for url in urls),
+        "SAC does not say how many rows there are." if rows is None else f"{rows:,} rows",
     )

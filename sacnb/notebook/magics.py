@@ -101,7 +101,7 @@ class SacMagics(Magics):
     def _given(self, value: object, arguments: argparse.Namespace) -> object:
         """A value for the cell to show; nothing where it has a variable to go to."""
         name = getattr(arguments, "variable", None)
-        if name is None or isinstance(value, Said):
+        if name is None or arguments.dry_run:
             return value
         self._user_ns[name] = value
         return None

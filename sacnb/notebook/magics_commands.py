@@ -12,15 +12,19 @@ from IPython.core.error import UsageError
 
 from sacnb.notebook.dry_run import dry_run
 from sacnb.notebook.magics_arguments import argument, frame_options, manual, names, pair, parser_of, row_count, variable
-from sacnb.notebook.said import Said
+from sacnb.notebook.progress_bar import progress
+from sacnb.notebook.said import Said, Told
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from sacnb.export import Progress, ProgressListener
     from sacnb.model import Facts
     from sacnb.notebook.session import Session
 
 __all__ = ["COMMANDS", "Call", "Command"]
+
+_LONG_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +158,25 @@ def refresh(call: Call) -> object:
     facts = _facts(call)
     if call.arguments.dry_run:
         return dry_run(facts)
-    result = facts.fetch() if call.arguments.no_cache else facts.refresh()
+    listener = _progress_of_long_work()
+    result = facts.fetch(progress=listener) if call.arguments.no_cache else facts.refresh(progress=listener)
     if call.arguments.frame is None:
         return result
     return result.pandas() if call.frame == "pandas" else result.polars()
+
+
+def _progress_of_long_work() -> ProgressListener:
+    """Shows a bar for what takes its time; what is done at once leaves none behind."""
+    show: ProgressListener | None = None
+
+    def listen(reached: Progress) -> None:
+        nonlocal show
+        if show is None and reached.elapsed_s >= _LONG_S:
+            show = progress()
+        if show is not None:
+            show(reached)
+
+    return listen
 
 
 def _facts(call: Call) -> Facts:
@@ -223,21 +242,25 @@ def _entries(call: Call, key: str | None) -> pl.DataFrame:
 def status(call: Call) -> object:
     """Show the tenant, the token, what was sent so far, and what is kept."""
     tenant = call.session.tenant
+    token = str(tenant.authenticate())
     entries = tenant.cache.entries()
     size = sum(entry.size_bytes for entry in entries)
-    return Said(
-        f"tenant          {_host(call)}",
-        f"client          {tenant.settings.client_id or '(pasted token)'}",
-        f"token           {tenant.authenticate()}",
-        f"kept results    {len(entries):,} ({size:,} bytes) in {tenant.cache.directory}",
-        str(tenant.telemetry.summary()),
-    )
+    sent = tenant.telemetry.summary()
+    facts = {
+        "tenant": _host(call),
+        "token": token,
+        "requests": f"{sent.requests:,}, of which {sent.failures:,} failed for good",
+        "retries": f"{sum(sent.retries.values()):,}, waiting {sent.seconds_waited:.1f} s",
+        "received": f"{sent.rows:,} rows, {sent.bytes:,} bytes",
+        "kept": f"{len(entries):,} results, {size:,} bytes, in {tenant.cache.directory}",
+    }
+    return Told("Status", facts)
 
 
 @_command
 def renew(call: Call) -> object:
     """Get a new token now, whatever the age of the present one."""
-    return Said(str(call.session.tenant.renew_token()))
+    return call.session.tenant.renew_token()
 
 
 def _host(call: Call) -> str:

@@ -1,8 +1,12 @@
-"""Lines of text as the output of a cell."""
+"""Lines and small tables of text as the output of a cell."""
 
 from __future__ import annotations
 
-__all__ = ["Said"]
+from collections.abc import Mapping
+
+from sacnb.rendering import fact_table
+
+__all__ = ["Said", "Told"]
 
 
 class Said:
@@ -15,3 +19,21 @@ class Said:
 
     def __repr__(self) -> str:
         return self._text
+
+
+class Told:
+    """Names and values to read."""
+
+    __slots__ = ("_table",)
+
+    def __init__(self, title: str, facts: Mapping[str, str]) -> None:
+        self._table = fact_table(title, facts)
+
+    def __repr__(self) -> str:
+        return self._table.text()
+
+    def _repr_html_(self) -> str:
+        return self._table.html()
+
+    def _repr_markdown_(self) -> str:
+        return self._table.markdown()

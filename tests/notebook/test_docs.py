@@ -17,31 +17,32 @@ PAGE = Path(__file__).parents[2] / "docs" / "notebook.md"
 
 
 def cells() -> list[str]:
-    """The fences of text that hold cells."""
-    fences = PAGE.read_text(encoding="utf-8").split("```text\n")[1:]
-    bodies = [fence.partition("```")[0] for fence in fences]
-    return [body for body in bodies if "%" in body or "jobs." in body]
+    """The cells of the part about magics."""
+    part = PAGE.read_text(encoding="utf-8").partition("## The refresh panel")[0]
+    return [fence.partition("```")[0] for fence in part.split("```text\n")[1:]]
 
 
-def table(heading: str) -> list[list[str]]:
-    """The cells of the first table below a heading."""
-    section = PAGE.read_text(encoding="utf-8").split(f"{heading}\n", 1)[1]
+def table(line: str) -> list[list[str]]:
+    """The cells of the first table below a line."""
+    section = PAGE.read_text(encoding="utf-8").split(f"{line}\n", 1)[1]
     lines = section[section.index("|---") :].splitlines()[1:]
     rows = []
-    for line in lines:
-        if not line.startswith("|"):
+    for row in lines:
+        if not row.startswith("|"):
             break
-        rows.append([cell.strip().strip("`") for cell in line.strip("|").split(" | ")])
+        rows.append([cell.strip().strip("`") for cell in row.strip("|").split(" | ")])
     return rows
 
 
 def test_its_magics_run(shell: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SAC_TENANT_URL", "sandbox")
-    assert len(cells()) >= 4
     shown = [shell.run(cell) for cell in cells()]
+    assert len(shown) >= 7
     assert shown[0]["id"].to_list()[0] == "US_EMPLOYMENT"
-    assert "228 rows" in repr(shown[-1])
+    assert "228 rows" in repr(shown[3])
+    assert sorted(shell.user_ns["by_sector"]["Sector"]) == ["31", "32"]
+    assert "rows     228" in repr(shown[-1])
 
 
 def test_the_subcommands_are_those_there_are() -> None:
@@ -73,4 +74,4 @@ def test_the_buttons_are_those_there_are(name: str, sandbox: Any, connect_to: Ca
     with connect_to(sandbox).model("US_EMPLOYMENT").refresh_panel() as panel:
         row = panel.children[0].children
         assert name in [child.description for child in row if hasattr(child, "on_click")]
-        assert [f"*{name}*"] in [row[:1] for row in table("## The refresh panel")]
+        assert [f"*{name}*"] in [row[:1] for row in table("| shown | says |")]

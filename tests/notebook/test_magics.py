@@ -246,11 +246,14 @@ def test_the_cache_is_listed_cleared_and_repaired(shell: Any, sac: Tenant) -> No
 
 def test_the_status_is_told_and_the_token_renewed(shell: Any, sac: Tenant, sandbox: Sandbox) -> None:
     shell.run("%sac refresh US_EMPLOYMENT jobs --where Sector=31")
-    said = repr(shell.run("%sac status"))
-    for word in ("the sandbox", sandbox.client_id, "the token is valid until", "1 (", "requests", "228"):
-        assert word in said
+    status = shell.run("%sac status")
+    for word in ("the sandbox", "the token is valid until", "228 rows", "1 results", "requests"):
+        assert word in repr(status)
+        assert word in status._repr_html_()
+        assert word in status._repr_markdown_()
+    assert sandbox.client_id not in repr(status)  # who asks is nobody's business in a notebook that is handed on
     issued = sandbox.counts["tokens_issued"]
-    assert "the token is valid until" in repr(shell.run("%sac renew"))
+    assert shell.run("%sac renew").renewed
     assert sandbox.counts["tokens_issued"] == issued + 1
 
 
