@@ -23,6 +23,8 @@ from sacnb.odata.schema import Grain
 from sacnb.wire.telemetry import Event, RetryEvent
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from sacnb.export import Progress
     from sacnb.frames.contract import Aggregation, TidyFrame
     from sacnb.frames.result import Result
@@ -166,7 +168,7 @@ class RefreshPanel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         self._puller.start(self._pull)
 
     def _pull(self, interrupt: Interrupt) -> None:
-        facts = self._facts
+        facts, began = self._facts, self._now()
         result, tidy, error = None, None, None
         self._shown_at_s = 0.0
         self._view.show_trouble(refresh=[], observer=[])
@@ -183,9 +185,9 @@ class RefreshPanel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         except Exception as caught:  # noqa: BLE001 - whatever it is, it is shown
             error = caught
         if not self._puller.is_closed:
-            self._show(result, tidy, error)
+            self._show(began, result, tidy, error)
 
-    def _show(self, result: Result | None, tidy: TidyFrame | None, error: Exception | None) -> None:
+    def _show(self, began: datetime, result: Result | None, tidy: TidyFrame | None, error: Exception | None) -> None:
         stopped = isinstance(error, Cancelled)
         lines = failure_lines(error) if error is not None and not stopped else []
         self._view.show_progress("", None if result is None else 1.0)
@@ -200,7 +202,7 @@ class RefreshPanel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         self._set("result", result)
         self._set("tidy", tidy)
         self._set("error", error)
-        self._set("status", shown(result, self._now()))
+        self._set("status", shown(result, began, self._now()))
 
     def _renew(self, _: Interrupt) -> None:
         self._view.show_trouble(token=[])

@@ -31,12 +31,15 @@ NOT_YET: Final = "not refreshed yet"
 _RATE_AFTER_S: Final = 0.5
 
 
-def shown(result: Result, now: datetime) -> str:
-    """``fresh, 2,880 rows, 14:02``; for old data, how old they are."""
+def shown(result: Result, began: datetime, now: datetime) -> str:
+    """``fresh, 2,880 rows, 14:02``; for data from before this refresh ``began``, how old they are."""
     info = result.info
     if result.stale:
         return f"SAC did not answer; {_showing(result, now)}"
-    return f"fresh, {_count(info.row_count, 'row')}, {_clock(info.last_refresh_time, now)}"
+    rows = _count(info.row_count, "row")
+    if info.last_refresh_time < began:  # the pull went on where an earlier one had stopped
+        return f"resumed, {rows}; {_showing(result, now)}"
+    return f"fresh, {rows}, {_clock(info.last_refresh_time, now)}"
 
 
 def cancelled(result: Result | None, now: datetime) -> str:

@@ -367,6 +367,23 @@ def test_the_first_refresh_may_fail_too(jobs: Model, sandbox: Sandbox, make: Cal
     assert "no earlier result" in text(panel)
 
 
+def test_a_pull_that_goes_on_says_from_when_its_data_are(
+    jobs: Model, sandbox: Sandbox, time: Any, make: Callable[..., RefreshPanel]
+) -> None:
+    panel = make(jobs)
+    sandbox.misbehave("error_500", on="facts", after=2)
+    panel.refresh(wait=True)
+    assert panel.status == "failed; there is no data yet"
+    sandbox.behave()
+    time.advance(3 * 3600 + 60)
+    panel.refresh(wait=True)
+    assert len(panel.result) == 3420
+    assert panel.status.startswith("resumed, 3,420 rows; showing data from ")
+    assert "3 hours old" in panel.status
+    panel.refresh(wait=True)
+    assert panel.status.startswith("fresh")
+
+
 def test_an_observer_that_fails_is_shown_and_stops_nothing(
     jobs: Model, make: Callable[..., RefreshPanel], caplog: pytest.LogCaptureFixture
 ) -> None:

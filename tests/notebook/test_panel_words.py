@@ -57,7 +57,12 @@ def result(at: datetime, *, rows: int = 2880, stale: bool = False) -> Result:
     ],
 )
 def test_how_the_data_are(of: Result, now: datetime, words: str) -> None:
-    assert shown(of, now) == words
+    assert shown(of, NOON, now) == words
+
+
+def test_a_pull_that_went_on_says_from_when_its_data_are() -> None:
+    now = NOON + timedelta(hours=3)
+    assert shown(result(NOON), now, now) == "resumed, 2,880 rows; showing data from 12:00, 3 hours old at 15:00"
 
 
 def test_what_is_shown_where_nothing_new_came() -> None:
