@@ -212,16 +212,26 @@ class Pull:
         remedy = remedy_for(error, "link" if lane.pages else lane.where)
         if remedy == "smaller pages" and (self._plan.page_size or not self._sizes.shrink(lane.start.page_size)):
             remedy = "give up"
-        if remedy == "give up" or lane.restarts >= _MAX_RESTARTS or not may_restart(number):
-            if lane.next_mark is not None:
-                self._checkpoints.note_failure(number, lane.next_mark)
-            raise error
+        if remedy != "give up" and lane.restarts < _MAX_RESTARTS and may_restart(number) and self._is_there(number):
+            self._restart(number, error, with_smaller_pages=remedy == "smaller pages")
+            return
+        if lane.next_mark is not None and remedy_for(error, "link that failed before") == "smaller pages":
+            self._checkpoints.note_failure(number, lane.next_mark)
+        raise error
+
+    def _is_there(self, number: int) -> bool:
+        """Whether SAC answers at all, where that is in doubt and much would be thrown away."""
+        lane = self._lanes[number]
+        return bool(lane.pages) or lane.where != "link that failed before" or self._source.answers(lane.chain)
+
+    def _restart(self, number: int, error: BaseException, *, with_smaller_pages: bool) -> None:
+        lane = self._lanes[number]
         _log.warning(
             "%s: part %d of %d begins anew%s, since a page could not be had: %s",
             self._job.what,
             number + 1,
             len(self._lanes),
-            f" with pages of {self._sizes.current:,} rows" if remedy == "smaller pages" else "",
+            f" with pages of {self._sizes.current:,} rows" if with_smaller_pages else "",
             error,
         )
         self._lanes[number] = _Lane(lane.chain, Start(None), restarts=lane.restarts + 1)

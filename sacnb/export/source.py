@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from sacnb.errors import Cancelled
+from sacnb.errors import Cancelled, SacError
 from sacnb.export.chains import Chain, mark_of
 from sacnb.export.pace import Pace
 from sacnb.export.setback import DataChanged
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from sacnb.wire.context import DispatchContext
 
 __all__ = ["Fetched", "PageSource", "Start"]
+
+_log = logging.getLogger("sacnb.export")
 
 _OPERATION: Final = "pull facts"
 _SLICE_S: Final = 0.2
@@ -102,6 +105,15 @@ class PageSource:
     def again(self, fetched: Fetched) -> Page:
         """The same page once more, because it could not be decoded to its end."""
         return self._get(self._tenant_url + fetched.mark)[0]
+
+    def answers(self, chain: Chain) -> bool:
+        """Whether SAC answers the question of a chain, in a page of one row."""
+        try:
+            self._get(self._tenant_url + chain.first_mark(1))
+        except SacError as error:
+            _log.debug("SAC does not answer: %s", error)
+            return False
+        return True
 
     def _get(self, url: str) -> tuple[Page, str]:
         self._wait(self._pace.turn())
