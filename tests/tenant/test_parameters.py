@@ -75,7 +75,7 @@ def test_where_parameters_are_and_where_not(query: str, names: tuple[str, ...]) 
         (np.str_("text"), "'text'"),
         (["a", "b", "a"], "('a', 'b')"),
         ((-1, 2), "(-1, 2)"),
-        ({"b", "a"}, "('a', 'b')"),
+        pytest.param({"b", "a"}, "('a', 'b')", id="a set, in order"),
         (pl.Series(["a", None]), "('a', NULL)"),
         (np.array([1, 2]), "(1, 2)"),
     ],
