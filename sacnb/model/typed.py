@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Final
 
 from sacnb.errors import QueryError
+from sacnb.odata.expression import both, from_where
 from sacnb.odata.schema import NUMERIC_TYPES
 
 if TYPE_CHECKING:
+    from sacnb.model.facts import Facts
     from sacnb.odata.schema import Column, Schema
 
-__all__ = ["typed_where"]
+__all__ = ["typed_where", "with_conditions"]
 
 _TRUTH: Final = {"true": True, "false": False}
+
+
+def with_conditions(facts: Facts, pairs: Iterable[tuple[str, str]]) -> Facts:
+    """The same question, of only the rows that fit all conditions; each is a column and a text.
+
+    The schema is the one that the question has: while SAC is away that of the last kept result, so that it is found.
+
+    Raises UnknownNameError for a column that is not there, QueryError for a text that its column cannot hold.
+    """
+    where = both(from_where(typed_where(pairs, facts.schema) or None), facts.query.where)
+    filtered = replace(facts, query=replace(facts.query, where=where))
+    filtered.query.options(facts.schema)  # what cannot be asked is said here, and not when the answer is awaited
+    return filtered
 
 
 def typed_where(pairs: Iterable[tuple[str, str]], schema: Schema) -> dict[str, object]:

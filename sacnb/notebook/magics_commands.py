@@ -180,13 +180,10 @@ def _progress_of_long_work() -> ProgressListener:
 
 
 def _facts(call: Call) -> Facts:
-    from sacnb.model.typed import typed_where
+    from sacnb.model.typed import with_conditions
 
     given = call.arguments
-    model = call.session.tenant.model(given.model)
-    return model.facts(
-        # Not model.schema, which needs SAC: while it is away, what is kept is still to be found.
-        where=typed_where(given.where, model.facts().schema) if given.where else None,
+    facts = call.session.tenant.model(given.model).facts(
         since=given.since,
         until=given.until,
         date=given.date,
@@ -194,6 +191,7 @@ def _facts(call: Call) -> Facts:
         measures=given.measures,
         limit=given.limit,
     )
+    return with_conditions(facts, given.where)
 
 
 @_command

@@ -1,0 +1,69 @@
+"""Conditions as people type them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from sacnb.errors import QueryError, SacError, UnknownNameError
+from sacnb.model.typed import typed_where, with_conditions
+from sacnb.odata.schema import Column, Schema
+from sacnb.sandbox import Sandbox
+from sacnb.tenant import Tenant
+
+SCHEMA = Schema(
+    "SALES",
+    "FactData",
+    (
+        Column("Region", "Edm.String", "dimension"),
+        Column("Open", "Edm.Boolean", "attribute"),
+        Column("Amount", "Edm.Decimal", "measure"),
+        Column("Pieces", "Edm.Int32", "measure"),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "where"),
+    [
+        ([], {}),
+        ([("Region", "31")], {"Region": "31"}),
+        ([("Region", "true")], {"Region": "true"}),
+        ([("Region", "31"), ("Region", "32"), ("Pieces", "4")], {"Region": ["31", "32"], "Pieces": Decimal(4)}),
+        ([("Amount", "0.1")], {"Amount": Decimal("0.1")}),
+        ([("Open", "True")], {"Open": True}),
+        ([("Open", "false")], {"Open": False}),
+    ],
+)
+def test_each_text_is_read_as_its_column_wants(pairs: list[tuple[str, str]], where: dict[str, Any]) -> None:
+    assert typed_where(pairs, SCHEMA) == where
+
+
+@pytest.mark.parametrize(
+    ("pair", "error", "says"),
+    [
+        (("Regoin", "31"), UnknownNameError, "Did you mean 'Region'"),
+        (("Amount", "many"), QueryError, "'many' is no number"),
+        (("Open", "maybe"), QueryError, "neither true nor false"),
+    ],
+)
+def test_what_a_column_cannot_hold_is_refused(pair: tuple[str, str], error: type[SacError], says: str) -> None:
+    with pytest.raises(error, match=says):
+        typed_where([pair], SCHEMA)
+
+
+def test_conditions_are_added_to_those_that_are_there(sandbox: Sandbox, connect_to: Callable[..., Tenant]) -> None:
+    model = connect_to(sandbox).model("US_EMPLOYMENT")
+    facts = with_conditions(model.facts(since="2015"), [("Sector", "31"), ("Sector", "32")])
+    assert facts.cache_key == model.facts(where={"Sector": ["32", "31"]}, since="2015").cache_key
+    assert with_conditions(model.facts(), []).cache_key == model.facts().cache_key
+
+
+def test_a_kept_result_is_found_while_sac_is_away(sandbox: Sandbox, connect_to: Callable[..., Tenant]) -> None:
+    connect_to(sandbox).model("US_EMPLOYMENT").refresh(where={"Sector": "31"})
+    sandbox.misbehave("error_503")
+    facts = with_conditions(connect_to(sandbox).model("US_EMPLOYMENT").facts(), [("Sector", "31")])
+    assert facts.refresh(announce=lambda _: None).stale
