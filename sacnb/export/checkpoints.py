@@ -36,22 +36,32 @@ class Checkpoints:
         area: The area, with what an earlier run left in it.
         is_needed: Whether what the system refuses is raised, as OSError. Otherwise the area is a convenience: a full
             disk costs what a dead process would have left to the next one, and not this pull.
-        open_area: Opens an area when the first page is to be kept, for a pull that may well have nothing to keep: the
-            only page of the only lane is not.
     """
 
-    def __init__(
-        self,
-        area: StagingArea | None = None,
-        *,
-        is_needed: bool = False,
-        open_area: Callable[[], StagingArea | None] | None = None,
-    ) -> None:
+    def __init__(self, area: StagingArea | None = None, *, is_needed: bool = False) -> None:
         self._area = area
         self._is_needed = is_needed
-        self._open_area = open_area
+        self._open_area: Callable[[], StagingArea | None] | None = None
         self._keeps = True
         self._lock = threading.Lock()
+
+    def open_when_needed(self, open_area: Callable[[], StagingArea | None]) -> None:
+        """Open an area when the first page is to be kept; many pulls have none that is: all of them is one page."""
+        self._open_area = open_area
+
+    def close(self) -> None:
+        """Let go of the area; what is in it stays for the next process."""
+        if self._area is not None:
+            self._area.close()
+
+    def discard(self) -> None:
+        """Remove the area: nothing is left to go on from."""
+        if self._area is None:
+            return
+        try:
+            self._area.discard()
+        except OSError as error:
+            _log.warning("%s could not be removed: %s.", self._area, error)
 
     @property
     def area(self) -> StagingArea | None:

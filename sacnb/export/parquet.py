@@ -207,7 +207,7 @@ def _refusals(folder: Path) -> Iterator[None]:
     except OSError as error:
         full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
         raise ExportError(
-            f"{folder} cannot be written ({error.strerror or error}).",
+            f"{error.filename or folder} cannot be written ({error.strerror or error}).",
             hint=("Free some space" if full else "Look at the folder, and close what has it open")
             + ", and run it again: it goes on where it stopped.",
         ) from error

@@ -19,7 +19,7 @@ from sacnb.export.keys import repeated_rows
 from sacnb.export.progress import Progress, ProgressListener
 from sacnb.export.pulling import Pull
 from sacnb.export.setback import Inconsistent
-from sacnb.export.staged import Staging, plan_of
+from sacnb.export.staged import Staging, can_be_resumed, plan_of
 from sacnb.frames.convert import arrow_schema, concat
 
 __all__ = ["Progress", "ProgressListener", "pull", "pull_resumable"]
@@ -49,31 +49,23 @@ def pull_resumable(
 
     Raises what ``pull`` and ``finish`` raise.
     """
-    area = _open(staging) if staging.has_area() else None
-    plan = plan_of(area, job, make_plan) if area is not None else make_plan(job)
-
-    def open_area() -> StagingArea | None:
-        opened = staging.open()
-        if opened is not None:
-            opened.keep_plan(plan.to_json())
-        return opened
-
-    # With a limit, several chains are each cut short by the others; that is no state to go on from.
-    keeps = area is not None or (job.query.top is None and not staging.has_area())
-    checkpoints = Checkpoints(area, open_area=open_area if keeps and area is None else None)
-    running = Pull(job, plan, checkpoints)
+    had_area = staging.has_area()
+    checkpoints = Checkpoints(_open(staging) if had_area else None)
     try:
+        plan = plan_of(checkpoints.area, job, make_plan) if checkpoints.area is not None else make_plan(job)
+        if not had_area and can_be_resumed(plan, job):  # else another process is at it
+            checkpoints.open_when_needed(lambda: _begin(staging, plan))
+        running = Pull(job, plan, checkpoints)
         table = _pull(running, job)
         finish()
     except (Inconsistent, UnknownNameError):
-        _discard(checkpoints)
+        checkpoints.discard()
         raise
     except BaseException:
-        if checkpoints.area is not None:
-            checkpoints.area.close()
+        checkpoints.close()
         raise
     began = checkpoints.area.started_at if checkpoints.area is not None and running.meter.resumed_rows else None
-    _discard(checkpoints)
+    checkpoints.discard()
     return table, began
 
 
@@ -91,7 +83,7 @@ def _pull(running: Pull, job: Job) -> pa.Table:
     repeats = running.watch.exact_repeats([whole], running.watch.suspects())
     if repeats is not None:
         raise repeated_rows(job.what, *repeats)
-    return whole if job.query.top is None else whole.slice(0, job.query.top)
+    return whole
 
 
 def _open(staging: Staging) -> StagingArea | None:
@@ -102,10 +94,8 @@ def _open(staging: Staging) -> StagingArea | None:
         return None
 
 
-def _discard(checkpoints: Checkpoints) -> None:
-    if checkpoints.area is None:
-        return
-    try:
-        checkpoints.area.discard()
-    except OSError as error:
-        _log.warning("%s could not be removed: %s.", checkpoints.area, error)
+def _begin(staging: Staging, plan: Plan) -> StagingArea | None:
+    area = staging.open()
+    if area is not None:
+        area.keep_plan(plan.to_json())
+    return area

@@ -6,7 +6,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -90,12 +90,19 @@ class Pull:
     def items(self, may_restart: Callable[[int], bool] = lambda _: True) -> Generator[Item, None, None]:
         """What comes: pages in the order of their lane, the lanes in any order, each finished once.
 
-        ``may_restart`` is asked before a lane begins anew; without its leave the error is raised. Memory is bounded as
-        long as a page is let go of before the next one is asked for.
+        No more rows than the query's ``top`` come; the lanes that would bring them are left out. ``may_restart`` is
+        asked before a lane begins anew; without its leave the error is raised. Memory is bounded as long as a page is
+        let go of before the next one is asked for.
 
         Raises BadAnswer where the number of rows is not the one that SAC announced, Cancelled, and what the session
         raises. Repeated keys are for whoever iterates to look for, in ``watch``.
         """
+        limit = self._job.query.top
+        with closing(self._items(may_restart)) as items:
+            # Several chains were each asked for that many rows; together they may have more.
+            yield from items if limit is None or len(self._lanes) < 2 else _limited(items, limit)
+
+    def _items(self, may_restart: Callable[[int], bool]) -> Generator[Item, None, None]:
         open_lanes: list[int] = []
         for number in range(len(self._lanes)):
             if (yield from self._restore(number)):
@@ -104,8 +111,8 @@ class Pull:
                 open_lanes.append(number)
         if self.meter.resumed_rows:
             self.meter.tell()
-        limit = self._job.query.top
-        streams = 1 if limit is not None else max(1, min(self._job.streams, len(open_lanes)))
+        # With a limit the lanes come in their order, so that the first rows are those of the first lane.
+        streams = 1 if self._job.query.top is not None else max(1, min(self._job.streams, len(open_lanes)))
         workers = _workers(streams)
         with (
             self._throttled(),
@@ -133,8 +140,6 @@ class Pull:
                         self._begin_anew(number, error, may_restart)
                         yield LaneRestarted(number)
                         pipeline.add(number, self._pages(number))
-                if limit is not None and self.meter.rows >= limit:
-                    return  # Several chains were each asked for that many rows; together they may have more.
         self._compare(self._plan.expected_rows, self.meter.rows, is_vital=self._plan.page_size is not None)
 
     # -- one lane ----------------------------------------------------------------------------------------------------
@@ -293,3 +298,24 @@ class Pull:
             hint = "Pull again; if the model is being written to, use facts(..., check_count=False)."
             raise Inconsistent(problem, hint=hint)
         warnings.warn(problem, RowCountWarning, stacklevel=2)
+
+
+def _limited(items: Iterator[Item], limit: int) -> Iterator[Item]:
+    """The items up to ``limit`` rows, of lanes that come one after the other."""
+    left = limit
+    of_this_lane = 0
+    for item in items:
+        match item:
+            case PageRows(lane, table):
+                rows = min(table.num_rows, left)
+                yield PageRows(lane, table.slice(0, rows))
+                left, of_this_lane = left - rows, of_this_lane + rows
+                if not left:
+                    yield LaneFinished(lane)
+                    return
+            case LaneRestarted():
+                left, of_this_lane = left + of_this_lane, 0
+                yield item
+            case LaneFinished():
+                of_this_lane = 0
+                yield item

@@ -11,7 +11,7 @@ from sacnb.cache.staging import StagingArea, has_area, staging_id
 from sacnb.export.chains import Plan
 from sacnb.export.job import Job
 
-__all__ = ["Staging", "plan_of"]
+__all__ = ["Staging", "can_be_resumed", "plan_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +40,21 @@ class Staging:
         return StagingArea.open(self.root, identity, rows=rows, resume=self.resume, now=self.now)
 
 
+def can_be_resumed(plan: Plan, job: Job) -> bool:
+    """Whether half of a pull is anything to go on from: not of chains that a limit cuts short together."""
+    return job.query.top is None or len(plan.chains) == 1
+
+
 def plan_of(area: StagingArea, job: Job, make_plan: Callable[[Job], Plan]) -> Plan:
-    """The plan that the pull was begun with, or a new one; what was pulled by a plan that cannot be read is no use."""
+    """The plan that the pull was begun with, or a new one; what was pulled by one that cannot be used is no use."""
     if area.plan is not None:
         try:
-            return Plan.from_json(area.plan)
+            plan = Plan.from_json(area.plan)
         except (KeyError, TypeError, ValueError):
-            area.begin_anew()
+            plan = None
+        if plan is not None and can_be_resumed(plan, job):
+            return plan
+        area.begin_anew()
     plan = make_plan(job)
     area.keep_plan(plan.to_json())
     return plan

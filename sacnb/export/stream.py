@@ -101,11 +101,8 @@ def _batches(
         Spool() as spool,
         closing(_in_order(Pull(job, plan(job)), spool, job.what, schema)) as tables,
     ):
-        left = job.query.top
         for table in tables:
-            kept = table if left is None else table.slice(0, left)
-            left = None if left is None else left - kept.num_rows
-            yield from kept.to_batches()
+            yield from table.to_batches()
         finish()
 
 

@@ -105,6 +105,25 @@ def test_the_manifest_says_what_it_is_and_holds_for_every_file(
     assert manifest["principal"] == principal_digest(question.connection.principal)
 
 
+@pytest.mark.parametrize("limit", [0, 1, 400, 997, 5000])
+def test_a_limit_holds_over_the_several_requests_of_a_long_list(
+    sandbox: Sandbox, connect_to: ConnectTo, tmp_path: Path, limit: int
+) -> None:
+    customers = [f"{number * 7:010d}" for number in range(1000)]
+    model = connect_to(sandbox).model("SCALE")
+    whole = model.facts(where={"Customer": customers}, page_size=100).fetch().arrow()
+    assert whole.num_rows == 1000
+    asked = len(sandbox.log)
+    facts = model.facts(where={"Customer": customers}, page_size=100, limit=limit)
+    some = facts.fetch().arrow()
+    few = len(sandbox.log) - asked
+    assert few <= limit / 100 + 8 + 4, "requests whose rows are not wanted need not be sent"
+    assert some.num_rows == min(limit, 1000)
+    assert set(some["Customer"].to_pylist()) <= set(whole["Customer"].to_pylist())
+    assert facts.stream().read_all().equals(some)
+    assert pq.read_table(facts.to_parquet(tmp_path / "x").path).equals(some)
+
+
 # -- writing ---------------------------------------------------------------------------------------------------------
 
 
