@@ -56,10 +56,10 @@ check: setup ## Format, lint, types and the import rule
 
 test: check ## Everything that guards the project
 	$(BIN)/sacnb replay scan
+	@$(MAKE) --no-print-directory browser
+	@$(MAKE) --no-print-directory notebooks
 	$(BIN)/pytest -q -n 2 --dist worksteal --cov=sacnb --cov-report= --ignore tests/browser
 	$(BIN)/coverage report --include='sacnb/auth/*,sacnb/wire/*,sacnb/odata/*' --fail-under=95
-	@$(MAKE) --no-print-directory notebooks
-	@$(MAKE) --no-print-directory browser
 
 # Cells run in their order, so nothing shuffles them and a notebook stays with one worker. A replay refuses every connection.
 notebooks: setup ## Run the notebooks from their cassettes, and compare what they show
