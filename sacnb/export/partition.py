@@ -11,9 +11,10 @@ from typing import Final, Literal
 from sacnb.endpoints import FACT_DATA_AGGREGATION
 from sacnb.errors import QueryError
 from sacnb.export.chains import Chain, Plan, chains_of
-from sacnb.export.count import count_rows
+from sacnb.export.count import count_rows, counting
 from sacnb.export.job import Job
 from sacnb.export.slices import Slices, slices_of
+from sacnb.export.together import together
 from sacnb.odata.expression import both
 from sacnb.odata.schema import Column
 
@@ -29,8 +30,9 @@ Members = Callable[[str], Sequence[str] | None]
 _MOST: Final = 256
 # A stream that gets fewer pages than this is not worth the counting.
 _PAGES_PER_STREAM: Final = 2
-# Slices are put together to partitions of about the same size, so they have to be smaller.
-_SLICES_PER_PARTITION: Final = 4
+# Counting costs requests: first as many slices as there are to be partitions, and only if their sizes differ much more
+# of them, which are put together to partitions of about the same size.
+_SLICES_PER_PARTITION: Final = (1, 4)
 _DEFAULT_PAGE_SIZE: Final = 50_000
 # Each dimension that is tried costs a list of members and some counts.
 _MOST_TRIED: Final = 3
@@ -69,12 +71,17 @@ def make_plan(job: Job, partitions: Partitions, members: Members) -> Plan:
     single = Plan(chains_of(job.query, job.schema, job.tenant_url))
     if partitions is None or partitions == 1 or not single.chains or not _may_split(job, partitions):
         return single
-    candidates = _candidates(job, partitions)
-    (total,) = count_rows(job, [job.query.where])
     if partitions == "package":
+        (total,) = count_rows(job, [job.query.where])
         return _packages(job, total, single)
+    candidates = _candidates(job, partitions)
+    if not candidates:
+        return single
+    # The members of the first dimension to try are most likely needed, and asking for both takes no longer.
+    total, first = together(job, [counting(job, job.query.where), lambda _: members(candidates[0].name)])
+    known = {candidates[0].name: first}
     wanted = partitions if isinstance(partitions, int) else _worth_it(job, total or 0)
-    found = _partitioned(job, candidates, wanted, total, members)
+    found = _partitioned(job, candidates, wanted, total, lambda name: known[name] if name in known else members(name))
     if isinstance(found, Plan):
         return found
     if found:
@@ -109,7 +116,7 @@ def _partitioned(
             reasons.append(f"{column.name!r}: {found}")
         elif best is None or found.largest < best.largest:
             best = found
-        if best is not None and best.largest * wanted <= total * _EVEN_ENOUGH:
+        if best is not None and best.is_even(wanted, total):
             break
     return best.plan if best is not None else f"no dimension was found to split it by ({'; '.join(reasons)})"
 
@@ -153,15 +160,34 @@ class _Split:
     plan: Plan
     largest: int
 
+    def is_even(self, wanted: int, total: int) -> bool:
+        """Whether a finer division would hardly be faster."""
+        return self.largest * wanted <= total * _EVEN_ENOUGH
+
 
 def _split(job: Job, column: Column, wanted: int, total: int, members: Members) -> _Split | str:
     """The plan with the rows split by a dimension, or why that cannot be done."""
     known = members(column.name)
     if known is None:
         return "SAC has no list of its members"
-    slices = slices_of(column, known, wanted * _SLICES_PER_PARTITION)
-    if slices is None:
-        return "its members cannot be told apart in a filter"
+    best: _Split | None = None
+    reason = "its members cannot be told apart in a filter"
+    for slices_per_partition in _SLICES_PER_PARTITION:
+        slices = slices_of(column, known, wanted * slices_per_partition)
+        if slices is None:
+            break
+        found = _counted(job, slices, wanted, total)
+        if isinstance(found, str):
+            reason = found
+        elif best is None or found.largest < best.largest:
+            best = found
+        if best is not None and best.is_even(wanted, total):
+            break
+    return best or reason
+
+
+def _counted(job: Job, slices: Slices, wanted: int, total: int) -> _Split | str:
+    """The plan with the slices put together by the number of their rows, or why they are no use."""
     wheres = [both(job.query.where, slices.where(i, i + 1)) for i in range(slices.count)]
     rest = both(job.query.where, slices.rest)
     try:
@@ -176,7 +202,8 @@ def _split(job: Job, column: Column, wanted: int, total: int, members: Members) 
     if len(pieces) < 2:
         return "all rows are in one of its slices"
     chains = [chain for piece in pieces for chain in _chains(job, slices, piece)]
-    if rest_count is not None:  # nobody is there now, perhaps, but it must not depend on that
+    # In a model that is being written to rows may come to be there that are not there now.
+    if rest_count or (rest_count is not None and not job.check_count):
         chains += chains_of(replace(job.query, where=rest), job.schema, job.tenant_url, expected_rows=rest_count)
     return _Split(Plan(tuple(chains), expected_rows=total), max(rest_count or 0, *(piece.rows for piece in pieces)))
 
