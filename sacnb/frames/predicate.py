@@ -1,10 +1,10 @@
 """Read a polars predicate: from an expression to a small tree of what this project understands of it.
 
-polars has no stable way to look into an expression. What is used here was the same in polars 1.30, 1.35, 1.38 and 2.1:
-the names of the nodes in ``Expr.meta.serialize(format="json")``, and ``Expr.meta.pop()``, which gives the operands of
-a node with the last one first. Constants are not read from the JSON, where their form changed and where NaN is null:
-polars evaluates them. A node that is not known, or looks otherwise than expected, becomes ``Unknown``, which nobody
-asks SAC for; polars checks every predicate again in any case.
+polars has no stable way to look into an expression. What is used here was the same from polars 1.30 to 2.1: the names
+of the nodes in ``Expr.meta.serialize(format="json")``, and ``Expr.meta.pop()``, which gives the operands of a node with
+the last one first. Constants are not read from the JSON, where their form changed and where NaN is null: polars
+evaluates them. A node that is not known, or looks otherwise than expected, becomes ``Unknown``, which nobody asks SAC
+for; polars checks every predicate again in any case.
 """
 
 from __future__ import annotations

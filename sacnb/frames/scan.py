@@ -7,22 +7,23 @@ that are easily got wrong: where it gives both, the number of rows comes first a
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import polars as pl
 import pyarrow as pa
 from polars.io.plugins import register_io_source
 
+from sacnb.errors import QueryError
 from sacnb.frames.convert import arrow_schema, to_polars
 from sacnb.frames.pushdown import Kept, PushDown, push_down
 from sacnb.odata.schema import Schema
 
-__all__ = ["Ask", "Read", "Source"]
+__all__ = ["Ask", "Read", "Source", "require_polars"]
 
+_OLDEST_POLARS: Final = 2
 _LIMIT_FIRST: Final = "the number of rows is limited before it, and SAC would filter first"
 
 
@@ -42,6 +43,22 @@ class Ask:
 Read = Callable[[Ask], AbstractContextManager[Iterable[pa.RecordBatch]]]
 
 
+def require_polars(version: str) -> None:
+    """Refuse versions of polars whose sources are not to be relied on.
+
+    Before 2.0 two sources in one query (a join, a concat) could wait for ever: they are read in the threads that polars
+    needs for everything else (seen in 1.35 and 1.38). And 1.30 gave the wrong column for a filter on another one.
+
+    Raises:
+        QueryError: This is one of them.
+    """
+    if int(version.partition(".")[0]) < _OLDEST_POLARS:
+        raise QueryError(
+            f"Scans and SQL need polars {_OLDEST_POLARS}, and {version} is installed.",
+            hint=f'Run: pip install "polars>={_OLDEST_POLARS}". facts() works with any.',
+        )
+
+
 class Source:
     """Rows that ``read`` gives, as a LazyFrame.
 
@@ -50,8 +67,6 @@ class Source:
         read: Reads them. It may give more columns and more rows than it was asked for, but no fewer.
         filterable: The columns whose conditions may be handed to ``read``.
         decimals: Whether measures are exact decimals, and not float64.
-
-    ``failure`` is what ``read`` raised last: polars before version 2 wraps it into an error of its own.
     """
 
     def __init__(self, schema: Schema, read: Read, *, filterable: frozenset[str], decimals: bool) -> None:
@@ -59,33 +74,28 @@ class Source:
         self._read = read
         self._filterable = filterable
         self._decimals = decimals
-        self.failure: BaseException | None = None
 
     def frame(self) -> pl.LazyFrame:
-        """The LazyFrame; nothing is read before it is collected.
+        """The LazyFrame; nothing is read before it is collected. What ``read`` raises then is raised as it is.
 
         The one place that knows ``register_io_source``, which polars may still change.
+
+        Raises:
+            QueryError: polars is too old.
         """
+        require_polars(pl.__version__)
         empty = to_polars(arrow_schema(self._schema.columns).empty_table(), decimals=self._decimals)
-        options: dict[str, Any] = {
-            "is_pure": True,  # a frame joined with itself is read once
-            "explain_name": f"{self._schema.provider_id}/{self._schema.entity_set}",
-        }
-        known = inspect.signature(register_io_source).parameters
         return register_io_source(
-            self._rows, schema=empty.schema, **{name: value for name, value in options.items() if name in known}
+            self._rows,
+            schema=empty.schema,
+            is_pure=True,  # what stands twice in a query is read once
+            explain_name=f"{self._schema.provider_id}/{self._schema.entity_set}",
         )
 
     def _rows(
-        self, with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _batch_size: int | None
+        self, with_columns: list[str] | None, predicate: pl.Expr | None, limit: int | None, _batch_size: int | None
     ) -> Iterator[pl.DataFrame]:
-        try:
-            yield from self._read_rows(list(with_columns or self._schema.names), predicate, n_rows)
-        except Exception as error:
-            self.failure = error
-            raise
-
-    def _read_rows(self, wanted: list[str], predicate: pl.Expr | None, limit: int | None) -> Iterator[pl.DataFrame]:
+        wanted = with_columns or list(self._schema.names)
         needed = {*wanted, *(predicate.meta.root_names() if predicate is not None else ())}
         columns = tuple(name for name in self._schema.names if name in needed)
         left = limit

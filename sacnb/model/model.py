@@ -207,8 +207,7 @@ class Model:
         ``facts``: what ``where``, ``since`` and ``until`` say is always sent, and means what SAC makes of it; with
         ``dims`` SAC adds up.
 
-        Raises what ``facts`` raises. Collecting raises what ``fetch`` raises; polars before version 2 turns that into a
-        ComputeError with the same text.
+        Raises what ``facts`` raises; QueryError with polars before version 2. Collecting raises what ``fetch`` raises.
         """
         return self._scan(
             decimals=decimals,

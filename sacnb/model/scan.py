@@ -78,16 +78,10 @@ class Scan:
         self._decimals = decimals
         query = facts.query
         self._schema = replace(facts.schema, entity_set=query.entity_set, columns=query.columns(facts.schema))
-        self._source = self._reading_with(self._stream)
 
     def frame(self) -> pl.LazyFrame:
         """The LazyFrame; SAC is asked when it is collected."""
-        return self._source.frame()
-
-    @property
-    def failure(self) -> BaseException | None:
-        """What went wrong in the last ``collect()``; polars before version 2 hides which kind of error it was."""
-        return self._source.failure
+        return self._frame(self._stream)
 
     def rehearsal(self, found: list[Reading]) -> pl.LazyFrame:
         """The same frame without rows: collecting it asks SAC nothing, and notes in ``found`` what would be asked."""
@@ -100,13 +94,13 @@ class Scan:
             columns = reading.facts.query.columns(reading.facts.schema)
             yield [pa.RecordBatch.from_pylist([], schema=arrow_schema(columns))]
 
-        return self._reading_with(note).frame()
+        return self._frame(note)
 
-    def _reading_with(self, read: Read) -> Source:
+    def _frame(self, read: Read) -> pl.LazyFrame:
         # SAC aggregates what the filter leaves, so a condition on a sum is another question.
         columns = self._schema.dimensions if self._aggregates else self._schema.columns
         filterable = frozenset(column.name for column in columns)
-        return Source(self._schema, read, filterable=filterable, decimals=self._decimals)
+        return Source(self._schema, read, filterable=filterable, decimals=self._decimals).frame()
 
     @contextmanager
     def _stream(self, ask: Ask) -> Iterator[Iterable[pa.RecordBatch]]:

@@ -2,7 +2,7 @@
 
 polars has no parameters of its own, so a value becomes a literal in the text: never by formatting, but where a scanner
 has found a parameter outside of texts, names, comments and casts. polars' SQL knows no backslash escapes: within
-quotes a doubled quote is the only sign that means something (tried with polars 1.30 to 2.1).
+quotes a doubled quote is the only sign that means something (a test tries any text).
 """
 
 from __future__ import annotations
@@ -33,8 +33,6 @@ _SKIPPED: Final = re.compile(
 )
 _PARAMETER: Final = re.compile(r":(?P<name>[^\W\d]\w*)")
 _COMMENT_EDGE: Final = re.compile(r"/\*|\*/")
-# A float of fewer characters than this is written without an exponent, which polars before version 2 cannot read.
-_MOST_FLOAT_CHARS: Final = 40
 
 
 def parameter_names(query: str) -> tuple[str, ...]:
@@ -142,10 +140,7 @@ def _number(name: str, value: float | Decimal) -> str:
         raise QueryError(f":{name} is {value!r}; SQL has no literal for infinity.")
     if isinstance(value, Decimal):
         return format(value, "f")
-    plain = format(Decimal(repr(value)), "f")
-    if len(plain) > _MOST_FLOAT_CHARS:
-        return repr(value)
-    return plain if "." in plain else f"{plain}.0"
+    return repr(value)  # the shortest text that is read as the same float
 
 
 def _timestamp(value: datetime) -> str:

@@ -114,10 +114,6 @@ class SqlQuery:
         try:
             yield
         except pl.exceptions.PolarsError as error:
-            for scan in self._scans.values():
-                # polars before version 2 makes a ComputeError of everything that goes wrong while it reads.
-                if scan.failure is not None and not isinstance(scan.failure, pl.exceptions.PolarsError):
-                    raise scan.failure from None
             columns = dict.fromkeys(name for schema in self._schemas.values() for name in schema.names)
             raise as_our_error(error, columns) from error
 

@@ -13,7 +13,7 @@ from sacnb.errors import QueryError, SacError, UnknownNameError
 __all__ = ["as_our_error", "missing_table"]
 
 _TABLE: Final = re.compile(r"relation '(?P<name>.*)' was not found", re.DOTALL)
-# The first of polars from 1.31 on, the second of a column with its table; polars 1.30 gives the name alone.
+# Of a column alone, and of one with its table.
 _COLUMN: Final = re.compile(
     r"""unable to find column "(?P<name>.*?)"; valid columns|no column named '(?P<of_table>.*?)' found in table""",
     re.DOTALL,
@@ -31,9 +31,8 @@ def as_our_error(error: pl.exceptions.PolarsError, columns: Iterable[str]) -> Sa
     """The error of ours for one of polars about a query over ``columns``."""
     said = _first(error)
     column = _COLUMN.search(said)
-    if column or isinstance(error, pl.exceptions.ColumnNotFoundError):
-        name = (column["name"] or column["of_table"]) if column else said
-        return UnknownNameError("column", name, columns, where="the query")
+    if column:
+        return UnknownNameError("column", column["name"] or column["of_table"], columns, where="the query")
     hint = None
     if _TEXT_WITH_OTHER.match(said):
         hint = (

@@ -146,6 +146,17 @@ def test_a_frame_joined_with_itself_pulls_each_side_once(sandbox: Sandbox, jobs:
     assert sorted("Actual" in asked for asked in questions(sandbox)) == [False, True]
 
 
+@pytest.mark.parametrize("engine", ["streaming", "in-memory"])
+def test_more_scans_than_polars_has_threads_do_not_wait_for_each_other(jobs: Model, engine: Any) -> None:
+    rows = jobs.scan()
+    sides = [rows.filter(c("Date") == f"2015{month:02d}") for month in range(1, 13)] * 2
+    assert pl.concat(sides).collect(engine=engine).height == 2 * 360
+    joined = sides[0].select("Sector", "Version")
+    for side in sides[1:]:
+        joined = joined.join(side.select("Sector", "Version"), on=["Sector", "Version"])
+    assert joined.collect(engine=engine).height == 30
+
+
 def test_what_goes_wrong_is_our_error(jobs: Model, sandbox: Sandbox) -> None:
     rows = jobs.scan()
     sandbox.misbehave("unauthorized")

@@ -56,7 +56,7 @@ def test_where_parameters_are_and_where_not(query: str, names: tuple[str, ...]) 
         (7, "7"),
         (-7, "-7"),
         (2.0, "2.0"),
-        (1e-7, "0.0000001"),
+        (1e-7, "1e-07"),
         (1e300, "1e+300"),
         (Decimal("0.10"), "0.10"),
         (Decimal("1E+3"), "1000"),
