@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,8 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
     yield shell
     shell.extension_manager.unload_extension("sacnb")
     shell.restore_sys_module_state()
+    # Or the end of the test run would collect garbage once for every shell there was.
+    atexit.unregister(shell.atexit_operations)
 
 
 @pytest.fixture

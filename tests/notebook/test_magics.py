@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from IPython.core.error import UsageError
 
-from sacnb.errors import AuthError, ForbiddenError, NoAnswerError, SettingsError, UnknownNameError
+from sacnb.errors import AuthError, ForbiddenError, NoAnswerError, RefreshError, SettingsError, UnknownNameError
 from sacnb.frames.result import Result
 from sacnb.notebook import current_tenant
 from sacnb.notebook.magics_commands import COMMANDS
@@ -133,10 +133,38 @@ def test_a_tenant_of_the_program_is_used_and_left_open(shell: Any, sac: Tenant) 
     assert "US_EMPLOYMENT" in set(sac.models()["id"])
 
 
-def test_a_connection_that_fails_leaves_the_one_there_was(shell: Any, sac: Tenant, sandbox: Sandbox) -> None:
+def test_a_connection_that_fails_is_closed_and_leaves_the_one_there_was(
+    shell: Any, sac: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(SettingsError):
         shell.run("%sac connect https://acme.eu10.hcs.cloud.sap")
     assert current_tenant() is sac
+
+    def refuse(_: Tenant) -> None:
+        raise RefreshError("no")
+
+    closed: list[Tenant] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Tenant, "close", lambda tenant: closed.append(tenant))  # noqa: PLW0108 - bound to the tenant
+        patch.setattr(Tenant, "authenticate", refuse)
+        with pytest.raises(RefreshError):
+            shell.run("%sac connect sandbox")
+    assert len(closed) == 1
+    assert current_tenant() is sac
+
+
+def test_only_what_the_magic_connected_is_closed_by_the_next_one(
+    shell: Any, sac: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[Tenant] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Tenant, "close", lambda tenant: closed.append(tenant))  # noqa: PLW0108 - bound to the tenant
+        shell.run("said = %sac connect sandbox")
+        ours = current_tenant()
+        assert closed == []
+        shell.run("said = %sac connect sac")
+    assert closed == [ours]
+    ours.close()
 
 
 def test_models_are_listed_and_searched(shell: Any, sac: Tenant) -> None:

@@ -521,14 +521,12 @@ def test_what_comes_from_the_server_is_escaped(connect_to: ConnectTo, make: Call
         assert "<img" not in text(panel) + panel._repr_html_()
 
 
-def test_the_outputs_are_the_same_each_time(jobs: Model, sandbox: Sandbox, make: Callable[..., RefreshPanel]) -> None:
-    from IPython.core.interactiveshell import InteractiveShell
-
+def test_the_outputs_are_the_same_each_time(jobs: Model, make: Callable[..., RefreshPanel], shell: Any) -> None:
     outputs = []
     for _ in range(2):
         panel = make(jobs, where={"Sector": "31"})
         panel.refresh(wait=True)
-        bundle, _ = InteractiveShell().display_formatter.format(panel)
+        bundle, _ = shell.display_formatter.format(panel)
         assert bundle.pop("application/vnd.jupyter.widget-view+json")["model_id"] == panel.model_id
         outputs.append(bundle)
     assert outputs[0] == outputs[1]
@@ -536,7 +534,7 @@ def test_the_outputs_are_the_same_each_time(jobs: Model, sandbox: Sandbox, make:
     assert "228 rows" in outputs[0]["text/html"]
     assert "<script" not in outputs[0]["text/html"]
     panel.close()
-    bundle, _ = InteractiveShell().display_formatter.format(panel)
+    bundle, _ = shell.display_formatter.format(panel)
     assert bundle == outputs[0]
 
 
