@@ -36,13 +36,22 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _logging_as_it_was() -> Iterator[None]:
-    """What ``connect()`` sets up for a user's log does not reach the next test."""
+def _nobody_set_up_logging() -> Iterator[None]:
+    """What ``connect()`` sets up for a user's log reaches no other test.
+
+    A fixture that serves a whole module connects before the first of its tests begins, so it is not enough to put back
+    afterwards what was found.
+    """
     logger = logging.getLogger("sacnb")
-    handlers, level = list(logger.handlers), logger.level
+    silent = [handler for handler in logger.handlers if isinstance(handler, logging.NullHandler)]
+
+    def as_imported() -> None:
+        logger.handlers[:] = silent
+        logger.setLevel(logging.NOTSET)
+
+    as_imported()
     yield
-    logger.handlers[:] = handlers
-    logger.setLevel(level)
+    as_imported()
 
 
 @dataclass

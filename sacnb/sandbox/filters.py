@@ -75,9 +75,17 @@ def _tokens(text: str) -> Iterator[Any]:
     first: Any = None
     end = 0
     for token in lexer.tokenize(text):
-        # Only tokens that have a method in the lexer move its index; those are the only ones that are joined.
-        past = getattr(lexer, "index", 0)  # not there before the first token that has a method
-        if first is not None and token.index == end and _join(first, token, text[first.index : past]):
+        # Only tokens that have a method in the lexer move its index, and only those are joined: the others are single
+        # characters, whose type is the character. Behind one of them the index is still where it was, so what lies
+        # before it would be taken for both.
+        is_character = token.type == token.value
+        past = token.index + 1 if is_character else lexer.index
+        if (
+            first is not None
+            and not is_character
+            and token.index == end
+            and _join(first, token, text[first.index : past])
+        ):
             end = past
             continue
         if first is not None:

@@ -171,6 +171,22 @@ def test_names_that_begin_like_a_keyword_are_names(name: str) -> None:
         assert predicate.names == {name}
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("(B eq true) and N eq 1", [1]),
+        ("(B eq false or B eq true) and N eq 2", [2]),
+        ("(N eq 3 or (B eq null))", [3]),
+        ("not (B eq true)", [2, 3]),
+    ],
+)
+def test_a_bracket_behind_a_keyword_closes(text: str, expected: list[int]) -> None:
+    """Found by the search for push-downs that change a row: ``true)`` was read as one name."""
+    frame = pl.DataFrame({"B": [True, False, None], "N": [1, 2, 3]})
+    columns = [Column("B", "Edm.Boolean"), Column("N", "Edm.Int64")]
+    assert frame.filter(parse_filter(text, columns).expression)["N"].to_list() == expected
+
+
 @pytest.mark.parametrize("count", [2, 5000])
 def test_long_lists_of_members_are_read_at_once(count: int) -> None:
     frame = pl.DataFrame({"M": [f"m{i}" for i in range(0, 2 * count, 2)], "N": ["n"] * count})
