@@ -21,9 +21,11 @@ from sacnb.settings import Settings
 from sacnb.tenant import Tenant
 from sacnb.tenant.connector import connect_with
 
-# How long one example takes says more about what else the machine is doing than about the code.
-hypothesis.settings.register_profile("no deadline", deadline=None)
-hypothesis.settings.load_profile("no deadline")
+# How long one example takes says more about what else the machine is doing than about the code. What guards a change
+# tries the same examples each time, so that a change is refused for what it changes; `make search` looks for new ones.
+hypothesis.settings.register_profile("guard", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("search", deadline=None, max_examples=1500, print_blob=True)
+hypothesis.settings.load_profile("guard")
 
 
 @pytest.fixture(autouse=True)

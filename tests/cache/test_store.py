@@ -163,7 +163,7 @@ def test_an_unusable_entry_is_named_with_its_repair_and_mended(
     assert cache.repair() == ()
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_a_flipped_bit_is_found_or_does_not_matter(
     cache: Cache, key: CacheKey, make_result: MakeResult, data: st.DataObject

@@ -92,7 +92,7 @@ def shared_sandbox() -> Iterator[Sandbox]:
         yield started
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(
     rows=ROWS,
     options=st.fixed_dictionaries({"where": WHERES, "page_size": st.sampled_from([3, 10, 1000])}),

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sacnb.errors import ContractError, PrecisionWarning, UnknownNameError
@@ -290,7 +290,6 @@ def test_an_unknown_aggregation(facts: Facts) -> None:
         tidy(*facts(NAMES, [["202401", "A", 1]]), agg="median")  # type: ignore[arg-type]
 
 
-@settings(deadline=None)
 @given(
     st.dictionaries(
         st.tuples(st.integers(2020, 2023), st.integers(1, 12), st.sampled_from("AB#")),

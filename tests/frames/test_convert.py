@@ -14,7 +14,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sacnb.errors import BadAnswer, ContractError, PrecisionWarning
@@ -108,7 +108,6 @@ def decimals(*values: str | Decimal | None, kind: pa.DataType | None = None) -> 
     return pa.chunked_array([pa.array(numbers, kind or pa.decimal128(31, 7))])
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.none() | st.decimals(-(10**24) + 1, 10**24 - 1, places=7), max_size=20),
     st.sampled_from([pa.decimal128(31, 7), pa.decimal128(38, 7), pa.decimal256(60, 7), pa.decimal256(76, 30)]),
@@ -124,14 +123,12 @@ def test_a_float_is_the_one_nearest_to_the_decimal(
     assert to_float64(chunks).to_pylist() == wanted
 
 
-@settings(deadline=None)
 @given(st.integers(-(2**53), 2**53), st.integers(0, 38))
 def test_a_float_is_the_nearest_at_every_scale(unscaled: int, scale: int) -> None:
     number = Decimal(unscaled).scaleb(-scale)
     assert to_float64(decimals(number, kind=pa.decimal128(38, scale))).to_pylist() == [float(number)]
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(-(10**14), 10**14), st.integers(1, 10**6)), max_size=5), st.integers(0, 7))
 def test_a_mean_is_the_nearest_float(pairs: list[tuple[int, int]], scale: int) -> None:
     sums = decimals(*(Decimal(unscaled).scaleb(-scale) for unscaled, _ in pairs), kind=pa.decimal128(38, scale))
@@ -155,7 +152,6 @@ def test_other_numbers_become_floats_too() -> None:
     assert to_float64(pa.chunked_array([], pa.decimal128(31, 7))).to_pylist() == []
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.none() | st.decimals(-(10**24) + 1, 10**24 - 1, places=7), max_size=20),
     st.sampled_from([pa.decimal128(31, 7), pa.decimal256(60, 7)]),

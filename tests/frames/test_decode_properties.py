@@ -7,7 +7,7 @@ from decimal import Context, Decimal
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sacnb.errors import BadAnswer
@@ -59,7 +59,6 @@ def page_of(rows: list[tuple[Any, ...]], *, comma: str = ",", left_out: frozense
     return ("[" + comma.join(lines) + "]").encode()
 
 
-@settings(deadline=None)
 @given(ROWS, st.sampled_from([",", ", ", " ,\n"]), st.frozensets(st.sampled_from([column.name for column in COLUMNS])))
 def test_both_paths_read_what_was_written(rows: list[tuple[Any, ...]], comma: str, left_out: frozenset[str]) -> None:
     page = page_of(rows, comma=comma, left_out=left_out)
@@ -89,7 +88,6 @@ SHREDS = [
 ]
 
 
-@settings(deadline=None)
 @given(ROWS, st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 3), st.sampled_from([b"", *SHREDS])), max_size=3))
 @example([tuple([""] * 2 + [None] * 9)], [])
 def test_whatever_comes_the_native_path_agrees_with_the_careful_one_or_steps_back(
@@ -105,7 +103,6 @@ def test_whatever_comes_the_native_path_agrees_with_the_careful_one_or_steps_bac
     assert native.equals(decode_carefully(page, COLUMNS), check_metadata=True)
 
 
-@settings(deadline=None)
 @given(st.decimals(allow_nan=False, allow_infinity=False, min_value=Decimal("-1e40"), max_value=Decimal("1e40")))
 def test_no_digit_of_a_decimal_is_lost(number: Decimal) -> None:
     """Whatever the declared precision and scale are: the column gets wider, or the page is refused."""

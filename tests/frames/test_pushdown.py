@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from polars.io.plugins import register_io_source
 
@@ -476,7 +476,6 @@ def nested(conditions: st.SearchStrategy[pl.Expr]) -> st.SearchStrategy[pl.Expr]
 
 
 @pytest.mark.parametrize("kind", CONDITIONS)
-@settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_no_reading_of_what_is_sent_loses_a_row(kind: str, data: st.DataObject) -> None:
     predicate = data.draw(nested(CONDITIONS[kind]))

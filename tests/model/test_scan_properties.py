@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -131,7 +131,6 @@ def predicates(frame: pl.DataFrame, names: list[str]) -> st.SearchStrategy[pl.Ex
 @pytest.mark.filterwarnings("ignore::sacnb.errors.PrecisionWarning")
 @pytest.mark.parametrize("decimals", [False, True], ids=["floats", "decimals"])
 @pytest.mark.parametrize("name", MODELS)
-@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_push_down_changes_no_row(
     sides: Callable[[str, bool], Side], name: str, decimals: bool, data: st.DataObject

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sacnb.errors import QueryError
@@ -66,7 +66,6 @@ DAYS = st.dates(date(2008, 6, 1), date(2012, 6, 30))
 
 
 @pytest.mark.parametrize("form", FORMS)
-@settings(max_examples=40)
 @given(one=DAYS, other=DAYS)
 def test_the_members_between_two_days_are_kept(judge: Judge, form: str, one: date, other: date) -> None:
     grain, members = FORMS[form]

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sacnb.sandbox import Column, table_model
@@ -229,7 +229,6 @@ AWKWARD = st.sampled_from(
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(values=st.lists(TEXTS | AWKWARD, min_size=1, max_size=8, unique=True), data=st.data())
 def test_any_text_can_be_asked_for(shared: Any, values: list[str], data: st.DataObject) -> None:
     wanted = data.draw(st.sampled_from(values) | TEXTS)
