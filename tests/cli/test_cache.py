@@ -160,3 +160,50 @@ def test_a_file_in_the_place_of_the_folder_is_a_cache_error(
     result = invoke("refresh", "US_EMPLOYMENT", "--strict")
     assert result.exit_code == ExitCode.CACHE
     assert "SAC_CACHE_DIR" in result.stderr
+
+
+@pytest.fixture
+def ended_early(invoke: Invoke, tenant: Sandbox, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The id of a pull of US_EMPLOYMENT that lost its tenant after some pages."""
+    monkeypatch.setenv("SAC_PAGE_SIZE", "500")
+    tenant.misbehave("error_503", on="facts", after=3)
+    assert invoke("refresh", "US_EMPLOYMENT").exit_code == ExitCode.SAC
+    tenant.behave()
+    (pull,) = json.loads(invoke("cache", "list", "--staging", "--json").stdout)["pulls"]
+    assert re.fullmatch("[0-9a-f]{32}", pull["id"])
+    return str(pull["id"])
+
+
+def test_pulls_that_ended_early_are_listed_and_offered(invoke: Invoke, ended_early: str) -> None:
+    listed = invoke("cache", "list")
+    assert "1 pull ended early. Run: sacnb cache list --staging" in listed.stderr
+    lines = invoke("cache", "list", "--staging").stdout
+    (line,) = [line for line in lines.splitlines() if line.startswith(ended_early[:8])]
+    assert re.search(r"US_EMPLOYMENT/FactData\s+the cache\s+1,500\s+[\d,]+ KB\s+\d+ seconds? ago\s+ended early$", line)
+    assert "sacnb cache clear --staging" in lines
+    (pull,) = json.loads(invoke("cache", "list", "--staging", "--json").stdout)["pulls"]
+    assert pull["rows"] == 1500
+    assert pull["problem"] is pull["target"] is None
+    assert pull["is_running"] is False
+
+
+def test_the_same_refresh_goes_on_with_a_listed_pull_and_leaves_none(invoke: Invoke, ended_early: str) -> None:
+    assert invoke("refresh", "US_EMPLOYMENT").exit_code == 0
+    assert "No pull is on its way" in invoke("cache", "list", "--staging").stdout
+    assert "ended early" not in invoke("cache", "list").stderr
+
+
+@pytest.mark.parametrize("how", [(), ("{id}",), ("{id:.8}",), ("--older-than", "0s")])
+def test_what_ended_early_is_removed(invoke: Invoke, ended_early: str, how: tuple[str, ...]) -> None:
+    said = [one.format(id=ended_early) for one in how]
+    assert invoke("cache", "clear", "--staging", *said).stdout == f"Removed {ended_early}\n"
+    assert invoke("cache", "clear", "--staging").stdout == "There was nothing to remove.\n"
+    assert json.loads(invoke("cache", "list", "--staging", "--json").stdout)["pulls"] == []
+
+
+def test_young_pulls_and_pulls_that_are_not_there_are_let_alone(invoke: Invoke, ended_early: str) -> None:
+    assert invoke("cache", "clear", "--staging", "--older-than", "1h").stdout == "There was nothing to remove.\n"
+    refused = invoke("cache", "clear", "--staging", "nonsense")
+    assert refused.exit_code == ExitCode.YOURS
+    assert ended_early in refused.stderr
+    assert len(json.loads(invoke("cache", "list", "--staging", "--json").stdout)["pulls"]) == 1
