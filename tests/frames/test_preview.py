@@ -9,7 +9,9 @@ from html.parser import HTMLParser
 import pyarrow as pa
 import pytest
 
+from sacnb.frames.convert import arrow_field
 from sacnb.frames.preview import preview
+from sacnb.odata.schema import Column
 from sacnb.rendering import MAX_BYTES
 
 
@@ -26,10 +28,10 @@ def test_the_three_forms() -> None:
     assert shown.text() == (
         "SALES: 3 rows\n"
         "SAC did not deliver; showing the data of yesterday.\n"
-        "Region  Amount\n"
-        "North      1.5\n"
-        "#        20000\n"
-        "null      null"
+        "Region    Amount\n"
+        "North        1.5\n"
+        "#       20,000.0\n"
+        "null        null"
     )
     assert shown.markdown() == (
         "**SALES: 3 rows**\n\n"
@@ -37,7 +39,7 @@ def test_the_three_forms() -> None:
         "| Region | Amount |\n"
         "| --- | ---: |\n"
         "| North | 1.5 |\n"
-        "| \\# | 20000 |\n"
+        "| \\# | 20,000.0 |\n"
         "| null | null |"
     )
     assert shown.html() == (
@@ -47,10 +49,20 @@ def test_the_three_forms() -> None:
         '<table><thead><tr><th style="text-align: left">Region</th><th style="text-align: right">Amount</th></tr>'
         "</thead>\n"
         '<tbody><tr><td style="text-align: left">North</td><td style="text-align: right">1.5</td></tr>'
-        '<tr><td style="text-align: left">#</td><td style="text-align: right">20000</td></tr>'
+        '<tr><td style="text-align: left">#</td><td style="text-align: right">20,000.0</td></tr>'
         '<tr><td style="text-align: left">null</td><td style="text-align: right">null</td></tr></tbody></table>\n'
         "</div>"
     )
+
+
+def test_a_whole_number_is_grouped_where_it_is_a_measure_and_left_alone_where_it_may_be_a_year_or_an_id() -> None:
+    measure = arrow_field(Column("Heads", "Edm.Int64", "measure"))
+    year = arrow_field(Column("Year", "Edm.Int32", "attribute"))
+    made = pa.table(
+        [pa.array([120000], pa.int64()), pa.array([2015], pa.int32()), pa.array([400000])],
+        schema=pa.schema([measure, year, pa.field("id", pa.int64())]),
+    )
+    assert preview(made, title="t").rows == (("120,000", "2015", "400000"),)
 
 
 EVIL = "\u202etxt\n<script>alert(1)</script>|`$x$`[a](js:b)&amp;*_"
