@@ -38,7 +38,7 @@ class App:
     journal: Journal
     executor: Executor
     now: Callable[[], datetime]
-    latency_s: float
+    latency_s: Callable[[], float]
     max_url_chars: int
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -54,8 +54,8 @@ class App:
         exchange = Exchange(goal.kind, request.method, path, query, origin, request.headers, self.rules.take)
         if goal.kind == "admin":
             return await deliver(request, pack(exchange, self._administer(request, path, body), self.now))
-        if self.latency_s:
-            await asyncio.sleep(self.latency_s)
+        if latency_s := self.latency_s():
+            await asyncio.sleep(latency_s)
         if exchange.strikes("reset_before_body") or exchange.strikes("token_down"):
             self._note(exchange, None)
             reset(request)

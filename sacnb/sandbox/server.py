@@ -65,6 +65,8 @@ class Sandbox:
             memory_bytes=memory_bytes,
             list_live=list_live,
         )
+        self.latency_s = latency_s
+        """Seconds every answer is held back; may be set at any time, for the requests that come after."""
         self._executor = ThreadPoolExecutor(_WORKERS, thread_name_prefix="sacnb-sandbox-work")
         app = App(
             tokens=self._tokens,
@@ -74,7 +76,7 @@ class Sandbox:
             journal=self._journal,
             executor=self._executor,
             now=now,
-            latency_s=latency_s,
+            latency_s=lambda: self.latency_s,
             max_url_chars=max_url_chars,
         )
         try:

@@ -98,6 +98,12 @@ def test_latency_holds_back_every_answer(start: Callable[..., Any]) -> None:
     assert api.get("administration/Namespaces").elapsed.total_seconds() >= 0.1
 
 
+def test_the_latency_may_change_while_it_runs(start: Callable[..., Any]) -> None:
+    api = start()
+    api.sandbox.latency_s = 0.1
+    assert api.get("administration/Namespaces").elapsed.total_seconds() >= 0.1
+
+
 def test_given_id_and_secret_are_taken() -> None:
     with sacnb.sandbox.start(scale_rows=0, client_id="me", client_secret="hush") as sandbox:
         data = {"grant_type": "client_credentials"}
