@@ -138,10 +138,16 @@ class Pipeline(Generic[T, R]):
     ) -> None:
         with self._state:
             self._is_over = True
+            self._state.notify_all()
+        if threading.current_thread() in self._threads:
+            # Whoever iterated let go of it, and the garbage was collected here, anywhere in the code below. This thread
+            # goes on where it was, sees that all is over, and cannot wait for itself.
+            self._stop()
+            return
+        with self._state:
             self._lanes.clear()
             self._to_work_on.clear()
             self._order.clear()
-            self._state.notify_all()
         deadline = self._clock() + _JOIN_S
         for thread in self._threads:
             while thread.is_alive() and self._clock() < deadline:

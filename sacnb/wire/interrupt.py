@@ -29,7 +29,8 @@ class Interrupt:
 
     def __init__(self) -> None:
         self._is_set = threading.Event()
-        self._lock = threading.Lock()
+        # Reentrant: a pull that was let go of is ended wherever garbage is collected, perhaps in here.
+        self._lock = threading.RLock()
         self._connections: dict[int, HTTPConnection] = {}
 
     def __call__(self) -> bool:

@@ -169,7 +169,8 @@ class Telemetry:
     def __init__(self, *, exporter: Exporter | None = None) -> None:
         self._exporter = exporter
         self._hooks: tuple[Hook, ...] = (exporter,) if exporter is not None else ()
-        self._lock = threading.Lock()
+        # Reentrant: a pull that was let go of takes its hook off wherever garbage is collected, perhaps in here.
+        self._lock = threading.RLock()
         self._totals: Counter[str] = Counter()
         self._retries: Counter[str] = Counter()
         self._refreshes: Counter[str] = Counter()

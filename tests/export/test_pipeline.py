@@ -348,3 +348,33 @@ def test_the_threads_belong_to_the_operation_they_were_started_in() -> None:
         operation.reset(token)
         pipeline.add(0, lambda: iter([operation.get()]))
         assert next(iter(pipeline)) == Arrived(0, ("pull", "pull"))
+
+
+@pytest.mark.parametrize("kind", ["stream", "decode"])
+def test_it_can_be_ended_by_one_of_its_own_threads(kind: str) -> None:
+    """Garbage is collected by whichever thread is running: an iteration that was let go of may be ended by a thread of it."""
+    errors: list[BaseException] = []
+    ended = threading.Event()
+    pipeline = line(lambda page: end_in("decode") or page)
+
+    def end_in(this: str) -> None:
+        if this == kind and not ended.is_set():
+            try:
+                pipeline.__exit__(None, None, None)
+            except BaseException as error:
+                errors.append(error)
+            ended.set()
+
+    def pages() -> Iterator[int]:
+        yield 1
+        end_in("stream")
+        yield 2
+
+    pipeline.__enter__()
+    pipeline.add(0, pages)
+    assert ended.wait(PATIENCE_S)
+    assert errors == []
+    for thread in threading.enumerate():
+        if thread.name.startswith("sacnb-"):
+            thread.join(PATIENCE_S)
+    assert threads_of_ours() == []
