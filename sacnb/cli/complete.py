@@ -1,4 +1,4 @@
-"""What a shell may complete: model ids and cache keys, from what is kept on this machine and never from the network."""
+"""What a shell may complete: models, keys, cassettes; from what is on this machine and never from the network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sacnb.errors import SacError
 if TYPE_CHECKING:
     from sacnb.cache.store import CacheEntry
 
-__all__ = ["complete_key", "complete_model"]
+__all__ = ["complete_cassette", "complete_key", "complete_model"]
 
 
 def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
@@ -25,6 +25,13 @@ def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) 
 def complete_key(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
     """The keys of kept results."""
     return [entry.key for entry in _kept(ctx) if entry.key.startswith(incomplete)]
+
+
+def complete_cassette(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
+    """The names of the cassettes in the folders from here upwards."""
+    from sacnb.replay import places
+
+    return [name for name in places.names() if name.startswith(incomplete)]
 
 
 def _kept(ctx: click.Context) -> Sequence[CacheEntry]:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import copy
-import importlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from sacnb.errors import MissingExtraError, ReplayError
-from sacnb.replay import control, document, places
+from sacnb.errors import ReplayError, SettingsError
+from sacnb.replay import document, places
+from sacnb.replay.kernel import Runner
+from sacnb.replay.known import Known
 from sacnb.replay.scan import scan_text
-from sacnb.replay.session import Mode, finished
-from sacnb.wire.redact import redact_text
-
-_MARK: Final = "sacnb-replay-report:"
-_LAST_CELL: Final = "from sacnb.replay.notebook import _report\n_report()"
+from sacnb.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +49,15 @@ def record_notebook(
     timeout_s: float = 600.0,
     kernel_name: str | None = None,
     write_outputs: bool = True,
+    environ: Mapping[str, str] | None = None,
+    announce: Callable[[str], object] | None = None,
 ) -> NotebookRecording:
     """Run a notebook twice, each time in a kernel of its own: once to record it, once to see that it replays.
 
-    The outputs that are written into the notebook are those of the replay, so a test that compares them with a later
-    replay finds no difference. Where the first run fails nothing is kept; the notebook is written only if both went
-    well and none of its outputs looks like a secret.
+    The replay gets none of the settings, as if a colleague ran it who has no tenant. Its outputs are written into the
+    notebook, so a test that compares them with a later replay finds no difference; without the state of widgets, which
+    is of use to their kernel only and differs each time. Where the first run fails nothing is kept; the notebook is
+    written only if both went well and none of its outputs holds a secret of the settings, or looks like a secret.
 
     Args:
         notebook: The notebook's file. Its kernel works in the notebook's folder, with this process's environment.
@@ -65,13 +65,15 @@ def record_notebook(
         timeout_s: Seconds for each cell.
         kernel_name: The kernel, where it is not to be the notebook's own.
         write_outputs: Whether to write the outputs into the notebook.
+        environ: Variables for the notebook's kernel on top of this process's environment.
+        announce: Told in words what begins, since it takes a while.
 
     Raises:
         ReplayError: A cell failed, nothing was asked of a tenant, or something that must not be shared is left.
         MissingExtraError: The extra ``replay`` is not installed.
     """
     path = Path(notebook).resolve()
-    runner = _Runner(path, timeout_s=timeout_s, kernel_name=kernel_name)
+    runner = Runner(path, timeout_s=timeout_s, kernel_name=kernel_name, environ=environ, announce=announce)
     cassette = places.place_for(name if name is not None else path.stem, path.parent)
     _, recorded = runner.run("record", cassette)
     paths = dict.fromkeys(Path(each["path"]) for each in recorded if each["mode"] == "record")
@@ -83,7 +85,7 @@ def record_notebook(
         )
     replayed, _ = runner.run("replay", cassette)
     text = runner.nbformat.writes(replayed) + "\n"
-    findings = [str(finding) for finding in scan_text(text, path=path.name)]
+    findings = _secrets_in(replayed, text, path.name, _known(path.parent, runner.environ))
     if findings:
         raise ReplayError(
             f"The outputs of the notebook were not written, since they may hold a secret: {'; '.join(findings)}.",
@@ -102,6 +104,7 @@ def prune(
     used: Iterable[int] = (),
     timeout_s: float = 600.0,
     kernel_name: str | None = None,
+    announce: Callable[[str], object] | None = None,
 ) -> Pruned:
     """Drop from a cassette the answers that none of ``notebooks`` uses; they are run to see which those are.
 
@@ -111,7 +114,8 @@ def prune(
     path = places.find(name).resolve()
     needed = set(used)
     for notebook in notebooks:
-        runner = _Runner(Path(notebook).resolve(), timeout_s=timeout_s, kernel_name=kernel_name)
+        where = Path(notebook).resolve()
+        runner = Runner(where, timeout_s=timeout_s, kernel_name=kernel_name, announce=announce)
         _, replayed = runner.run("replay", path)
         needed |= {position for each in replayed if Path(each["path"]).resolve() == path for position in each["used"]}
     if not needed:
@@ -123,69 +127,19 @@ def prune(
     return Pruned(path, kept, dropped)
 
 
-class _Runner:
-    """Runs one notebook in a kernel of its own, and gives back what it became and what its cassettes report."""
-
-    def __init__(self, path: Path, *, timeout_s: float, kernel_name: str | None) -> None:
-        try:
-            self.nbformat = importlib.import_module("nbformat")
-            self._nbclient = importlib.import_module("nbclient")
-        except ImportError as error:
-            raise MissingExtraError("replay", "Running a notebook") from error
-        self._path = path
-        self._timeout_s = timeout_s
-        self._kernel_name = kernel_name
-        try:
-            self._notebook = self.nbformat.read(path, as_version=4)
-        except (OSError, ValueError) as error:
-            raise ReplayError(f"The notebook {str(path)!r} cannot be read: {error}.") from None
-
-    def run(self, mode: Mode, cassette: Path) -> tuple[Any, list[Mapping[str, Any]]]:
-        """The notebook with its outputs, and the reports of its cassettes."""
-        notebook = copy.deepcopy(self._notebook)
-        notebook.cells.append(self.nbformat.v4.new_code_cell(_LAST_CELL))
-        client = self._nbclient.NotebookClient(
-            notebook,
-            timeout=self._timeout_s,
-            kernel_name=self._kernel_name or notebook.metadata.get("kernelspec", {}).get("name", "python3"),
-            resources={"metadata": {"path": str(self._path.parent)}},
-            record_timing=False,
-            # The last cell has saved everything. A notebook that failed is to leave nothing, and an orderly end would.
-            shutdown_kernel="immediate",
-        )
-        # Replaying, a kernel needs no tenant; recording, it finds it as this process would.
-        environment = {**os.environ, "SAC_REPLAY": mode, "SAC_REPLAY_CASSETTE": str(cassette)}
-        try:
-            client.execute(env=environment)
-        except (self._nbclient.exceptions.CellControlSignal, self._nbclient.exceptions.DeadKernelError) as error:
-            raise self._failure(mode, notebook, error) from None
-        last = notebook.cells.pop()
-        return notebook, _read_report(last)
-
-    def _failure(self, mode: Mode, notebook: Any, error: Exception) -> ReplayError:
-        position, reason = 0, str(error)
-        for number, cell in enumerate(notebook.cells, start=1):
-            for output in cell.get("outputs", ()):
-                if output["output_type"] == "error":
-                    position, reason = number, f"{output['ename']}: {output['evalue']}"
-        where = f"Cell {position} of" if position else "A cell of"
-        what = "recorded" if mode == "record" else "replayed"
-        return ReplayError(
-            f"{where} the notebook {self._path.name!r} failed when it was {what}: {redact_text(reason)}",
-            hint="The notebook was left as it was.",
-        )
+def _known(folder: Path, environ: Mapping[str, str]) -> Known:
+    """What the kernel that recorded in ``folder`` found in its settings, to look for it in what is to be saved."""
+    known = Known((), (environ.get(name, "") for name in ("SAC_CLIENT_SECRET", "SAC_TOKEN")))
+    dotenv = next((each / ".env" for each in (folder, *folder.parents) if (each / ".env").is_file()), None)
+    with suppress(SettingsError):  # a notebook that has its settings from elsewhere
+        known.learn_settings(Settings.resolve(environ=environ, dotenv_path=dotenv))
+    return known
 
 
-def _report() -> None:
-    """In the notebook's kernel, at the end: save what is recorded, and tell of all cassettes that were used."""
-    control.stop()
-    reports = [
-        {"path": str(each.path), "mode": each.mode, "requests": each.requests, "used": each.used} for each in finished()
-    ]
-    print(_MARK, json.dumps(reports))  # noqa: T201 - the way from a kernel to whoever runs it
-
-
-def _read_report(cell: Any) -> list[Mapping[str, Any]]:
-    printed = "".join(output.get("text", "") for output in cell["outputs"])
-    reports: list[Mapping[str, Any]] = json.loads(printed.partition(_MARK)[2])
-    return reports
+def _secrets_in(notebook: Any, text: str, name: str, known: Known) -> list[str]:
+    """What of the outputs, or of the whole text, must not be shared, in words that do not repeat it."""
+    findings = [str(finding) for finding in scan_text(text, path=name)]
+    for number, cell in enumerate(notebook.cells, start=1):
+        outputs = json.dumps(cell.get("outputs", ()), ensure_ascii=False)
+        findings += [f"cell {number} shows {what}" for what in dict.fromkeys(known.left_in(outputs))]
+    return findings

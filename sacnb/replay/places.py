@@ -32,7 +32,7 @@ def find(name: str | os.PathLike[str], start: Path | None = None) -> Path:
     for place in places:
         if place.is_file():
             return place
-    known = sorted({name_of(file) for folder in _folders(start) for file in folder.glob(f"*{SUFFIX}")})
+    known = names(start)
     close = difflib.get_close_matches(os.fspath(name), known, n=3)
     there = f"Did you mean {' or '.join(map(repr, close))}? " if close else ""
     there += f"There is: {', '.join(known)}. " if known and not close else ""
@@ -44,6 +44,12 @@ def find(name: str | os.PathLike[str], start: Path | None = None) -> Path:
         else f"There is no cassette {looked}.",
         hint=f"{there}To make it, connect to a tenant and record: sacnb.replay.cassette(..., mode='record').",
     )
+
+
+def names(start: Path | None = None) -> list[str]:
+    """The names of the cassettes that ``find`` would find."""
+    start = (start or Path.cwd()).resolve()
+    return sorted({name_of(file) for folder in _folders(start) for file in folder.glob(f"*{SUFFIX}")})
 
 
 def place_for(name: str | os.PathLike[str], start: Path | None = None) -> Path:

@@ -88,7 +88,7 @@ class Settings:
         Raises SettingsError with every problem at once.
         """
         environ = os.environ if environ is None else environ
-        return _Resolver(environ, _read_dotenv(dotenv_path, environ), arguments).settings()
+        return _Resolver(environ, read_dotenv(dotenv_path, environ), arguments).settings()
 
     def with_sandbox(self, *, tenant_url: str, token_url: str, client_id: str, client_secret: str) -> Settings:
         """The same settings, pointed at a sandbox that has been started."""
@@ -122,10 +122,14 @@ class ReplayChoice:
         """As ``Settings.resolve``, for those who need no tenant. Raises SettingsError."""
         environ = os.environ if environ is None else environ
         arguments = {"replay": replay, "replay_cassette": replay_cassette}
-        return _Resolver(environ, _read_dotenv(dotenv_path, environ), arguments).replay_choice()
+        return _Resolver(environ, read_dotenv(dotenv_path, environ), arguments).replay_choice()
 
 
-def _read_dotenv(path: str | os.PathLike[str] | None, environ: Mapping[str, str]) -> Mapping[str, str]:
+def read_dotenv(path: str | os.PathLike[str] | None, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """The variables in a ``.env`` file; without ``path``, in the nearest one, if there is one.
+
+    Raises SettingsError where the file that was named is not there, or cannot be read.
+    """
     from dotenv import dotenv_values, find_dotenv
 
     if path is not None and not Path(path).is_file():

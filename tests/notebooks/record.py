@@ -10,38 +10,10 @@ import os
 import sys
 from pathlib import Path
 
-import nbformat
-
 from sacnb.replay import record_notebook
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "notebooks"
-_VIEW = "application/vnd.jupyter.widget-view+json"
-
-
-def record(path: Path) -> str:
-    """Record one notebook, and say what came of it."""
-    recording = record_notebook(path)
-    tidy(path)
-    return str(recording)
-
-
-def tidy(path: Path) -> None:
-    """Leave out what differs from run to run, and what only the kernel that is gone could have shown.
-
-    A widget is its kernel's: without it, JupyterLab shows an error in its place. The HTML that stands beside it is for
-    all who only read.
-    """
-    notebook = nbformat.read(path, as_version=4)
-    notebook.metadata = {
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
-    }
-    for cell in notebook.cells:
-        cell.metadata.pop("execution", None)
-        for output in cell.get("outputs", ()):
-            output.get("data", {}).pop(_VIEW, None)
-    path.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8", newline="\n")
 
 
 def main(names: list[str]) -> None:
@@ -51,7 +23,7 @@ def main(names: list[str]) -> None:
     os.environ.update(SAC_TENANT_URL="sandbox", TZ="UTC")
     for path in sorted(FOLDER.glob("*.ipynb")):
         if not names or path.stem in names:
-            sys.stdout.write(f"{record(path)}\n")
+            sys.stdout.write(f"{record_notebook(path)}\n")
 
 
 if __name__ == "__main__":

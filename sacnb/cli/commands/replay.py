@@ -1,16 +1,19 @@
-"""``sacnb replay``: recorded answers; for now, the scan that keeps secrets out of what is shared."""
+"""``sacnb replay``: record a notebook to hand it on, drop what is not used, and look for secrets before sharing."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import click
 
+from sacnb.cli.complete import complete_cassette
 from sacnb.cli.failures import ExitCode
 from sacnb.cli.invocation import Invocation
-from sacnb.cli.output import json_option, print_json
+from sacnb.cli.output import json_option, print_facts, print_json
 from sacnb.cli.streams import clean, say
 from sacnb.errors import SettingsError
 
@@ -20,9 +23,98 @@ __all__ = ["command"]
 _LEAST_KNOWN_LENGTH: Final = 8
 
 
-@click.group("replay", short_help="Find secrets before files are shared.")
+_RECORD_EXAMPLES: Final = """\b
+Examples:
+  sacnb replay record plan.ipynb
+  sacnb --tenant-url sandbox replay record plan.ipynb --no-outputs
+"""
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _kernel_options(function: _F) -> _F:
+    """How a notebook is run."""
+    timeout = click.option(
+        "--timeout-s",
+        type=click.FloatRange(0, min_open=True),
+        default=600.0,
+        show_default=True,
+        help="Seconds for each cell.",
+    )
+    kernel = click.option("--kernel", metavar="NAME", help="The kernel to run in, instead of the notebook's own.")
+    return timeout(kernel(function))
+
+
+@click.group("replay", short_help="Record notebooks, and find secrets before files are shared.")
 def command() -> None:
-    """Look after recordings and notebooks before they are shared."""
+    """Record notebooks, and look after recordings before they are shared."""
+
+
+@command.command("record", short_help="Record what a notebook asks a tenant.", epilog=_RECORD_EXAMPLES)
+@click.argument("notebook", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--cassette",
+    metavar="NAME",
+    shell_complete=complete_cassette,
+    help="The cassette, for a notebook that does not name one itself; by default the notebook's own name.",
+)
+@_kernel_options
+@click.option("--no-outputs", is_flag=True, help="Leave the notebook as it is, and write the cassette only.")
+@json_option("notebook, cassettes (a list of files), interactions (how many answers they hold)")
+@click.pass_obj
+def record(
+    invocation: Invocation,
+    *,
+    notebook: Path,
+    cassette: str | None,
+    timeout_s: float,
+    kernel: str | None,
+    no_outputs: bool,
+    as_json: bool,
+) -> None:
+    """Run a notebook twice: against the tenant of the settings, to record its answers, and from the recording.
+
+    The replay runs without the settings, as it would for a colleague who has none, and what it shows is written into
+    the notebook. Secrets, cookies and the tenant's address are taken out of the recording; the data are not. The
+    notebook's kernel works in the notebook's folder, which is where .env is looked for.
+    """
+    from sacnb.replay import record_notebook
+
+    recording = record_notebook(
+        notebook,
+        cassette,
+        timeout_s=timeout_s,
+        kernel_name=kernel,
+        write_outputs=not no_outputs,
+        environ=_variables(invocation),
+        announce=say,
+    )
+    if as_json:
+        print_json(dataclasses.asdict(recording))
+    else:
+        cassettes = ", ".join(map(str, recording.cassettes))
+        print_facts({"notebook": recording.notebook, "cassette": cassettes, "answers": recording.interactions})
+        say("A cassette holds the data that the notebook asked for. Look at what you hand on.")
+
+
+@command.command("prune", short_help="Drop from a cassette what no notebook uses.")
+@click.argument("cassette", shell_complete=complete_cassette)
+@click.argument(
+    "notebooks", metavar="NOTEBOOK...", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False)
+)
+@_kernel_options
+@json_option("path, kept, dropped (numbers of answers)")
+def prune(*, cassette: str, notebooks: tuple[str, ...], timeout_s: float, kernel: str | None, as_json: bool) -> None:
+    """Drop from a cassette the answers that none of these notebooks uses.
+
+    The notebooks are run from the cassette to see which those are; they themselves stay as they are.
+    """
+    from sacnb.replay import prune as prune_cassette
+
+    pruned = prune_cassette(cassette, notebooks, timeout_s=timeout_s, kernel_name=kernel, announce=say)
+    if as_json:
+        print_json(dataclasses.asdict(pruned))
+    else:
+        print_facts({"cassette": pruned.path, "kept": pruned.kept, "dropped": pruned.dropped})
 
 
 @command.command("scan", short_help="Look for tokens, secrets and keys in files.")
@@ -49,6 +141,24 @@ def scan(ctx: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
             say("No secrets found.")
     if findings:
         ctx.exit(ExitCode.NO)
+
+
+def _variables(invocation: Invocation) -> dict[str, str]:
+    """What the options before the command say, as variables: the notebook's kernel knows no options.
+
+    Raises SettingsError where there is no such file.
+    """
+    variables: dict[str, str] = {}
+    if invocation.env_file is not None:
+        from sacnb.settings.resolve import read_dotenv
+
+        given = read_dotenv(invocation.env_file, os.environ)
+        variables = {name: value for name, value in given.items() if name not in os.environ}
+    if invocation.tenant_url is not None:
+        variables["SAC_TENANT_URL"] = invocation.tenant_url
+    if invocation.verbosity:
+        variables["SAC_LOG"] = invocation.arguments["log"]
+    return variables
 
 
 def _known_secrets(invocation: Invocation) -> list[str]:
