@@ -2,116 +2,154 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-from collections.abc import Callable
-from importlib import resources
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
+import polars as pl
 import pytest
 
 from sacnb.sandbox import Sandbox
+from sacnb.sandbox.models.us_employment import us_employment
+from sacnb.sandbox.relation import frame_relation
 
-PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 NAME = "02_refresh_panel"
+TIME = r"\d\d:\d\d"
 
 
 @pytest.fixture
-def expect(chromium: str) -> Any:
-    from playwright.sync_api import expect
-
-    return expect
-
-
-@pytest.fixture
-def notebook(open_notebook: Callable[[str], Any], expect: Any) -> Any:
-    opened = open_notebook(NAME)
-    opened.run_all()
-    expect(opened.panel).to_have_count(1)
-    expect(opened.panel).to_contain_text("US_EMPLOYMENT: not refreshed yet")
-    return opened
+def change_the_numbers(tenant: Sandbox) -> Iterator[Callable[[], None]]:
+    """Doubles all facts of the model that the panel asks for."""
+    model = us_employment()
+    names = [column.name for column in model.facts.columns]
+    facts = model.facts.rows(pl.int_range(model.facts.row_count, dtype=pl.Int64, eager=True), names)
+    other = facts.with_columns((pl.col("Employees") * 2).cast(facts.schema["Employees"]))
+    yield lambda: tenant.add_model(replace(model, facts=frame_relation(model.facts.columns, other)))
+    tenant.add_model(model)
 
 
-def test_a_click_shows_the_rows_the_status_and_the_chart(notebook: Any, expect: Any) -> None:
-    expect(notebook.page.get_by_text("The chart appears here after the first refresh.").last).to_be_visible()
-    notebook.button("Refresh").click()
-    expect(notebook.panel.get_by_role("status")).to_have_text(
-        re.compile(r"^US_EMPLOYMENT: fresh, 360 rows, \d\d:\d\d$")
+def test_a_panel_from_its_first_refresh_to_the_day_when_sac_is_away(
+    open_notebook: Callable[..., Any], tenant: Sandbox, expect: Any, change_the_numbers: Callable[[], None]
+) -> None:
+    notebook = open_notebook(NAME)
+    notebook.show("light")
+    notebook.run_all()
+    panel = notebook.output("Refresh")
+    status = panel.get_by_role("status")
+    refresh = panel.get_by_role("button", name="Refresh", exact=True)
+    chart = notebook.page.get_by_role("img", name="Line chart. US_EMPLOYMENT: Employees.")
+    placeholder = notebook.page.locator(".jp-RenderedHTMLCommon, .widget-html").get_by_text(
+        "The chart appears here after the first refresh.", exact=True
     )
-    expect(notebook.panel.get_by_role("row")).to_have_count(11)
-    expect(notebook.panel.get_by_role("cell", name="2006-01-01").first).to_be_visible()
-    expect(notebook.panel).to_contain_text("Token: valid until")
-    expect(notebook.page.get_by_role("img", name="Line chart. US_EMPLOYMENT: Employees.")).to_be_visible()
-    assert notebook.errors == []
 
+    expect(status).to_have_text("US_EMPLOYMENT: not refreshed yet")
+    expect(panel).to_contain_text("Token: valid until")
+    expect(placeholder).to_be_visible()
+    expect(chart).to_have_count(0)
+    notebook.picture("panel_1_at_first", panel)
 
-def test_a_slow_pull_is_stopped_by_a_click(notebook: Any, tenant: Sandbox, expect: Any) -> None:
-    tenant.misbehave("slow_bytes", on="facts", chunks=600, pause_s=0.2)
-    status = notebook.panel.get_by_role("status")
-    notebook.button("Refresh").click()
+    # A slow pull says how far it is, and is stopped by a click.
+    tenant.misbehave("slow_bytes", on="facts", chunks=8, pause_s=0.3)
+    refresh.click()
     expect(status).to_have_text("US_EMPLOYMENT: refreshing")
-    notebook.button("Cancel").click()
+    expect(panel).to_contain_text(re.compile(r"80 of 360 rows, 2 pages, \d+ rows a second, about \d+ s left"))
+    notebook.picture("panel_2_refreshing", panel)
+    panel.get_by_role("button", name="Cancel", exact=True).click()
     expect(status).to_have_text("US_EMPLOYMENT: stopped; there is no data yet")
-    assert notebook.errors == []
-
-
-def test_data_that_are_old_are_called_old(notebook: Any, tenant: Sandbox, expect: Any) -> None:
-    status = notebook.panel.get_by_role("status")
-    notebook.button("Refresh").click()
-    expect(status).to_contain_text("fresh, 360 rows")
-    tenant.misbehave("error_503", on="any")
-    notebook.button("Refresh").click()
-    expect(status).to_have_text(
-        re.compile(r"^US_EMPLOYMENT: SAC did not answer; showing data from \d\d:\d\d, .* old at \d\d:\d\d$")
-    )
-    expect(notebook.panel.get_by_role("alert")).to_contain_text("503")
-    expect(notebook.panel.get_by_role("row")).to_have_count(11)
+    notebook.picture("panel_3_stopped", panel)
     tenant.behave()
-    notebook.button("Refresh").click()
-    expect(status).to_contain_text("fresh, 360 rows")
-    expect(notebook.panel.get_by_role("alert")).to_have_count(0)
-    assert notebook.errors == []
 
+    # It goes on where it was stopped, and says so: status, rows, and the chart in the place of the text.
+    refresh.click()
+    expect(status).to_have_text(
+        re.compile(rf"^US_EMPLOYMENT: resumed, 360 rows; showing data from {TIME}, .* old at {TIME}$")
+    )
+    refresh.click()
+    expect(status).to_have_text(re.compile(rf"^US_EMPLOYMENT: fresh, 360 rows, {TIME}$"))
+    expect(panel.get_by_role("row")).to_have_count(11)
+    expect(panel.get_by_role("cell", name="2006-01-01").first).to_be_visible()
+    expect(panel.get_by_role("row").nth(1)).to_contain_text("7,651.3")
+    expect(chart).to_be_visible()
+    expect(placeholder).to_have_count(0)
+    drawn = chart.get_attribute("src")
+    assert chart.evaluate("chart => chart.decode().then(() => chart.naturalWidth)") > 300
+    notebook.picture("panel_4_fresh", panel, chart)
 
-def test_everything_is_done_with_the_keyboard_alone(notebook: Any, expect: Any) -> None:
-    """From the cell above the panel, with Tab; the focus stays where it is while the panel changes around it."""
-    page = notebook.page
-    page.locator(".jp-CodeCell .jp-InputArea-editor").first.click()
-    page.keyboard.press("Escape")
-    reached = []
-    for _ in range(60):
-        page.keyboard.press("Tab")
-        name = page.evaluate(
-            "document.activeElement.tagName == 'BUTTON' ? document.activeElement.innerText.trim() : ''"
-        )
-        reached += [name] if name in {"Refresh", "Cancel", "Renew token"} else []
-        if name == "Renew token":
-            break
-    assert reached == ["Refresh", "Cancel", "Renew token"]
-    page.keyboard.press("Shift+Tab")
-    page.keyboard.press("Shift+Tab")
-    expect(notebook.button("Refresh")).to_be_focused()
-    page.keyboard.press("Space")
-    expect(notebook.panel.get_by_role("status")).to_contain_text("fresh, 360 rows")
-    expect(notebook.button("Refresh")).to_be_focused()
-    assert notebook.errors == []
-
-
-def test_nothing_in_the_panel_keeps_anybody_out(notebook: Any, expect: Any, tmp_path: Path) -> None:
-    """By the rules of axe-core, in the light and in the dark. SACNB_PICTURES=1 keeps what it looks like."""
-    folder = PICTURES if os.environ.get("SACNB_PICTURES") else tmp_path
-    notebook.button("Refresh").click()
-    expect(notebook.panel.get_by_role("status")).to_contain_text("fresh, 360 rows")
-    notebook.page.evaluate(resources.files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8"))
-    # JupyterLab's body is 0 pixels high and hides what is beyond: axe-core takes all text for invisible.
-    notebook.page.evaluate("document.body.style.height = '100vh'")
-    for theme in ("light", "dark"):
+    # Nothing in it keeps anybody out, in the light and in the dark.
+    for theme in ("dark", "light"):
         notebook.show(theme)
-        notebook.panel.screenshot(path=folder / f"panel_{theme}.png")
-        found = notebook.panel.evaluate("panel => axe.run(panel)")
-        assert {"button-name", "color-contrast"} <= {rule["id"] for rule in found["passes"]}  # it has looked
-        serious = [rule for rule in found["violations"] if rule["impact"] in {"serious", "critical"}]
-        assert serious == [], json.dumps([(r["id"], [n["html"] for n in r["nodes"]]) for r in serious], indent=1)
-    assert notebook.errors == []
+        notebook.picture(f"panel_{theme}", panel)
+        notebook.check_access(panel)
+
+    # Other numbers in SAC are other numbers in the table, and another chart.
+    change_the_numbers()
+    refresh.click()
+    expect(panel.get_by_role("row").nth(1)).to_contain_text("15,302.6")
+    expect(chart).not_to_have_attribute("src", drawn)
+
+    # SAC is away: the data stay, and are said to be old.
+    tenant.misbehave("error_503", on="any")
+    refresh.click()
+    expect(status).to_have_text(
+        re.compile(rf"^US_EMPLOYMENT: SAC did not answer; showing data from {TIME}, .* old at {TIME}$")
+    )
+    expect(panel.get_by_role("alert")).to_contain_text("503")
+    expect(panel.get_by_role("row").nth(1)).to_contain_text("15,302.6")
+    expect(chart).to_have_attribute("alt", re.compile("SAC did not deliver; showing the data of"))
+    notebook.picture("panel_5_old", panel)
+    notebook.check_access(panel)
+
+    tenant.behave()
+    refresh.click()
+    expect(status).to_have_text(re.compile(rf"^US_EMPLOYMENT: fresh, 360 rows, {TIME}$"))
+    expect(panel.get_by_role("alert")).to_have_count(0)
+
+
+def test_the_panel_obeys_the_keyboard_alone(
+    open_notebook: Callable[..., Any], tenant: Sandbox, expect: Any
+) -> None:
+    """The focus stays where it is while the panel changes around it; Enter and Space do what a click does."""
+    notebook = open_notebook(NAME)
+    notebook.run_all()
+    panel = notebook.output("Refresh")
+    status = panel.get_by_role("status")
+    refresh, cancel, renew = (
+        panel.get_by_role("button", name=name, exact=True) for name in ("Refresh", "Cancel", "Renew token")
+    )
+    press = notebook.page.keyboard.press
+
+    notebook.leave_the_editor()
+    notebook.focus_with_tab(refresh)
+    tenant.misbehave("slow_bytes", on="facts", chunks=600, pause_s=0.2)
+    press("Enter")
+    expect(status).to_have_text("US_EMPLOYMENT: refreshing")
+    expect(refresh).to_be_focused()
+    press("Tab")
+    expect(cancel).to_be_focused()
+    press("Space")
+    expect(status).to_have_text("US_EMPLOYMENT: stopped; there is no data yet")
+    expect(cancel).to_be_focused()
+
+    tenant.behave()
+    press("Tab")
+    expect(renew).to_be_focused()
+    tokens = tenant.counts["tokens_issued"]
+    token = panel.get_by_text(re.compile("^Token: valid until"))
+    in_an_hour = token.inner_text()
+    tenant.misbehave("token_lifetime", seconds=600)
+    press("Enter")
+    expect(token).not_to_have_text(in_an_hour)
+    in_ten_minutes = token.inner_text()
+    tenant.behave()
+    press("Space")
+    expect(token).not_to_have_text(in_ten_minutes)
+    expect(renew).to_be_focused()
+    assert tenant.counts["tokens_issued"] == tokens + 2
+
+    press("Shift+Tab")
+    press("Shift+Tab")
+    expect(refresh).to_be_focused()
+    press("Space")
+    expect(status).to_contain_text("fresh, 360 rows")
+    expect(refresh).to_be_focused()
