@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import socket
 import zlib
 from collections.abc import Callable
@@ -122,7 +121,7 @@ def _slow_bytes(api: Any) -> None:
 def _truncated_json(api: Any) -> None:
     answer = api.data("US_EMPLOYMENT", **TWO)
     assert answer.status_code == 200
-    with pytest.raises(json.JSONDecodeError):
+    with pytest.raises(requests.JSONDecodeError):
         answer.json()
 
 
@@ -440,7 +439,7 @@ def test_what_befalls_the_api_can_befall_the_token_endpoint_too(start: Callable[
     api.sandbox.misbehave("html_login", on="token", times=1)
     assert api.token().text.startswith("<!DOCTYPE html>")
     api.sandbox.misbehave("truncated_json", on="token", times=1)
-    with pytest.raises(json.JSONDecodeError):
+    with pytest.raises(requests.JSONDecodeError):
         api.token().json()
     api.sandbox.misbehave("reset_before_body", on="any", times=1)
     with pytest.raises(requests.ConnectionError):
