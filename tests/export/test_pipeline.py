@@ -352,8 +352,8 @@ def test_the_threads_belong_to_the_operation_they_were_started_in() -> None:
 
 @pytest.mark.parametrize("kind", ["stream", "decode"])
 def test_it_can_be_ended_by_one_of_its_own_threads(kind: str) -> None:
-    """Garbage is collected by whichever thread is running: an iteration that was let go of may be ended by a thread of it."""
-    errors: list[BaseException] = []
+    """Garbage is collected by whichever thread is running: a pull that was let go of may be ended by a thread of it."""
+    errors: list[RuntimeError] = []
     ended = threading.Event()
     pipeline = line(lambda page: end_in("decode") or page)
 
@@ -361,7 +361,7 @@ def test_it_can_be_ended_by_one_of_its_own_threads(kind: str) -> None:
         if this == kind and not ended.is_set():
             try:
                 pipeline.__exit__(None, None, None)
-            except BaseException as error:
+            except RuntimeError as error:
                 errors.append(error)
             ended.set()
 
