@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final, Self
 import ipywidgets as widgets  # type: ignore[import-untyped]
 import traitlets
 
-from sacnb.errors import Cancelled, MissingExtraError, SacError
-from sacnb.frames.preview import preview
+from sacnb.errors import Cancelled, SacError
 from sacnb.notebook.code import python_code, sql_code
+from sacnb.notebook.drawing import draw, table
 from sacnb.notebook.explorer_lists import ExplorerLists
 from sacnb.notebook.explorer_view import ExplorerView
 from sacnb.notebook.failures import failure_lines
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import polars as pl
 
     from sacnb.export import Progress
-    from sacnb.frames.plot_chart import Chart
     from sacnb.frames.result import Result
     from sacnb.notebook.choice import Choice
     from sacnb.tenant import Tenant
@@ -70,6 +69,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._filled: str | None = None
         self._frame: pl.DataFrame | None = None
         self._shown_at_s = 0.0
+        self._is_wanted = False
         self._worker = Worker("sacnb-explorer", self._on_worker)
         self._view = ExplorerView()
         self._lists = ExplorerLists(self._view, self._known)
@@ -95,7 +95,9 @@ class Explorer(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         return self._frame
 
     def show(self, *, wait: bool = False) -> None:
-        """Ask SAC for what is chosen, in the background; does nothing while SAC is being asked. ``wait`` waits.
+        """Ask SAC for what is chosen, in the background, and after the lists that it is being asked for.
+
+        Does nothing while a result is on its way. ``wait`` waits for the end.
 
         Nothing is raised of what goes wrong: it is in ``error``, and shown.
 
@@ -115,6 +117,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def cancel(self) -> None:
         """Stop what is running, in the middle of a page if need be; what is shown stays."""
+        self._is_wanted = False
         if self._worker.stop():
             self._set("status", "stopping")
 
@@ -199,14 +202,17 @@ class Explorer(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             self._go_on()
 
     def _go_on(self) -> None:
-        """Ask for the next list that is wanted and not there yet."""
+        """Ask for the next list that is wanted and not there yet; then for the result, if that is wanted."""
         if self._worker.is_busy:
             return
         view = self._view
         if self._known.wants(view.model.value, view.filtered.value):
             self._worker.start(self._load)
-        else:
-            self._fill()
+            return
+        self._fill()
+        if self._is_wanted:
+            self._is_wanted = False
+            self._show_what_is_chosen()
 
     def _load(self, interrupt: Interrupt) -> None:  # noqa: ARG002 - lists are short, and close() does not wait for long
         self._say_trouble(None)
@@ -214,6 +220,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         try:
             self._known.load(self._view.model.value, self._view.filtered.value)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is shown
+            self._is_wanted = False
             self._say_trouble(error)
             self._set("status", "that did not work")
             return
@@ -224,6 +231,11 @@ class Explorer(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
                 self._set("status", f"{self._filled}: choose, then Show")
 
     def _show(self) -> None:
+        # Said first, and looked at by whoever finds the worker idle: so no click is lost while lists are loading.
+        self._is_wanted = True
+        self._go_on()
+
+    def _show_what_is_chosen(self) -> None:
         if self._filled is None:
             self._set("status", _NOT_YET if self._view.model.value is None else self.status)
             return
@@ -231,7 +243,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._worker.start(lambda interrupt: self._pull(choice, interrupt))
 
     def _pull(self, choice: Choice, interrupt: Interrupt) -> None:
-        self._shown_at_s = 0.0
+        self._shown_at_s = -_SHOW_EVERY_S  # the first page is shown in any case
         self._say_trouble(None)
         self._set("status", "asking SAC")
         try:
@@ -246,14 +258,13 @@ class Explorer(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         else:
             can_sql = choice.grain is None and hasattr(self._tenant, "sql")
             self._present(choice, result, frame, (sql_code(facts.query) or "") if can_sql else "")
+        self._is_wanted = False  # another click meanwhile did nothing
 
     def _present(self, choice: Choice, result: Result, frame: pl.DataFrame, sql: str) -> None:
         if self._worker.is_closed:
             return
-        title = f"{choice.model_id} by {choice.grain}: {len(frame):,} rows"
-        shown = result._repr_html_() if choice.grain is None else preview(frame.to_arrow(), title=title).html()
-        chart, why_not = self._draw(choice, result)
-        self._view.show_preview(shown)
+        chart, why_not = draw(choice, result, self._known.texts(choice.model_id, result.schema))
+        self._view.show_preview(table(choice, result, frame))
         self._view.show_chart(b"" if chart is None else chart.png(), "" if chart is None else chart.description)
         self._view.say(trouble=why_not)
         self._frame = frame
@@ -261,17 +272,6 @@ class Explorer(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             self._set(name, value)
         self._view.show_code(self.code, sql)
         self._set("status", f"{choice.model_id}: {len(frame):,} rows")
-
-    def _draw(self, choice: Choice, result: Result) -> tuple[Chart | None, list[str]]:
-        """The chart, or why there is none: that is no failure of the result."""
-        try:
-            chart = result.plot(choice.grain, agg=choice.agg, labels=self._known.texts(choice.model_id, result.schema))
-            chart.png()
-        except MissingExtraError as error:
-            return None, [f"No chart: {error}"]
-        except SacError as error:
-            return None, [f"No chart: {error.message}", *([error.hint] if error.hint else [])]
-        return chart, []
 
     def _on_progress(self, progress: Progress) -> None:
         if progress.elapsed_s - self._shown_at_s >= _SHOW_EVERY_S:

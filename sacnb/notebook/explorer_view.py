@@ -10,7 +10,7 @@ from typing import Any, get_args
 import ipywidgets as widgets  # type: ignore[import-untyped]
 
 from sacnb.frames.contract import Aggregation
-from sacnb.notebook.panel_view import _close as close_parts
+from sacnb.notebook.panel_view import close_parts
 from sacnb.notebook.panel_words import as_html
 from sacnb.odata.schema import Grain
 

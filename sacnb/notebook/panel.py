@@ -6,6 +6,7 @@ import atexit
 import logging
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, get_args
 
@@ -83,7 +84,7 @@ class RefreshPanel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         self._now = facts.connection.context.session.now
         self._after = after
         self._call_off: Callable[[], None] = _nothing
-        self._shown_at_s = 0.0
+        self._shown_at_s = -_SHOW_EVERY_S
         self._trace_id: str | None = None
         self._puller = Worker("sacnb-panel", self._on_puller)
         self._renewer = Worker("sacnb-panel-token", _nothing)
@@ -160,7 +161,9 @@ class RefreshPanel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
 
     def _repr_html_(self) -> str:
         """What stands in the file beside the live panel, for readers without a kernel."""
-        return self._view.preview or as_html([f"{self._facts.query.provider_id}: {NOT_YET}"])
+        if self.result is None:
+            return as_html([f"{self._facts.query.provider_id}: {NOT_YET}"])
+        return _preview(self.result, self.tidy)
 
     # -- in the background -------------------------------------------------------------------------------------------
 
@@ -170,7 +173,7 @@ class RefreshPanel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
     def _pull(self, interrupt: Interrupt) -> None:
         facts, began = self._facts, self._now()
         result, tidy, error = None, None, None
-        self._shown_at_s = 0.0
+        self._shown_at_s = -_SHOW_EVERY_S  # the first page is shown in any case
         self._view.show_trouble(refresh=[], observer=[])
         self._view.show_progress("asking SAC", 0.0)
         self._set("status", "refreshing")
@@ -198,7 +201,7 @@ class RefreshPanel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
             self._set("status", (cancelled if stopped else failed)(self.result, self._now()))
             return
         self._view.show_trouble(refresh=[*lines, *([result.warning] if result.warning else [])])
-        self._view.show_preview(_preview(result, tidy))
+        self._view.show_preview(_preview(replace(result, warning=None), tidy))  # the warning stands above it
         self._set("result", result)
         self._set("tidy", tidy)
         self._set("error", error)

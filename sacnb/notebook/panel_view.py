@@ -9,7 +9,7 @@ import ipywidgets as widgets  # type: ignore[import-untyped]
 
 from sacnb.notebook.panel_words import as_html
 
-__all__ = ["PanelView"]
+__all__ = ["PanelView", "close_parts"]
 
 
 class PanelView:
@@ -57,11 +57,6 @@ class PanelView:
         """Whether there is a box for automatic refreshes, and it is ticked."""
         return self._automatic is not None and bool(self._automatic.value)
 
-    @property
-    def preview(self) -> str:
-        """The HTML of the data, empty at first."""
-        return str(self._preview.value)
-
     def show_progress(self, text: str, share: float | None = None) -> None:
         """How far it is: in words, and from 0 to 1 where that is known."""
         if share is not None:
@@ -89,13 +84,13 @@ class PanelView:
 
     def close(self) -> None:
         """Take all parts from the page."""
-        _close(self.children)
+        close_parts(self.children)
 
 
-def _close(parts: Iterable[Any]) -> None:
+def close_parts(parts: Iterable[Any]) -> None:
     """Close widgets with what belongs to them: ipywidgets would keep that for ever."""
     for part in parts:
-        _close(getattr(part, "children", ()))
+        close_parts(getattr(part, "children", ()))
         for owned in (part.layout, getattr(part, "style", None), part):
             if owned is not None:
                 owned.close()

@@ -226,6 +226,49 @@ def test_a_second_click_does_nothing_while_the_first_one_works(
     assert len([entry for entry in sandbox.log if entry.path.endswith("/FactData")]) == 1
 
 
+def test_a_click_while_lists_are_loading_is_done_after_that(explore: Callable[..., Explorer], sandbox: Sandbox) -> None:
+    explorer = explore("US_EMPLOYMENT")
+    reached, go_on = threading.Event(), threading.Event()
+
+    def held(_: Any) -> None:
+        if not reached.is_set() and explorer.status == "asking SAC":
+            reached.set()
+            go_on.wait(30)
+
+    explorer.observe(held, "status")
+    control(explorer, "Filter by").value = "Sector"
+    assert reached.wait(30)
+    control(explorer, "Show").click()
+    control(explorer, "Show").click()
+    assert explorer.result is None
+    go_on.set()
+    explorer.wait()
+    assert explorer.status == "US_EMPLOYMENT: 3,420 rows"
+    assert "21 of 21 members" in text(explorer)
+    assert len([entry for entry in sandbox.log if entry.path.endswith("/FactData")]) == 1
+
+
+def test_a_click_while_lists_are_loading_is_forgotten_where_it_is_cancelled_or_they_fail(
+    explore: Callable[..., Explorer], sandbox: Sandbox
+) -> None:
+    explorer = explore("US_EMPLOYMENT")
+    actions = [explorer.cancel, lambda: sandbox.misbehave("error_500", on="any")]
+
+    def act(_: Any) -> None:
+        if explorer.status == "asking SAC" and actions:
+            control(explorer, "Show").click()
+            actions.pop(0)()
+
+    explorer.observe(act, "status")
+    choose(explorer, filter_by="Sector")
+    choose(explorer, model="PLANNING")
+    assert explorer.error is not None
+    sandbox.behave()
+    choose(explorer, model="US_EMPLOYMENT")
+    assert explorer.result is None
+    assert not [entry for entry in sandbox.log if entry.path.endswith("/FactData")]
+
+
 def test_every_control_has_a_name_in_words(explore: Callable[..., Explorer]) -> None:
     explorer = explore("US_EMPLOYMENT")
     controls = [part for part in parts(explorer) if not isinstance(part, widgets.HTML | widgets.HBox | Explorer)]
