@@ -191,7 +191,12 @@ def _counted(job: Job, slices: Slices, wanted: int, total: int) -> _Split | str:
     wheres = [both(job.query.where, slices.where(i, i + 1)) for i in range(slices.count)]
     rest = both(job.query.where, slices.rest)
     try:
-        *counts, rest_count = count_rows(job, [*wheres, rest])
+        if job.check_count:
+            counts, rest_count = count_rows(job, wheres), None
+            if None not in counts and sum(filter(None, counts)) < total:  # else nothing is left for the rest
+                (rest_count,) = count_rows(job, [rest])
+        else:
+            *counts, rest_count = count_rows(job, [*wheres, rest])
     except QueryError as error:
         return f"not all of its members can be named in one filter ({error.message})"
     counted = [count for count in counts if count is not None]

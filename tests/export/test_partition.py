@@ -147,7 +147,8 @@ def test_rows_without_a_value_are_asked_for_where_there_are_some_or_may_come_to_
     sandbox.add_model(model_of(rows))
     model = connect_to(sandbox).model("SPLIT")
     model.facts(partitions=["Month"], page_size=10).fetch()
-    assert "Month eq null" not in filters_of(sandbox)
+    # Where the parts add up, it is not even counted.
+    assert not any("Month eq null" in unquote(entry.query) for entry in sandbox.log)
     model.facts(partitions=["Month"], page_size=10, check_count=False).fetch()
     assert filters_of(sandbox)[-1] == "Month eq null"
     sandbox.add_model(model_of([*rows, (None, "P-001", "#", 5, DAYS[0])]))
