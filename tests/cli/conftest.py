@@ -58,13 +58,15 @@ def invoke() -> Callable[..., Result]:
 def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs ``sacnb`` with these arguments in a process of its own; ``environ`` comes on top of the test's."""
 
-    def run(*args: str, environ: dict[str, str] | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
+    def run(
+        *args: str, environ: dict[str, str] | None = None, cwd: Path | None = None, **options: Any
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "sacnb", *args],
             capture_output=True,
             encoding="utf-8",
             errors="strict",
-            cwd=tmp_path,
+            cwd=cwd or tmp_path,
             env={**os.environ, "PYTHONUTF8": "1", **(environ or {})},
             timeout=90,
             check=False,

@@ -93,3 +93,14 @@ def test_another_shell_is_refused_with_those_there_are(invoke: Invoke) -> None:
     result = invoke("completion", "powershell")
     assert result.exit_code == ExitCode.YOURS
     assert "'fish'" in result.stderr
+
+
+def test_cassettes_are_those_from_here_upwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".git").mkdir()
+    for name in ("cassettes/plan", "cassettes/plain", "notebooks/own"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.cassette.json").write_text("{}")
+    monkeypatch.chdir(tmp_path / "notebooks")
+    assert completed("replay", "prune", "") == ["own", "plain", "plan"]
+    assert completed("replay", "record", "x.ipynb", "--cassette", "pla") == ["plain", "plan"]
+    assert completed("replay", "") == ["prune", "record", "scan"]
