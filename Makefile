@@ -61,9 +61,10 @@ test: check ## Everything that guards the project
 	$(BIN)/pytest -q -n 2 --dist worksteal --randomly-seed 1 --cov=sacnb --cov-report= --ignore tests/browser
 	$(BIN)/coverage report --include='sacnb/auth/*,sacnb/wire/*,sacnb/odata/*' --fail-under=95
 
-# Cells run in their order, so nothing shuffles them and a notebook stays with one worker. A replay refuses every connection.
-notebooks: setup ## Run the notebooks from their cassettes, and compare what they show
-	SAC_REPLAY=replay $(BIN)/pytest -q -n 2 --dist loadfile -p no:randomly --nbval notebooks \
+# Cells run in their order, so nothing shuffles them and a notebook stays with one worker. A replay refuses every connection;
+# where the system allows it, there is no network either. Papermill, nbconvert and a live tenant: pytest tests/notebooks
+notebooks: setup ## Run the notebooks from their cassettes, without a network, and compare what they show
+	SAC_REPLAY=replay $(BIN)/python tests/notebooks/unplugged.py --if-possible $(BIN)/pytest -q -n 2 --dist loadfile -p no:randomly --nbval notebooks \
 		--nbval-sanitize-with tests/notebooks/sanitize.cfg --nbval-cell-timeout 120
 
 # One JupyterLab and one Chromium for all of them, so they run in one process. Without Chromium they say so and are skipped.

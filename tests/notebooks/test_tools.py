@@ -1,0 +1,154 @@
+"""The notebooks run under the tools that run notebooks: replayed without a network, with parameters, live, as pages."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+import sacnb.sandbox
+from sacnb.sandbox import Sandbox
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+UNPLUGGED = Path(__file__).with_name("unplugged.py")
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+# The same in a terminal: papermill notebooks/05_offline_and_tests.ipynb out.ipynb --cwd notebooks
+PAPERMILL = ("papermill", "--no-progress-bar", "--no-log-output", "--kernel", "python3")
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def shown(path: Path) -> dict[str, str]:
+    """What each cell of a notebook shows as text, by the cell's id; the time of day is not compared."""
+    cells = nbformat.read(path, as_version=4).cells
+    texts = {cell.id: "".join(map(text_of, cell.get("outputs", ()))) for cell in cells}
+    return {name: re.sub(r"\b\d\d:\d\d\b", "HH:MM", text) for name, text in texts.items()}
+
+
+def text_of(output: Any) -> str:
+    return str(output.get("text", "") or output.get("data", {}).get("text/plain", ""))
+
+
+@pytest.fixture
+def tenant(environment: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    """A sandbox in this process, asked over HTTP by the settings, as a real tenant would be."""
+    with sacnb.sandbox.start() as sandbox:
+        environment.setenv("SAC_REPLAY", "off")
+        environment.setenv("SAC_TENANT_URL", sandbox.tenant_url)
+        environment.setenv("SAC_TOKEN_URL", sandbox.token_url)
+        environment.setenv("SAC_CLIENT_ID", sandbox.client_id)
+        environment.setenv("SAC_CLIENT_SECRET", sandbox.client_secret)
+        yield sandbox
+
+
+def test_where_it_can_be_unplugged_there_is_no_network() -> None:
+    asks = "import socket; socket.create_connection(('192.0.2.1', 443), timeout=5)"
+    done = subprocess.run(
+        [sys.executable, UNPLUGGED, sys.executable, "-c", asks], capture_output=True, text=True, check=False
+    )
+    if done.returncode == 77:
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 1
+    assert "Network is unreachable" in done.stderr
+
+
+@every_notebook
+def test_papermill_runs_it_from_its_cassette(
+    path: Path, run: Run, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    environment.setenv("SAC_REPLAY", "replay")
+    done = run(*PAPERMILL, "--cwd", FOLDER, path, tmp_path / path.name)
+    assert done.returncode == 0, done.stderr
+    assert shown(tmp_path / path.name) == shown(path)
+
+
+@every_notebook
+def test_nbconvert_makes_a_page_of_it_from_its_cassette(
+    path: Path, run: Run, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    environment.setenv("SAC_REPLAY", "replay")
+    made = run("jupyter", "nbconvert", "--to", "html", "--execute", "--output-dir", tmp_path, path, cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    page = (tmp_path / f"{path.stem}.html").read_text(encoding="utf-8")
+    title = nbformat.read(path, as_version=4).cells[0].source.splitlines()[0].removeprefix("# ")
+    assert title in page
+    if path.stem == "02_refresh_panel":
+        assert "US_EMPLOYMENT by quarter" in page  # the preview of the panel, which needs no kernel
+
+
+@every_notebook
+def test_unchanged_it_asks_a_live_tenant(path: Path, run: Run, tenant: Sandbox, tmp_path: Path) -> None:
+    """Away from its cassette, so that nothing but the tenant can have answered."""
+    copy = Path(shutil.copy(path, tmp_path))
+    done = run(*PAPERMILL, "--cwd", tmp_path, copy, tmp_path / "live.ipynb", unplugged=False)
+    assert done.returncode == 0, done.stderr
+    assert tenant.counts["requests"] > 2
+    live, shipped = shown(tmp_path / "live.ipynb"), shown(path)
+    # By its address the sandbox is a tenant like any other; and who asks live is refused nothing.
+    live = {name: text.replace("(sac)", "(sandbox)") for name, text in live.items()}
+    if path.stem == "05_offline_and_tests":
+        assert live.pop("miss") == ""
+        assert shipped.pop("miss").startswith("The cassette '05_offline_and_tests' has no answer to GET ")
+    assert live == shipped
+
+
+def test_papermill_hands_parameters_in(run: Run, tenant: Sandbox, tmp_path: Path) -> None:
+    path = FOLDER / "05_offline_and_tests.ipynb"
+    parameters = ("-r", "sector", "20", "-p", "since", "2015-07")
+    done = run(*PAPERMILL, *parameters, "--cwd", tmp_path, path, tmp_path / "july.ipynb", unplugged=False)
+    assert done.returncode == 0, done.stderr
+    facts = shown(tmp_path / "july.ipynb")["facts"]
+    assert facts.startswith("US_EMPLOYMENT/FactData: 6 rows")
+    assert "public.Actual  201507  20" in facts
+
+
+def test_parameters_that_were_not_recorded_fail_when_they_are_replayed(
+    run: Run, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = FOLDER / "05_offline_and_tests.ipynb"
+    environment.setenv("SAC_REPLAY", "replay")
+    done = run(*PAPERMILL, "-r", "sector", "20", "--cwd", FOLDER, path, tmp_path / "out.ipynb")
+    assert done.returncode != 0
+    assert "has no answer to GET " in done.stderr
+
+
+def test_a_kernel_of_a_replay_reaches_nobody_by_any_other_way(
+    run: Run, environment: pytest.MonkeyPatch, tenant: Sandbox, tmp_path: Path
+) -> None:
+    """The network is there: what refuses is the replay itself, also where a program goes around requests."""
+    notebook = nbformat.v4.new_notebook()
+    address = tenant.tenant_url.removeprefix("http://").split(":")
+    notebook.cells = [
+        nbformat.v4.new_code_cell("import sacnb.replay\nsacnb.replay.start('02_refresh_panel', 'replay')", id="start"),
+        nbformat.v4.new_code_cell(
+            f"import socket\ntry:\n    socket.create_connection(({address[0]!r}, {address[1]}), timeout=5)\n"
+            "except Exception as error:\n    print(type(error).__name__)",
+            id="around",
+        ),
+    ]
+    nbformat.write(notebook, tmp_path / "around.ipynb")
+    environment.setenv("SAC_REPLAY", "replay")
+    before = tenant.counts["requests"]
+    done = run(*PAPERMILL, "--cwd", FOLDER, tmp_path / "around.ipynb", tmp_path / "out.ipynb", unplugged=False)
+    assert done.returncode == 0, done.stderr
+    assert shown(tmp_path / "out.ipynb")["around"] == "ReplayError\n"
+    assert tenant.counts["requests"] == before
+
+
+def test_the_unplugged_command_ends_as_the_command_does() -> None:
+    done = subprocess.run(
+        [sys.executable, UNPLUGGED, "--if-possible", sys.executable, "-c", "raise SystemExit(3)"],
+        check=False,
+        env=os.environ,
+    )
+    assert done.returncode == 3
