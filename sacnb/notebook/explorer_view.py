@@ -26,7 +26,7 @@ class ExplorerView:
         def several(name: str, rows: int = 6) -> Any:
             return widgets.SelectMultiple(description=name, rows=rows)
 
-        wide = {"width": "100%"}
+        wide = {"width": "auto"}  # all there is; "100%" and the margin would be more
         self.model = widgets.Dropdown(description="Model", options=[("choose a model", None)], layout=wide)
         self.dims, self.measures, self.versions = several("Dimensions"), several("Measures"), several("Versions")
         self.filtered = widgets.Dropdown(description="Filter by", options=[("no dimension", None)])
@@ -107,7 +107,7 @@ class ExplorerView:
         """A picture of the data, with its description for those who cannot see it; no bytes: none."""
         picture = base64.b64encode(png).decode()
         alt = html.escape(description, quote=True)
-        self._texts["chart"].value = f'<img alt="{alt}" src="data:image/png;base64,{picture}">' if png else ""
+        self._texts["chart"].value = f'<img style="max-width: 100%" alt="{alt}" src="data:image/png;base64,{picture}">' if png else ""
 
     @property
     def preview(self) -> str:

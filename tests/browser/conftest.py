@@ -276,19 +276,15 @@ class Notebook:
         serious = [rule for rule in found["violations"] if rule["impact"] in {"serious", "critical"}]
         assert serious == [], json.dumps([(r["id"], [n["html"] for n in r["nodes"]]) for r in serious], indent=1)
 
-    def picture(self, name: str, first: Any, last: Any | None = None) -> None:
-        """Take a picture from the top of one part to the end of another one, after a look at all the text on show."""
+    def picture(self, name: str, part: Any, *, scale: str = "device") -> None:
+        """Take a picture of a part, after a look at all the text on show."""
         shown = self.page.evaluate("document.body.innerText")
         assert [one for one in CANARIES if one in shown] == []
-        first.evaluate("part => part.scrollIntoView({block: 'start'})")
-        boxes = [part.bounding_box() for part in (first, last or first)]
-        clip = {
-            "x": boxes[0]["x"] - 8,
-            "y": boxes[0]["y"],
-            "width": max(box["width"] for box in boxes) + 16,
-            "height": boxes[-1]["y"] + boxes[-1]["height"] - boxes[0]["y"] + 8,
-        }
-        self.page.screenshot(path=self.pictures / f"{name}.png", clip=clip, animations="disabled")
+        part.evaluate("part => part.scrollIntoView({block: 'start'})")
+        box = part.bounding_box()
+        clip = {"x": box["x"] - 8, "y": box["y"] - 4, "width": box["width"] + 16, "height": box["height"] + 12}
+        path = self.pictures / f"{name}.png"
+        self.page.screenshot(path=path, clip=clip, scale=scale, animations="disabled")
 
     def save(self) -> None:
         """Save the notebook, as a user does it, and wait until it is in the file."""
@@ -324,11 +320,9 @@ def _each(source: Any, listener: Callable[..., None], *events: str) -> None:
 
 
 @pytest.fixture
-def open_notebook(
-    browser: Any, server: Server, tenant: Sandbox, tmp_path: Path
-) -> Iterator[Callable[..., Notebook]]:
+def open_notebook(browser: Any, server: Server, tenant: Sandbox, tmp_path: Path) -> Iterator[Callable[..., Notebook]]:
     """Opens a copy of a shipped notebook, by its name, or one of these cells; in JupyterLab, or elsewhere."""
-    context = browser.new_context(viewport={"width": 1000, "height": 1600}, device_scale_factor=1.5)
+    context = browser.new_context(viewport={"width": 1000, "height": 2000}, device_scale_factor=1.5)
     context.set_default_timeout(PATIENCE_S * 1000)
     opened: list[Notebook] = []
 
