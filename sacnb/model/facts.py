@@ -31,6 +31,7 @@ from sacnb.frames.convert import column_to_dict
 from sacnb.frames.info import principal_digest
 from sacnb.frames.result import Result, ResultInfo
 from sacnb.model.asked import AskedMembers, member_ids
+from sacnb.model.showing import Shown, listener_of
 from sacnb.odata.tree import And, Comparison, Expression, Membership, Not, Or, TextMatch
 
 if TYPE_CHECKING:
@@ -73,10 +74,11 @@ class Facts:
         """
         return count_rows(self._job(self._asked()), [self.query.where])[0]
 
-    def fetch(self, *, progress: ProgressListener | None = None, cancelled: Callable[[], bool] | None = None) -> Result:
+    def fetch(self, *, progress: Shown = "auto", cancelled: Callable[[], bool] | None = None) -> Result:
         """Every row of the answer, from SAC, all in memory.
 
-        ``progress`` is told after each page; ``cancelled`` is asked several times a second, also while a page is
+        ``progress`` is told after each page; by itself a notebook shows a bar for what takes longer than a second, and
+        with ``None`` it does not. ``cancelled`` is asked several times a second, also while a page is
         awaited, and true ends the pull within a second.
 
         Raises UnknownNameError for a filter that names a member the dimension does not have; BadAnswer, Cancelled,
@@ -84,10 +86,11 @@ class Facts:
         """
         _warn_of_mixed_accounts(self.query, self.schema)
         asked = self._asked()
-        job = self._job(asked, progress, cancelled)
-        with job.context.telemetry.operation(f"pull {job.what}"):
-            table = pull(job, self._plan(job))
-            asked.refuse_unknown()
+        with listener_of(progress) as listener:
+            job = self._job(asked, listener, cancelled)
+            with job.context.telemetry.operation(f"pull {job.what}"):
+                table = pull(job, self._plan(job))
+                asked.refuse_unknown()
         return self._result(table, self.connection.context.session.now())
 
     def stream(
@@ -110,7 +113,7 @@ class Facts:
         folder: str | os.PathLike[str],
         *,
         resume: bool = True,
-        progress: ProgressListener | None = None,
+        progress: Shown = "auto",
         cancelled: Callable[[], bool] | None = None,
     ) -> ParquetFolder:
         """Write the answer into a folder of Parquet files, in constant memory, with exact decimals.
@@ -123,16 +126,17 @@ class Facts:
         """
         _warn_of_mixed_accounts(self.query, self.schema)
         asked = self._asked()
-        job = self._job(asked, progress, cancelled)
-        with job.context.telemetry.operation(f"export {job.what}"):
-            return to_parquet(
-                job,
-                self._plan,
-                Path(folder),
-                self._staging(resume=resume),
-                about=self._about(),
-                finish=asked.refuse_unknown,
-            )
+        with listener_of(progress) as listener:
+            job = self._job(asked, listener, cancelled)
+            with job.context.telemetry.operation(f"export {job.what}"):
+                return to_parquet(
+                    job,
+                    self._plan,
+                    Path(folder),
+                    self._staging(resume=resume),
+                    about=self._about(),
+                    finish=asked.refuse_unknown,
+                )
 
     def refresh(
         self,
@@ -140,7 +144,7 @@ class Facts:
         strict: bool = False,
         max_age_s: float | None = None,
         resume: bool = True,
-        progress: ProgressListener | None = None,
+        progress: Shown = "auto",
         cancelled: Callable[[], bool] | None = None,
         announce: Callable[[str], None] = print,
     ) -> Result:
@@ -157,11 +161,12 @@ class Facts:
         def pull_anew() -> Result:
             _warn_of_mixed_accounts(self.query, self.schema)
             asked = self._asked()
-            job = self._job(asked, progress, cancelled)
-            with job.context.telemetry.operation(f"refresh {job.what}"):
-                table, began = pull_resumable(
-                    job, self._plan, self._staging(resume=resume), finish=asked.refuse_unknown
-                )
+            with listener_of(progress) as listener:
+                job = self._job(asked, listener, cancelled)
+                with job.context.telemetry.operation(f"refresh {job.what}"):
+                    table, began = pull_resumable(
+                        job, self._plan, self._staging(resume=resume), finish=asked.refuse_unknown
+                    )
             return self._result(table, began or self.connection.context.session.now())
 
         return refresh(
@@ -204,6 +209,7 @@ class Facts:
             check_count=self.check_count,
             progress=progress,
             cancelled=cancelled,
+            clock=self.connection.context.session.clock,
             observe=asked.observe,
         )
 

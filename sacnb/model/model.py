@@ -33,11 +33,11 @@ from sacnb.odata.tree import Expression, col
 if TYPE_CHECKING:
     import polars as pl
 
-    from sacnb.export.pull import ProgressListener
     from sacnb.frames.contract import Aggregation
     from sacnb.frames.result import Result
     from sacnb.model.explanation import Explanation
     from sacnb.model.scan import Scan
+    from sacnb.model.showing import Shown
     from sacnb.notebook import RefreshPanel
 
 Where = Mapping[str, Any] | Expression | None
@@ -178,7 +178,7 @@ class Model:
         strict: bool = False,
         max_age_s: float | None = None,
         resume: bool = True,
-        progress: ProgressListener | None = None,
+        progress: Shown = "auto",
         cancelled: Callable[[], bool] | None = None,
     ) -> Result:
         """``facts(...).refresh(...)``: fetch and keep, or serve the last good answer with a warning if SAC fails."""

@@ -18,6 +18,7 @@ from sacnb.frames.convert import arrow_schema
 from sacnb.frames.pushdown import PushDown
 from sacnb.frames.scan import Ask, Source
 from sacnb.model.explanation import Explanation, ScanExplanation
+from sacnb.model.showing import listener_of
 from sacnb.odata.expression import both, to_odata
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class Scan:
         reading = self._reading(ask)
         if _log.isEnabledFor(logging.INFO):
             _log.info("Reading %s", reading.explain(count=False))
-        with reading.facts.stream() as batches:
+        with listener_of("auto") as listener, reading.facts.stream(progress=listener) as batches:
             yield batches
 
     def _reading(self, ask: Ask) -> Reading:

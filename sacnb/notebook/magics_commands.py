@@ -12,19 +12,15 @@ from IPython.core.error import UsageError
 
 from sacnb.notebook.dry_run import dry_run
 from sacnb.notebook.magics_arguments import argument, frame_options, manual, names, pair, parser_of, row_count, variable
-from sacnb.notebook.progress_bar import progress
 from sacnb.notebook.said import Said, Told
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from sacnb.export import Progress, ProgressListener
     from sacnb.model import Facts
     from sacnb.notebook.session import Session
 
 __all__ = ["COMMANDS", "Call", "Command"]
-
-_LONG_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,25 +154,10 @@ def refresh(call: Call) -> object:
     facts = _facts(call)
     if call.arguments.dry_run:
         return dry_run(facts)
-    listener = _progress_of_long_work()
-    result = facts.fetch(progress=listener) if call.arguments.no_cache else facts.refresh(progress=listener)
+    result = facts.fetch() if call.arguments.no_cache else facts.refresh()
     if call.arguments.frame is None:
         return result
     return result.pandas() if call.frame == "pandas" else result.polars()
-
-
-def _progress_of_long_work() -> ProgressListener:
-    """Shows a bar for what takes its time; what is done at once leaves none behind."""
-    show: ProgressListener | None = None
-
-    def listen(reached: Progress) -> None:
-        nonlocal show
-        if show is None and reached.elapsed_s >= _LONG_S:
-            show = progress()
-        if show is not None:
-            show(reached)
-
-    return listen
 
 
 def _facts(call: Call) -> Facts:

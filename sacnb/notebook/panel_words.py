@@ -21,6 +21,7 @@ __all__ = [
     "cancelled",
     "failed",
     "how_far",
+    "how_far_it_got",
     "retrying",
     "shown",
     "token_state",
@@ -72,6 +73,13 @@ def how_far(progress: Progress) -> str:
         if left > 0:
             said.append(f"about {_duration(left / rate)} left")
     return ", ".join(said)
+
+
+def how_far_it_got(progress: Progress) -> str:
+    """``34,200 rows, 35 pages, in 12 s``, or how many of them there are where it ended early."""
+    is_short = progress.expected_rows is not None and progress.rows < progress.expected_rows
+    of_all = f" of {progress.expected_rows:,}" if is_short else ""
+    return f"{progress.rows:,}{of_all} rows, {_count(progress.pages, 'page')}, in {_duration(progress.elapsed_s)}"
 
 
 def retrying(event: RetryEvent) -> str:

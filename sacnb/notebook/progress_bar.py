@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from sacnb.notebook.panel_words import how_far
+from sacnb.notebook.panel_words import as_html, how_far, how_far_it_got
 from sacnb.replay import active
 
 if TYPE_CHECKING:
     from sacnb.export import Progress, ProgressListener
 
-__all__ = ["progress"]
+__all__ = ["TAG", "long_work", "progress"]
 
+# In the metadata of an output: it tells how long something took, and is no result.
+TAG: Final = "sacnb-progress"
+# What takes less time leaves nothing behind.
+_LONG_S: Final = 1.0
 # More often would only keep the browser busy.
 _SHOW_EVERY_S: Final = 0.2
 
@@ -29,7 +34,7 @@ def progress(*, stream: TextIO | None = None) -> ProgressListener:
     """
     if active() is not None:
         return _nothing
-    show = _widget() if _in_notebook() else _line(stream or sys.stderr)
+    show = _Bar().show if _in_notebook() else _line(stream or sys.stderr)
     shown_at_s = -_SHOW_EVERY_S
 
     def listen(progress: Progress) -> None:
@@ -43,6 +48,35 @@ def progress(*, stream: TextIO | None = None) -> ProgressListener:
     return listen
 
 
+@contextmanager
+def long_work() -> Iterator[ProgressListener]:
+    """A listener that shows a bar in a notebook once the work takes its time; in the end a line of text is left of it.
+
+    A bar belongs to its kernel, and the file that is saved would show an error in its place.
+    """
+    if active() is not None:
+        yield _nothing
+        return
+    bar: _Bar | None = None
+    last: Progress | None = None
+    shown_at_s = 0.0
+
+    def listen(reached: Progress) -> None:
+        nonlocal bar, last, shown_at_s
+        last = reached
+        if reached.elapsed_s < _LONG_S or reached.elapsed_s - shown_at_s < _SHOW_EVERY_S:
+            return
+        shown_at_s = reached.elapsed_s
+        bar = bar or _Bar()
+        bar.show(reached, is_last=False)
+
+    try:
+        yield listen
+    finally:
+        if bar is not None and last is not None:
+            bar.leave(last)
+
+
 def _nothing(_: Progress) -> None:
     """Outputs that are compared must not tell how fast a machine is."""
 
@@ -52,25 +86,33 @@ def _in_notebook() -> bool:
     return shell is not None and getattr(shell, "kernel", None) is not None
 
 
-def _widget() -> Callable[[Progress, bool], None]:
-    import ipywidgets as widgets  # type: ignore[import-untyped]
-    from IPython.display import display
+class _Bar:
+    """A bar of ipywidgets with its text, shown in the cell that is running."""
 
-    from sacnb.notebook.panel_words import as_html
+    def __init__(self) -> None:
+        import ipywidgets as widgets  # type: ignore[import-untyped]
+        from IPython.display import display
 
-    bar = widgets.FloatProgress(value=0.0, min=0.0, max=1.0, description="Progress")
-    # The bar has no role and no value for a screen reader, so that the text beside it says all.
-    text = widgets.HTML()
-    display(widgets.HBox([bar, text]))  # type: ignore[no-untyped-call]
+        self._bar = widgets.FloatProgress(value=0.0, min=0.0, max=1.0, description="Progress")
+        # The bar has no role and no value for a screen reader, so that the text beside it says all.
+        self._text = widgets.HTML()
+        self._box = widgets.HBox([self._bar, self._text])
+        self._place = display(self._box, display_id=True, metadata={TAG: True})  # type: ignore[no-untyped-call]
 
-    def show(progress: Progress, is_last: bool) -> None:  # noqa: FBT001 - told by listen() only
+    def show(self, progress: Progress, is_last: bool) -> None:  # noqa: FBT001 - told by listeners only
         if progress.expected_rows:
-            bar.value = min(progress.rows / progress.expected_rows, 1.0)
+            self._bar.value = min(progress.rows / progress.expected_rows, 1.0)
         elif is_last:
-            bar.value = 1.0
-        text.value = as_html([how_far(progress)])
+            self._bar.value = 1.0
+        self._text.value = as_html([how_far(progress)])
 
-    return show
+    def leave(self, progress: Progress) -> None:
+        """Put text in the place of the bar, for good."""
+        said = how_far_it_got(progress)
+        texts = {"text/plain": said, "text/html": as_html([said])}
+        self._place.update(texts, raw=True, metadata={TAG: True})
+        for widget in (self._bar, self._text, self._box):
+            widget.close()
 
 
 def _line(stream: TextIO) -> Callable[[Progress, bool], None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,10 +13,13 @@ import ipywidgets as widgets
 import pytest
 
 import sacnb.replay
+from sacnb.errors import SacError
 from sacnb.export.progress import Progress
-from sacnb.notebook import progress
+from sacnb.notebook import progress, progress_bar
+from sacnb.notebook.progress_bar import TAG
 from sacnb.sandbox import Sandbox
 from sacnb.tenant import Tenant
+from sacnb.wire.telemetry import RequestEvent
 
 
 class Terminal(io.StringIO):
@@ -44,7 +48,7 @@ def test_a_notebook_gets_a_bar_with_its_text(monkeypatch: pytest.MonkeyPatch) ->
 
     shown: list[Any] = []
     monkeypatch.setattr(IPython, "get_ipython", lambda: SimpleNamespace(kernel=object()))
-    monkeypatch.setattr(IPython.display, "display", shown.append)
+    monkeypatch.setattr(IPython.display, "display", lambda box, **_: shown.append(box))
     listen = progress()
     listen(Progress(15, 1, 30, 0.0))
     (box,) = shown
@@ -68,3 +72,109 @@ def test_nothing_is_shown_while_a_cassette_is_in_use(tmp_path: Path) -> None:
     with sacnb.replay.cassette(tmp_path / "a.yaml", mode="record"):
         progress(stream=terminal)(Progress(30, 3, 30, 0.0))
     assert terminal.getvalue() == ""
+
+
+class Screen:
+    """A kernel's screen: what is displayed, and what is put in its place later."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        import IPython
+        import IPython.display
+
+        self.shown: list[Any] = []
+        self.left: list[dict[str, str]] = []
+        monkeypatch.setattr(IPython, "get_ipython", lambda: SimpleNamespace(kernel=object()))
+        monkeypatch.setattr(IPython.display, "display", self.display)
+
+    def display(self, shown: Any, *, display_id: bool, metadata: dict[str, Any]) -> Any:
+        assert metadata == {TAG: True}
+        self.shown.append(shown)
+        return SimpleNamespace(update=self.update)
+
+    def update(self, texts: dict[str, str], *, raw: bool, metadata: dict[str, Any]) -> None:
+        assert metadata == {TAG: True}
+        self.left.append(texts)
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
+    return Screen(monkeypatch)
+
+
+@pytest.fixture
+def slow(sandbox: Sandbox, connect_to: Callable[..., Tenant], time: Any) -> Tenant:
+    """A tenant whose every answer takes 0.7 seconds, without anybody waiting."""
+    tenant = connect_to(sandbox, page_size=100)
+    tenant.telemetry.add_hook(lambda event: time.advance(0.7) if isinstance(event, RequestEvent) else None)
+    return tenant
+
+
+WHERE = {"Sector": "31"}
+WAYS: dict[str, Callable[[Tenant, Path], object]] = {
+    "fetch": lambda sac, _: sac.model("US_EMPLOYMENT").facts(where=WHERE).fetch(),
+    "refresh": lambda sac, _: sac.model("US_EMPLOYMENT").refresh(where=WHERE),
+    "to_parquet": lambda sac, folder: sac.model("US_EMPLOYMENT").facts(where=WHERE).to_parquet(folder / "jobs"),
+    "scan": lambda sac, _: sac.model("US_EMPLOYMENT").scan(where=WHERE).collect(),
+    "sql": lambda sac, _: sac.sql("select * from US_EMPLOYMENT where Sector = '31'"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_in_a_notebook_what_takes_long_shows_a_bar_by_itself_and_leaves_text(
+    way: str, slow: Tenant, screen: Screen, tmp_path: Path
+) -> None:
+    WAYS[way](slow, tmp_path)
+    (box,) = screen.shown
+    assert isinstance(box, widgets.HBox)
+    assert box.comm is None  # closed: a bar belongs to its kernel
+    (left,) = screen.left
+    assert left["text/plain"].startswith("228 rows, 3 pages, in ")
+    assert left["text/html"] == f"<div>{left['text/plain']}</div>"
+
+
+def test_what_is_quick_shows_nothing(
+    sandbox: Sandbox, connect_to: Callable[..., Tenant], screen: Screen, tmp_path: Path
+) -> None:
+    quick = connect_to(sandbox, page_size=100)
+    for way in WAYS.values():
+        way(quick, tmp_path)
+    assert (screen.shown, screen.left) == ([], [])
+
+
+def test_what_fails_says_how_far_it_got(slow: Tenant, sandbox: Sandbox, screen: Screen) -> None:
+    sandbox.misbehave("error_503", on="facts", after=2)
+    with pytest.raises(SacError):
+        slow.model("US_EMPLOYMENT").facts(where=WHERE).fetch()
+    (left,) = screen.left
+    assert left["text/plain"].startswith("200 of 228 rows, 2 pages, in ")
+
+
+def test_who_wants_none_gets_none_and_who_wants_another_gets_that(slow: Tenant, screen: Screen) -> None:
+    facts = slow.model("US_EMPLOYMENT").facts(where=WHERE)
+    facts.fetch(progress=None)
+    seen: list[int] = []
+    facts.fetch(progress=lambda reached: seen.append(reached.rows))
+    assert seen == [100, 200, 228]
+    assert screen.shown == []
+    with pytest.raises(TypeError, match="progress is 'always'; expected a function, 'auto' or None"):
+        facts.fetch(progress="always")  # type: ignore[arg-type]
+
+
+def test_a_program_shows_none(slow: Tenant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without IPython, in a terminal of IPython, and where ipywidgets is missing."""
+    import IPython
+
+    monkeypatch.setattr(progress_bar, "_Bar", None)
+    for shell in (None, SimpleNamespace(kernel=None), SimpleNamespace()):
+        monkeypatch.setattr(IPython, "get_ipython", lambda shell=shell: shell)
+        for way in WAYS.values():
+            way(slow, tmp_path)
+    monkeypatch.setattr(IPython, "get_ipython", lambda: SimpleNamespace(kernel=object()))
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    WAYS["fetch"](slow, tmp_path)
+
+
+def test_under_a_cassette_there_is_none_however_long_it_takes(screen: Screen, tmp_path: Path) -> None:
+    with sacnb.replay.cassette(tmp_path / "a.json", mode="record"), progress_bar.long_work() as listen:
+        listen(Progress(10, 1, 30, 100.0))
+    assert (screen.shown, screen.left) == ([], [])
