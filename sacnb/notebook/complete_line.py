@@ -9,6 +9,7 @@ from typing import Final
 from sacnb.notebook.magics_arguments import options_of, words
 from sacnb.notebook.magics_commands import COMMANDS
 from sacnb.notebook.suggestions import Knowledge, Suggestions, beginning_with
+from sacnb.replay.places import names as cassettes
 
 __all__ = ["complete_arguments", "complete_line", "split"]
 
@@ -97,6 +98,8 @@ def _values(
             found = beginning_with(typed, knowledge.dates(model))
         case "where":
             found = _conditions(typed, model, knowledge)
+        case "cassette":
+            found = beginning_with(typed, cassettes(), "cassette")
         case "params":
             found = beginning_with(typed, knowledge.dictionaries())
         case _:

@@ -21,6 +21,7 @@ __all__ = ["Completion"]
 
 # As a line of its own, or with its value assigned: ``models = %sac models``.
 _LINE: Final = re.compile(r"\s*(?:[^=%#'\"]+=\s*)?%sac\s")
+_REPLAY: Final = re.compile(r"\s*%sac_replay\s")
 _CELL: Final = re.compile(r"%%sac(?=\s|$)")
 _matcher: Final[Any] = context_matcher
 
@@ -29,7 +30,8 @@ class Completion:
     """What IPython's completer asks, beside its own ways.
 
     It answers from what is known of the connected tenant, waits ``wait_s()`` seconds for what SAC has to be asked for,
-    and never connects. ``cell`` reads the first line of ``%%sac``; ``variables`` are the user's.
+    and never connects. ``cell`` reads the first line of ``%%sac``, ``replay`` a line of ``%sac_replay``; ``variables`` are
+    the user's.
     """
 
     def __init__(
@@ -37,11 +39,13 @@ class Completion:
         session: Session,
         wait_s: Callable[[], float],
         cell: argparse.ArgumentParser,
+        replay: argparse.ArgumentParser,
         variables: Mapping[str, Any],
     ) -> None:
         self._session = session
         self._wait_s = wait_s
         self._cell = cell
+        self._replay = replay
         self._variables = variables
 
     @_matcher(identifier="sacnb")  # type: ignore[untyped-decorator]
@@ -62,9 +66,12 @@ class Completion:
         lines = context.full_text.split("\n")
         cell = _CELL.match(lines[0])
         line = _LINE.match(before)
-        if cell is None and line is None:
+        replay = _REPLAY.match(before)
+        if cell is None and line is None and replay is None:
             return None
         knowledge = self._knowledge()
+        if replay is not None:
+            return complete_arguments(self._replay, *split(before[replay.end() :]), knowledge)
         if cell is None:
             return complete_line(before[line.end() :], knowledge) if line is not None else None
         if context.cursor_line == 0:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sacnb.notebook.completion import Completion
 from sacnb.notebook.magics import SacMagics
+from sacnb.notebook.magics_replay import REPLAY
 from sacnb.notebook.magics_sql import CELL
 from sacnb.notebook.session import SESSION
 
@@ -16,11 +17,14 @@ __all__ = ["load_ipython_extension", "unload_ipython_extension"]
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
-    """Add ``%sac`` and ``%%sac`` with their completions; nothing is connected. Doing it again changes nothing."""
+    """Add ``%sac``, ``%%sac`` and ``%sac_replay`` with their completions.
+
+    Nothing is connected, and doing it again changes nothing.
+    """
     unload_ipython_extension(shell)
     magics = SacMagics(shell)
     shell.register_magics(magics)
-    completion = Completion(SESSION, lambda: magics.completion_wait_s, CELL, shell.user_ns)
+    completion = Completion(SESSION, lambda: magics.completion_wait_s, CELL, REPLAY, shell.user_ns)
     if shell.Completer is not None:
         shell.Completer.custom_matchers.append(completion.matcher)
 
@@ -28,8 +32,9 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
 def unload_ipython_extension(shell: InteractiveShell) -> None:
     """Take them away, and forget the tenant; one that ``%sac connect`` connected is closed."""
     for kind in shell.magics_manager.magics.values():
-        if isinstance(getattr(kind.get("sac"), "__self__", None), SacMagics):
-            del kind["sac"]
+        for name in ("sac", "sac_replay"):
+            if isinstance(getattr(kind.get(name), "__self__", None), SacMagics):
+                del kind[name]
     shell.magics_manager.registry.pop(SacMagics.__name__, None)
     shell.configurables[:] = [one for one in shell.configurables if not isinstance(one, SacMagics)]
     if shell.Completer is not None:

@@ -1,4 +1,4 @@
-"""``%sac`` and ``%%sac``: the magics."""
+"""``%sac``, ``%%sac`` and ``%sac_replay``: the magics."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from sacnb.errors import SacError
 from sacnb.notebook.failures import failure_lines
 from sacnb.notebook.magics_arguments import manual_of, parse
 from sacnb.notebook.magics_commands import COMMANDS, Call, Command
+from sacnb.notebook.magics_replay import REPLAY
+from sacnb.notebook.magics_replay import run as run_replay
 from sacnb.notebook.magics_sql import CELL, run
 from sacnb.notebook.said import Said
 from sacnb.notebook.session import SESSION
@@ -39,6 +41,7 @@ _MANUAL: Final = "\n".join(
         *(f"    %sac {name:<{_NAMES_WIDTH}}  {command.summary}" for name, command in COMMANDS.items()),
         "",
         "Each has a manual: %sac refresh --help. SQL over models is %%sac, whose manual is %%sac?.",
+        "Answers are recorded and replayed by %sac_replay.",
         "What both do without options is set by %config SacMagics.",
         *("\n" + manual_of(command.parser) for command in COMMANDS.values()),
     ]
@@ -91,6 +94,18 @@ class SacMagics(Magics):
             return self._given(run(self._call(arguments, local_ns), cell), arguments)
 
     sac_cell.__doc__ = manual_of(CELL)
+
+    @_typed(no_var_expand)
+    @_typed(line_magic("sac_replay"))
+    def sac_replay(self, line: str) -> object:
+        """Replaced by the manual, below."""
+        arguments = parse(REPLAY, line)
+        if arguments is None:
+            return Said(manual_of(REPLAY))
+        with self._told(arguments):
+            return run_replay(arguments)
+
+    sac_replay.__doc__ = manual_of(REPLAY)
 
     def _call(self, arguments: argparse.Namespace, local_ns: Mapping[str, Any] | None) -> Call:
         # In a function the line sees its variables, and behind them those of the notebook.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,10 +77,21 @@ def test_what_can_stand_in_a_line(shell: Any, sac: Tenant, code: str, expected: 
 
 
 def test_a_member_with_blanks_comes_as_one_word(shell: Any, sac: Tenant) -> None:
-    code = "%sac refresh PLANNING --where "
-    columns = sac.model("PLANNING").schema
-    names = [column.name for column in columns.dimensions]
-    assert offered(shell, code)[: len(names)] == [f"{name}=" for name in names]
+    (found,) = offered(shell, "%sac refresh PLANNING --where Region=Pac")
+    assert found == '"Region=Pacific West "'
+    shell.run(f"%sac refresh PLANNING pacific --where {found}")
+    assert set(shell.user_ns["pacific"].polars()["Region"]) == {"Pacific West "}
+
+
+def test_cassettes_are_offered_by_name(shell: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    for name in ("plan", "plain", "other"):
+        (tmp_path / f"{name}.cassette.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    shell.run("%load_ext sacnb")
+    assert offered(shell, "%sac_replay ") == ["other", "plain", "plan"]
+    assert offered(shell, "%sac_replay pla") == ["plain", "plan"]
+    assert offered(shell, "%sac_replay --r") == ["--record", "--replay"]
 
 
 # -- SQL -------------------------------------------------------------------------------------------------------------

@@ -20,7 +20,8 @@ from sacnb.tenant import Tenant
 
 def traces(shell: Any) -> tuple[int, int, int, int]:
     """How much of ours is in a shell: magics, their registry, configurables, matchers."""
-    magics = [table for table in shell.magics_manager.magics.values() if "sac" in table]
+    tables = shell.magics_manager.magics.values()
+    magics = [name for table in tables for name in table if name in {"sac", "sac_replay"}]
     configurables = [one for one in shell.configurables if isinstance(one, SacMagics)]
     return (
         len(magics),
@@ -35,7 +36,7 @@ def test_it_is_added_once_and_taken_away_whole(shell: Any) -> None:
     assert before == (0, 0, 0, 0)
     shell.run("%load_ext sacnb")
     loaded = traces(shell)
-    assert loaded == (2, 1, 1, 1)
+    assert loaded == (3, 1, 1, 1)
     shell.run("%reload_ext sacnb")
     sacnb.load_ipython_extension(shell)
     assert traces(shell) == loaded
@@ -43,6 +44,8 @@ def test_it_is_added_once_and_taken_away_whole(shell: Any) -> None:
     assert traces(shell) == before
     with pytest.raises(UsageError, match="not found"):
         shell.run("%sac models")
+    with pytest.raises(UsageError, match="not found"):
+        shell.run("%sac_replay x")
     shell.run("%load_ext sacnb")
     assert traces(shell) == loaded
 

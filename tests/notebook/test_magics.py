@@ -233,6 +233,7 @@ def test_a_dry_run_says_what_would_be_asked_and_asks_for_no_rows(shell: Any, sac
     assert said.endswith("\n228 rows")
     assert "jobs" not in shell.user_ns
     assert sandbox.counts["rows"] <= 1
+    assert sandbox.counts["facts_requests"] == 1  # the count, and nothing else
     assert repr(shell.run("%sac refresh US_EMPLOYMENT --limit 7 --dry-run")).endswith("\n7 rows")
 
 

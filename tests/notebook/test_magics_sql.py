@@ -126,6 +126,7 @@ def test_a_dry_run_says_what_would_be_asked_and_asks_for_no_rows(shell: Any, sac
     assert "rows     228" in said
     assert "found" not in shell.user_ns
     assert sandbox.counts["rows"] <= 1
+    assert sandbox.counts["facts_requests"] == 1  # the count, and nothing else
 
 
 def test_rows_come_from_sac_each_time_and_none_are_kept(shell: Any, sac: Tenant, sandbox: Sandbox) -> None:
