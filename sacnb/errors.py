@@ -36,7 +36,9 @@ from __future__ import annotations
 
 import difflib
 import html
+import inspect
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -72,6 +74,7 @@ __all__ = [
     "StaleDataWarning",
     "ThrottledError",
     "UnknownNameError",
+    "warn_user",
 ]
 
 
@@ -339,3 +342,11 @@ class RowCountWarning(SacWarning):
 
 class LargeScanWarning(SacWarning):
     """A query is about to pull every row of a large model."""
+
+
+def warn_user(message: str, category: type[SacWarning]) -> None:
+    """Warn at the line of the user's code that led here, however deep in sacnb this is called."""
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "sacnb":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from IPython.lib.pretty import pretty
 
+from sacnb.auth.token import UNKNOWN_END
 from sacnb.errors import ForbiddenError, SacError, SettingsError, UnknownNameError
 from sacnb.rendering import MAX_BYTES, fact_table
 from sacnb.sandbox import Sandbox
@@ -94,6 +95,13 @@ def test_a_token_is_shown_by_its_times() -> None:
     assert pretty(token) == str(token)
     for time in ("2026-11-20 07:26:00 UTC", "2026-11-20 08:26:00 UTC"):
         assert time in token._repr_html_()
+
+
+def test_a_token_that_does_not_tell_its_end_shows_no_year_9999() -> None:
+    token: Any = TokenStatus(AT, UNKNOWN_END, 1e11, renewed=False, end_is_known=False)
+    for shown in (str(token), token._repr_html_(), token._repr_markdown_()):
+        assert "does not say" in shown
+        assert "9999" not in shown
 
 
 def test_a_tenant_shows_where_it_is_and_no_secret(sandbox: Sandbox, connect_to: ConnectTo) -> None:

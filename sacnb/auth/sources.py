@@ -7,15 +7,21 @@ import json
 import logging
 import re
 import time
-import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final, Literal, Protocol
 
 from sacnb.auth.sealing import seal
-from sacnb.auth.token import PROCESS_WARNINGS, TokenEnvelope, WarnOnce, check_token_text, envelope_from_reply
+from sacnb.auth.token import (
+    PROCESS_WARNINGS,
+    UNKNOWN_END,
+    TokenEnvelope,
+    WarnOnce,
+    check_token_text,
+    envelope_from_reply,
+)
 from sacnb.auth.token_endpoint import TokenEndpoint
-from sacnb.errors import DeprecatedTokenWarning, RefreshError, SettingsError
+from sacnb.errors import DeprecatedTokenWarning, RefreshError, SettingsError, warn_user
 from sacnb.settings import Secret
 
 log = logging.getLogger("sacnb.auth")
@@ -129,8 +135,8 @@ class ClientCredentials:
 class StaticToken:
     """A token that the user pasted: deprecated, never renewed, and finished with the first 401.
 
-    Its expiry is read from it, where it is a JWT that says so. Otherwise only SAC knows it, and ``expires_at`` is the
-    last moment a datetime can hold. Warns with DeprecatedTokenWarning and in the log.
+    Its expiry is read from it, where it is a JWT that says so. Otherwise only SAC knows it, and ``expires_at`` is
+    ``UNKNOWN_END``. Warns with DeprecatedTokenWarning and in the log.
     """
 
     name = "static"
@@ -147,7 +153,7 @@ class StaticToken:
                 "SAC_TOKEN is empty or holds blanks or line breaks; expected the access token alone. " + MIGRATE_HINT
             ) from None
         log.warning("A pasted token (SAC_TOKEN) is used; it cannot be renewed. %s", MIGRATE_HINT)
-        warnings.warn(f"A pasted token cannot be renewed. {MIGRATE_HINT}", DeprecatedTokenWarning, stacklevel=2)
+        warn_user(f"A pasted token cannot be renewed. {MIGRATE_HINT}", DeprecatedTokenWarning)
 
     def __repr__(self) -> str:
         return "StaticToken(**********)"
@@ -161,7 +167,7 @@ class StaticToken:
                 error_code="non_retriable",
                 hint=MIGRATE_HINT,
             )
-        return TokenEnvelope(self._value, issued_at=now, expires_at=expires_at or datetime.max.replace(tzinfo=UTC))
+        return TokenEnvelope(self._value, issued_at=now, expires_at=expires_at or UNKNOWN_END)
 
 
 def _expiry_of_jwt(token: Secret) -> datetime | None:

@@ -19,6 +19,8 @@ log = logging.getLogger("sacnb.auth")
 MIN_LIFETIME_S: Final = 30.0
 MAX_LIFETIME_S: Final = 3600.0
 LIFETIME_SETTING: Final = "SAC_TOKEN_LIFETIME_S"
+# When a token ends that does not tell: the last moment a datetime can hold.
+UNKNOWN_END: Final = datetime.max.replace(tzinfo=UTC)
 
 # What may stand in a header after "Bearer ". Anything else is refused here, in silence about the value: requests would
 # refuse it too, but with the value in its message.
@@ -70,6 +72,11 @@ class TokenEnvelope:
     def lifetime_s(self) -> float:
         """The seconds from issue to expiry."""
         return (self.expires_at - self.issued_at).total_seconds()
+
+    @property
+    def end_is_known(self) -> bool:
+        """Whether anybody but SAC knows when the token ends; of a pasted one that is no JWT nobody does."""
+        return self.expires_at != UNKNOWN_END
 
     @property
     def expires_at_local(self) -> datetime:

@@ -86,7 +86,7 @@ def _last_good(cache: Cache, key: CacheKey, error: SacError, now: datetime, anno
         raise error
     refreshed = kept.info.last_refresh_time
     warning = (
-        f"SAC did not deliver; showing the data of {refreshed.astimezone():%Y-%m-%d %H:%M}, "
+        f"SAC did not deliver; showing the data of {refreshed.astimezone(UTC):%Y-%m-%d %H:%M} UTC, "
         f"{age_in_words(now - refreshed)} old. Reason: {_briefly(error)}"
     )
     _log.warning("%s", warning)

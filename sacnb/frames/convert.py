@@ -7,14 +7,13 @@ Measures are decimals inside. Frames show them as float64, correctly rounded, un
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import polars as pl
 import pyarrow as pa
 
-from sacnb.errors import BadAnswer, ContractError, PrecisionWarning
+from sacnb.errors import BadAnswer, ContractError, PrecisionWarning, warn_user
 from sacnb.frames.edm import MAX_DECIMAL_DIGITS, arrow_type
 from sacnb.frames.floats import first_lossy, to_float64
 from sacnb.odata.schema import Column
@@ -104,7 +103,7 @@ def concat(tables: Sequence[pa.Table]) -> pa.Table:
         raise BadAnswer(f"The pages do not fit together: {e}", hint="Select fewer columns, or report the model.") from e
 
 
-def with_floats(table: pa.Table, *, stacklevel: int = 2) -> pa.Table:
+def with_floats(table: pa.Table) -> pa.Table:
     """The table with every decimal column as float64, correctly rounded.
 
     Warns:
@@ -120,10 +119,9 @@ def with_floats(table: pa.Table, *, stacklevel: int = 2) -> pa.Table:
             lost.append(f"{found[0]:,} of {len(values):,} values of {field.name!r}, such as {found[1]}")
         table = table.set_column(i, field.with_type(pa.float64()), to_float64(values))
     if lost:
-        warnings.warn(
+        warn_user(
             f"A float64 keeps about 16 digits; it loses some of {'; '.join(lost)}. Ask for decimals=True.",
             PrecisionWarning,
-            stacklevel=stacklevel + 1,
         )
     return table
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 import polars as pl
 import pyarrow as pa
 
-from sacnb.errors import ContractError, MixedAccountsWarning, UnknownNameError
+from sacnb.errors import ContractError, MixedAccountsWarning, UnknownNameError, warn_user
 from sacnb.frames.contract import exact_facts
 from sacnb.frames.dates import date_column, dates_of, target_grain, truncate
 from sacnb.frames.floats import to_float64
@@ -113,10 +112,9 @@ def variance(
     keys, summed = _keys(facts, date, version, by)
     account = next((key for key in facts.columns if is_account(key)), None)
     if account in summed:
-        warnings.warn(
+        warn_user(
             "Accounts of different kinds are added up, revenue and costs alike. Compare by the account, or filter it.",
             MixedAccountsWarning,
-            stacklevel=3,
         )
     sides = _sides(facts, version, keys, base, against)
     if better is not None or accounts is None or account is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sacnb.cache.keys import CacheKey
 from sacnb.cache.staging import staging_root
 from sacnb.endpoints import FACT_DATA_AGGREGATION
-from sacnb.errors import MixedAccountsWarning
+from sacnb.errors import MixedAccountsWarning, warn_user
 from sacnb.export.chains import Plan
 from sacnb.export.count import count_rows
 from sacnb.export.job import Job
@@ -275,9 +274,8 @@ def _warn_of_mixed_accounts(query: Query, schema: Schema) -> None:
     filtered = _columns_of(query.where)
     for column in schema.dimensions:
         if column.name.casefold() == _ACCOUNT_DIMENSION and column.name not in {*query.select, *filtered}:
-            warnings.warn(
+            warn_user(
                 f"The model {query.provider_id!r} keeps its accounts in {column.name!r}, and this question sums over "
                 f"all of them, revenue and costs alike. Filter {column.name!r}, or add it to dims.",
                 MixedAccountsWarning,
-                stacklevel=3,
             )

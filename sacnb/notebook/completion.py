@@ -30,8 +30,8 @@ class Completion:
     """What IPython's completer asks, beside its own ways.
 
     It answers from what is known of the connected tenant, waits ``wait_s()`` seconds for what SAC has to be asked for,
-    and never connects. ``cell`` reads the first line of ``%%sac``, ``replay`` a line of ``%sac_replay``; ``variables`` are
-    the user's.
+    and never connects. ``cell`` reads the first line of ``%%sac``, ``replay`` a line of ``%sac_replay``; ``variables``
+    are the user's.
     """
 
     def __init__(

@@ -94,6 +94,8 @@ def token_state(token: TokenEnvelope | None, now: datetime) -> str:
     """Until when the token lasts. A time, and not what remains: that would be wrong a minute later."""
     if token is None:
         return "Token: none yet; the first question gets one."
+    if not token.end_is_known:
+        return "Token: pasted; it does not say when it ends."
     ends = _clock(token.expires_at_local, now)
     if token.is_expired(now):
         return f"Token: ended at {ends}; the next question gets a new one."

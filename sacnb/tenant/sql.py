@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from sacnb.errors import LargeScanWarning, QueryError, UnknownNameError
+from sacnb.errors import LargeScanWarning, QueryError, UnknownNameError, warn_user
 from sacnb.model import Connection, Model, list_models
 from sacnb.model.explanation import Explanation
 from sacnb.model.scan import Reading, Scan, rehearse
@@ -101,12 +100,11 @@ class SqlQuery:
         for reading in readings:
             rows = reading.facts.count() if reading.is_everything else None
             if rows is not None and rows >= large_rows:
-                warnings.warn(
+                warn_user(
                     f"{reading.facts.query.provider_id} has {rows:,} rows, and the query may need all of them: it has "
                     "no limit, and no condition that SAC can check. Filter by a member or a date, or have SAC add up: "
                     "model.scan(dims=[...]).",
                     LargeScanWarning,
-                    stacklevel=4,
                 )
 
     @contextmanager

@@ -26,14 +26,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TokenStatus:
-    """A token as it may be shown: when it was issued, when it ends (both UTC), and the seconds that remain."""
+    """A token as it may be shown: when it was issued, when it ends (both UTC), and the seconds that remain.
+
+    ``end_is_known`` is false for a pasted token that does not tell; its times are then beyond any use.
+    """
 
     issued_at: datetime
     expires_at: datetime
     remaining_s: float
     renewed: bool
+    end_is_known: bool = True
 
     def __str__(self) -> str:
+        if not self.end_is_known:
+            return "OK, there is a pasted token (SAC_TOKEN); it does not say when it ends"
         minutes, seconds = divmod(int(self.remaining_s), 60)
         return f"OK, the token is valid until {self.expires_at:%H:%M:%S} UTC ({minutes} min {seconds} s)"
 
@@ -49,8 +55,8 @@ class TokenStatus:
     def _preview(self) -> Preview:
         facts = {
             "issued": f"{self.issued_at:%Y-%m-%d %H:%M:%S} UTC",
-            "valid until": f"{self.expires_at:%Y-%m-%d %H:%M:%S} UTC",
-            "remaining": f"{self.remaining_s:.0f} s",
+            "valid until": f"{self.expires_at:%Y-%m-%d %H:%M:%S} UTC" if self.end_is_known else "it does not say",
+            "remaining": f"{self.remaining_s:.0f} s" if self.end_is_known else "it does not say",
             "renewed just now": "yes" if self.renewed else "no",
         }
         return fact_table("The token", facts)
@@ -232,7 +238,7 @@ class Tenant:
     def _status(self, *, renewed: bool) -> TokenStatus:
         guard, now = self._connection.context.guard, self._connection.context.session.now()
         token = guard.peek() or guard.ensure().token
-        return TokenStatus(token.issued_at, token.expires_at, token.remaining_s(now), renewed)
+        return TokenStatus(token.issued_at, token.expires_at, token.remaining_s(now), renewed, token.end_is_known)
 
     def read(self, path: str, operation: str = "read") -> bytes:
         """The body of a GET of any path of this tenant, authorised and retried like everything else.

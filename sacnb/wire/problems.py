@@ -44,8 +44,9 @@ _HINT_BY_NUMBER: Final[Mapping[int, str]] = {
 }
 _HINT_BY_STATUS: Final[Mapping[int, str]] = {
     400: "SAC did not understand the request; names and quoting in $select and $filter are the usual causes.",
-    403: "The OAuth client or its user lacks a right: tick the API under 'Access' in App Integration, and check the "
-    "model's own sharing.",
+    # Restricted Export as a cause is an inference (docs/sac_facts.md); sharing is asked of named users only.
+    403: "Tick the API under 'Access' of the OAuth client in App Integration. If it is ticked, the model's preference "
+    "'Restricted Export' may be on: then nobody can export it. A named user also needs the model shared.",
     404: "Check the id: sac.models() lists what this client can see.",
     405: "SAC does not offer this method here.",
     406: "SAC refuses the asked-for format here.",

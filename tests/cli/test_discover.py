@@ -33,6 +33,17 @@ def test_auth_check_as_json(invoke: Invoke, tenant: Sandbox) -> None:
     assert datetime.fromisoformat(answer["expires_at"]) > datetime.now(UTC)
 
 
+def test_a_pasted_token_that_does_not_say_when_it_ends_is_said_to_be_one(
+    invoke: Invoke, tenant: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAC_AUTH", "static")
+    monkeypatch.setenv("SAC_TOKEN", "canary-opaque")
+    said = invoke("auth-check").stdout
+    assert said == "OK, there is a pasted token (SAC_TOKEN); it does not say when it ends\n"
+    answer = json.loads(invoke("auth-check", "--json").stdout)
+    assert (answer["ok"], answer["expires_at"], answer["remaining_s"]) == (True, None, None)
+
+
 def test_a_wrong_secret_is_one_line_that_says_what_to_look_at(run: Run, tenant: Sandbox) -> None:
     wrong = "11111111-2222-3333-4444-555555555555$a-wrong-secret="
     done = run("auth-check", environ={"SAC_CLIENT_SECRET": wrong})

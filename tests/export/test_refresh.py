@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,8 @@ def test_the_last_good_result_is_served_with_its_age_and_the_reason(
     assert served.warning is not None
     assert "SAC did not deliver" in served.warning
     assert "old. Reason:" in served.warning
+    # In the zone that the token's line has, and named.
+    assert f"the data of {served.info.last_refresh_time.astimezone(UTC):%Y-%m-%d %H:%M} UTC, " in served.warning
     assert served.warning in capsys.readouterr().out
 
     with pytest.raises(SacError):

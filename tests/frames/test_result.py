@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sacnb.errors import ContractError, UnknownNameError
+from sacnb.errors import ContractError, PrecisionWarning, UnknownNameError
 from sacnb.frames.convert import column_of
 from sacnb.frames.info import METADATA_KEYS, ResultInfo
 from sacnb.frames.result import Result
@@ -53,6 +53,13 @@ def test_every_way_out_has_the_same_rows(result: Result) -> None:
         assert result.pandas()["Amount"].tolist()[:2] == [12345678901234568.0, 1e-7]
     with pytest.warns(UserWarning, match="decimals=True"):
         assert result.tidy("year").frame["date"].to_list() == [date(2024, 1, 1)] * 2
+
+
+@pytest.mark.parametrize("convert", [Result.polars, Result.pandas, Result.tidy, lambda result: result.tidy("year")])
+def test_lost_digits_are_warned_of_at_the_line_that_asked(result: Result, convert: Callable[[Result], object]) -> None:
+    with pytest.warns(PrecisionWarning) as caught:
+        convert(result)
+    assert [one.filename for one in caught] == [__file__]
 
 
 def test_it_says_where_it_came_from(result: Result) -> None:

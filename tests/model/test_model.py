@@ -168,8 +168,17 @@ def test_mixed_accounts_are_warned_of_and_not_where_they_are_told_apart(
     sandbox: Sandbox, connect_to: ConnectTo
 ) -> None:
     planning = connect_to(sandbox).model("PLANNING")
-    with pytest.warns(MixedAccountsWarning, match="Account"):
-        planning.facts(dims=["Version"]).fetch()
+    asked = planning.facts(dims=["Version"])
+    ways: list[Callable[[], object]] = [
+        asked.fetch,
+        asked.refresh,
+        lambda: planning.refresh(dims=["Version"]),
+        asked.stream,
+    ]
+    for way in ways:
+        with pytest.warns(MixedAccountsWarning, match="Account") as caught:
+            way()
+        assert [one.filename for one in caught] == [__file__]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         planning.facts(dims=["Version", "Account"]).fetch()

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from sacnb.auth.token import TokenEnvelope
+from sacnb.auth.token import UNKNOWN_END, TokenEnvelope
 from sacnb.export import Progress
 from sacnb.frames.result import Result, ResultInfo
 from sacnb.notebook.panel_words import as_html, cancelled, failed, how_far, retrying, shown, token_state
@@ -114,6 +114,7 @@ def test_why_it_takes_longer(cause: str, words: str) -> None:
         ({}, "Token: valid until 13:00."),
         ({"expires_at": NOON + timedelta(days=1)}, "Token: valid until 2026-11-21 12:00."),
         ({"expires_at": NOON}, "Token: ended at 12:00; the next question gets a new one."),
+        ({"expires_at": UNKNOWN_END}, "Token: pasted; it does not say when it ends."),
         # The server's clock is two hours ahead of ours; what counts is what the wall says here.
         (
             {"expires_at": NOON + timedelta(hours=3), "clock_offset": timedelta(hours=2)},

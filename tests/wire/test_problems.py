@@ -95,3 +95,9 @@ def test_an_unknown_number_falls_back_to_the_hint_of_the_status() -> None:
     assert isinstance(made(9999), ServerError)
     assert made(9999).hint == made(None).hint is not None
     assert made(9999).sac_number == 9999
+
+
+def test_a_403_names_what_matters_to_a_technical_user_first() -> None:
+    error = error_for(403, Problem(None, "no", None), method="GET", url="u", request_id=None, operation="op")
+    hint = str(error.hint)
+    assert hint.index("'Access'") < hint.index("'Restricted Export'") < hint.index("named user")

@@ -11,7 +11,7 @@ __all__ = ["command"]
 
 
 @click.command("auth-check", short_help="Can a token be obtained, and until when is it valid?")
-@json_option("ok, issued_at, expires_at (UTC), remaining_s")
+@json_option("ok, issued_at, expires_at (UTC), remaining_s; the last two null where the token does not tell")
 @click.pass_obj
 def command(invocation: Invocation, as_json: bool) -> None:
     """Obtain a token; print OK and when it expires.
@@ -25,8 +25,8 @@ def command(invocation: Invocation, as_json: bool) -> None:
             {
                 "ok": True,
                 "issued_at": status.issued_at,
-                "expires_at": status.expires_at,
-                "remaining_s": round(status.remaining_s, 1),
+                "expires_at": status.expires_at if status.end_is_known else None,
+                "remaining_s": round(status.remaining_s, 1) if status.end_is_known else None,
             }
         )
     else:
