@@ -35,7 +35,7 @@ _NONE: Final = np.empty(0, np.uint64)
 
 
 class KeyWatch:
-    """Keeps a hash of each row's key by lane. ``hashes`` may be called by any thread, everything else by one."""
+    """Keeps a hash of each row's key by lane. For one thread."""
 
     def __init__(self, columns: Sequence[Column], *, max_keys: int = MAX_KEYS, seed: int | None = None) -> None:
         self.names = [column.name for column in columns if column.role == "dimension"]

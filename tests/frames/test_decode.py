@@ -307,6 +307,18 @@ def test_ordinary_pages_never_leave_the_native_path() -> None:
     assert decode_natively(SHAPES["pretty"], COLUMNS) is not None
 
 
+@pytest.mark.parametrize("block_bytes", [24, 30, 48, 60, 70, 150, 10_000])
+def test_line_ends_of_the_page_itself_tear_no_row_apart(block_bytes: int) -> None:
+    """A block ends at a line end; pyarrow 26 crashes the process where one begins with ``null``."""
+    page = b'[{"Key":"a","Amount":1},{"Key":"b","Amount":2},\nnull,{"Key":"c","Amount":3}]'
+    assert decode_natively(page, [KEY, AMOUNT], block_bytes=block_bytes) is None
+    whole = b'[{"Key":"a",\n"Amount":1},{"Key":"b",\n"Amount":2},{"Key":"c",\n"Amount":3}]'
+    table = decode_natively(whole, [KEY, AMOUNT], block_bytes=block_bytes)
+    assert table is not None
+    assert table.column("Amount").to_pylist() == [1, 2, 3]
+    assert table.column("Amount").num_chunks == 1
+
+
 @pytest.mark.parametrize(
     ("number", "meaning"),
     [

@@ -44,6 +44,8 @@ KINDS: list[tuple[Column, st.SearchStrategy[Any], Any]] = [
     (Column("Note", "Edm.String", "attribute"), st.none() | TEXT, json.dumps),
 ]
 COLUMNS = [kind[0] for kind in KINDS]
+# A row is 200 bytes or more: blocks that tear rows apart, that hold one or a few, and none at all.
+BLOCKS = st.sampled_from([None, 1, 150, 300, 600, 1200])
 ROWS = st.lists(st.tuples(*(kind[1] for kind in KINDS)), min_size=1, max_size=6)
 
 
@@ -59,12 +61,19 @@ def page_of(rows: list[tuple[Any, ...]], *, comma: str = ",", left_out: frozense
     return ("[" + comma.join(lines) + "]").encode()
 
 
-@given(ROWS, st.sampled_from([",", ", ", " ,\n"]), st.frozensets(st.sampled_from([column.name for column in COLUMNS])))
-def test_both_paths_read_what_was_written(rows: list[tuple[Any, ...]], comma: str, left_out: frozenset[str]) -> None:
+@given(
+    ROWS,
+    st.sampled_from([",", ", ", " ,\n"]),
+    st.frozensets(st.sampled_from([column.name for column in COLUMNS])),
+    BLOCKS,
+)
+def test_both_paths_read_what_was_written(
+    rows: list[tuple[Any, ...]], comma: str, left_out: frozenset[str], block_bytes: int | None
+) -> None:
     page = page_of(rows, comma=comma, left_out=left_out)
     careful = decode_carefully(page, COLUMNS)
     assert [tuple(row.values()) for row in careful.to_pylist()] == rows
-    native = decode_natively(page, COLUMNS)
+    native = decode_natively(page, COLUMNS, block_bytes=block_bytes)
     assert native is not None
     assert native.equals(careful, check_metadata=True)
 
@@ -88,16 +97,20 @@ SHREDS = [
 ]
 
 
-@given(ROWS, st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 3), st.sampled_from([b"", *SHREDS])), max_size=3))
-@example([tuple([""] * 2 + [None] * 9)], [])
+@given(
+    ROWS,
+    st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 3), st.sampled_from([b"", *SHREDS])), max_size=3),
+    BLOCKS,
+)
+@example([tuple([""] * 2 + [None] * 9)], [], 1)
 def test_whatever_comes_the_native_path_agrees_with_the_careful_one_or_steps_back(
-    rows: list[tuple[Any, ...]], cuts: list[tuple[int, int, bytes]]
+    rows: list[tuple[Any, ...]], cuts: list[tuple[int, int, bytes]], block_bytes: int | None
 ) -> None:
     page = page_of(rows)
     for place, gone, put in cuts:
         at = place % len(page)
         page = page[:at] + put + page[at + gone :]
-    native = decode_natively(page, COLUMNS)
+    native = decode_natively(page, COLUMNS, block_bytes=block_bytes)
     if native is None:
         return
     assert native.equals(decode_carefully(page, COLUMNS), check_metadata=True)
