@@ -23,7 +23,7 @@ PIP_INDEX = $$($(PYTHON) -c "from pip._internal.commands import create_command a
 WITH_MIRROR = POETRY_PYPI_MIRROR_URL="$${POETRY_PYPI_MIRROR_URL:-$(PIP_INDEX)}"
 INSTALL = install --no-interaction --quiet
 
-.PHONY: help setup demo test search notebooks browser check format bench lock build clean
+.PHONY: help setup demo test search notebooks browser pictures check format bench lock build clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,9 +67,12 @@ notebooks: setup ## Run the notebooks from their cassettes, without a network, a
 	SAC_REPLAY=replay $(BIN)/python tests/notebooks/unplugged.py --if-possible $(BIN)/pytest -q -n 2 --dist loadfile -p no:randomly --nbval notebooks \
 		--nbval-sanitize-with tests/notebooks/sanitize.cfg --nbval-cell-timeout 120
 
-# One JupyterLab and one Chromium for all of them, so they run in one process. Without Chromium they say so and are skipped.
-browser: setup ## Drive the notebooks in JupyterLab with the system's Chromium
+# One Jupyter and one Chromium for all of them, so they run in one process. Without Chromium they say so and are skipped.
+browser: setup ## Drive JupyterLab and Notebook 7 with the system's Chromium
 	$(BIN)/pytest -q --timeout 300 tests/browser
+
+pictures: setup ## Make the pictures of panel and explorer anew, by the same tests
+	SACNB_BROWSER=required SACNB_PICTURES=keep $(BIN)/pytest -q --timeout 300 tests/browser
 
 search: setup ## Look for failures with new generated examples and another order of the tests; takes its time
 	$(BIN)/pytest -q -n 2 --dist worksteal --timeout 3600 --hypothesis-profile search -m 'not benchmark' \

@@ -229,7 +229,16 @@ class Notebook:
         """Run all cells, as a user does it, and wait for the last one, or for one that fails."""
         self.page.get_by_role("menuitem", name="Run", exact=True).click()
         self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-        done = self.page.locator(".jp-CodeCell").last.get_by_text(re.compile(r"^\[\d+\]:$"))
+        self._wait_for(self.page.locator(".jp-CodeCell").last)
+
+    def run_here(self, cell: Any) -> None:
+        """Run the cell that has the focus, which is this one, and go to the next."""
+        number = cell.locator(".jp-InputPrompt").first.inner_text()
+        self.page.keyboard.press("Shift+Enter")
+        self._wait_for(cell, last_number=number)
+
+    def _wait_for(self, cell: Any, *, last_number: str = "") -> None:
+        done = cell.get_by_text(re.compile(rf"^(?!{re.escape(last_number)}$)\[\d+\]:$"))
         failed = self.page.locator('.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.error"]')
         done.or_(failed).first.wait_for()
         assert failed.all_inner_texts() == []

@@ -90,8 +90,8 @@ def test_a_model_is_chosen_looked_at_and_taken_away_as_code(notebook: Any, tenan
     notebook.page.keyboard.press("Control+A")
     notebook.page.keyboard.press("Control+V")
     expect(cell).to_contain_text("result.tidy(grain='year', agg='mean').frame")
-    notebook.page.keyboard.press("Shift+Enter")
-    notebook.page.keyboard.press("Shift+Enter")
+    notebook.run_here(cell)
+    notebook.run_here(check)
     expect(check).to_contain_text("(6, True, (('Version', ('public.Actual',)), ('Sector', ('20', '31'))))")
 
 
@@ -111,7 +111,7 @@ def test_the_explorer_obeys_the_keyboard_alone(notebook: Any, expect: Any) -> No
         press("Space")
         write(label)
         press("Enter")
-        expect(part.locator("option:checked")).to_have_text(re.compile(f"^{label}"))
+        expect(part.locator("option:checked")).to_contain_text(label)
         expect(part).to_be_focused()
 
     expect(status).to_have_text("choose a model")
