@@ -107,7 +107,9 @@ class ExplorerView:
         """A picture of the data, with its description for those who cannot see it; no bytes: none."""
         picture = base64.b64encode(png).decode()
         alt = html.escape(description, quote=True)
-        self._texts["chart"].value = f'<img style="max-width: 100%" alt="{alt}" src="data:image/png;base64,{picture}">' if png else ""
+        self._texts["chart"].value = (
+            f'<img style="max-width: 100%" alt="{alt}" src="data:image/png;base64,{picture}">' if png else ""
+        )
 
     @property
     def preview(self) -> str:
