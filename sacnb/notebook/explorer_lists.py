@@ -54,8 +54,9 @@ class ExplorerLists:
         view, version = self._view, _version(schema)
         dates = {column.name for column in schema.date_columns}
         for part, columns in ((view.dims, schema.dimensions), (view.measures, schema.measures)):
-            part.options = [(one.label or one.name, one.name) for one in columns]
-            part.value = [one.name for one in columns]
+            with part.hold_sync():
+                part.options = [(one.label or one.name, one.name) for one in columns]
+                part.value = [one.name for one in columns]
         tree = self._known.members(schema.provider_id, version)
         view.versions.options = [] if tree is None else tree.options()[0]
         others = [one for one in schema.dimensions if one.name not in dates and one.name != version]
@@ -75,8 +76,10 @@ class ExplorerLists:
         on_show = {member for _, member in options}
 
         def fill() -> None:
-            view.members.options = options
-            view.members.value = [one for one in chosen if one in on_show]
+            # At once: a click in between would be taken for all that is chosen.
+            with view.members.hold_sync():
+                view.members.options = options
+                view.members.value = [one for one in chosen if one in on_show]
 
         self._quietly(fill)
         said = [] if tree is None else [f"{matching:,} of {len(tree):,} members"]

@@ -68,7 +68,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Without a browser, keep one of these tests and skip it: then pytest says so in one line."""
     ours = [item for item in items if item.path.parent == Path(__file__).parent]
     if ours and MISSING and os.environ.get("SACNB_BROWSER") != "required":
-        ours[0].add_marker(pytest.mark.skip(reason=f"{len(ours)} browser tests are left out, since there is no {WANTED}"))
+        reason = f"{len(ours)} browser tests are left out, since there is no {WANTED}"
+        ours[0].add_marker(pytest.mark.skip(reason=reason))
         items[:] = [item for item in items if item not in ours[1:]]
         config.hook.pytest_deselected(items=ours[1:])
 
@@ -93,27 +94,36 @@ class Server:
     process: subprocess.Popen[str]
     token: str
     folder: Path
-    url: str = ""
     said: list[str] = field(default_factory=list)
+    _news: threading.Condition = field(default_factory=threading.Condition)
 
-    def wait(self) -> None:
-        """Wait until it says where it is. Its messages are read on, so that it never waits for a reader."""
-        known = threading.Event()
+    def listen(self) -> None:
+        """Read what it says, and go on reading, so that it never waits for a reader."""
 
         def read() -> None:
             assert self.process.stderr is not None
             with self.process.stderr as lines:
                 for line in lines:
-                    self.said.append(line)
-                    address = re.search(r"http://127\.0\.0\.1:\d+(?=/lab)", line)
-                    if address and not self.url:
-                        self.url = address[0]
-                        known.set()
-            known.set()
+                    with self._news:
+                        self.said.append(line)
+                        self._news.notify_all()
 
         threading.Thread(target=read, daemon=True).start()
-        known.wait(PATIENCE_S)
-        assert self.url, "Jupyter did not start:\n" + "".join(self.said)
+
+    def wait_for(self, pattern: str) -> str:
+        """Wait until it has said something, and give back what that was."""
+
+        def found() -> re.Match[str] | None:
+            return next(filter(None, (re.search(pattern, line) for line in self.said)), None)
+
+        with self._news:
+            match = self._news.wait_for(found, PATIENCE_S)
+        assert match, f"Jupyter did not say {pattern!r}:\n" + "".join(self.said)
+        return match[0]
+
+    @property
+    def url(self) -> str:
+        return self.wait_for(r"http://127\.0\.0\.1:\d+(?=/lab)")
 
     def address(self, name: str, place: str) -> str:
         return f"{self.url}/{place}/{name}?reset&token={self.token}"
@@ -163,7 +173,7 @@ def server(tenant: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     )
     try:
         server = Server(process, token, folder)
-        server.wait()
+        server.listen()
         yield server
     finally:
         process.terminate()
@@ -214,8 +224,10 @@ class Notebook:
             self.console.append(said.text)
             self.errors += [said.text] if said.type == "error" else []
 
+        own = (self.server.url, self.server.url.replace("http", "ws", 1), "data:", "blob:")
+
         def on_request(asked: Any) -> None:
-            if not asked.url.startswith((self.server.url, self.server.url.replace("http", "ws", 1), "data:", "blob:")):
+            if not asked.url.startswith(own):
                 self.strangers.append(asked.url)
 
         def on_message(message: str | bytes) -> None:
@@ -301,6 +313,7 @@ class Notebook:
         self.page.get_by_role("menuitem", name="File", exact=True).click()
         with self.page.expect_response(lambda answer: answer.request.method == "PUT" and self.file.name in answer.url):
             self.page.get_by_role("menuitem", name=re.compile("^Save Notebook")).first.click()
+        self.server.wait_for(f"Saving file at /{self.file.name}")
 
     def seen(self, text: str) -> set[str]:
         """Where a text has come to light."""

@@ -51,6 +51,7 @@ def test_a_model_is_chosen_looked_at_and_taken_away_as_code(notebook: Any, tenan
     expect(control("Members").get_by_role("option", name="Mining")).to_have_count(0)
     control("Members").get_by_role("option", name="Durable goods (31)").click()
     control("Search").fill("construction")
+    expect(control("Members").locator("option:checked")).to_contain_text("Durable goods (31)")  # what was chosen stays
     control("Members").get_by_role("option", name="Construction (20)").click(modifiers=["Control"])
     expect(explorer).to_contain_text("Sector: Construction (20), Durable goods (31)")
     control("Since").fill("2010")

@@ -53,7 +53,7 @@ def test_a_panel_from_its_first_refresh_to_the_day_when_sac_is_away(
     tenant.misbehave("slow_bytes", on="facts", chunks=8, pause_s=0.3)
     refresh.click()
     expect(status).to_have_text("US_EMPLOYMENT: refreshing")
-    expect(panel).to_contain_text(re.compile(r"80 of 360 rows, 2 pages, \d+ rows a second, about \d+ s left"))
+    expect(panel).to_contain_text(re.compile(r"\d+ of 360 rows, [2-8] pages, \d+ rows a second, about \d+ s left"))
     notebook.picture("panel_2_refreshing", panel)
     panel.get_by_role("button", name="Cancel", exact=True).click()
     expect(status).to_have_text("US_EMPLOYMENT: stopped; there is no data yet")

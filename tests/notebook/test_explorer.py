@@ -110,6 +110,21 @@ def test_members_are_a_tree_that_can_be_searched(explore: Callable[..., Explorer
     assert "Sector: Durable goods (31), Retail trade (42)" in text(explorer)
 
 
+def test_a_list_and_what_is_chosen_of_it_are_sent_at_once(
+    explore: Callable[..., Explorer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A click in between would be taken for all that is chosen."""
+    explorer = explore("US_EMPLOYMENT")
+    choose(explorer, filter_by="Sector", members=("31",))
+    members = control(explorer, "Members")
+    sent: list[set[str]] = []
+    monkeypatch.setattr(
+        members, "send_state", lambda key=None: sent.append({key} if isinstance(key, str) else set(key))
+    )
+    choose(explorer, search="construction")
+    assert [one for one in sent if "_options_labels" in one] == [{"_options_labels", "index"}]
+
+
 def test_a_branch_stands_for_its_ends(explore: Callable[..., Explorer]) -> None:
     explorer = explore("US_EMPLOYMENT")
     choose(explorer, filter_by="Sector", members=("30",))
