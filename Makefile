@@ -8,6 +8,7 @@ SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PEERS := $(VENV)/.peers
 OWN_POETRY := .tools/poetry/bin/poetry
 POETRY_VERSION := 2.5.1
 MIRROR_PLUGIN_VERSION := 0.6.5
@@ -78,8 +79,16 @@ search: setup ## Look for failures with new generated examples and another order
 	$(BIN)/pytest -q -n 2 --dist worksteal --timeout 3600 --hypothesis-profile search -m 'not benchmark' \
 		$$(grep -rl '@given' tests)
 
-bench: setup ## The benchmarks: ratios against a peer, side by side
-	$(BIN)/pytest -q -s -m benchmark -p no:randomly tests/benchmarks
+# What sacnb is measured against is heavy, and nobody else needs it.
+$(PEERS): $(READY)
+	@echo "Installing what sacnb is measured against ..."
+	@if poetry --version 2>/dev/null | grep -q 'version 2' && poetry $(INSTALL) --with peers >/dev/null 2>&1; then :; else \
+		$(MAKE) --no-print-directory $(OWN_POETRY) && $(WITH_MIRROR) $(OWN_POETRY) $(INSTALL) --with peers; \
+	fi
+	@touch $@
+
+bench: $(PEERS) ## Measure everything beside others, and write docs/performance.md; wants a quiet machine
+	PYTHONPATH=tests $(BIN)/python -m benchmarks
 
 format: setup ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format .

@@ -1,7 +1,7 @@
 """What it costs to decode a page, beside ``json.loads`` and a pandas frame, which is what most clients do.
 
 Measured in turns, so that whatever else the machine does falls on all of them; the best of several rounds counts, since
-noise only ever adds. The ratios are printed; run it with ``make bench``.
+noise only ever adds. The ratios are printed, and recorded for docs/performance.md; run it with ``make bench``.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def best(*jobs: Callable[[], object]) -> list[float]:
     return times
 
 
-def test_decoding_a_page_beside_json_and_pandas(page: bytes) -> None:
+def test_decoding_a_page_beside_json_and_pandas(page: bytes, record_property: Callable[[str, Any], None]) -> None:
     assert decode_natively(page, COLUMNS) is not None
 
     def peer() -> Any:
@@ -70,14 +70,18 @@ def test_decoding_a_page_beside_json_and_pandas(page: bytes) -> None:
         f"json + pandas {theirs * 1000:.0f} ms: {theirs / ours:.1f} times as quick; "
         f"careful path {careful * 1000:.0f} ms: {careful / theirs:.1f} times json + pandas"
     )
+    record_property("decode_ours_ms", ours * 1000)
+    record_property("decode_careful_ms", careful * 1000)
+    record_property("decode_theirs_ms", theirs * 1000)
     assert theirs > 1.5 * ours
 
 
-def test_two_threads_decode_two_pages_at_once(page: bytes) -> None:
+def test_two_threads_decode_two_pages_at_once(page: bytes, record_property: Callable[[str, Any], None]) -> None:
     """The native decoder lets go of the interpreter's lock; with it held, two threads would take twice as long."""
     with ThreadPoolExecutor(2) as pool:
         one, two = best(
             lambda: [decode_rows(page, COLUMNS) for _ in range(4)],
             lambda: list(pool.map(lambda _: decode_rows(page, COLUMNS), range(4))),
         )
+    record_property("decode_threads_ratio", one / two)
     print(f"\ndecode 4 pages: one thread {one * 1000:.0f} ms, two threads {two * 1000:.0f} ms: {one / two:.2f} times")

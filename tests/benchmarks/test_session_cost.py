@@ -1,7 +1,7 @@
 """What a request costs in the session itself, beside the bare OAuth2Session: without a network, and over loopback.
 
 Measured side by side, in turns, so that whatever else the machine does falls on both; the best of many rounds counts,
-since noise only ever adds. Printed, and not asserted in seconds: run it with ``make bench``.
+since noise only ever adds. Recorded for docs/performance.md, and not asserted in seconds: run it with ``make bench``.
 """
 
 from __future__ import annotations
@@ -105,6 +105,9 @@ def microseconds(calls: dict[str, Callable[[], object]], count: int) -> dict[str
     return best
 
 
+Record = Callable[[str, Any], None]
+
+
 def report(title: str, cost: dict[str, float]) -> None:
     base = cost["bare OAuth2Session.get"]
     print(f"\n{title}")
@@ -112,7 +115,7 @@ def report(title: str, cost: dict[str, float]) -> None:
         print(f"  {name:<34}{us:8.1f} µs   {us / base:5.2f} x   {us - base:+8.1f} µs")
 
 
-def test_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_network(record_property: Record) -> None:
     url = "https://acme.eu10.hcs.cloud.sap"
     session, peer = ours(url), bare()
     for one in (session, peer):
@@ -127,6 +130,9 @@ def test_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
         200,
     )
     report("a request without a network", cost)
+    record_property("request_bare_us", cost["bare OAuth2Session.get"])
+    record_property("request_ours_us", cost["SacSession.fetch"])
+    record_property("request_guard_us", cost["of it: guard.ensure"])
     peer.trust_env = False
     report(
         "the same, the bare session not reading the environment either",
@@ -141,7 +147,7 @@ def test_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
     assert session.fetch("GET", url + PATH, operation="x").body == BODY
 
 
-def test_over_loopback(loopback: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_over_loopback(loopback: str, monkeypatch: pytest.MonkeyPatch, record_property: Record) -> None:
     monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
     session, peer = ours(loopback), bare()
     with session, peer:
@@ -154,4 +160,6 @@ def test_over_loopback(loopback: str, monkeypatch: pytest.MonkeyPatch) -> None:
             50,
         )
         report("a request over loopback", cost)
+        record_property("loopback_bare_us", cost["bare OAuth2Session.get"])
+        record_property("loopback_ours_us", cost["SacSession.fetch"])
         assert session.fetch("GET", loopback + PATH, operation="x").body == BODY
