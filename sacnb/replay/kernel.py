@@ -27,6 +27,8 @@ _WIDGET_VIEW: Final = "application/vnd.jupyter.widget-view+json"
 # What a colleague without a tenant has not got; a notebook must replay without it.
 _OF_A_TENANT: Final = frozenset(variable.name for variable in VARIABLES) - {"SAC_LOG"}
 _MOST_LAST_WORDS: Final = 500
+# What the system allows for the name of a socket's file, everywhere.
+_LONGEST_SOCKET_NAME: Final = 103
 
 
 class Runner:
@@ -50,6 +52,7 @@ class Runner:
             self.nbformat = importlib.import_module("nbformat")
             self._nbclient = importlib.import_module("nbclient")
             self._no_such_kernel = importlib.import_module("jupyter_client.kernelspec").NoSuchKernel
+            self._new_config = importlib.import_module("traitlets.config").Config
         except ImportError as error:
             raise MissingExtraError("replay", "Running a notebook") from error
         self.environ = {**os.environ, **(environ or {})}
@@ -70,6 +73,14 @@ class Runner:
             self._announce(f"{self._path.name}: {'recording' if mode == 'record' else 'replaying'} ...")
         notebook = copy.deepcopy(self._notebook)
         notebook.cells.append(self.nbformat.v4.new_code_cell(_LAST_CELL))
+        with tempfile.TemporaryDirectory(prefix="sacnb-", ignore_cleanup_errors=True) as folder:
+            self._execute(mode, notebook, cassette, Path(folder))
+        last = notebook.cells.pop()
+        self._tidy(notebook)
+        return notebook, _read_report(last)
+
+    def _execute(self, mode: Mode, notebook: Any, cassette: Path, folder: Path) -> None:
+        """Run all cells, with ``folder`` for what the run itself needs."""
         kernel_name = self._kernel_name or notebook.metadata.get("kernelspec", {}).get("name", "python3")
         client = self._nbclient.NotebookClient(
             notebook,
@@ -79,26 +90,45 @@ class Runner:
             record_timing=False,
             # What is printed arrives in pieces, at other places each time.
             coalesce_streams=True,
+            config=self._connection(folder),
             # The last cell has saved everything. A notebook that failed is to leave nothing, and an orderly end would.
             shutdown_kernel="immediate",
         )
         inherited = self.environ if mode == "record" else self._without_a_tenant()
         environment = {**inherited, "SAC_REPLAY": mode, "SAC_REPLAY_CASSETTE": str(cassette)}
-        with tempfile.TemporaryFile() as said:
+        problems = self._nbclient.exceptions
+        with (folder / "stderr").open("w+b") as said:
             try:
                 client.execute(env=environment, stderr=said)
-            except self._nbclient.exceptions.CellControlSignal as error:
-                raise self._failure(mode, notebook, str(error)) from None
             except self._no_such_kernel:
                 raise ReplayError(
                     f"There is no kernel {kernel_name!r} on this machine, which {self._path.name!r} is to run in.",
                     hint="Name another one, such as python3.",
                 ) from None
-            except (self._nbclient.exceptions.DeadKernelError, RuntimeError) as error:
-                raise self._failure(mode, notebook, f"{error} {_end_of(said)}") from None
-        last = notebook.cells.pop()
-        self._tidy(notebook)
-        return notebook, _read_report(last)
+            except Exception as error:
+                # nbclient listens for Ctrl-C itself, ends the kernel, and fails somehow over that.
+                if hasattr(client, "_async_cleanup_kernel_future"):
+                    raise KeyboardInterrupt from None
+                if isinstance(error, problems.CellTimeoutError):
+                    raise self._failure(mode, notebook, f"it took longer than {self._timeout_s:g} s.") from None
+                if isinstance(error, problems.CellControlSignal):
+                    raise self._failure(mode, notebook, str(error)) from None
+                if isinstance(error, RuntimeError):  # a kernel that does not start, or dies
+                    raise self._failure(mode, notebook, f"{error}. {_end_of(said)}") from None
+                raise
+
+    def _connection(self, folder: Path) -> Any:
+        """How to talk with the kernel: by files in ``folder``, where that can be done.
+
+        Over TCP, five ports are looked for and let go again until the kernel takes them. If somebody else does in the
+        meantime, which happens on a busy machine, the kernel never answers; and anybody on this machine could listen.
+        """
+        config = self._new_config()
+        file = folder / "kernel.json"
+        if os.name == "posix" and len(f"{file.with_suffix('')}-ipc-5") <= _LONGEST_SOCKET_NAME:
+            config.KernelManager.transport = "ipc"
+            config.KernelManager.connection_file = str(file)
+        return config
 
     def _without_a_tenant(self) -> dict[str, str]:
         return {name: value for name, value in self.environ.items() if name not in _OF_A_TENANT}
@@ -133,7 +163,8 @@ class Runner:
 def _end_of(said: IO[bytes]) -> str:
     """The last words of a kernel that died, which are the only ones that say why."""
     said.seek(0)
-    text = said.read().decode("utf-8", "replace").strip()
+    lines = said.read().decode("utf-8", "replace").splitlines()
+    text = "\n".join(line for line in lines if not line.startswith("[IPKernelApp] WARNING")).strip()
     return text if len(text) <= _MOST_LAST_WORDS else f"… {text[-_MOST_LAST_WORDS:]}"
 
 

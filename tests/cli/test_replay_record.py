@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -146,6 +149,40 @@ def test_what_cannot_be_done_is_said_with_what_to_do(
     assert (result.exit_code, result.stdout) == (ExitCode.YOURS, "")
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ("import os\nos.write(2, b'out of memory')\nos._exit(3)", "Kernel died. out of memory"),
+        ("import threading\nthreading.Event().wait()", "it took longer than 2 s."),
+    ],
+    ids=["dies", "hangs"],
+)
+def test_a_kernel_that_dies_or_hangs_is_told_of(invoke: Invoke, tmp_path: Path, cell: str, message: str) -> None:
+    write(tmp_path / "plan.ipynb", cell)
+    result = invoke("replay", "record", "plan.ipynb", "--timeout-s", "2")
+    assert (result.exit_code, result.stdout) == (ExitCode.YOURS, "")
+    assert f"'plan.ipynb' failed when it was recorded: {message}" in result.stderr
+    assert len(result.stderr.splitlines()) == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is another signal there")
+def test_ctrl_c_ends_the_kernel_too(tmp_path: Path) -> None:
+    waits = "import os, threading\nopen('pid', 'w').write(f'{os.getpid()}.')\nthreading.Event().wait()"
+    write(tmp_path / "plan.ipynb", waits)
+    command = [sys.executable, "-m", "sacnb", "replay", "record", "plan.ipynb"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        pid = tmp_path / "pid"
+        while not (pid.is_file() and pid.read_text().endswith(".")):
+            assert process.poll() is None, process.communicate()
+        process.send_signal(signal.SIGINT)
+        said, complained = process.communicate(timeout=30)
+    assert process.returncode == ExitCode.INTERRUPTED
+    assert said == ""
+    assert complained.splitlines()[-1].startswith("Interrupted")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()[:-1]), 0)
 
 
 def test_settings_that_are_not_there_are_named(invoke: Invoke, tmp_path: Path) -> None:
