@@ -51,8 +51,8 @@ def _expect(results: Results) -> str:
 **Where SAC takes long to make a page, every sane client costs nearly the same.** At half a second a page,
 {rows_text(results.million)} rows in {results.pages} pages take {ours:.1f} seconds with sacnb and {loop:.1f} with the
 loop that everybody writes: {loop / ours:.2f} times as long. At a whole second both wait {more:.0f} seconds more, which
-makes it {(loop + more) / (ours + more):.2f} times. Only larger pages, partitions ({four:.1f} seconds with four, at half a
-second) and less data help there: [what makes a pull fast](pulling.md#what-makes-a-pull-fast).
+makes it {(loop + more) / (ours + more):.2f} times. Only larger pages, partitions ({four:.1f} seconds with four, at half
+a second) and less data help there: [what makes a pull fast](pulling.md#what-makes-a-pull-fast).
 
 What sacnb is made for is to add little to what the network costs, in time and in memory. On a fast network you notice
 both, on a slow one the memory. Up to ten thousand rows you notice nothing."""
