@@ -12,7 +12,7 @@ from sacnb.sandbox import Sandbox
 
 CELLS = [
     "import sacnb\n\nsac = sacnb.connect()\nexplorer = sac.explore()\nexplorer",
-    "# the code goes here",
+    "",  # here goes the code
     "(len(frame), frame.equals(explorer.frame), explorer.query.where) if explorer.result else 'nothing yet'",
 ]
 CONTROLS = [
@@ -88,7 +88,7 @@ def test_a_model_is_chosen_looked_at_and_taken_away_as_code(notebook: Any, tenan
     notebook.page.keyboard.press("Control+C")
     cell, check = notebook.page.locator(".jp-CodeCell").nth(1), notebook.page.locator(".jp-CodeCell").nth(2)
     cell.locator(".cm-content").click()
-    notebook.page.keyboard.press("Control+A")
+    expect(cell.locator(".cm-content")).to_be_focused()
     notebook.page.keyboard.press("Control+V")
     expect(cell).to_contain_text("result.tidy(grain='year', agg='mean').frame")
     notebook.run_here(cell)
