@@ -26,6 +26,7 @@ from typing import Any
 
 import nbformat
 import pytest
+import urllib3
 
 import sacnb.sandbox
 from sacnb.sandbox import Sandbox
@@ -174,6 +175,9 @@ def server(tenant: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     try:
         server = Server(process, token, folder)
         server.listen()
+        # It says where it is a moment before it is there.
+        tries = urllib3.Retry(2 * PATIENCE_S, backoff_factor=0.1, backoff_max=0.5)
+        assert urllib3.request("GET", f"{server.url}/api", retries=tries).status == 200
         yield server
     finally:
         process.terminate()
