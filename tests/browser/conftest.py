@@ -332,13 +332,13 @@ class Notebook:
         return {place for place, content in places.items() if text in content}
 
     def close(self) -> None:
-        """Close it with its kernel, unless something has come to light that must not, or has gone wrong unseen."""
+        """Close it with its kernel. Nothing may have come to light that must not, or gone wrong unseen."""
         try:
             assert {canary: self.seen(canary) for canary in CANARIES} == {canary: set() for canary in CANARIES}
             assert self.errors == []
             assert self.strangers == []
         finally:
-            self.page.evaluate("jupyterapp.serviceManager.sessions.shutdownAll()")
+            self.page.evaluate("window.jupyterapp?.serviceManager.sessions.shutdownAll()")
 
 
 def _each(source: Any, listener: Callable[..., None], *events: str) -> None:
@@ -382,6 +382,8 @@ def open_notebook(browser: Any, server: Server, tenant: Sandbox, tmp_path: Path)
     tenant.behave()
     yield open_notebook
     tenant.behave()
-    for notebook in opened:
-        notebook.close()
-    context.close()
+    try:
+        for notebook in opened:
+            notebook.close()
+    finally:
+        context.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -22,13 +23,17 @@ def test_secrets_are_nowhere_and_are_found_where_somebody_shows_them(
     open_notebook: Callable[..., Any], tenant: Sandbox, expect: Any
 ) -> None:
     """With the most that is logged, with a refused token, and with a notebook that is saved with its widgets."""
-    notebook = open_notebook([CONNECT, "print(sac, repr(sac.settings))", "%sac status"])
+    notebook = open_notebook(
+        [CONNECT, "print(sac, repr(sac.settings))", "%load_ext sacnb\n%sac connect sac\n%sac status"]
+    )
     notebook.page.evaluate("console.log('US_EMPLOYMENT')")
     notebook.run_all()
     panel = notebook.output("Refresh")
     status = panel.get_by_role("status")
     panel.get_by_role("button", name="Refresh", exact=True).click()
     expect(status).to_contain_text("fresh")
+    expect(notebook.page.get_by_text("the token is valid until")).to_be_visible()
+    expect(notebook.page.get_by_text(re.compile("DEBUG")).first).to_be_visible()
     tenant.revoke_tokens()
     tenant.misbehave("token_invalid_client")
     panel.get_by_role("button", name="Renew token", exact=True).click()
