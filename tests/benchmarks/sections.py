@@ -166,7 +166,7 @@ costs as much as a full one. So partitions gain more, the more rows there are.
 
 def rest(results: Results) -> str:
     """The cache, imports, the first batch, the session, the decoder."""
-    write, read = results.data["cache"]["write"], results.data["cache"]["read"]
+    write, read, file = (results.data["cache"][name] for name in ("write", "read", "file"))
     inside, imports = results.data["inside"], results.data["imports"]
     stream = results.find("compare", "ours:stream", latency_ms=50)
     first_ms = statistics.median(run["first_s"] for run in stream["runs"]) * 1000
@@ -175,6 +175,7 @@ def rest(results: Results) -> str:
     rows = [
         (f"keep {rows_text(write['rows'])} rows in the cache", f"{write['seconds']:.2f} s, {_file_mb(write):.0f} MB"),
         ("have them back as polars, in a fresh process", f"{read['seconds']:.2f} s ({_all(read)})"),
+        ("the same file by polars alone, without checksums", f"{file['seconds']:.2f} s ({_all(file)})"),
         ("`import pandas`", f"{imports['pandas']['ms']:.0f} ms"),
         ("`import sacnb`", f"{imports['sacnb']['ms']:.0f} ms"),
         ("the first page, come and unpacked, at 50 ms", f"{page_ms:.0f} ms"),
