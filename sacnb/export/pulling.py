@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Final
 import pyarrow as pa
 
 from sacnb.cache.lanes import PageFile
-from sacnb.errors import BadAnswer, RowCountWarning
+from sacnb.errors import BadAnswer, RowCountWarning, warn_user
 from sacnb.export.chains import Chain, Plan
 from sacnb.export.checkpoints import Checkpoints, Copy
 from sacnb.export.job import Item, Job, LaneFinished, LaneRestarted, PageRows
@@ -297,7 +296,7 @@ class Pull:
         if self._job.check_count or is_vital:
             hint = "Pull again; if the model is being written to, use facts(..., check_count=False)."
             raise Inconsistent(problem, hint=hint)
-        warnings.warn(problem, RowCountWarning, stacklevel=2)
+        warn_user(problem, RowCountWarning)
 
 
 def _limited(items: Iterator[Item], limit: int) -> Iterator[Item]:

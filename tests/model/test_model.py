@@ -188,9 +188,10 @@ def test_mixed_accounts_are_warned_of_and_not_where_they_are_told_apart(
 
 def test_a_wrong_row_count_can_be_taken_as_a_warning(jobs: Model, sandbox: Sandbox) -> None:
     sandbox.misbehave("rows_missing", times=1, on="facts")
-    with pytest.warns(RowCountWarning, match="3,420"):
+    with pytest.warns(RowCountWarning, match="3,420") as caught:
         result = jobs.facts(check_count=False, page_size=1000).fetch()
     assert len(result) == 3419
+    assert [one.filename for one in caught] == [__file__]
 
 
 def test_a_pull_is_cancelled_between_pages_and_tells_its_progress(jobs: Model) -> None:
