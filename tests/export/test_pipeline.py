@@ -375,6 +375,6 @@ def test_it_can_be_ended_by_one_of_its_own_threads(kind: str) -> None:
     assert ended.wait(PATIENCE_S)
     assert errors == []
     for thread in threading.enumerate():
-        if thread.name.startswith("sacnb-"):
+        if thread.name in threads_of_ours():
             thread.join(PATIENCE_S)
     assert threads_of_ours() == []
