@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.document import write_document
@@ -26,6 +27,7 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="SECTION", help="some of the sections, printed as JSON"
     )
+    parser.add_argument("--once", action="store_true", help="everything once, in the place of three times")
     parser.add_argument("--into", type=Path, help="a folder to write the document into, in the place of docs")
     parser.add_argument("--render", action="store_true", help="write docs/performance.md anew from its numbers")
     asked = parser.parse_args()
@@ -34,7 +36,7 @@ def main() -> None:
     if asked.render:
         write_document(json.loads(RESULTS.read_text(encoding="utf-8")), _DOCS)
         return
-    extent = QUICK if asked.quick else FULL
+    extent = QUICK if asked.quick else replace(FULL, times=1) if asked.once else FULL
     with tempfile.TemporaryDirectory() as kept:
         environ = {**_environ(), "BENCHMARK_KEPT": kept}
         with serving(extent.models, environ) as server:

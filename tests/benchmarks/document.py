@@ -69,6 +69,7 @@ They were set before this was measured.
 
 def _how(results: Results) -> str:
     machine = results.data["machine"]
+    times = "Everything was measured once" if results.times == 1 else f"Times are medians of {results.times} runs"
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
     return f"""## How it was measured
 
@@ -82,7 +83,7 @@ make bench
   "network alone" at 0 ms is what it costs. Everybody asks for pages of 50,000 rows.
 * Each measurement has a fresh process, which first imports what it needs and pulls a thousand rows, so that imports,
   token and metadata are not counted. Then its memory is looked at, and the time runs until all rows are there.
-* Times are medians of three runs; of one at 500 ms, where nearly everything is waiting, and for what takes very long.
-  All runs are in [performance.json](performance.json).
+* {times}; at 500 ms, where nearly everything is waiting, and what takes very long, is measured
+  once. All runs are in [performance.json](performance.json).
 * Memory is the most that was resident, as Linux says it (`VmHWM`), less what was resident before.
 * {machine["system"]}, {machine["memory_gb"]} GB, Python {machine["python"]}, {packages}."""

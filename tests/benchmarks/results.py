@@ -32,6 +32,11 @@ class Results:
         """How many pages that is."""
         return -(-self.million // PAGE_ROWS)
 
+    @property
+    def times(self) -> int:
+        """How often most was measured."""
+        return len(self.find("compare", "ours:fetch", latency_ms=50)["runs"])
+
     def find(self, section: str, candidate: str, **wanted: Any) -> dict[str, Any]:
         """The one measurement with these properties."""
         found = [
