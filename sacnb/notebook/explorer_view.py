@@ -17,6 +17,7 @@ from sacnb.odata.schema import Grain
 __all__ = ["ExplorerView"]
 
 _ALL_ROWS = "as SAC sends it"
+_NO_SQL = "SQL stands here for rows as SAC holds them: all dimensions, and no grain."
 
 
 class ExplorerView:
@@ -41,8 +42,8 @@ class ExplorerView:
         self._show = widgets.Button(description="Show", tooltip="Ask SAC, and show the result")
         self._cancel = widgets.Button(description="Cancel", tooltip="Stop what is running")
         self._copy = widgets.Button(description="Copy as code", tooltip="Go to the code that gives this frame")
-        self._python = widgets.Textarea(description="Python", rows=8, layout=wide)
-        self._sql = widgets.Textarea(description="SQL", rows=4, layout=wide)
+        self._python = widgets.Textarea(description="Python", rows=10, layout=wide)
+        self._sql = widgets.Textarea(description="SQL", rows=4, layout=wide, placeholder=_NO_SQL)
         names = ("filters", "found", "status", "trouble", "preview", "chart")
         self._texts = {name: widgets.HTML() for name in names}
         for part in (self.members, self.search, self.dims, self.measures, self.versions):
