@@ -37,6 +37,12 @@ def test_the_development_tools_are_decided(project, documents, rows) -> None:
     assert not decided & extras
 
 
+def test_what_is_measured_against_is_decided(project, documents, rows) -> None:
+    decided = {row[0] for row in rows(documents["docs/decisions.md"].section("Peers"))}
+    peers = project["tool"]["poetry"]["group"]["peers"]["dependencies"]
+    assert decided == {f"{name} (`peers`)" for name in peers}
+
+
 def test_the_decisions_are_numbered_without_a_gap(documents) -> None:
     numbers = re.findall(r"^(\d+)\. ", documents["docs/decisions.md"].section("How sacnb behaves"), re.MULTILINE)
     assert numbers == [str(number) for number in range(1, len(numbers) + 1)]
