@@ -57,13 +57,8 @@ class KeyWatch:
 
     def add(self, lane: int, hashes: Hashes) -> None:
         """Take in the next rows of a lane."""
-        if self.keys + len(hashes) > self._max_keys:
-            return
-        runs = self._runs.setdefault(lane, [])
-        runs.append(hashes)
-        # While the next page is awaited, rather than all at the end; large ones are left as they are, for the memory.
-        while len(runs) > 1 and len(runs[-2]) <= len(runs[-1]) <= _SLICE_KEYS:
-            runs[-2:] = [_merged(runs[-2:])]
+        if self.keys + len(hashes) <= self._max_keys:
+            self._runs.setdefault(lane, []).append(hashes)
 
     def forget(self, lane: int) -> None:
         """A lane begins anew: its rows do not count."""
@@ -84,7 +79,8 @@ class KeyWatch:
         cuts = [[0, *np.searchsorted(run, bounds).tolist(), len(run)] for run in runs]
         found: list[Hashes] = []
         for i in range(slices):
-            together = _merged([run[cut[i] : cut[i + 1]] for run, cut in zip(runs, cuts, strict=True)])
+            together = np.concatenate([_NONE, *(run[cut[i] : cut[i + 1]] for run, cut in zip(runs, cuts, strict=True))])
+            together.sort(kind="stable")  # which merges what is sorted in pieces, five times faster than sorting anew
             found.append(together[1:][together[1:] == together[:-1]])
         return np.unique(np.concatenate(found))
 
@@ -109,13 +105,6 @@ class KeyWatch:
         if not self.names:
             return _NONE
         return pl.DataFrame(table.select(self.names)).hash_rows(seed=self._seed).to_numpy().copy()
-
-
-def _merged(runs: Sequence[Hashes]) -> Hashes:
-    """Sorted runs as one; a stable sort merges what is sorted in pieces, five times faster than sorting anew."""
-    together = np.concatenate([_NONE, *runs])
-    together.sort(kind="stable")
-    return together
 
 
 def repeated_rows(what: str, count: int, first: dict[str, Any]) -> Inconsistent:
