@@ -59,8 +59,8 @@ test: check ## Everything that guards the project
 	$(BIN)/sacnb replay scan
 	@$(MAKE) --no-print-directory browser
 	@$(MAKE) --no-print-directory notebooks
-	$(BIN)/pytest -q -n 2 --dist worksteal --randomly-seed 1 --cov=sacnb --cov-report= --ignore tests/browser
-	$(BIN)/coverage report --include='sacnb/auth/*,sacnb/wire/*,sacnb/odata/*' --fail-under=95
+	$(BIN)/pytest -q -n 2 --dist worksteal --randomly-seed 1 --cov=sacnb.auth --cov=sacnb.wire --cov=sacnb.odata --cov-report= --ignore tests/browser
+	$(BIN)/coverage report --fail-under=95
 
 # Cells run in their order, so nothing shuffles them and a notebook stays with one worker. A replay refuses every connection;
 # where the system allows it, there is no network either. Papermill, nbconvert and a live tenant: pytest tests/notebooks
