@@ -246,6 +246,7 @@ def test_only_columns_that_may_be_filtered_by_are_sent() -> None:
 
 
 def test_a_chain_of_hundreds_is_sent_and_one_that_is_too_deep_stays() -> None:
+    """How deep is too deep is for Python to say: 3.11 gives up where 3.13 does not."""
     chain = c("Region") == "0"
     for number in range(1, 400):
         chain |= c("Region") == str(number)
@@ -254,7 +255,8 @@ def test_a_chain_of_hundreds_is_sent_and_one_that_is_too_deep_stays() -> None:
     assert len(where.operands) == 400
     for number in range(400, 3000):
         chain |= c("Region") == str(number)
-    assert push_down(chain, SCHEMA).where is None
+    where = push_down(chain, SCHEMA).where
+    assert where is None or (isinstance(where, Or) and len(where.operands) == 3000)
 
 
 # -- no row is lost ----------------------------------------------------------------------------------------------------
