@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import html
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-__all__ = ["MAX_BYTES", "Preview", "fact_table"]
+__all__ = ["MAX_BYTES", "Preview", "Previewed", "fact_table"]
 
 MAX_BYTES: Final = 64 * 1024
 _MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]<>|$~#])")
@@ -76,6 +77,21 @@ class Preview:
         table.insert(1, " | ".join("---:" if number else "---" for number in self.numeric))
         parts.append("\n".join(f"| {line} |" for line in table))
         return "\n\n".join([*parts, _escaped(self.more)] if self.more else parts)
+
+
+class Previewed(ABC):
+    """What a notebook, and a code host, show as a small table."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def _preview(self) -> Preview: ...
+
+    def _repr_html_(self) -> str:
+        return self._preview().html()
+
+    def _repr_markdown_(self) -> str:
+        return self._preview().markdown()
 
 
 def fact_table(title: str, facts: Mapping[str, str]) -> Preview:

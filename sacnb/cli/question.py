@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from decimal import Decimal, InvalidOperation
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from sacnb.cli.complete import complete_model
-from sacnb.errors import QueryError
 
 if TYPE_CHECKING:
     from sacnb.model import Facts, Model
-    from sacnb.odata.schema import Column, Schema
 
 __all__ = ["AGGREGATIONS", "GRAINS", "Question", "model_argument", "question_options", "source_option"]
 
@@ -23,7 +20,6 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 GRAINS: Final = ("day", "week", "month", "quarter", "year")
 AGGREGATIONS: Final = ("sum", "mean", "min", "max", "first", "last")
-_TRUTH: Final[Mapping[str, bool]] = {"true": True, "false": False}
 
 source_option = click.option(
     "--source",
@@ -60,13 +56,9 @@ class Question:
         )
         if not self.where:
             return facts
-        # The filter is added afterwards: which type a value has to be, the schema tells, and the facts have it already.
-        from sacnb.odata.expression import both, from_where
+        from sacnb.model.typed import with_conditions
 
-        where = both(from_where(_typed(self.where, facts.schema)), facts.query.where)
-        filtered = replace(facts, query=replace(facts.query, where=where))
-        filtered.query.options(facts.schema)
-        return filtered
+        return with_conditions(facts, self.where)
 
 
 def _pairs(
@@ -135,27 +127,3 @@ def question_options(command: _F) -> _F:
     for option in reversed(_OPTIONS):
         wrapped = option(wrapped)
     return wrapped  # type: ignore[no-any-return]
-
-
-def _typed(pairs: tuple[tuple[str, str], ...], schema: Schema) -> dict[str, object]:
-    """The values by column, one or a list, each as the Python value that the column's type wants."""
-    found: dict[str, list[object]] = {}
-    for name, text in pairs:
-        found.setdefault(name, []).append(_value(text, schema.column(name)))
-    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
-
-
-def _value(text: str, column: Column) -> object:
-    """A number or a truth value where the column holds such; everything else is asked as it was typed."""
-    from sacnb.odata.schema import NUMERIC_TYPES
-
-    if column.edm_type in NUMERIC_TYPES:
-        try:
-            return Decimal(text)
-        except InvalidOperation:
-            raise QueryError(f"{text!r} is no number, and {column.name!r} holds {column.edm_type}.") from None
-    if column.edm_type == "Edm.Boolean":
-        if text.lower() not in _TRUTH:
-            raise QueryError(f"{text!r} is neither true nor false, and {column.name!r} holds {column.edm_type}.")
-        return _TRUTH[text.lower()]
-    return text

@@ -20,7 +20,7 @@ from sacnb.frames.floats import mean_float64, to_float64
 from sacnb.frames.periods import grain_as_written
 from sacnb.frames.preview import preview
 from sacnb.odata.schema import DateColumn, Grain, Schema
-from sacnb.rendering import Preview
+from sacnb.rendering import Preview, Previewed
 
 __all__ = ["CONTRACT_VERSION", "Aggregation", "TidyFrame", "exact_facts", "grain_as_written", "long_frame", "tidy"]
 
@@ -37,7 +37,7 @@ _SENT: Final = "sent"
 
 
 @dataclass(frozen=True, slots=True)
-class TidyFrame:
+class TidyFrame(Previewed):
     """A tidy frame, and what was left out of it.
 
     ``rows_without_date`` counts rows of the result whose date is ``#``, empty or unreadable. ``rows_without_value``
@@ -56,12 +56,6 @@ class TidyFrame:
 
     def __repr__(self) -> str:
         return self._preview().text()
-
-    def _repr_html_(self) -> str:
-        return self._preview().html()
-
-    def _repr_markdown_(self) -> str:
-        return self._preview().markdown()
 
     def _preview(self) -> Preview:
         rows = f"{len(self):,} row{'' if len(self) == 1 else 's'} by {self.grain}"

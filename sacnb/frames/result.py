@@ -17,7 +17,7 @@ from sacnb.frames.files import Target, UnusableFileError, read_parquet, write_ar
 from sacnb.frames.info import ResultInfo, from_metadata, to_metadata
 from sacnb.frames.preview import preview
 from sacnb.odata.schema import DateColumn, Grain, Schema
-from sacnb.rendering import Preview
+from sacnb.rendering import Preview, Previewed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +30,7 @@ __all__ = ["Result", "ResultInfo", "read_result"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Result:
+class Result(Previewed):
     """The rows of one query.
 
     ``table`` holds them with exact decimals, in the order in which SAC sent them; ``schema`` describes the entity set
@@ -258,12 +258,6 @@ class Result:
 
     def __repr__(self) -> str:
         return self._preview().text()
-
-    def _repr_html_(self) -> str:
-        return self._preview().html()
-
-    def _repr_markdown_(self) -> str:
-        return self._preview().markdown()
 
     def _preview(self) -> Preview:
         """The time of the refresh is not shown: a notebook that is run again should look the same."""

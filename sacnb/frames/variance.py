@@ -18,7 +18,7 @@ from sacnb.frames.floats import to_float64
 from sacnb.frames.plot_members import is_account, is_version, listed
 from sacnb.frames.preview import preview
 from sacnb.odata.schema import Grain, Schema
-from sacnb.rendering import Preview
+from sacnb.rendering import Preview, Previewed
 
 if TYPE_CHECKING:
     from sacnb.frames.plot_chart import Chart
@@ -37,7 +37,7 @@ _UNKNOWN: Final = "neutral"
 
 
 @dataclass(frozen=True, slots=True)
-class Variance:
+class Variance(Previewed):
     """How one version differs from another.
 
     ``frame`` has the columns compared by (``date``, ``dim_*``; Date and String), ``base`` and ``against`` (Float64;
@@ -59,12 +59,6 @@ class Variance:
 
     def __repr__(self) -> str:
         return self._preview().text()
-
-    def _repr_html_(self) -> str:
-        return self._preview().html()
-
-    def _repr_markdown_(self) -> str:
-        return self._preview().markdown()
 
     def _preview(self) -> Preview:
         return preview(self.frame.to_arrow(), title=self.title, notes=(self.note,) if self.note else ())

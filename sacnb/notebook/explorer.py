@@ -256,8 +256,8 @@ class Explorer(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             self._say_trouble(error)
             self._set("status", "that did not work")
         else:
-            can_sql = choice.grain is None and hasattr(self._tenant, "sql")
-            self._present(choice, result, frame, (sql_code(facts.query) or "") if can_sql else "")
+            sql = sql_code(facts.query) if choice.grain is None else None
+            self._present(choice, result, frame, sql or "")
         self._is_wanted = False  # another click meanwhile did nothing
 
     def _present(self, choice: Choice, result: Result, frame: pl.DataFrame, sql: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sacnb.rendering import fact_table
+from sacnb.rendering import Preview, Previewed, fact_table
 
 __all__ = ["Said", "Told"]
 
@@ -21,7 +21,7 @@ class Said:
         return self._text
 
 
-class Told:
+class Told(Previewed):
     """Names and values to read."""
 
     __slots__ = ("_table",)
@@ -32,8 +32,5 @@ class Told:
     def __repr__(self) -> str:
         return self._table.text()
 
-    def _repr_html_(self) -> str:
-        return self._table.html()
-
-    def _repr_markdown_(self) -> str:
-        return self._table.markdown()
+    def _preview(self) -> Preview:
+        return self._table

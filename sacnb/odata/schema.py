@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from sacnb.errors import UnknownNameError
-from sacnb.rendering import Preview
+from sacnb.rendering import Preview, Previewed
 
 __all__ = ["EDM_PRIMITIVES", "INTEGER_TYPES", "NUMERIC_TYPES", "Column", "DateColumn", "Grain", "Role", "Schema"]
 
@@ -57,7 +57,7 @@ class DateColumn:
 
 
 @dataclass(frozen=True, slots=True)
-class Schema:
+class Schema(Previewed):
     """The columns of one entity set of one provider, in the order of ``$metadata``.
 
     Keys are dimensions, numbers that are not keys are measures, and everything else is an attribute: it can be selected
@@ -107,12 +107,6 @@ class Schema:
 
     def __str__(self) -> str:
         return self._preview().text()
-
-    def _repr_html_(self) -> str:
-        return self._preview().html()
-
-    def _repr_markdown_(self) -> str:
-        return self._preview().markdown()
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: FBT001 - IPython's signature
         """IPython's plain text; ``repr`` stays Python that builds the schema again."""

@@ -16,7 +16,7 @@ from sacnb.auth.policy import RefreshPolicy
 from sacnb.auth.proxies import environment_proxies
 from sacnb.endpoints import IMPORT_MODELS_PATH, NAMESPACES_PATH
 from sacnb.errors import ForbiddenError, SacError, SettingsError
-from sacnb.rendering import Preview
+from sacnb.rendering import Preview, Previewed
 from sacnb.settings import Settings
 from sacnb.tenant.connector import connect_with
 
@@ -37,7 +37,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Diagnosis:
+class Diagnosis(Previewed):
     """All checks in the order they were made; ``healthy`` if none of them failed."""
 
     checks: tuple[Check, ...]
@@ -52,12 +52,6 @@ class Diagnosis:
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: FBT001, ARG002 - IPython's signature
         printer.text(str(self))
-
-    def _repr_html_(self) -> str:
-        return self._preview().html()
-
-    def _repr_markdown_(self) -> str:
-        return self._preview().markdown()
 
     def _preview(self) -> Preview:
         failed = sum(check.status == "failed" for check in self.checks)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from sacnb.endpoints import DEFAULT_NAMESPACE
 from sacnb.model import Connection, Model, list_models
-from sacnb.rendering import Preview, fact_table
+from sacnb.rendering import Preview, Previewed, fact_table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class TokenStatus:
+class TokenStatus(Previewed):
     """A token as it may be shown: when it was issued, when it ends (both UTC), and the seconds that remain.
 
     ``end_is_known`` is false for a pasted token that does not tell; its times are then beyond any use.
@@ -46,12 +46,6 @@ class TokenStatus:
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: FBT001, ARG002 - IPython's signature
         printer.text(str(self))
 
-    def _repr_html_(self) -> str:
-        return self._preview().html()
-
-    def _repr_markdown_(self) -> str:
-        return self._preview().markdown()
-
     def _preview(self) -> Preview:
         facts = {
             "issued": f"{self.issued_at:%Y-%m-%d %H:%M:%S} UTC",
@@ -62,7 +56,7 @@ class TokenStatus:
         return fact_table("The token", facts)
 
 
-class Tenant:
+class Tenant(Previewed):
     """One tenant, connected; made by ``connect()``. A context manager: leaving it closes the connections.
 
     It may be shared between threads.
@@ -74,12 +68,6 @@ class Tenant:
 
     def __repr__(self) -> str:
         return f"Tenant({self._connection.tenant_host!r})"
-
-    def _repr_html_(self) -> str:
-        return self._preview().html()
-
-    def _repr_markdown_(self) -> str:
-        return self._preview().markdown()
 
     def _preview(self) -> Preview:
         """Nothing of it changes from run to run, or tells who the client is."""

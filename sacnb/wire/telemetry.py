@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from sacnb.auth.policy import RefreshEvent
-from sacnb.rendering import fact_table
+from sacnb.rendering import Preview, Previewed, fact_table
 from sacnb.wire.redact import RedactingFilter
 
 _trace_id: Final[ContextVar[str | None]] = ContextVar("sacnb_trace_id", default=None)
@@ -115,7 +115,7 @@ class Exporter(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class TelemetrySummary:
+class TelemetrySummary(Previewed):
     """What was counted so far. ``bytes`` are those received, compressed as they came; ``seconds_waited`` for retries.
 
     ``coalesced`` counts callers that waited for a token renewal which another one ran.
@@ -137,11 +137,8 @@ class TelemetrySummary:
 
     __repr__ = __str__
 
-    def _repr_html_(self) -> str:
-        return fact_table("What this connection did", self._facts()).html()
-
-    def _repr_markdown_(self) -> str:
-        return fact_table("What this connection did", self._facts()).markdown()
+    def _preview(self) -> Preview:
+        return fact_table("What this connection did", self._facts())
 
     def _facts(self) -> dict[str, str]:
         def listed(counts: Mapping[str, int]) -> str:

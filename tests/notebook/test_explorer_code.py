@@ -150,6 +150,9 @@ def test_where_sql_would_mean_something_else_there_is_python_alone(
     explorer = explore(sandbox, model)
     choose(explorer, choices)
     assert explorer.sql == ""
+    (box,) = [part for part in parts(explorer) if getattr(part, "description", None) == "SQL"]
+    assert box.value == ""
+    assert "no grain" in box.placeholder  # an empty box says why it is
     pl.testing.assert_frame_equal(frame_of_python(explorer), explorer.frame)
 
 
