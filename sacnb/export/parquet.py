@@ -1,4 +1,4 @@
-"""A pull into a folder of Parquet files, in constant memory, that goes on where it stopped."""
+"""A pull into a folder of Parquet files, in bounded memory, that goes on where it stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows of a pull as they come: record batches for whatever reads Arrow, in constant memory."""
+"""The rows of a pull as they come: record batches for whatever reads Arrow, in bounded memory."""
 
 from __future__ import annotations
 

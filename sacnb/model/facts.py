@@ -95,7 +95,7 @@ class Facts:
     def stream(
         self, *, progress: ProgressListener | None = None, cancelled: Callable[[], bool] | None = None
     ) -> BatchStream:
-        """The rows of the answer as Arrow record batches, a page at a time, in constant memory.
+        """The rows of the answer as Arrow record batches, a page at a time, in bounded memory.
 
         Anything that reads Arrow streams takes it as it is: ``polars.DataFrame(facts.stream())``, DuckDB, pyarrow.
         Nothing is asked before the first batch is.
@@ -115,7 +115,7 @@ class Facts:
         progress: Shown = "auto",
         cancelled: Callable[[], bool] | None = None,
     ) -> ParquetFolder:
-        """Write the answer into a folder of Parquet files, in constant memory, with exact decimals.
+        """Write the answer into a folder of Parquet files, in bounded memory, with exact decimals.
 
         The folder is replaced when everything is there, and a manifest ``<folder>.manifest.json`` is written beside it.
         A pull that ended early, even by ``kill -9`` or a power cut, goes on where it stopped, within 12 hours, unless
