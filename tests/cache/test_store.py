@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import os
 import re
 import stat
@@ -295,6 +296,8 @@ def read_only(key: CacheKey, make_result: MakeResult) -> Iterator[Cache]:
         finally:
             if root:
                 os.seteuid(0)
+                # Folders that this somebody may not read count as empty in there, and the next import finds nothing.
+                importlib.invalidate_caches()
             cache.directory.chmod(0o755)
 
 
