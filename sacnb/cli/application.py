@@ -23,19 +23,19 @@ __all__ = ["COMMANDS", "application"]
 
 # In the order a newcomer needs them; the module of each holds it as ``command``.
 COMMANDS: Final = {
-    "demo": "demo",
-    "auth-check": "auth_check",
-    "models": "models",
-    "describe": "describe",
-    "members": "members",
-    "refresh": "refresh",
-    "export": "export",
-    "cache": "cache",
-    "replay": "replay",
-    "sandbox": "sandbox",
-    "smoke": "smoke",
-    "doctor": "doctor",
-    "completion": "completion",
+    "demo": "commands.demo_old",
+    "auth-check": "commands.auth_check",
+    "models": "commands.models",
+    "describe": "commands.browse",
+    "members": "commands.members",
+    "refresh": "commands.refresh",
+    "export": "commands.export",
+    "cache": "commands.cache",
+    "replay": "commands.replay",
+    "sandbox": "commands.sandbox",
+    "smoke": "commands.check",
+    "doctor": "commands.doctor",
+    "completion": "completion_old",
 }
 
 
@@ -48,7 +48,7 @@ class _Application(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(f"sacnb.cli.commands.{COMMANDS[cmd_name]}").command
+        command = importlib.import_module(f"sacnb.cli.{COMMANDS[cmd_name]}").command
         assert isinstance(command, click.Command)  # noqa: S101 - a test walks through all of them
         return command
 

@@ -12,10 +12,10 @@ from sacnb.cli.logs import log_to_stderr
 from sacnb.cli.streams import say
 
 if TYPE_CHECKING:
-    from sacnb.cache.store import Cache
-    from sacnb.settings import Settings
-    from sacnb.tenant import Tenant
-    from sacnb.wire.telemetry import Event
+    from sacnb._cache.store import Cache
+    from sacnb._settings import Settings
+    from sacnb._tenant import Tenant
+    from sacnb._wire.telemetry import Event
 
 __all__ = ["Invocation", "Source"]
 
@@ -45,8 +45,8 @@ class Invocation:
 
         Raises SettingsError; click.UsageError where ``source`` is ``"sac"`` and the settings name the sandbox.
         """
-        from sacnb.settings import Settings
-        from sacnb.tenant import connect
+        from sacnb._settings import Settings
+        from sacnb._tenant import connect
 
         arguments = self.arguments
         if source == "sandbox":
@@ -63,20 +63,20 @@ class Invocation:
 
     def local_settings(self) -> Settings:
         """The settings for commands that ask no tenant anything: a tenant need not be set."""
-        from sacnb.settings import SANDBOX, Settings
+        from sacnb._settings import SANDBOX, Settings
 
         return Settings.resolve(**{**self.arguments, "tenant_url": SANDBOX})
 
     def cache(self) -> Cache:
         """The cache of the settings."""
-        from sacnb.cache.store import Cache
+        from sacnb._cache.store import Cache
 
         return Cache(self.local_settings().cache_dir)
 
 
 def _say_request(event: Event) -> None:
     """One line on stderr for each request; its address has no secrets any more."""
-    from sacnb.wire.telemetry import RequestEvent
+    from sacnb._wire.telemetry import RequestEvent
 
     if isinstance(event, RequestEvent):
         answer = event.status or event.error_kind

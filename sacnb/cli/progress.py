@@ -12,7 +12,7 @@ from sacnb.cli.streams import clean, is_terminal
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sacnb.export import Progress, ProgressListener
+    from sacnb._pull import Progress, ProgressListener
 
 __all__ = ["progress_bar", "show_progress"]
 

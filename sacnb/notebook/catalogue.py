@@ -13,9 +13,8 @@ from sacnb.errors import SacError
 if TYPE_CHECKING:
     import polars as pl
 
-    from sacnb.model import Model
-    from sacnb.odata.schema import Schema
-    from sacnb.tenant import Tenant
+    from sacnb._odata.schema import Schema
+    from sacnb._tenant import Model, Tenant
 
 __all__ = ["Catalogue"]
 

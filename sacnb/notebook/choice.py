@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sacnb.endpoints import DEFAULT_NAMESPACE
+from sacnb._endpoints import DEFAULT_NAMESPACE
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from sacnb.frames.contract import Aggregation
-    from sacnb.frames.result import Result
-    from sacnb.model import Facts
-    from sacnb.odata.schema import Grain
-    from sacnb.tenant import Tenant
+    from sacnb._frames.tidy import Aggregation
+    from sacnb._odata.schema import Grain
+    from sacnb._results.result import Result
+    from sacnb._tenant import Facts, Tenant
 
 __all__ = ["Choice"]
 

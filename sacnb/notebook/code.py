@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from sacnb.endpoints import DEFAULT_NAMESPACE, FACT_DATA
-from sacnb.odata.tree import And, Comparison, Expression, Membership
+from sacnb._endpoints import DEFAULT_NAMESPACE, FACT_DATA
+from sacnb._odata.expression import And, Comparison, Expression, Membership
 
 if TYPE_CHECKING:
+    from sacnb._odata.query import Query
     from sacnb.notebook.choice import Choice
-    from sacnb.odata.query import Query
 
 __all__ = ["python_code", "sql_code"]
 

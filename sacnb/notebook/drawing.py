@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sacnb._frames.preview import preview
 from sacnb.errors import MissingExtraError, SacError
-from sacnb.frames.preview import preview
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import polars as pl
 
-    from sacnb.frames.plot_chart import Chart
-    from sacnb.frames.result import Result
+    from sacnb._charts.chart import Chart
+    from sacnb._results.result import Result
     from sacnb.notebook.choice import Choice
 
 __all__ = ["draw", "table"]

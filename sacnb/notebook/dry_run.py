@@ -8,7 +8,7 @@ from urllib.parse import unquote
 from sacnb.notebook.said import Said
 
 if TYPE_CHECKING:
-    from sacnb.model import Facts
+    from sacnb._tenant import Facts
 
 __all__ = ["dry_run"]
 

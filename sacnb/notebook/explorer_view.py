@@ -9,10 +9,10 @@ from typing import Any, get_args
 
 import ipywidgets as widgets  # type: ignore[import-untyped]
 
-from sacnb.frames.contract import Aggregation
+from sacnb._frames.tidy import Aggregation
+from sacnb._odata.schema import Grain
 from sacnb.notebook.panel_view import close_parts
-from sacnb.notebook.panel_words import as_html
-from sacnb.odata.schema import Grain
+from sacnb.notebook.words import as_html
 
 __all__ = ["ExplorerView"]
 

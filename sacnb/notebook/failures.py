@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from sacnb._wire.redact import redact_text
 from sacnb.errors import RequestError, SacError, SettingsError
-from sacnb.wire.redact import redact_text
 
 __all__ = ["failure_lines"]
 

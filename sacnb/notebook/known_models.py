@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sacnb._charts.members import is_version
 from sacnb.errors import QueryError
-from sacnb.frames.plot_members import is_version
 from sacnb.notebook.member_tree import MemberTree
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from sacnb.model import Model
-    from sacnb.odata.schema import Schema
-    from sacnb.tenant import Tenant
+    from sacnb._odata.schema import Schema
+    from sacnb._tenant import Model, Tenant
 
 __all__ = ["Entry", "KnownModels"]
 

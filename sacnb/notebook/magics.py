@@ -14,12 +14,12 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, needs_local_scope, no_var_expand
 
 from sacnb.errors import SacError
+from sacnb.notebook.arguments import manual_of, parse
+from sacnb.notebook.cells import CELL, run
+from sacnb.notebook.commands import COMMANDS, Call, Command
 from sacnb.notebook.failures import failure_lines
-from sacnb.notebook.magics_arguments import manual_of, parse
-from sacnb.notebook.magics_commands import COMMANDS, Call, Command
 from sacnb.notebook.magics_replay import REPLAY
 from sacnb.notebook.magics_replay import run as run_replay
-from sacnb.notebook.magics_sql import CELL, run
 from sacnb.notebook.said import Said
 from sacnb.notebook.session import SESSION
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from IPython.core.error import UsageError
 
-from sacnb.notebook.magics_arguments import argument, manual, parser_of
+from sacnb.notebook.arguments import argument, manual, parser_of
 from sacnb.notebook.said import Said
 from sacnb.replay import start, stop
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sacnb.rendering import Preview, Previewed, fact_table
+from sacnb._rendering import Preview, Previewed, fact_table
 
 __all__ = ["Said", "Told"]
 

@@ -9,8 +9,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from sacnb._odata.schema import Schema
     from sacnb.notebook.catalogue import Catalogue
-    from sacnb.odata.schema import Schema
 
 __all__ = ["Knowledge", "Suggestions", "beginning_with"]
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sacnb.auth.token import utc_now
+from sacnb._auth.token import utc_now
+from sacnb._settings import ReplayChoice
 from sacnb.errors import ReplayError
 from sacnb.replay import places, switch
 from sacnb.replay.session import ReplaySession, ReplaySummary
-from sacnb.settings import ReplayChoice
 
 if TYPE_CHECKING:
-    from sacnb.settings import Settings
+    from sacnb._settings import Settings
 
 Name = str | os.PathLike[str]
 

@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, Final
 
+from sacnb._settings.variables import VARIABLES
+from sacnb._wire.redact import redact_text
 from sacnb.errors import MissingExtraError, ReplayError
 from sacnb.replay import control
 from sacnb.replay.session import Mode, finished
-from sacnb.settings.variables import VARIABLES
-from sacnb.wire.redact import redact_text
 
 __all__ = ["Report", "Runner"]
 

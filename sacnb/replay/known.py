@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
-from sacnb.endpoints import CSRF_HEADER, REPLAY_TENANT_URL, REPLAY_TOKEN_URL
+from sacnb._endpoints import CSRF_HEADER, REPLAY_TENANT_URL, REPLAY_TOKEN_URL
+from sacnb._settings import Settings
+from sacnb._settings.tenant_url import is_loopback
+from sacnb._wire.redact import MASK, is_secret_name, secret_forms
 from sacnb.replay.library import Request, Response, is_token
-from sacnb.settings import Settings
-from sacnb.settings.tenant_url import is_loopback
-from sacnb.wire.redact import MASK, is_secret_name, secret_forms
 
 TENANT_HOST: Final = urlsplit(REPLAY_TENANT_URL).netloc
 TOKEN_HOST: Final = urlsplit(REPLAY_TOKEN_URL).netloc

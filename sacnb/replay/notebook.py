@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sacnb._settings import Settings
 from sacnb.errors import ReplayError, SettingsError
 from sacnb.replay import document, places
 from sacnb.replay.kernel import Runner
 from sacnb.replay.known import Known
 from sacnb.replay.scan import scan_text
-from sacnb.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 import requests
 import urllib3
 
+from sacnb._wire.message import UndecodableBody, read_body
 from sacnb.replay.known import Known
 from sacnb.replay.library import Cassette, Response
 from sacnb.replay.responses import request_of, response_to, values_of
-from sacnb.wire.body import UndecodableBody, read_body
 
 if TYPE_CHECKING:
     from requests.adapters import HTTPAdapter

@@ -21,14 +21,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from sacnb.auth.headers import read_http_date, read_retry_after_s
-from sacnb.auth.token import utc_now
-from sacnb.endpoints import CSRF_HEADER, REPLAY_TOKEN_URL
+from sacnb._auth.headers import read_http_date, read_retry_after_s
+from sacnb._auth.token import utc_now
+from sacnb._endpoints import CSRF_HEADER, REPLAY_TOKEN_URL
+from sacnb._wire.redact import MASK, redact_body, redact_data, redact_headers, redact_url
 from sacnb.errors import ReplayError
 from sacnb.replay.known import TENANT_NAME, Known
 from sacnb.replay.library import Request, Response, is_token
 from sacnb.replay.scan import scan_text
-from sacnb.wire.redact import MASK, redact_body, redact_data, redact_headers, redact_url
 
 _log = logging.getLogger("sacnb.replay")
 

@@ -14,14 +14,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
-from sacnb.auth.token import utc_now
+from sacnb._auth.token import utc_now
 from sacnb.errors import ReplayError
 from sacnb.replay import document, places, switch
 from sacnb.replay.document import About, Interaction, Source
 from sacnb.replay.guard import Ban
 from sacnb.replay.known import Known
 from sacnb.replay.library import Request, Response, not_found, open_cassette
-from sacnb.replay.player import Player
+from sacnb.replay.playing import Player
 from sacnb.replay.recorder import Recorder
 from sacnb.replay.scrub import Scrubber
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import requests
     from requests.adapters import HTTPAdapter
 
-    from sacnb.settings import Settings
+    from sacnb._settings import Settings
 
 _log = logging.getLogger("sacnb.replay")
 

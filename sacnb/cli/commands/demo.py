@@ -1,38 +1,152 @@
-"""``sacnb demo``: see it work, without a tenant and without settings."""
+"""The steps of the demonstration, in order."""
 
 from __future__ import annotations
 
-import tempfile
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-import click
+from sacnb._settings import SANDBOX, Settings
+from sacnb._tenant.connector import connect_with, start_sandbox
+from sacnb.cli.commands._stage import Stage
+from sacnb.cli.commands.chart import write_chart
+from sacnb.cli.commands.totals import TOLERANCE, compare_with_published
+from sacnb.cli.logs import log_to_stderr
+from sacnb.errors import MissingExtraError
 
-from sacnb.cli.failures import ExitCode
-from sacnb.cli.invocation import Invocation
+if TYPE_CHECKING:
+    from sacnb._results.result import Result
+    from sacnb._tenant import Facts, Tenant
+    from sacnb.sandbox import Sandbox
 
-__all__ = ["command"]
+__all__ = ["perform"]
+
+_MODEL: Final = "US_EMPLOYMENT"
+# Small pages, held back a little, so that there is some progress to see.
+_PAGE_ROWS: Final = 200
+_LATENCY_S: Final = 0.08
 
 
-@click.command("demo", short_help="See it work, without a tenant of your own.")
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("out/demo"),
-    show_default=True,
-    help="Where the chart goes.",
-)
-@click.pass_context
-def command(ctx: click.Context, out: Path) -> None:
-    """Run the main job from end to end against a pretend tenant on this machine.
+def perform(out: Path, cache_dir: Path, *, log: str = "error") -> bool:
+    """Run the demonstration, and say whether all figures are as published and the old result was served unchanged.
 
-    Token, models, refresh, comparison with published totals, tidy table, chart; then the tenant is broken on purpose,
-    and the same refresh is served from the cache. Your settings and your cache are not touched. Exit code 1 where a
-    figure is not what was published.
+    The chart is written into ``out``; results are kept in ``cache_dir``.
     """
-    from sacnb.cli.demo.script import perform
+    stage = Stage()
+    stage.title("sacnb: from an empty notebook to a dataset that is still there when SAC is not")
+    log_to_stderr()
+    settings = Settings.resolve(environ={}, tenant_url=SANDBOX, cache_dir=cache_dir, page_size=_PAGE_ROWS, log=log)
+    with start_sandbox(latency_s=_LATENCY_S) as sandbox, connect_with(settings, sandbox=sandbox) as tenant:
+        _connect(stage, tenant)
+        facts = tenant.model(_MODEL).facts(where={"Version": "public.Actual"})
+        result = _refresh(stage, facts)
+        is_right = _compare(stage, result)
+        _show_tidy(stage, result)
+        _draw(stage, tenant, result, out)
+        is_same = _break_and_refresh(stage, facts, result, sandbox)
+    _say_what_next(stage)
+    return is_right and is_same
 
-    invocation: Invocation = ctx.obj
-    with tempfile.TemporaryDirectory(prefix="sacnb-demo-", ignore_cleanup_errors=True) as cache_dir:
-        as_expected = perform(out, Path(cache_dir), log=invocation.arguments["log"] or "error")
-    if not as_expected:
-        ctx.exit(ExitCode.NO)
+
+def _connect(stage: Stage, tenant: Tenant) -> None:
+    stage.step("Connect")
+    stage.say(
+        f"A pretend tenant has started on this machine: {tenant.settings.tenant_url}. It speaks OAuth and the Data "
+        "Export Service as SAC does; with a tenant of your own everything below stays the same."
+    )
+    stage.step("Obtain a token")
+    stage.say(str(tenant.authenticate()))
+    stage.step("See the models")
+    models = tenant.models().select("id", "name")
+    stage.table(models.columns, models.rows())
+
+
+def _refresh(stage: Stage, facts: Facts) -> Result:
+    stage.step(f"Refresh {_MODEL}")
+    began = time.monotonic()
+    with stage.progress("Pulling") as listener:
+        result = facts.refresh(progress=listener)
+    info = result.info
+    stage.say(
+        f"{info.row_count:,} rows of public.Actual, {info.min_date} to {info.max_date}, in "
+        f"{time.monotonic() - began:.1f} s; kept in the cache. These are the figures of the US Bureau of Labor "
+        "Statistics, in thousands of employees. (The model's public.Plan is made up, and not shown here.)"
+    )
+    return result
+
+
+def _compare(stage: Stage, result: Result) -> bool:
+    stage.step("Compare with what was published")
+    compared = compare_with_published(result.polars())
+    yearly = compared.filter(compared["month"].str.ends_with("12")).tail(5)
+    rows = [
+        (f"{month[:4]}-{month[4:]}", sectors, _thousands(total), _thousands(published), _thousands(difference, "+"))
+        for month, sectors, total, published, difference in yearly.rows()
+    ]
+    right = ("sectors", "their sum", "published", "difference")
+    stage.table(("month", *right), rows, right=right)
+    differences = [abs(difference) for difference in compared["difference"] if difference is not None]
+    agreeing: int = sum(difference <= TOLERANCE for difference in differences)
+    stage.say(
+        f"{agreeing} of {len(compared)} months agree within {TOLERANCE} thousand, the rounding of the published "
+        f"figures; the largest difference is {max(differences, default=0.0):.1f} thousand.",
+        style="bold green" if agreeing == len(compared) else "bold red",
+    )
+    return agreeing == len(compared)
+
+
+def _show_tidy(stage: Stage, result: Result) -> None:
+    stage.step("Make it tidy, by quarter")
+    tidy = result.tidy("quarter", agg="mean")
+    rows = [(*row[:-1], f"{row[-1]:,.1f}") for row in tidy.frame.rows()]
+    stage.table(tidy.frame.columns, [*rows[:4], ("...",) * len(tidy.frame.columns), *rows[-4:]], right=("value",))
+    stage.say(f"{len(tidy):,} rows. {tidy.note}")
+
+
+def _draw(stage: Stage, tenant: Tenant, result: Result, out: Path) -> None:
+    stage.step("Draw it")
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        paths = write_chart(result, tenant.model(_MODEL).members("Sector"), out)
+    except MissingExtraError as error:
+        stage.say(f"Left out. {error}")
+        return
+    for path in paths:
+        stage.say(f"{path} ({path.stat().st_size // 1024:,} KB)")
+    stage.say("The HTML file holds everything it needs, and opens without a network.")
+
+
+def _break_and_refresh(stage: Stage, facts: Facts, before: Result, sandbox: Sandbox) -> bool:
+    stage.step("Break the tenant, and refresh again")
+    sandbox.misbehave("error_503")
+    stage.say("From now on the tenant answers every request with 503 Service Unavailable.")
+    heard: list[str] = []
+    with stage.progress("Pulling", stays=False) as listener:
+        again = facts.refresh(progress=listener, announce=heard.append)
+    for warning in heard:
+        stage.say(f"Warning: {warning}", style="bold yellow")
+    is_same = again.stale and bool(again.arrow().equals(before.arrow()))
+    stage.say(
+        f"The {len(again):,} rows of before are served, unchanged, and the warning stays with them (result.warning). "
+        "A nightly job that would rather fail says strict=True."
+        if is_same
+        else "What was served is not what was kept: please report this.",
+    )
+    return is_same
+
+
+def _say_what_next(stage: Stage) -> None:
+    stage.step("With your own tenant")
+    stage.table(
+        ("type or open", "to"),
+        [
+            ("cp .env.example .env", "have a file for your settings"),
+            ("docs/access.md", "read how to create the OAuth client, step by step"),
+            ("sacnb doctor", "see what is missing, and what to do about it"),
+            ("sacnb models", "see your models; then: sacnb refresh MODEL"),
+        ],
+    )
+
+
+def _thousands(value: float | None, sign: str = "") -> str:
+    return "missing" if value is None else f"{value:{sign},.1f}"

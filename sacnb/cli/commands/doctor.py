@@ -13,7 +13,7 @@ from sacnb.cli.logs import log_to_stderr
 from sacnb.cli.output import json_option, print_json, print_table
 
 if TYPE_CHECKING:
-    from sacnb.tenant import Check
+    from sacnb._tenant import Check
 
 __all__ = ["command"]
 
@@ -26,7 +26,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
 
     Exit code 1 where data cannot be read.
     """
-    from sacnb.tenant import diagnose
+    from sacnb._tenant import diagnose
 
     invocation: Invocation = ctx.obj
     log_to_stderr()

@@ -15,9 +15,9 @@ from sacnb.cli.progress import progress_bar
 from sacnb.cli.question import AGGREGATIONS, GRAINS, Question, model_argument, question_options, source_option
 
 if TYPE_CHECKING:
-    from sacnb.frames.contract import Aggregation, TidyFrame
-    from sacnb.frames.result import Result
-    from sacnb.odata.schema import Grain
+    from sacnb._frames.tidy import Aggregation, TidyFrame
+    from sacnb._odata.schema import Grain
+    from sacnb._results.result import Result
 
 __all__ = ["command"]
 

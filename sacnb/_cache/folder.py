@@ -1,0 +1,144 @@
+"""The cache's folder: what lies where, who may write, and what the system's refusals mean for a user.
+
+<folder>/<name>.parquet     one kept result
+<folder>/.locks/<name>.lock held while that result is written or mended
+<folder>/.staging/<name>/   a result on its way; only the holder of the lock is in there
+<folder>/.aside/            results that could not be used and were moved out of the way
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from filelock import FileLock, Timeout
+
+from sacnb._cache.keys import NAME_FORM
+from sacnb.errors import CacheError
+
+__all__ = ["Folder"]
+
+_SUFFIX: Final = ".parquet"
+_FULL: Final = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})
+_FORBIDDEN: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+
+
+class Folder:
+    """The paths of a cache's folder and the locks in it."""
+
+    __slots__ = ("_lock_timeout_s", "path")
+
+    def __init__(self, path: Path, *, lock_timeout_s: float) -> None:
+        self.path = path
+        self._lock_timeout_s = lock_timeout_s
+
+    def entry(self, name: str) -> Path:
+        """The file of a kept result."""
+        return self.path / (name + _SUFFIX)
+
+    def holds(self, name: str) -> bool:
+        """Whether there is a file of that name."""
+        with self.refusals("read"):
+            return self.entry(name).exists()
+
+    def staging(self, name: str) -> Path:
+        """The folder of a result on its way."""
+        return self.path / ".staging" / name
+
+    @property
+    def aside(self) -> Path:
+        """The folder of results that could not be used."""
+        return self.path / ".aside"
+
+    def names(self) -> list[str]:
+        """The names of all kept results, sorted; other files in the folder are none of our business."""
+        return self._ours(self.path, _SUFFIX)
+
+    def staged(self) -> list[str]:
+        """The names of results on their way, or left behind on it."""
+        return self._ours(self.path / ".staging", "")
+
+    def _ours(self, folder: Path, suffix: str) -> list[str]:
+        with self.refusals("read"):
+            found = [child.name for child in folder.iterdir()] if folder.is_dir() else []
+        names = [name.removesuffix(suffix) for name in found if name.endswith(suffix)]
+        return sorted(name for name in names if NAME_FORM.fullmatch(name))
+
+    def make(self) -> None:
+        """Make the folder, for its owner alone: it holds business data."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        for folder in (self.path, self.path / ".staging"):
+            folder.mkdir(mode=0o700, exist_ok=True)
+
+    @contextmanager
+    def lock(self, name: str, *, wait: bool = True) -> Iterator[None]:
+        """Hold the lock of a result, which no other thread or process then holds; a killed process loses its locks.
+
+        Raises:
+            CacheError: Another process holds it, and did not let go in time.
+        """
+        timeout_s = self._lock_timeout_s if wait else 0.0
+        locks = self.path / ".locks"
+        locks.mkdir(mode=0o700, exist_ok=True)
+        lock = FileLock(locks / f"{name}.lock", timeout=timeout_s)
+        try:
+            lock.acquire()
+        except Timeout as e:
+            raise CacheError(
+                f"Another process has been writing the cache entry {name} for more than {timeout_s:g} seconds.",
+                repair_command="sacnb cache list",
+            ) from e
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @contextmanager
+    def lock_for_reading(self, name: str) -> Iterator[None]:
+        """Hold the lock if that is possible.
+
+        Readers need it on Windows alone, where a file that is open cannot be replaced. So a folder that cannot be
+        written to can still be read from, and a writer that takes long is not waited for in vain.
+        """
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError, CacheError):
+                stack.enter_context(self.lock(name))
+            yield
+
+    @contextmanager
+    def refusals(self, what: str) -> Iterator[None]:
+        """Turn what the system refuses into a ``CacheError`` that says what to do."""
+        try:
+            yield
+        except OSError as e:
+            reason = e.strerror or str(e)
+            if e.errno in _FULL:
+                raise CacheError(
+                    f"The disk with the cache {self.path} is full ({reason}); the last good result is intact. Free "
+                    "some space, or set SAC_CACHE_DIR to a folder on another disk.",
+                    repair_command="sacnb cache list",
+                ) from e
+            if e.errno in _FORBIDDEN:
+                advice = "Set SAC_CACHE_DIR to a folder of your own."
+            elif e.errno in {errno.ENOTDIR, errno.EEXIST}:
+                advice = "Something else is in its place: set SAC_CACHE_DIR to a folder of your own."
+            else:
+                advice = "Check the folder, or set SAC_CACHE_DIR to another one."
+            raise CacheError(
+                f"The cache {self.path} cannot be {what} ({reason}). {advice}", repair_command="sacnb doctor"
+            ) from e
+
+    def sync(self) -> None:
+        """Have the folder itself on the disk, so that a renamed file survives a power cut; Windows does so unasked."""
+        if os.name == "nt":
+            return
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,8 @@
+"""Pull a query to the end, keep the result, and serve the last good one when SAC does not answer."""
+
+from __future__ import annotations
+
+from sacnb._pull.collect import refresh
+from sacnb._pull.pull_old import Progress, ProgressListener, pull
+
+__all__ = ["Progress", "ProgressListener", "pull", "refresh"]
