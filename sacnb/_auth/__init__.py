@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from sacnb._auth.guard import EnsureResult, RefreshRunner, TokenGuard
-from sacnb._auth.policy import RefreshEvent, RefreshPolicy
 from sacnb._auth.sources import ClientCredentials, StaticToken, TokenSource
-from sacnb._auth.token import TokenEnvelope, envelope_from_reply
+from sacnb._auth.token import RefreshEvent, RefreshPolicy, TokenEnvelope, envelope_from_reply
 
 __all__ = [
     "ClientCredentials",

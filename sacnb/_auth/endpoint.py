@@ -14,10 +14,7 @@ from urllib.parse import quote, quote_plus, urlencode, urlsplit
 import requests
 import urllib3
 
-from sacnb._auth.headers import read_http_date, read_retry_after_s
-from sacnb._auth.proxies import environment_proxies
-from sacnb._auth.sealing import seal
-from sacnb._http import in_words, is_certificate_error
+from sacnb._http import environment_proxies, in_words, is_certificate_error, read_http_date, read_retry_after_s, seal
 from sacnb._settings import Secret
 from sacnb._settings.tenant_url import is_loopback
 from sacnb.errors import RefreshError, SettingsError

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
-from sacnb._auth.policy import RefreshEvent, RefreshPolicy, RefreshReason
 from sacnb._auth.sources import MIGRATE_HINT, TokenSource
 from sacnb._auth.state import Failure, Ledger
-from sacnb._auth.token import TokenEnvelope, utc_now
+from sacnb._auth.token import RefreshEvent, RefreshPolicy, RefreshReason, TokenEnvelope, utc_now
 from sacnb.errors import RefreshError
 
 log = logging.getLogger("sacnb.auth")

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import Final, Literal, Protocol
 
 from sacnb._auth.endpoint import TokenEndpoint
-from sacnb._auth.sealing import seal
 from sacnb._auth.token import (
     PROCESS_WARNINGS,
     UNKNOWN_END,
@@ -21,6 +20,7 @@ from sacnb._auth.token import (
     check_token_text,
     envelope_from_reply,
 )
+from sacnb._http import seal
 from sacnb._settings import Secret
 from sacnb.errors import DeprecatedTokenWarning, RefreshError, SettingsError, warn_user
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sacnb._auth.policy import RefreshPolicy, RefreshReason
-from sacnb._auth.token import TokenEnvelope
+from sacnb._auth.token import RefreshPolicy, RefreshReason, TokenEnvelope
 from sacnb.errors import RefreshError, RetryOutcome
 
 log = logging.getLogger("sacnb.auth")

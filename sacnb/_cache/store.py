@@ -10,10 +10,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Literal
 
-from sacnb._cache.folder import Folder
-from sacnb._cache.keys import CacheKey
-from sacnb._cache.leftovers import StagedPull, clean_staging, list_staging
-from sacnb._cache.staging import staging_root
+from sacnb._cache.folder import CacheKey, Folder
+from sacnb._cache.staging import StagedPull, clean_staging, list_staging, staging_root
 from sacnb._results.files import UnusableFileError, read_footer
 from sacnb._results.info import ResultInfo, from_metadata
 from sacnb._results.result import Result, read_result

@@ -22,8 +22,7 @@ from sacnb._charts.members import (
     texts_of,
     with_texts,
 )
-from sacnb._charts.plot_words import describe
-from sacnb._charts.spec import Kind, Parts, drawing, period_text
+from sacnb._charts.spec import Kind, Parts, describe, drawing, period_text
 from sacnb._charts.style import PAPERS, Theme, config
 from sacnb._frames.tidy import Aggregation, long_frame, tidy
 from sacnb._odata.schema import Grain, Schema

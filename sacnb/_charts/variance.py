@@ -12,8 +12,8 @@ import polars as pl
 import pyarrow as pa
 
 from sacnb._charts.members import is_account, is_version, listed
-from sacnb._frames.dates import date_column, dates_of, target_grain, truncate
-from sacnb._frames.floats import to_float64
+from sacnb._frames.convert import to_float64
+from sacnb._frames.periods import date_column, dates_of, target_grain, truncate
 from sacnb._frames.preview import preview
 from sacnb._frames.tidy import exact_facts
 from sacnb._odata.schema import Grain, Schema

@@ -9,8 +9,7 @@ import polars as pl
 from sacnb._charts.chart import Chart, chart_of
 from sacnb._charts.members import Labels, listed, plain, texts_of, with_texts
 from sacnb._charts.plot import titled
-from sacnb._charts.plot_words import number
-from sacnb._charts.spec import HEIGHT, WIDTH, period_text
+from sacnb._charts.spec import HEIGHT, WIDTH, number, period_text
 from sacnb._charts.style import OUTCOMES, PAPERS, TOTAL, Theme, config, version_text
 from sacnb.errors import ContractError, UnknownNameError
 

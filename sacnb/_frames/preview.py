@@ -1,16 +1,88 @@
-"""The first rows of a table, to look at."""
+"""The first rows of a table, to look at.
+
+Numbers as a planner reads them: thousands apart, points below each other, and no more digits than say something.
+
+For looking only: the data stay as they are. The numbers of a column have equally many digits behind the point. One that
+would look whole without being so, or like next to nothing, gets more of its own: what is rounded can be seen to be.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any, Final
 
 import pyarrow as pa
 
 from sacnb._frames.convert import column_of
-from sacnb._frames.digits import as_shown
 from sacnb._rendering import Preview
 
-__all__ = ["preview"]
+__all__ = ["as_shown", "preview"]
+
+# What a column's largest number has in all; behind the point always so many that cents are seen.
+_DIGITS: Final = 6
+_CENTS: Final = 2
+# What the smallest number keeps, so that a rate among amounts is still a rate.
+_LEAST_DIGITS: Final = 3
+# Beyond these, zeros would be all there is to see.
+_LARGEST: Final = Decimal(10) ** 21
+_MOST_BEHIND: Final = 9
+# The widest decimal of Arrow has 76 digits; a float written out has more, and is far beyond _LARGEST then.
+_EXACT: Final = Context(prec=800, rounding=ROUND_HALF_UP)
+
+Number = int | float | Decimal
+
+
+def as_shown(values: Sequence[Number | None]) -> list[str]:
+    """The numbers of one column as texts to put below each other; ``None`` is ``null``.
+
+    A float stands for the shortest number that is read as the same float, as everywhere in Python.
+    """
+    numbers = [None if value is None else _EXACT.plus(Decimal(str(value))) for value in values]  # and -0.0 is 0
+    written_out = [abs(number) for number in numbers if number is not None and _is_written_out(number)]
+    largest = max(written_out, default=Decimal(0))
+    most = max(_DIGITS - _digits_before(largest), _CENTS)
+    behind = max((_digits_behind(_rounded(number, most)) for number in written_out), default=0)
+    return ["null" if number is None else _text(number, behind) for number in numbers]
+
+
+def _text(number: Decimal, behind: int) -> str:
+    if not number.is_finite():
+        return {"Infinity": "inf", "-Infinity": "-inf"}.get(str(number), "NaN")
+    if not _is_written_out(number):
+        return f"{number:.{_DIGITS - 1}e}"
+    return f"{_rounded(number, max(behind, _needed_behind(number, behind))):,f}"
+
+
+def _needed_behind(number: Decimal, behind: int) -> int:
+    """How many digits behind the point it takes to see that the number is not whole, and what it is about."""
+    if _rounded(number, behind) == number:
+        return behind
+    from_whole = abs(number - number.to_integral_value(context=_EXACT))
+    needed = -from_whole.adjusted()
+    if abs(number) < 1:
+        needed = max(needed, _LEAST_DIGITS - 1 - number.adjusted())
+    return _digits_behind(_rounded(number, needed)) if needed > behind else behind
+
+
+def _is_written_out(number: Decimal) -> bool:
+    """Whether the number is shown with all its places, not by a power of ten."""
+    return number.is_finite() and abs(number) < _LARGEST and (not number or number.adjusted() >= -_MOST_BEHIND)
+
+
+def _rounded(number: Decimal, behind: int) -> Decimal:
+    return number.quantize(Decimal(1).scaleb(-behind), context=_EXACT)
+
+
+def _digits_before(number: Decimal) -> int:
+    return max(number.adjusted() + 1, 1)
+
+
+def _digits_behind(number: Decimal) -> int:
+    exponent = number.normalize(_EXACT).as_tuple().exponent
+    assert isinstance(exponent, int)  # noqa: S101 - only NaN and infinity have none
+    return max(-exponent, 0)
+
 
 _ROWS: Final = 10
 _COLUMNS: Final = 30

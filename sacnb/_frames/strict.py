@@ -18,8 +18,16 @@ from typing import Any, Final, NoReturn, TypeVar, cast
 import pyarrow as pa
 
 from sacnb._frames.convert import arrow_field
-from sacnb._frames.edm import DECIMAL, INTEGERS, MAX_DECIMAL_DIGITS, PLAIN_TEXT, arrow_type, decimal_type
-from sacnb._frames.types import TEXT_TYPES, Unfit
+from sacnb._frames.types import (
+    DECIMAL,
+    INTEGERS,
+    MAX_DECIMAL_DIGITS,
+    PLAIN_TEXT,
+    TEXT_TYPES,
+    Unfit,
+    arrow_type,
+    decimal_type,
+)
 from sacnb._odata.schema import Column
 from sacnb.errors import BadAnswer
 

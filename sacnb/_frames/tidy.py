@@ -13,10 +13,8 @@ from typing import Final, Literal
 import polars as pl
 import pyarrow as pa
 
-from sacnb._frames.convert import with_floats
-from sacnb._frames.dates import Dates, date_column, dates_of, target_grain, truncate
-from sacnb._frames.floats import mean_float64, to_float64
-from sacnb._frames.periods import grain_as_written
+from sacnb._frames.convert import mean_float64, to_float64, with_floats
+from sacnb._frames.periods import Dates, date_column, dates_of, grain_as_written, target_grain, truncate
 from sacnb._frames.preview import preview
 from sacnb._odata.schema import DateColumn, Grain, Schema
 from sacnb._rendering import Preview, Previewed

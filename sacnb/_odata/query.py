@@ -21,9 +21,8 @@ from sacnb._endpoints import (
 )
 from sacnb._odata.expression import Expression
 from sacnb._odata.literal import check_text, encode_query
-from sacnb._odata.render import canonical_filter, is_never, to_odata
+from sacnb._odata.render import canonical_filter, is_never, longest_list, to_odata
 from sacnb._odata.schema import INTEGER_TYPES, Column, Schema
-from sacnb._odata.split import longest_list
 from sacnb.errors import QueryError
 
 __all__ = ["MAX_URL_CHARS", "Query"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from sacnb._pull.collect import refresh
-from sacnb._pull.pull_old import Progress, ProgressListener, pull
+from sacnb._pull.collect import Progress, ProgressListener, pull, refresh
 
 __all__ = ["Progress", "ProgressListener", "pull", "refresh"]

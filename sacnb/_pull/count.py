@@ -1,20 +1,62 @@
-"""Ask SAC how many rows there are, without asking for the rows."""
+"""Ask SAC how many rows there are, without asking for the rows.
+
+Ask several things at the same time, where a pull needs to know them before it can begin.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from sacnb._odata.expression import Expression
 from sacnb._odata.page import cut_page
-from sacnb._pull.job import Job
-from sacnb._pull.together import together
+from sacnb._pull.pipeline import Arrived, Failed, Pipeline
+from sacnb._pull.plan import Job
 from sacnb._wire.interrupt import Interrupt
 from sacnb.errors import RequestError
 
-__all__ = ["count_rows", "counting"]
+__all__ = ["count_rows", "counting", "together"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    value: Any
+
+
+def together(job: Job, calls: Sequence[Callable[[Interrupt], Any]]) -> list[Any]:
+    """The results of ``calls``, in their order; as many run at the same time as the job has streams.
+
+    Each is given the switch that stops it, to hand on to the session. Raises Cancelled, and the first error of a call.
+    """
+    stop = Interrupt()
+    results: list[Any] = [None] * len(calls)
+
+    def lane(call: Callable[[Interrupt], Any]) -> Callable[[], Iterator[_Found]]:
+        def run() -> Iterator[_Found]:
+            yield _Found(call(stop))
+
+        return run
+
+    with Pipeline[_Found, _Found](
+        lambda found: found,
+        streams=max(1, min(job.streams, len(calls))),
+        workers=1,
+        ahead=job.streams + 1,
+        stop=stop.set,
+        cancelled=job.cancelled,
+    ) as pipeline:
+        for number, call in enumerate(calls):
+            pipeline.add(number, lane(call))
+        for event in pipeline:
+            match event:
+                case Arrived(number, found):
+                    results[number] = found.value
+                case Failed(_, error):
+                    raise error
+    return results
+
 
 _log = logging.getLogger("sacnb.export")
 

@@ -9,13 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from sacnb._endpoints import FACT_DATA_AGGREGATION
-from sacnb._odata.expression_old import both
 from sacnb._odata.schema import Column
-from sacnb._pull.count import count_rows, counting
-from sacnb._pull.job import Job
-from sacnb._pull.plan import Chain, Plan, chains_of
+from sacnb._odata.where import both
+from sacnb._pull.count import count_rows, counting, together
+from sacnb._pull.plan import Chain, Job, Plan, chains_of
 from sacnb._pull.slices import Slices, slices_of
-from sacnb._pull.together import together
 from sacnb.errors import QueryError
 
 __all__ = ["Members", "Partitions", "checked_partitions", "make_plan"]

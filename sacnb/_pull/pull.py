@@ -16,12 +16,10 @@ from sacnb._frames.decode import decode_rows
 from sacnb._pull.checkpoints import Checkpoints, Copy
 from sacnb._pull.duplicates import KeyWatch
 from sacnb._pull.failures import Inconsistent, Where, remedy_for
-from sacnb._pull.job import Item, Job, LaneFinished, LaneRestarted, PageRows
 from sacnb._pull.pipeline import Arrived, Ended, Failed, Pipeline
-from sacnb._pull.plan import Chain, Plan
+from sacnb._pull.plan import Chain, Item, Job, LaneFinished, LaneRestarted, PageRows, Plan
 from sacnb._pull.progress import Meter
-from sacnb._pull.sizes import PageSize
-from sacnb._pull.source import Fetched, PageSource, Start
+from sacnb._pull.source import Fetched, PageSize, PageSource, Start
 from sacnb._wire.interrupt import Interrupt
 from sacnb._wire.telemetry import Event, RetryEvent, current_trace_id
 from sacnb.errors import BadAnswer, RowCountWarning, warn_user

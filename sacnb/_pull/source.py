@@ -1,25 +1,96 @@
-"""Fetch the pages of a chain, one after the other, each link before its page is decoded."""
+"""Fetch the pages of a chain, one after the other, each link before its page is decoded.
+
+How fast all streams of a pull may ask together: as fast as they can, until SAC says otherwise.
+
+SAC publishes no limit. So there is none at first; a 429 sets one, at half the pace at which the last requests were
+sent, and holds every stream back for as long as SAC asked the one to wait. Good answers raise it again, little by
+little. It is a token bucket that holds one token: requests are spread evenly, since a burst is what got refused.
+
+How many rows to ask for in a page: less where SAC cannot make such pages, and more again when it can.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from sacnb._odata.page import Page, cut_page, next_url
 from sacnb._pull.failures import DataChanged
-from sacnb._pull.pace import Pace
 from sacnb._pull.plan import Chain, mark_of
-from sacnb._wire.budget import RetryBudget
 from sacnb._wire.interrupt import Interrupt
+from sacnb._wire.retry import RetryBudget
 from sacnb.errors import Cancelled, SacError
 
 if TYPE_CHECKING:
-    from sacnb._wire.answer import Answer
     from sacnb._wire.context import DispatchContext
+    from sacnb._wire.message import Answer
 
-__all__ = ["Fetched", "PageSource", "Start"]
+__all__ = ["Fetched", "Pace", "PageSize", "PageSource", "Start"]
+
+_WINDOW: Final = 20
+_CUT: Final = 0.5
+_GROWTH: Final = 1.05
+_SLOWEST_PER_S: Final = 0.1
+
+
+class Pace:
+    """Gives each request its turn. Shared by all streams, safe for threads; ``clock`` is monotonic seconds."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._sent: deque[float] = deque(maxlen=_WINDOW)
+        self._turns: dict[int, float] = {}
+        self._per_s: float | None = None
+        self._next_at = float("-inf")
+        self._cut_at = float("-inf")
+
+    @property
+    def per_s(self) -> float | None:
+        """The limit in requests per second; ``None`` as long as there is none."""
+        return self._per_s
+
+    def turn(self) -> float:
+        """Take the next turn: the seconds to wait before sending."""
+        with self._lock:
+            now = self._clock()
+            at = max(now, self._next_at)
+            if self._per_s is not None:
+                self._next_at = at + 1 / self._per_s
+            self._sent.append(at)
+            self._turns[threading.get_ident()] = at
+            return at - now
+
+    def throttled(self, wait_s: float) -> None:
+        """This thread's request was answered with 429, and will be repeated after ``wait_s`` seconds.
+
+        Of several that were under way at once, the first cuts the pace; the others had no chance to know of it.
+        """
+        with self._lock:
+            now = self._clock()
+            self._next_at = max(self._next_at, now + wait_s)
+            if self._turns.get(threading.get_ident(), now) < self._cut_at:
+                return
+            self._cut_at = now
+            self._per_s = max(self._pace_so_far(now) * _CUT, _SLOWEST_PER_S)
+
+    def answered(self) -> None:
+        """A request was answered well."""
+        with self._lock:
+            if self._per_s is not None:
+                self._per_s *= _GROWTH
+
+    def _pace_so_far(self, now: float) -> float:
+        if self._per_s is not None:
+            return self._per_s
+        lasted = now - self._sent[0] if self._sent else 0.0
+        return len(self._sent) / lasted if lasted > 0 else float(len(self._sent))
+
 
 _log = logging.getLogger("sacnb.export")
 
@@ -139,3 +210,43 @@ class PageSource:
             slice_s = min(seconds, _SLICE_S)
             self._session.sleep(slice_s)
             seconds -= slice_s
+
+
+# SAP's own samples ask for pages of 5,000 rows. Where a page of that size fails, its size is not to blame.
+SMALL_PAGE_ROWS: Final = 5_000
+
+
+class PageSize:
+    """The size that the next fresh request asks for; shared by all streams of a pull, safe for threads.
+
+    A link is requested as SAC gave it, so only the first page of a chain has a size to choose. ``None`` asks for none
+    and never changes.
+    """
+
+    def __init__(self, setting: int | None) -> None:
+        self._setting = setting
+        self._current = setting
+        self._lock = threading.Lock()
+
+    @property
+    def current(self) -> int | None:
+        """Rows to ask for."""
+        return self._current
+
+    def shrink(self, failed: int | None) -> bool:
+        """Pages of ``failed`` rows do not work: halve; false where they were small already.
+
+        Several streams may fail with the same size at the same time; it is halved once.
+        """
+        if failed is None or failed <= SMALL_PAGE_ROWS:
+            return False
+        with self._lock:
+            if self._current is not None and self._current >= failed:
+                self._current = max(failed // 2, SMALL_PAGE_ROWS)
+        return True
+
+    def grow(self, worked: int | None) -> None:
+        """A whole chain came in pages of ``worked`` rows: double, up to the setting."""
+        with self._lock:
+            if self._setting is not None and worked is not None and worked == self._current:
+                self._current = min(worked * 2, self._setting)

@@ -18,7 +18,7 @@ from polars.io.plugins import register_io_source
 
 from sacnb._frames.convert import arrow_schema, to_polars
 from sacnb._odata.schema import Schema
-from sacnb._pushdown.pushdown import Kept, PushDown, push_down
+from sacnb._pushdown.translate import Kept, PushDown, push_down
 from sacnb.errors import QueryError
 
 __all__ = ["Ask", "Read", "Source", "require_polars"]

@@ -22,15 +22,19 @@ how numbers are read        see ``thresholds``. ``Edm.Double`` and ``Edm.Single`
 ==========================  ==========================================================================================
 
 ``&`` sends what can be sent of its parts, ``|`` only the whole.
+
+What of a polars predicate SAC is asked for, condition by condition; how, and what stays, is in ``translate``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from functools import reduce
+from operator import and_
 from typing import Final
 
 import polars as pl
@@ -53,10 +57,11 @@ from sacnb._pushdown.predicate import (
     Operator,
     Predicate,
     Typed,
+    conjuncts,
 )
 from sacnb.errors import QueryError
 
-__all__ = ["Stays", "Translator"]
+__all__ = ["Kept", "PushDown", "Sent", "Stays", "Translator", "push_down"]
 
 # Conditions without operands: every row, and none.
 _ALWAYS: Final[Expression] = And(())
@@ -276,3 +281,63 @@ def _equal(name: str, span: Span) -> Found:
 
 def _bound(name: str, operator: Operator, bound: Value) -> Found:
     return _NUMBERS if bound is None else Comparison(name, operator, bound)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A condition of the predicate as polars writes it, and what SAC is asked for it."""
+
+    text: str
+    where: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A condition that only polars checks, and why."""
+
+    text: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PushDown:
+    """A predicate, taken apart. polars checks all of it again, also what was sent."""
+
+    sent: tuple[Sent, ...] = ()
+    kept: tuple[Kept, ...] = ()
+
+    @property
+    def where(self) -> Expression | None:
+        """A filter that keeps at least the rows the predicate keeps; ``None`` for all rows."""
+        return reduce(and_, (sent.where for sent in self.sent)) if self.sent else None
+
+    def without(self, dropped: Sent, reason: str) -> PushDown:
+        """The same with one condition not sent."""
+        rest = tuple(one for one in self.sent if one is not dropped)
+        return PushDown(rest, (*self.kept, Kept(dropped.text, reason)))
+
+
+def push_down(
+    predicate: pl.Expr | None, schema: Schema, filterable: Collection[str] | None = None, *, decimals: bool = False
+) -> PushDown:
+    """What of a predicate over the columns of ``schema`` can be sent.
+
+    Args:
+        predicate: As polars hands it to a source; ``None`` keeps every row.
+        schema: The columns.
+        filterable: The columns that SAC may be asked to filter by; by default all.
+        decimals: Whether the frame shows ``Edm.Decimal`` as decimals, and not as float64.
+    """
+    if predicate is None:
+        return PushDown()
+    allowed = frozenset(schema.names if filterable is None else filterable)
+    translator = Translator(schema, allowed, decimals=decimals)
+    sent: list[Sent] = []
+    kept: list[Kept] = []
+    for conjunct in conjuncts(predicate):
+        found = translator.rows(conjunct.predicate)
+        if isinstance(found, Stays):
+            kept.append(Kept(conjunct.text, found.reason))
+        else:
+            sent.append(Sent(conjunct.text, found))
+    return PushDown(tuple(sent), tuple(kept))

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, cast, get_args
 import pyarrow as pa
 
 from sacnb._frames.convert import column_from_dict, column_to_dict
-from sacnb._frames.dates import date_range
+from sacnb._frames.periods import date_range
 from sacnb._frames.tidy import CONTRACT_VERSION
 from sacnb._odata.schema import Column, DateColumn, Schema
 from sacnb._results.files import UnusableFileError

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from sacnb._settings.resolve import SANDBOX, AuthMethod, LogLevel, ReplayChoice, ReplayMode, Settings
-from sacnb._settings.secret import Secret
-from sacnb._settings.variables import VARIABLES, Variable
+from sacnb._settings.variables import VARIABLES, Secret, Variable
 
 __all__ = [
     "SANDBOX",

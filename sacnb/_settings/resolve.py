@@ -11,9 +11,8 @@ from types import MappingProxyType
 from typing import Any, Final, Literal, cast
 
 from sacnb._endpoints import REPLAY_TENANT_URL, REPLAY_TOKEN_URL
-from sacnb._settings.secret import Secret
 from sacnb._settings.tenant_url import TenantAddress, check_token_url, read_tenant_url
-from sacnb._settings.variables import VARIABLES
+from sacnb._settings.variables import VARIABLES, Secret
 from sacnb.errors import SettingsError
 
 SANDBOX: Final = "sandbox"

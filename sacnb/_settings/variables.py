@@ -1,9 +1,12 @@
-"""The variables a user can set, as one table: settings, ``.env.example`` and the documents are checked against it."""
+"""The variables a user can set, as one table: settings, ``.env.example`` and the documents are checked against it.
+
+A text that does not show itself.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NoReturn
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +53,31 @@ VARIABLES: Final = (
     Variable("SAC_REPLAY_CASSETTE", "the cassette that SAC_REPLAY means, by its name or as a file", "", "first_read"),
     Variable("SAC_LOG", "debug, info, warning or error", "warning", ""),
 )
+
+
+class Secret:
+    """A text that shows itself only to ``reveal()``: masked in ``repr`` and ``str``, and refuses to be pickled."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The text itself."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret('**********')"
+
+    def __str__(self) -> str:
+        return "**********"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A secret is not pickled: pass the settings and connect again where they arrive.")

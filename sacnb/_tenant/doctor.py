@@ -12,9 +12,9 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from sacnb._auth.policy import RefreshPolicy
-from sacnb._auth.proxies import environment_proxies
+from sacnb._auth.token import RefreshPolicy
 from sacnb._endpoints import IMPORT_MODELS_PATH, NAMESPACES_PATH
+from sacnb._http import environment_proxies
 from sacnb._rendering import Preview, Previewed
 from sacnb._settings import Settings
 from sacnb._tenant.connector import connect_with

@@ -1,44 +1,49 @@
-"""A question about a model's facts, and the ways to have it answered."""
+"""A question about a model's facts, and the ways to have it answered.
+
+Conditions as people type them, ``Sector=31``, with each value read as its column's type.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from sacnb._cache.keys import CacheKey
+from sacnb._cache.folder import CacheKey
 from sacnb._cache.staging import staging_root
 from sacnb._endpoints import FACT_DATA_AGGREGATION
 from sacnb._frames.convert import column_to_dict
 from sacnb._frames.tidy import CONTRACT_VERSION
 from sacnb._odata.expression import And, Comparison, Expression, Membership, Not, Or, TextMatch
-from sacnb._pull.collect import refresh
+from sacnb._odata.schema import NUMERIC_TYPES
+from sacnb._odata.where import both, from_where
+from sacnb._pull.checkpoints import Staging
+from sacnb._pull.collect import pull, pull_resumable, refresh
 from sacnb._pull.count import count_rows
-from sacnb._pull.job import Job
 from sacnb._pull.parquet import ParquetFolder, to_parquet
 from sacnb._pull.partition import Partitions, make_plan
-from sacnb._pull.plan import Plan
-from sacnb._pull.progress import ProgressListener
-from sacnb._pull.pull_old import pull, pull_resumable
-from sacnb._pull.showing import Shown, listener_of
-from sacnb._pull.staged import Staging
+from sacnb._pull.plan import Job, Plan
+from sacnb._pull.progress import ProgressListener, Shown, listener_of
 from sacnb._pull.stream import BatchStream
 from sacnb._results.info import principal_digest
 from sacnb._results.result import Result, ResultInfo
-from sacnb._tenant.asked import AskedMembers, member_ids
-from sacnb.errors import MixedAccountsWarning, warn_user
+from sacnb._tenant.members import AskedMembers, member_ids
+from sacnb.errors import MixedAccountsWarning, QueryError, warn_user
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from sacnb._odata.query import Query
-    from sacnb._odata.schema import Schema
+    from sacnb._odata.schema import Column, Schema
     from sacnb._tenant.connection import Connection
+
+__all__ = ["typed_where", "with_conditions"]
 
 # The account dimension of a classic account model, whose one measure mixes revenue, costs and headcount (seen on live
 # tenants; that it bears this name is a convention of SAC's own models, so it is a warning and no error).
@@ -279,3 +284,44 @@ def _warn_of_mixed_accounts(query: Query, schema: Schema) -> None:
                 f"all of them, revenue and costs alike. Filter {column.name!r}, or add it to dims.",
                 MixedAccountsWarning,
             )
+
+
+_TRUTH: Final = {"true": True, "false": False}
+
+
+def with_conditions(facts: Facts, pairs: Iterable[tuple[str, str]]) -> Facts:
+    """The same question, of only the rows that fit all conditions; each is a column and a text.
+
+    The schema is the one that the question has: while SAC is away that of the last kept result, so that it is found.
+
+    Raises UnknownNameError for a column that is not there, QueryError for a text that its column cannot hold.
+    """
+    where = both(from_where(typed_where(pairs, facts.schema) or None), facts.query.where)
+    filtered = replace(facts, query=replace(facts.query, where=where))
+    filtered.query.options(facts.schema)  # what cannot be asked is said here, and not when the answer is awaited
+    return filtered
+
+
+def typed_where(pairs: Iterable[tuple[str, str]], schema: Schema) -> dict[str, object]:
+    """Columns and texts as ``facts(where=...)`` takes them; a column that comes several times gets a list.
+
+    Raises UnknownNameError for a column that is not there, QueryError for a text that its column cannot hold.
+    """
+    found: dict[str, list[object]] = {}
+    for name, text in pairs:
+        found.setdefault(name, []).append(_value(text, schema.column(name)))
+    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
+
+
+def _value(text: str, column: Column) -> object:
+    """A number or a truth value where the column holds such; everything else is asked as it was typed."""
+    if column.edm_type in NUMERIC_TYPES:
+        try:
+            return Decimal(text)
+        except InvalidOperation:
+            raise QueryError(f"{text!r} is no number, and {column.name!r} holds {column.edm_type}.") from None
+    if column.edm_type == "Edm.Boolean":
+        if text.lower() not in _TRUTH:
+            raise QueryError(f"{text!r} is neither true nor false, and {column.name!r} holds {column.edm_type}.")
+        return _TRUTH[text.lower()]
+    return text

@@ -17,16 +17,14 @@ from sacnb._endpoints import (
     metadata_path,
 )
 from sacnb._odata.expression import Expression, col
-from sacnb._odata.expression_old import from_where
 from sacnb._odata.metadata import Metadata, parse_metadata
 from sacnb._odata.query import Query
 from sacnb._odata.schema import Column, Grain, Schema
-from sacnb._odata.where import When, bounds
+from sacnb._odata.where import When, bounds, from_where
 from sacnb._pull.collect import SAC_IS_AWAY
 from sacnb._pull.partition import checked_partitions
-from sacnb._tenant.connection import Connection, list_models
+from sacnb._tenant.connection import Connection, list_models, schema_of_last_result
 from sacnb._tenant.facts import Facts
-from sacnb._tenant.kept import schema_of_last_result
 from sacnb._tenant.members import members_frame, read_members
 from sacnb.errors import NotFoundError, QueryError, SacError, UnknownNameError
 
@@ -34,10 +32,9 @@ if TYPE_CHECKING:
     import polars as pl
 
     from sacnb._frames.tidy import Aggregation
-    from sacnb._pull.showing import Shown
+    from sacnb._pull.progress import Shown
     from sacnb._results.result import Result
-    from sacnb._tenant.explanation import Explanation
-    from sacnb._tenant.scan import Scan
+    from sacnb._tenant.scan import Explanation, Scan
     from sacnb.notebook import RefreshPanel
 
 Where = Mapping[str, Any] | Expression | None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from sacnb._cache.store import Cache
     from sacnb._settings import Settings
-    from sacnb._tenant.explanation import Explanation
+    from sacnb._tenant.scan import Explanation
     from sacnb._wire.telemetry import Telemetry
     from sacnb.notebook import Explorer
     from sacnb.sandbox import Sandbox

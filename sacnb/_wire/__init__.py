@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sacnb._wire.answer import Answer
 from sacnb._wire.context import DispatchContext, build_context
+from sacnb._wire.message import Answer
 from sacnb._wire.retry import RetryPlan
 from sacnb._wire.session import SacSession
 from sacnb._wire.telemetry import Telemetry, TelemetrySummary

@@ -11,14 +11,12 @@ from types import TracebackType
 from typing import Final, Self
 
 from sacnb._auth.guard import TokenGuard
-from sacnb._auth.policy import RefreshPolicy
 from sacnb._auth.sources import ClientCredentials, StaticToken, TokenSource
-from sacnb._auth.token import utc_now
+from sacnb._auth.token import RefreshPolicy, utc_now
 from sacnb._settings import Settings
-from sacnb._wire.otel import discover
 from sacnb._wire.retry import RetryPlan, refresh_runner
 from sacnb._wire.session import SacSession
-from sacnb._wire.telemetry import Telemetry
+from sacnb._wire.telemetry import Telemetry, discover
 from sacnb.errors import SettingsError
 
 # Everybody waits for a token: it is given up sooner than a page of a million rows.

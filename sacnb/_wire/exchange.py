@@ -1,24 +1,34 @@
-"""One request from its first sending to a good answer, by the rules that hold for all of them."""
+"""One request from its first sending to a good answer, by the rules that hold for all of them.
+
+The CSRF token that writing requests carry.
+"""
 
 from __future__ import annotations
 
 import logging
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import requests
 import urllib3
 
-from sacnb._auth.headers import read_http_date, read_retry_after_s
 from sacnb._auth.token import TokenEnvelope
 from sacnb._endpoints import CSRF_HEADER
+from sacnb._http import read_http_date, read_retry_after_s
 from sacnb._settings import Secret
-from sacnb._wire.answer import Answer, Received, check_shape, request_id
-from sacnb._wire.demand import Demand
-from sacnb._wire.failures import error_for, is_transient, read_problem
-from sacnb._wire.message import UndecodableBody, read_body
+from sacnb._wire.failures import (
+    error_for,
+    is_transient,
+    login_page,
+    no_answer,
+    read_problem,
+    redirected,
+    too_late,
+    unauthorized,
+)
+from sacnb._wire.message import Answer, Demand, Received, UndecodableBody, check_shape, read_body, request_id
 from sacnb._wire.retry import Campaign, Setback
-from sacnb._wire.setbacks import login_page, no_answer, redirected, too_late, unauthorized
 from sacnb._wire.telemetry import RequestEvent, RetryEvent, current_trace_id, log
 from sacnb.errors import AuthError, BadAnswer
 
@@ -244,3 +254,28 @@ def _received(response: requests.Response, body: bytes) -> Received:
         request_id=request_id(response.headers),
         server_date=read_http_date(response.headers.get("Date")),
     )
+
+
+class CsrfKeeper:
+    """Keeps the one CSRF token, with the bearer token it was given for; a new bearer token makes it worthless."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: tuple[TokenEnvelope, Secret] | None = None
+
+    def get(self, bearer: TokenEnvelope) -> Secret | None:
+        """The CSRF token for ``bearer``, if there is one."""
+        kept = self._kept
+        return kept[1] if kept is not None and kept[0].value == bearer.value else None
+
+    def learn(self, bearer: TokenEnvelope, header: str | None) -> None:
+        """Keep what a reply to ``bearer`` carried in ``x-csrf-token``, unless it is a word of the protocol."""
+        if header and header.strip().lower() not in {"fetch", "required"}:
+            with self._lock:
+                self._kept = (bearer, Secret(header.strip()))
+
+    def drop(self, refused: Secret | None) -> None:
+        """Forget the token ``refused``, unless another thread has fetched a newer one meanwhile."""
+        with self._lock:
+            if self._kept is not None and refused is not None and self._kept[1] == refused:
+                self._kept = None

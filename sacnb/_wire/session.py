@@ -17,22 +17,26 @@ from requests.utils import default_user_agent
 from requests_oauthlib import OAuth2Session
 
 from sacnb._auth.guard import TokenGuard
-from sacnb._auth.proxies import environment_proxies
-from sacnb._auth.sealing import seal
 from sacnb._auth.token import TokenEnvelope, utc_now
 from sacnb._endpoints import CSRF_HEADER, CSRF_PATH, CUSTOM_AUTH_HEADER
+from sacnb._http import Origin, environment_proxies, seal
 from sacnb._settings import Secret
-from sacnb._wire.answer import Answer, Check, Expect, request_id
-from sacnb._wire.budget import RetryBudget
-from sacnb._wire.csrf import CsrfKeeper
-from sacnb._wire.demand import Demand, encode_body, may_be_repeated, with_query
-from sacnb._wire.exchange import Exchange
+from sacnb._wire.exchange import CsrfKeeper, Exchange
+from sacnb._wire.failures import redirected, unauthorized
 from sacnb._wire.interrupt import Interrupt, InterruptibleAdapter
-from sacnb._wire.message import ACCEPT_ENCODING
-from sacnb._wire.origin import Origin
+from sacnb._wire.message import (
+    ACCEPT_ENCODING,
+    Answer,
+    Check,
+    Demand,
+    Expect,
+    encode_body,
+    may_be_repeated,
+    request_id,
+    with_query,
+)
 from sacnb._wire.redact import redact_url
-from sacnb._wire.retry import Campaign, RetryPlan
-from sacnb._wire.setbacks import redirected, unauthorized
+from sacnb._wire.retry import Campaign, RetryBudget, RetryPlan
 from sacnb._wire.telemetry import FailureEvent, RequestEvent, Telemetry, current_trace_id, log
 from sacnb.errors import AuthError, Cancelled, RequestError, SacError, SettingsError
 

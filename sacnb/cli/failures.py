@@ -6,7 +6,7 @@ import enum
 import traceback
 from collections.abc import Iterator
 
-from sacnb.cli.streams import say
+from sacnb.cli.output import say
 from sacnb.errors import (
     BadAnswer,
     CacheError,

@@ -56,7 +56,7 @@ class Question:
         )
         if not self.where:
             return facts
-        from sacnb._tenant.typed import with_conditions
+        from sacnb._tenant.facts import with_conditions
 
         return with_conditions(facts, self.where)
 

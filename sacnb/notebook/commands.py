@@ -1,4 +1,7 @@
-"""The subcommands of ``%sac``: what each takes, and what it gives."""
+"""The subcommands of ``%sac``: what each takes, and what it gives.
+
+What a refresh would ask of SAC, and how much would come back.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
 
 from IPython.core.error import UsageError
 
 from sacnb.notebook.arguments import argument, frame_options, manual, names, pair, parser_of, row_count, variable
-from sacnb.notebook.dry_run import dry_run
-from sacnb.notebook.said import Said, Told
+from sacnb.notebook.words import Said, Told
 
 if TYPE_CHECKING:
     import polars as pl
@@ -20,7 +23,23 @@ if TYPE_CHECKING:
     from sacnb._tenant import Facts
     from sacnb.notebook.session import Session
 
-__all__ = ["COMMANDS", "Call", "Command"]
+__all__ = ["COMMANDS", "Call", "Command", "dry_run"]
+
+
+def dry_run(facts: Facts) -> Said:
+    """The first page of each request that ``facts`` needs, readable, and the rows that SAC counts for them.
+
+    Counting asks SAC, but for no rows. Raises what ``count`` raises.
+    """
+    rows, most = facts.count(), facts.query.top
+    if rows is not None and most is not None:
+        rows = min(rows, most)
+    tenant_url = facts.connection.tenant_url
+    urls = [piece.url(tenant_url, facts.schema) for piece in facts.query.split(facts.schema, tenant_url)]
+    return Said(
+        *(f"GET {unquote(url.removeprefix(tenant_url))}" for url in urls),
+        "SAC does not say how many rows there are." if rows is None else f"{rows:,} rows",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +180,7 @@ def refresh(call: Call) -> object:
 
 
 def _facts(call: Call) -> Facts:
-    from sacnb._tenant.typed import with_conditions
+    from sacnb._tenant.facts import with_conditions
 
     given = call.arguments
     facts = call.session.tenant.model(given.model).facts(

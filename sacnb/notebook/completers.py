@@ -1,17 +1,99 @@
-"""What can stand at the cursor in a line of ``%sac``, or in the first line of ``%%sac``."""
+"""What can stand at the cursor in a line of ``%sac``, or in the first line of ``%%sac``.
+
+What can stand where the cursor is.
+
+What can stand at the cursor in the SQL of a ``%%sac`` cell.
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping
-from typing import Final
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
 
 from sacnb.notebook.arguments import options_of, words
 from sacnb.notebook.commands import COMMANDS
-from sacnb.notebook.suggestions import Knowledge, Suggestions, beginning_with
-from sacnb.replay.places import names as cassettes
+from sacnb.replay.document import names as cassettes
 
-__all__ = ["complete_arguments", "complete_line", "split"]
+if TYPE_CHECKING:
+    from sacnb._odata.schema import Schema
+    from sacnb.notebook.catalogue import Catalogue
+
+__all__ = ["Knowledge", "Suggestions", "beginning_with", "complete_arguments", "complete_line", "complete_sql", "split"]
+
+_VALUES: Final = (str, int, float, Decimal, date, list, tuple)
+_OF_IPYTHON: Final = frozenset({"In", "Out"})
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestions:
+    """Texts for the place of ``fragment``, which ends at the cursor; each with a word or two of what it is."""
+
+    fragment: str
+    texts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What is known, within the time there is: nothing is known of a tenant before one is connected."""
+
+    catalogue: Catalogue | None
+    until: float
+    variables: Mapping[str, Any] = field(default_factory=dict)
+
+    def models(self) -> Mapping[str, str]:
+        """Ids of models, and their names."""
+        found = self.catalogue.models(self.until) if self.catalogue is not None else None
+        return {model: name or "model" for model, name in (found or {}).items()}
+
+    def columns(self, model: str, *roles: str) -> Mapping[str, str]:
+        """Columns of a model with one of the roles (or any), and which it is."""
+        schema = self._schema(model)
+        columns = schema.columns if schema is not None else ()
+        return {column.name: column.role for column in columns if not roles or column.role in roles}
+
+    def dates(self, model: str) -> Mapping[str, str]:
+        """Date columns of a model."""
+        schema = self._schema(model)
+        return {date.name: date.grain or "date" for date in schema.date_columns} if schema is not None else {}
+
+    def members(self, model: str, dimension: str) -> Mapping[str, str]:
+        """Ids of a dimension's members, and their descriptions."""
+        if self.catalogue is None or dimension not in self.columns(model, "dimension"):
+            return {}
+        found = self.catalogue.members(model, dimension, self.until) or {}
+        return {member: description or "member" for member, description in found.items()}
+
+    def values(self) -> Mapping[str, str]:
+        """The user's variables that SQL can take as values, and their types."""
+        return self._variables_that(lambda value: isinstance(value, _VALUES))
+
+    def dictionaries(self) -> Mapping[str, str]:
+        """The user's dictionaries."""
+        return self._variables_that(lambda value: isinstance(value, Mapping))
+
+    def _variables_that(self, fit: Callable[[object], bool]) -> Mapping[str, str]:
+        ours = {name: value for name, value in self.variables.items() if name not in _OF_IPYTHON and name[0] != "_"}
+        return {name: type(value).__name__ for name, value in ours.items() if fit(value)}
+
+    def _schema(self, model: str) -> Schema | None:
+        # Only of models that are there: a name that is still being typed is not worth a question.
+        if self.catalogue is None or model not in self.models():
+            return None
+        return self.catalogue.schema(model, self.until)
+
+
+def beginning_with(prefix: str, texts: Mapping[str, str] | Iterable[str], what: str = "") -> dict[str, str]:
+    """Those that begin with ``prefix``, in any case of letters; if none does, those that have it somewhere."""
+    described = texts if isinstance(texts, Mapping) else dict.fromkeys(texts, what)
+    wanted = prefix.casefold()
+    found = {text: kind for text, kind in described.items() if text.casefold().startswith(wanted)}
+    return found or {text: kind for text, kind in described.items() if wanted in text.casefold()}
+
 
 _QUOTES: Final = "\"'"
 _ROLES: Final = {"dimension": "dimension", "dims": "dimension", "measures": "measure"}
@@ -121,3 +203,72 @@ def _quoted(text: str) -> str:
         return text
     quote = "'" if '"' in text else '"'
     return f"{quote}{text}{quote}"
+
+
+# Texts, quoted names and comments, each to its end or, where the cursor is in it, to the end of what is there.
+_TOKEN: Final = re.compile(r"'(?:[^']|'')*('?)|\"[^\"]*(\"?)|--[^\n]*(\n?)|/\*(?:.*?\*/|.*\Z)()", re.DOTALL)
+_WORD: Final = re.compile(r"[\w$]*\Z")
+_PARAMETER: Final = re.compile(r"(?<![:\w]):(\w*)\Z")
+_NAME: Final = r'(?:[\w$]+|"[^"]+")'
+_FROM: Final = re.compile(rf"\b(?:from|join)\s+({_NAME})", re.IGNORECASE)
+_AFTER_FROM: Final = re.compile(r"\b(?:from|join)\s+\Z", re.IGNORECASE)
+_COMPARED: Final = re.compile(
+    rf"(?:{_NAME}\.)?({_NAME})\s*(?:=|<>|!=|(?:not\s+)?like|(?:not\s+)?in\s*\((?:\s*'(?:[^']|'')*'\s*,)*)\s*\Z",
+    re.IGNORECASE,
+)
+_PLAIN: Final = re.compile(r"[A-Za-z_]\w*")
+
+
+def complete_sql(before: str, whole: str, knowledge: Knowledge) -> Suggestions:
+    """Suggestions for the cursor behind ``before``, the beginning of the SQL text ``whole``."""
+    opened = _open_token(before)
+    if opened is not None:
+        kind, start = opened
+        fragment = before[start + 1 :]
+        if kind == "'":
+            return _member(before[:start], fragment, whole, knowledge)
+        if kind == '"':
+            return Suggestions(fragment, beginning_with(fragment, _named(before[:start], whole, knowledge)))
+        return Suggestions("")
+    parameter = _PARAMETER.search(before)
+    if parameter is not None:
+        return Suggestions(parameter[1], beginning_with(parameter[1], knowledge.values()))
+    found = _WORD.search(before)
+    fragment = found[0] if found else ""
+    names = beginning_with(fragment, _named(before[: len(before) - len(fragment)], whole, knowledge))
+    return Suggestions(fragment, {_quoted_name(name): what for name, what in names.items()})
+
+
+def _open_token(before: str) -> tuple[str, int] | None:
+    """The text, quoted name or comment that the cursor is in: its first letter, and where it begins."""
+    for token in _TOKEN.finditer(before):
+        is_closed = any(token.groups()) or token[0].endswith("*/")
+        if token.end() == len(before) and not is_closed:
+            return token[0][0], token.start()
+    return None
+
+
+def _named(before: str, whole: str, knowledge: Knowledge) -> Mapping[str, str]:
+    """Models behind ``from`` and ``join``, columns of the models in the query elsewhere."""
+    if _AFTER_FROM.search(before):
+        return knowledge.models()
+    return {name: what for model in _models(whole) for name, what in knowledge.columns(model).items()}
+
+
+def _member(before: str, fragment: str, whole: str, knowledge: Knowledge) -> Suggestions:
+    compared = _COMPARED.search(before)
+    if compared is None:
+        return Suggestions(fragment)
+    column = compared[1].strip('"')
+    members = {name: what for model in _models(whole) for name, what in knowledge.members(model, column).items()}
+    found = beginning_with(fragment.replace("''", "'"), members)
+    return Suggestions(fragment, {name.replace("'", "''"): what for name, what in found.items()})
+
+
+def _models(whole: str) -> list[str]:
+    """The names behind ``from`` and ``join``, each once."""
+    return list(dict.fromkeys(name.strip('"') for name in _FROM.findall(whole)))
+
+
+def _quoted_name(name: str) -> str:
+    return name if _PLAIN.fullmatch(name) else f'"{name}"'

@@ -12,13 +12,11 @@ import ipywidgets as widgets  # type: ignore[import-untyped]
 import traitlets
 
 from sacnb.errors import Cancelled, SacError
-from sacnb.notebook.code import python_code, sql_code
-from sacnb.notebook.drawing import draw, table
+from sacnb.notebook.catalogue import KnownModels
+from sacnb.notebook.choice import python_code, sql_code
 from sacnb.notebook.explorer_lists import ExplorerLists
-from sacnb.notebook.explorer_view import ExplorerView
-from sacnb.notebook.failures import failure_lines
-from sacnb.notebook.known_models import KnownModels
-from sacnb.notebook.words import as_html, how_far
+from sacnb.notebook.explorer_view import ExplorerView, draw, table
+from sacnb.notebook.words import as_html, failure_lines, how_far
 from sacnb.notebook.worker import Worker
 
 if TYPE_CHECKING:

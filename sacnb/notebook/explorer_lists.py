@@ -10,8 +10,8 @@ from sacnb.notebook.choice import Choice
 
 if TYPE_CHECKING:
     from sacnb._odata.schema import Schema
+    from sacnb.notebook.catalogue import KnownModels
     from sacnb.notebook.explorer_view import ExplorerView
-    from sacnb.notebook.known_models import KnownModels
 
 __all__ = ["ExplorerLists"]
 

@@ -13,14 +13,23 @@ from typing import TYPE_CHECKING, Any, Final, Self, get_args
 import ipywidgets as widgets  # type: ignore[import-untyped]
 import traitlets
 
-from sacnb._auth.policy import RefreshEvent
+from sacnb._auth.token import RefreshEvent
 from sacnb._frames.preview import preview
 from sacnb._odata.schema import Grain
 from sacnb._wire.telemetry import Event, RetryEvent
 from sacnb.errors import Cancelled, SacError, SettingsError
-from sacnb.notebook.failures import failure_lines
 from sacnb.notebook.panel_view import PanelView
-from sacnb.notebook.words import NOT_YET, as_html, cancelled, failed, how_far, retrying, shown, token_state
+from sacnb.notebook.words import (
+    NOT_YET,
+    as_html,
+    cancelled,
+    failed,
+    failure_lines,
+    how_far,
+    retrying,
+    shown,
+    token_state,
+)
 from sacnb.notebook.worker import Later, Worker, later
 
 if TYPE_CHECKING:

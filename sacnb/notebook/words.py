@@ -1,13 +1,21 @@
-"""What a refresh panel says, in words: how far it is, what is shown, how long the token lasts, what went wrong."""
+"""What a refresh panel says, in words: how far it is, what is shown, how long the token lasts, what went wrong.
+
+What went wrong, as the few lines that a notebook shows.
+
+Lines and small tables of text as the output of a cell.
+"""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from sacnb._pull.collect import age_in_words
+from sacnb._rendering import Preview, Previewed, fact_table
+from sacnb._wire.redact import redact_text
+from sacnb.errors import RequestError, SacError, SettingsError
 
 if TYPE_CHECKING:
     from sacnb._auth.token import TokenEnvelope
@@ -17,9 +25,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NOT_YET",
+    "Said",
+    "Told",
     "as_html",
     "cancelled",
     "failed",
+    "failure_lines",
     "how_far",
     "how_far_it_got",
     "retrying",
@@ -120,3 +131,49 @@ def _duration(seconds: float) -> str:
 
 def _count(number: int, word: str) -> str:
     return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def failure_lines(error: BaseException) -> list[str]:
+    """An error in words: what it is and what happened, then what to do now, and what else is known. No secrets.
+
+    An error that is not ours is a mistake somewhere; of it there is one line, with secrets taken out.
+    """
+    if not isinstance(error, SacError):
+        return [redact_text(f"{type(error).__name__}: {error}")]
+    if isinstance(error, SettingsError) and len(error.problems) > 1:
+        lines = [f"SettingsError: {len(error.problems)} things in the settings need a change."]
+        lines += [f"- {problem}" for problem in error.problems]
+    else:
+        lines = [f"{type(error).__name__}: {error.message}"]
+    lines += [error.hint] if error.hint else []
+    lines += getattr(error, "__notes__", [])
+    if isinstance(error, RequestError) and error.request_id:
+        lines.append(f"SAC's request id, for SAP's support: {error.request_id}")
+    return [line for text in lines for line in text.splitlines()]
+
+
+class Said:
+    """Lines to read; they show themselves as they are."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, *lines: str) -> None:
+        self._text = "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+class Told(Previewed):
+    """Names and values to read."""
+
+    __slots__ = ("_table",)
+
+    def __init__(self, title: str, facts: Mapping[str, str]) -> None:
+        self._table = fact_table(title, facts)
+
+    def __repr__(self) -> str:
+        return self._table.text()
+
+    def _preview(self) -> Preview:
+        return self._table

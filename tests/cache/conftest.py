@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from sacnb._cache.keys import CacheKey
+from sacnb._cache.folder import CacheKey
 from sacnb._cache.store import Cache
 from sacnb._frames.convert import arrow_schema
 from sacnb._odata.schema import Column, DateColumn, Schema

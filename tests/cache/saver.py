@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import IO, Any, cast
 
-from sacnb._cache.keys import CacheKey
+from sacnb._cache.folder import CacheKey
 from sacnb._cache.store import Cache
 from sacnb._results.result import Result
 

@@ -15,7 +15,7 @@ from typing import IO, Any, cast
 
 import pytest
 
-from sacnb._cache.keys import CacheKey
+from sacnb._cache.folder import CacheKey
 from sacnb._cache.store import Cache
 from sacnb._results.result import Result
 from sacnb.errors import CacheError

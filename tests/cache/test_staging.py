@@ -15,8 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sacnb._cache.leftovers import clean_staging, list_staging
-from sacnb._cache.staging import StagingArea, has_area, staging_root
+from sacnb._cache.staging import StagingArea, clean_staging, has_area, list_staging, staging_root
 from sacnb._cache.state import LaneState, PageFile
 from sacnb._cache.store import Cache
 from sacnb._frames.convert import arrow_schema

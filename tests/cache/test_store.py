@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sacnb._cache.keys import CacheKey
+from sacnb._cache.folder import CacheKey
 from sacnb._cache.store import Cache
 from sacnb._results.info import METADATA_KEYS, digest_of
 from sacnb._results.result import Result

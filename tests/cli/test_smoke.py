@@ -14,7 +14,7 @@ from click.testing import Result
 
 from sacnb._endpoints import metadata_path
 from sacnb._tenant import Tenant
-from sacnb.cli.commands import smoke
+from sacnb.cli.commands import check as smoke
 from sacnb.cli.failures import ExitCode
 from sacnb.sandbox import Sandbox
 

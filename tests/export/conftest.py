@@ -16,7 +16,7 @@ import pytest
 
 from sacnb._odata.query import Query
 from sacnb._odata.schema import Column, Schema
-from sacnb._pull.job import Job
+from sacnb._pull.plan import Job
 from sacnb._settings import Settings
 from sacnb._tenant import Tenant
 from sacnb._tenant.connector import connect_with

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sacnb._cache.leftovers import list_staging
-from sacnb._cache.staging import staging_root
+from sacnb._cache.staging import list_staging, staging_root
 from sacnb._pull.progress import Progress
 from sacnb._tenant import Tenant
 from sacnb.errors import Cancelled

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from sacnb._pull.failures import DataChanged, remedy_for
-from sacnb._pull.pace import Pace
 from sacnb._pull.plan import Chain, Plan, mark_of
-from sacnb._pull.sizes import PageSize
+from sacnb._pull.source import Pace, PageSize
 from sacnb.errors import (
     Attempt,
     AuthError,

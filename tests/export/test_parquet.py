@@ -18,11 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from sacnb._cache.staging import StagingArea
-from sacnb._pull.job import Job
-from sacnb._pull.parquet import ParquetFolder, to_parquet
-from sacnb._pull.parts import PartWriter
-from sacnb._pull.plan import Plan
-from sacnb._pull.staged import Staging
+from sacnb._pull.checkpoints import Staging
+from sacnb._pull.parquet import ParquetFolder, PartWriter, to_parquet
+from sacnb._pull.plan import Job, Plan
 from sacnb._results.info import principal_digest
 from sacnb._tenant import Tenant
 from sacnb.errors import ExportError, UnknownNameError

@@ -14,8 +14,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from sacnb._cache.leftovers import list_staging
-from sacnb._cache.staging import staging_root
+from sacnb._cache.staging import list_staging, staging_root
 from sacnb._pull.progress import Progress
 from sacnb._tenant import Tenant
 from sacnb.errors import BadAnswer, Cancelled, ExportError, NoAnswerError, RequestError, SacError, ServerError

@@ -13,8 +13,8 @@ from sacnb._pull.failures import DataChanged
 from sacnb._pull.plan import Chain
 from sacnb._pull.source import PageSource, Start
 from sacnb._tenant import Tenant
-from sacnb._wire.budget import RetryBudget
 from sacnb._wire.interrupt import Interrupt
+from sacnb._wire.retry import RetryBudget
 from sacnb.errors import BadAnswer, Cancelled, ServerError
 from sacnb.sandbox import Sandbox
 

@@ -15,10 +15,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from sacnb._pull.job import Job
-from sacnb._pull.plan import Plan
-from sacnb._pull.spool import Spool
-from sacnb._pull.stream import BatchStream
+from sacnb._pull.plan import Job, Plan
+from sacnb._pull.stream import BatchStream, Spool
 from sacnb._tenant import Tenant
 from sacnb._wire.telemetry import current_trace_id
 from sacnb.errors import BadAnswer, Cancelled, UnknownNameError

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sacnb._frames.dates import date_range
+from sacnb._frames.periods import date_range
 from sacnb._frames.tidy import tidy
 from sacnb._odata.schema import Column, DateColumn, Grain, Schema
 from sacnb.errors import ContractError, PrecisionWarning, UnknownNameError

@@ -17,10 +17,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sacnb._frames.convert import arrow_schema, column_of, concat, to_pandas, to_polars
+from sacnb._frames.convert import (
+    arrow_schema,
+    column_of,
+    concat,
+    first_lossy,
+    mean_float64,
+    to_float64,
+    to_pandas,
+    to_polars,
+)
 from sacnb._frames.decode import decode_rows
-from sacnb._frames.edm import decimal_type
-from sacnb._frames.floats import first_lossy, mean_float64, to_float64
+from sacnb._frames.types import decimal_type
 from sacnb._odata.schema import EDM_PRIMITIVES, Column
 from sacnb.errors import BadAnswer, ContractError, PrecisionWarning
 

@@ -13,9 +13,9 @@ import pytest
 
 from sacnb._frames.convert import to_polars
 from sacnb._frames.decode import decode_rows
-from sacnb._frames.edm import arrow_type
 from sacnb._frames.periods import COARSER, GRAINS, parse_period
 from sacnb._frames.tidy import CONTRACT_VERSION, Aggregation, tidy
+from sacnb._frames.types import arrow_type
 from sacnb._odata.schema import EDM_PRIMITIVES, Column, Schema
 from sacnb._results.info import METADATA_KEYS
 

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from sacnb import col
-from sacnb._pushdown.pushdown import Kept
+from sacnb._pushdown.translate import Kept
 from sacnb._tenant import Model, Tenant
 from sacnb._wire.telemetry import RequestEvent
 from sacnb.errors import AuthError, MixedAccountsWarning, QueryError, UnknownNameError

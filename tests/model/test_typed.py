@@ -10,7 +10,7 @@ import pytest
 
 from sacnb._odata.schema import Column, Schema
 from sacnb._tenant import Tenant
-from sacnb._tenant.typed import typed_where, with_conditions
+from sacnb._tenant.facts import typed_where, with_conditions
 from sacnb.errors import QueryError, SacError, UnknownNameError
 from sacnb.sandbox import Sandbox
 

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sacnb._odata.expression_old import Expression, to_odata
 from sacnb._odata.schema import Column, Schema
-from sacnb._odata.where import bounds
+from sacnb._odata.where import Expression, bounds, to_odata
 from sacnb.errors import QueryError
 
 Judge = Callable[[Expression, Mapping[str, Any]], bool]

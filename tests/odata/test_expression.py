@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from odata_query import ast
 from odata_query.grammar import ODataLexer, ODataParser
 
-from sacnb._odata.expression_old import (
+from sacnb._odata.schema import Column, Schema
+from sacnb._odata.where import (
     Comparison,
     Expression,
     Membership,
@@ -33,7 +34,6 @@ from sacnb._odata.expression_old import (
     is_never,
     to_odata,
 )
-from sacnb._odata.schema import Column, Schema
 from sacnb.errors import QueryError, UnknownNameError
 
 Judge = Callable[[Expression, Mapping[str, Any]], bool]

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from sacnb._wire.budget import RetryBudget
-from sacnb._wire.retry import Campaign, RetryPlan, Setback
+from sacnb._wire.retry import Campaign, RetryBudget, RetryPlan, Setback
 from sacnb.errors import SacError
 
 

@@ -13,8 +13,7 @@ import pytest
 
 from sacnb._auth import RefreshEvent
 from sacnb._wire import Telemetry
-from sacnb._wire.otel import OpenTelemetry
-from sacnb._wire.telemetry import FailureEvent, RequestEvent, RetryEvent
+from sacnb._wire.telemetry import FailureEvent, OpenTelemetry, RequestEvent, RetryEvent
 
 
 class Meter:
@@ -143,7 +142,7 @@ def test_it_is_found_where_it_is_installed_and_not_missed_where_it_is_not() -> N
     program = textwrap.dedent(
         """
         import sys, types
-        from sacnb._wire.otel import discover
+        from sacnb._wire.telemetry import discover
 
         class Blocked:
             def find_spec(self, name, *_):

@@ -14,8 +14,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from sacnb.cli.output import clean, is_terminal
 from sacnb.cli.progress import show_progress
-from sacnb.cli.streams import clean, is_terminal
 
 if TYPE_CHECKING:
     from sacnb._pull import ProgressListener

@@ -1,4 +1,9 @@
-"""``sacnb describe``: what one model holds."""
+"""``sacnb describe``: what one model holds.
+
+``sacnb members``: the master data of one dimension.
+
+``sacnb models``: what there is to read.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sacnb.cli.invocation import Invocation
+from sacnb.cli.application import Invocation
 from sacnb.cli.output import json_option, print_facts, print_json, print_table
 from sacnb.cli.question import model_argument
 
@@ -14,7 +19,7 @@ if TYPE_CHECKING:
     from sacnb._odata.schema import Column
     from sacnb._tenant import Model
 
-__all__ = ["command"]
+__all__ = ["describe", "members", "models"]
 
 
 @click.command("describe", short_help="A model's columns, types and dates.")
@@ -24,7 +29,7 @@ __all__ = ["command"]
     "max_length, precision, scale), date_columns (name, grain)"
 )
 @click.pass_obj
-def command(invocation: Invocation, model_id: str, as_json: bool) -> None:
+def describe(invocation: Invocation, model_id: str, as_json: bool) -> None:
     """Show a model's dimensions, measures, attributes, types and the grain of its dates."""
     with invocation.connect() as tenant:
         model = tenant.model(model_id)
@@ -72,3 +77,32 @@ def _type(column: dict[str, Any]) -> str:
     sizes = [column["max_length"]] if column["max_length"] else [column["precision"], column["scale"]]
     known = ",".join(str(size) for size in sizes if size is not None)
     return str(column["type"]).removeprefix("Edm.") + (f"({known})" if known else "")
+
+
+@click.command("members", short_help="A dimension's members and hierarchy.")
+@model_argument
+@click.argument("dimension")
+@json_option("a list of id, description, with a hierarchy parent and level (0 is a root), and SAC's attributes")
+@click.pass_obj
+def members(invocation: Invocation, model_id: str, dimension: str, as_json: bool) -> None:
+    """List the members of a dimension, with their place in its hierarchy."""
+    with invocation.connect() as tenant:
+        frame = tenant.model(model_id).members(dimension)
+    if as_json:
+        print_json(frame.to_dicts())
+    else:
+        right = ("level",) if "level" in frame.columns else ()
+        print_table(frame.columns, frame.rows(), right=right)
+
+
+@click.command("models", short_help="What there is to read.")
+@json_option("a list of id, name, description")
+@click.pass_obj
+def models(invocation: Invocation, as_json: bool) -> None:
+    """List the models that SAC offers to this client."""
+    with invocation.connect() as tenant:
+        frame = tenant.models()
+    if as_json:
+        print_json(frame.to_dicts())
+    else:
+        print_table(frame.columns, frame.rows())

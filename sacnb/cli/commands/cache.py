@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from sacnb.cli.application import Invocation
 from sacnb.cli.completion import complete_key
-from sacnb.cli.invocation import Invocation
-from sacnb.cli.output import json_option, print_facts, print_json, print_table
-from sacnb.cli.streams import say
+from sacnb.cli.output import json_option, print_facts, print_json, print_table, say
 from sacnb.errors import CacheError, UnknownNameError
 
 if TYPE_CHECKING:
-    from sacnb._cache.leftovers import StagedPull
+    from sacnb._cache.staging import StagedPull
     from sacnb._cache.store import Cache, CacheEntry
 
 __all__ = ["command"]

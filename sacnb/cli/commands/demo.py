@@ -1,25 +1,93 @@
-"""The steps of the demonstration, in order."""
+"""The steps of the demonstration, in order.
+
+The chart of the demonstration, with sectors by their names.
+
+The published totals of the Bureau of Labor Statistics, beside the sums of what was pulled.
+
+``sacnb demo``: see it work, without a tenant and without settings.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import tempfile
 import time
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import click
+import polars as pl
+import pyarrow as pa
+
 from sacnb._settings import SANDBOX, Settings
 from sacnb._tenant.connector import connect_with, start_sandbox
+from sacnb.cli.application import Invocation
 from sacnb.cli.commands._stage import Stage
-from sacnb.cli.commands.chart import write_chart
-from sacnb.cli.commands.totals import TOLERANCE, compare_with_published
-from sacnb.cli.logs import log_to_stderr
+from sacnb.cli.failures import ExitCode
+from sacnb.cli.progress import log_to_stderr
 from sacnb.errors import MissingExtraError
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from sacnb._results.result import Result
     from sacnb._tenant import Facts, Tenant
     from sacnb.sandbox import Sandbox
 
-__all__ = ["perform"]
+__all__ = ["TOLERANCE", "command", "compare_with_published", "perform", "write_chart"]
+
+
+def write_chart(result: Result, sectors: pl.DataFrame, folder: Path) -> tuple[Path, Path]:
+    """Write the chart of ``result`` by quarter as PNG and HTML into ``folder``; returns both paths.
+
+    Raises MissingExtraError where the extra ``plot`` is not installed.
+    """
+    chart = _with_names(result, sectors).plot(
+        grain="quarter",
+        agg="mean",
+        by="Sector",
+        kind="line",
+        title="US employment by sector (Bureau of Labor Statistics)",
+        unit="thousands",
+    )
+    png, html = folder / "us_employment.png", folder / "us_employment.html"
+    chart.save_png(png)
+    chart.save_html(html)
+    return png, html
+
+
+def _with_names(result: Result, sectors: pl.DataFrame) -> Result:
+    """The same rows with what SAC calls each sector in the place of its id, for a legend that can be read."""
+    names = dict(zip(sectors["id"], sectors["description"], strict=True))
+    table = result.arrow()
+    place = table.column_names.index("Sector")
+    named = pa.array([names.get(member, member) for member in table["Sector"].to_pylist()], pa.string())
+    return dataclasses.replace(result, table=table.set_column(place, table.schema.field(place), named))
+
+
+# In thousands. The sectors are published with one decimal and the total with none.
+TOLERANCE: Final = 0.5
+
+
+def compare_with_published(facts: pl.DataFrame) -> pl.DataFrame:
+    """``month``, ``sectors`` (how many), ``sum``, ``published`` and ``difference``, in thousands of employees.
+
+    Every published month is there; one that was not pulled has nulls. ``facts`` has ``Date``, ``Sector`` and
+    ``Employees``.
+    """
+    content = (resources.files("sacnb.sandbox") / "data" / "us_employment_totals.csv").read_bytes()
+    published = pl.read_csv(content, schema_overrides={"date": pl.String}).select(
+        month="date", published=pl.col("total_nonfarm_thousand").cast(pl.Float64)
+    )
+    sums = facts.group_by(month="Date").agg(sectors=pl.col("Sector").n_unique(), sum=pl.col("Employees").sum())
+    return (
+        published.join(sums, on="month", how="left")
+        .with_columns(difference=pl.col("sum") - pl.col("published"))
+        .select("month", "sectors", "sum", "published", "difference")
+        .sort("month")
+    )
+
 
 _MODEL: Final = "US_EMPLOYMENT"
 # Small pages, held back a little, so that there is some progress to see.
@@ -150,3 +218,26 @@ def _say_what_next(stage: Stage) -> None:
 
 def _thousands(value: float | None, sign: str = "") -> str:
     return "missing" if value is None else f"{value:{sign},.1f}"
+
+
+@click.command("demo", short_help="See it work, without a tenant of your own.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("out/demo"),
+    show_default=True,
+    help="Where the chart goes.",
+)
+@click.pass_context
+def command(ctx: click.Context, out: Path) -> None:
+    """Run the main job from end to end against a pretend tenant on this machine.
+
+    Token, models, refresh, comparison with published totals, tidy table, chart; then the tenant is broken on purpose,
+    and the same refresh is served from the cache. Your settings and your cache are not touched. Exit code 1 where a
+    figure is not what was published.
+    """
+    invocation: Invocation = ctx.obj
+    with tempfile.TemporaryDirectory(prefix="sacnb-demo-", ignore_cleanup_errors=True) as cache_dir:
+        as_expected = perform(out, Path(cache_dir), log=invocation.arguments["log"] or "error")
+    if not as_expected:
+        ctx.exit(ExitCode.NO)

@@ -8,11 +8,10 @@ from typing import IO, TYPE_CHECKING, Final, Literal
 
 import click
 
-from sacnb.cli.invocation import Invocation, Source
-from sacnb.cli.logs import announce
-from sacnb.cli.progress import progress_bar
+from sacnb.cli.application import Invocation, Source
+from sacnb.cli.output import is_terminal, say
+from sacnb.cli.progress import announce, progress_bar
 from sacnb.cli.question import AGGREGATIONS, GRAINS, Question, model_argument, question_options, source_option
-from sacnb.cli.streams import is_terminal, say
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,11 +10,10 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from sacnb.cli.application import Invocation
 from sacnb.cli.completion import complete_cassette
 from sacnb.cli.failures import ExitCode
-from sacnb.cli.invocation import Invocation
-from sacnb.cli.output import json_option, print_facts, print_json
-from sacnb.cli.streams import clean, say
+from sacnb.cli.output import clean, json_option, print_facts, print_json, say
 from sacnb.errors import SettingsError
 
 __all__ = ["command"]
