@@ -6,7 +6,7 @@ last request (a token, a cookie) is also taken out of the first. Three layers, e
 * by place: of the headers only a few harmless ones are kept, and a token exchange is written anew;
 * by value: secrets that were seen on their way (in headers, forms and token replies) or are known from the settings,
   and the tenant's hosts and name, wherever they stand and however they are encoded;
-* by name and shape: what ``sacnb.wire.redact`` knows.
+* by name and shape: what ``sacnb._wire.redact`` knows.
 
 Data stays data: in rows, master data and metadata nothing is changed but what was learned, and values of keys that
 are called like a secret. Nothing in two recordings of the same answers should differ by chance: ids of single requests
