@@ -17,6 +17,7 @@ import importlib
 import logging
 from typing import TYPE_CHECKING, Any
 
+from sacnb._frontend import register
 from sacnb.errors import SacError
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ _HOME = {
 
 # A library says nothing unless it is asked to (SAC_LOG, or the program's own logging configuration).
 logging.getLogger("sacnb").addHandler(logging.NullHandler())
+
+
+register(lambda: importlib.import_module("sacnb.notebook"))
 
 
 def __getattr__(name: str) -> Any:

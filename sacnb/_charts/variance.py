@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
@@ -12,18 +11,15 @@ import polars as pl
 import pyarrow as pa
 
 from sacnb._charts.members import is_account, is_version, listed
+from sacnb._charts.variance_plot import Variance
 from sacnb._frames.convert import to_float64
 from sacnb._frames.periods import date_column, dates_of, target_grain, truncate
-from sacnb._frames.preview import preview
 from sacnb._frames.tidy import exact_facts
 from sacnb._odata.schema import Grain, Schema
-from sacnb._rendering import Preview, Previewed
 from sacnb.errors import ContractError, MixedAccountsWarning, UnknownNameError, warn_user
 
 if TYPE_CHECKING:
-    from sacnb._charts.chart import Chart
-    from sacnb._charts.members import Labels
-    from sacnb._charts.style import Theme
+    pass
 
 __all__ = ["Accounts", "Better", "Variance", "variance"]
 
@@ -34,54 +30,6 @@ Accounts: TypeAlias = Mapping[str, str] | pl.DataFrame
 # SAC's name for the type of an account in its master data; seen in public code only (unconfirmed), so read tolerantly.
 _TYPE_COLUMNS: Final = ("acctype", "accounttype", "account_type")
 _UNKNOWN: Final = "neutral"
-
-
-@dataclass(frozen=True, slots=True)
-class Variance(Previewed):
-    """How one version differs from another.
-
-    ``frame`` has the columns compared by (``date``, ``dim_*``; Date and String), ``base`` and ``against`` (Float64;
-    null where that version has no row), ``variance`` (``against`` less ``base``, where no row counts as 0),
-    ``relative`` (of the size of ``base``; null where that is 0 or missing) and ``outcome`` (``"favourable"``,
-    ``"unfavourable"`` or ``"neutral"``, which is also what is not known). ``note`` says what was added up and assumed.
-    """
-
-    frame: pl.DataFrame
-    base: str
-    against: str
-    measure: str
-    title: str
-    grain: Grain | None = None
-    note: str = ""
-
-    def __len__(self) -> int:
-        return len(self.frame)
-
-    def __repr__(self) -> str:
-        return self._preview().text()
-
-    def _preview(self) -> Preview:
-        return preview(self.frame.to_arrow(), title=self.title, notes=(self.note,) if self.note else ())
-
-    def plot(
-        self,
-        kind: Literal["bar", "waterfall"] = "bar",
-        *,
-        labels: Labels | None = None,
-        title: str | None = None,
-        unit: str | None = None,
-        theme: Theme = "light",
-    ) -> Chart:
-        """The variances as bars, the largest first or by date, or as the steps of a waterfall from total to total.
-
-        Raises:
-            MissingExtraError: The extra ``plot`` is not installed.
-            ContractError: It was compared by more than one column, or by none.
-            UnknownNameError: ``kind``, ``labels`` or ``theme`` names nothing that there is.
-        """
-        from sacnb._charts.variance_plot import plot_variance
-
-        return plot_variance(self, kind, labels=labels, title=title, unit=unit, theme=theme)
 
 
 def variance(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+from dataclasses import dataclass
+from typing import Any, Final, Literal
 
 import polars as pl
 
@@ -11,12 +12,12 @@ from sacnb._charts.members import Labels, listed, plain, texts_of, with_texts
 from sacnb._charts.plot import titled
 from sacnb._charts.spec import HEIGHT, WIDTH, number, period_text
 from sacnb._charts.style import OUTCOMES, PAPERS, TOTAL, Theme, config, version_text
+from sacnb._frames.preview import preview
+from sacnb._odata.schema import Grain
+from sacnb._rendering import Preview, Previewed
 from sacnb.errors import ContractError, UnknownNameError
 
-if TYPE_CHECKING:
-    from sacnb._charts.variance import Variance
-
-__all__ = ["plot_variance"]
+__all__ = ["Variance"]
 
 _MOST: Final = {"bar": 25, "waterfall": 15}
 _TOTAL: Final = "total"
@@ -26,7 +27,53 @@ _SMALL: Final = 0.2
 _MARGIN: Final = 0.25
 
 
-def plot_variance(
+@dataclass(frozen=True, slots=True)
+class Variance(Previewed):
+    """How one version differs from another.
+
+    ``frame`` has the columns compared by (``date``, ``dim_*``; Date and String), ``base`` and ``against`` (Float64;
+    null where that version has no row), ``variance`` (``against`` less ``base``, where no row counts as 0),
+    ``relative`` (of the size of ``base``; null where that is 0 or missing) and ``outcome`` (``"favourable"``,
+    ``"unfavourable"`` or ``"neutral"``, which is also what is not known). ``note`` says what was added up and assumed.
+    """
+
+    frame: pl.DataFrame
+    base: str
+    against: str
+    measure: str
+    title: str
+    grain: Grain | None = None
+    note: str = ""
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def __repr__(self) -> str:
+        return self._preview().text()
+
+    def _preview(self) -> Preview:
+        return preview(self.frame.to_arrow(), title=self.title, notes=(self.note,) if self.note else ())
+
+    def plot(
+        self,
+        kind: Literal["bar", "waterfall"] = "bar",
+        *,
+        labels: Labels | None = None,
+        title: str | None = None,
+        unit: str | None = None,
+        theme: Theme = "light",
+    ) -> Chart:
+        """The variances as bars, the largest first or by date, or as the steps of a waterfall from total to total.
+
+        Raises:
+            MissingExtraError: The extra ``plot`` is not installed.
+            ContractError: It was compared by more than one column, or by none.
+            UnknownNameError: ``kind``, ``labels`` or ``theme`` names nothing that there is.
+        """
+        return _chart(self, kind, labels=labels, title=title, unit=unit, theme=theme)
+
+
+def _chart(
     variance: Variance,
     kind: Literal["bar", "waterfall"],
     *,

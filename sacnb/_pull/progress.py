@@ -9,9 +9,11 @@ import importlib.util
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from sacnb._frontend import frontend
 
 __all__ = ["Meter", "Progress", "ProgressListener", "Shown", "listener_of"]
 
@@ -104,9 +106,7 @@ def listener_of(progress: Shown) -> Iterator[ProgressListener | None]:
     if not _is_notebook():
         yield None
         return
-    # The notebook is a room above this one: a name is looked up where one runs, and nothing here is built on it.
-    bar: AbstractContextManager[ProgressListener] = importlib.import_module("sacnb.notebook.progress_bar").long_work()
-    with bar as listener:
+    with frontend().long_work() as listener:
         yield listener
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ from sacnb._endpoints import (
     master_set,
     metadata_path,
 )
+from sacnb._frontend import frontend
 from sacnb._odata.expression import Expression, col
 from sacnb._odata.metadata import Metadata, parse_metadata
 from sacnb._odata.query import Query
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     import polars as pl
 
     from sacnb._frames.tidy import Aggregation
+    from sacnb._frontend import Panel
     from sacnb._pull.progress import Shown
     from sacnb._results.result import Result
     from sacnb._tenant.scan import Explanation, Scan
-    from sacnb.notebook import RefreshPanel
 
 Where = Mapping[str, Any] | Expression | None
 
@@ -256,15 +256,12 @@ class Model:
         agg: Aggregation = "sum",
         every_minutes: float | None = None,
         **question: Any,
-    ) -> RefreshPanel:
+    ) -> Panel:
         """A panel for a notebook, with a button that refreshes ``facts(**question)``; see ``RefreshPanel``.
 
         Raises what ``facts`` raises; MissingExtraError where the extra ``notebook`` is not installed.
         """
-        # The notebook is a room above this one. Nothing here is built on it, so it is no import: a name is looked up
-        # when a user asks, as sacnb itself does with its public names.
-        panel: type[RefreshPanel] = importlib.import_module("sacnb.notebook").RefreshPanel
-        return panel(self.facts(**question), grain=grain, agg=agg, every_minutes=every_minutes)
+        return frontend().RefreshPanel(self.facts(**question), grain=grain, agg=agg, every_minutes=every_minutes)
 
     def _schema_for_questions(self) -> Schema:
         """The schema; while SAC is away that of the last kept result, so that the result itself can be served."""

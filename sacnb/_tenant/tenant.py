@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from sacnb._endpoints import DEFAULT_NAMESPACE
+from sacnb._frontend import frontend
 from sacnb._rendering import Preview, Previewed, fact_table
 from sacnb._tenant.connection import Connection, list_models
 from sacnb._tenant.model import Model
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     import polars as pl
 
     from sacnb._cache.store import Cache
+    from sacnb._frontend import Explorer
     from sacnb._settings import Settings
     from sacnb._tenant.scan import Explanation
     from sacnb._wire.telemetry import Telemetry
-    from sacnb.notebook import Explorer
     from sacnb.sandbox import Sandbox
 
 
@@ -130,9 +130,7 @@ class Tenant(Previewed):
 
         Raises MissingExtraError where the extra ``notebook`` is not installed.
         """
-        # The notebook is a room above this one: a name is looked up when a user asks, and nothing here is built on it.
-        explorer: type[Explorer] = importlib.import_module("sacnb.notebook").Explorer
-        return explorer(self, model_id)
+        return frontend().Explorer(self, model_id)
 
     @overload
     def sql(
