@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from sacnb._odata.page import Page, cut_page, next_url
+from sacnb._odata.page import Page, cut_page, next_page
 from sacnb._pull.failures import DataChanged
 from sacnb._pull.plan import Chain, mark_of
 from sacnb._wire.interrupt import Interrupt
@@ -166,8 +166,9 @@ class PageSource:
                     f"SAC announced {start.announced:,} rows when the pull was begun, and {page.count:,} now."
                 )
             following = chain.mark_after(index, start.page_size)
-            if following is None and chain.is_open and page.next_link is not None:
-                following = mark_of(next_url(answered_from, page.next_link, origin=self._tenant_url, seen=seen))
+            if following is None and chain.is_open:
+                linked = next_page(page, answered_from, origin=self._tenant_url, seen=seen)
+                following = None if linked is None else mark_of(linked)
             fetched = Fetched(index, page, mark, following)
             mark, index = following, index + 1
             yield fetched
@@ -193,7 +194,7 @@ class PageSource:
         def check(answer: Answer) -> None:
             # Inside the retry loop: a page that was cut short on its way is asked for again. The rows are looked at by
             # the thread that decodes them, while this one asks for the next page.
-            cut[:] = [cut_page(answer.body, look_inside=False)]
+            cut[:] = [cut_page(answer.body, status=answer.status, look_inside=False)]
 
         answer = self._session.fetch(
             "GET", url, operation=_OPERATION, check=check, cancelled=self._stop, budget=self._budget

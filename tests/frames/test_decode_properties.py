@@ -1,4 +1,4 @@
-"""The native and the careful path read the same, and both read what was written."""
+"""the native and the strict decoder read the same, and both read what was written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sacnb._frames.decode import decode_natively, decode_rows
-from sacnb._frames.strict import decode_carefully
+from sacnb._frames.strict import decode_strictly
 from sacnb._odata.schema import Column
 from sacnb.errors import BadAnswer
 
@@ -71,11 +71,11 @@ def test_both_paths_read_what_was_written(
     rows: list[tuple[Any, ...]], comma: str, left_out: frozenset[str], block_bytes: int | None
 ) -> None:
     page = page_of(rows, comma=comma, left_out=left_out)
-    careful = decode_carefully(page, COLUMNS)
-    assert [tuple(row.values()) for row in careful.to_pylist()] == rows
+    strict = decode_strictly(page, COLUMNS)
+    assert [tuple(row.values()) for row in strict.to_pylist()] == rows
     native = decode_natively(page, COLUMNS, block_bytes=block_bytes)
     assert native is not None
-    assert native.equals(careful, check_metadata=True)
+    assert native.equals(strict, check_metadata=True)
 
 
 SHREDS = [
@@ -103,7 +103,7 @@ SHREDS = [
     BLOCKS,
 )
 @example([tuple([""] * 2 + [None] * 9)], [], 1)
-def test_whatever_comes_the_native_path_agrees_with_the_careful_one_or_steps_back(
+def test_whatever_comes_the_native_decoder_agrees_with_the_strict_one_or_steps_back(
     rows: list[tuple[Any, ...]], cuts: list[tuple[int, int, bytes]], block_bytes: int | None
 ) -> None:
     page = page_of(rows)
@@ -113,7 +113,7 @@ def test_whatever_comes_the_native_path_agrees_with_the_careful_one_or_steps_bac
     native = decode_natively(page, COLUMNS, block_bytes=block_bytes)
     if native is None:
         return
-    assert native.equals(decode_carefully(page, COLUMNS), check_metadata=True)
+    assert native.equals(decode_strictly(page, COLUMNS), check_metadata=True)
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, min_value=Decimal("-1e40"), max_value=Decimal("1e40")))
