@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sacnb.sandbox.catalogue import COMMON_OPTIONS, MISBEHAVIOURS, OPTIONS, Misbehaviour
+from sacnb.sandbox.misbehaviours import COMMON_OPTIONS, MISBEHAVIOURS, OPTIONS, Misbehaviour
 
 if TYPE_CHECKING:
     from sacnb.sandbox.model import Dimension, Model, dimension, table_model

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from sacnb.sandbox.catalogue import COMMON_OPTIONS, KINDS, MISBEHAVIOURS, OPTIONS, Misbehaviour
+from sacnb.sandbox.misbehaviours import COMMON_OPTIONS, KINDS, MISBEHAVIOURS, OPTIONS, Misbehaviour
 
 __all__ = ["Rules"]
 
