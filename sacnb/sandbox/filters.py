@@ -19,8 +19,8 @@ from odata_query import ast
 from odata_query.exceptions import ODataException
 from odata_query.grammar import ODataLexer, ODataParser
 
+from sacnb.sandbox.exchange import Refusal
 from sacnb.sandbox.literals import Flat, comparison
-from sacnb.sandbox.problems import Refusal
 from sacnb.sandbox.schema import Column
 
 __all__ = ["Predicate", "parse_filter"]

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from sacnb.sandbox.problems import Refusal
+from sacnb.sandbox.exchange import Refusal
 from sacnb.sandbox.schema import Column, polars_type
 
 __all__ = ["Flat", "comparison"]

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sacnb.sandbox import Column, table_model
+from sacnb.sandbox.exchange import Refusal
 from sacnb.sandbox.filters import parse_filter
-from sacnb.sandbox.models.edm_types import edm_types
-from sacnb.sandbox.problems import Refusal
+from sacnb.sandbox.models.small import edm_types
 from sacnb.sandbox.relation import FrameRelation
 
 c = pl.col

@@ -12,7 +12,7 @@ import pytest
 
 import sacnb.sandbox
 from sacnb.errors import AuthError, BadAnswer, NoAnswerError, SacError, ServerError, ThrottledError
-from sacnb.sandbox.server import Sandbox
+from sacnb.sandbox import Sandbox
 from sacnb.settings import Settings
 from sacnb.wire import Answer, DispatchContext, build_context
 
