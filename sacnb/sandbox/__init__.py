@@ -138,7 +138,6 @@ def serve(*, on_ready: Callable[[Sandbox], None], **options: Any) -> None:
 def _require_extra() -> None:
     try:
         import aiohttp  # noqa: F401
-        import odata_query  # noqa: F401
     except ImportError as error:
         raise ImportError(
             f'The sandbox needs an optional part of sacnb ({error.name}). Run: pip install "sacnb[sandbox]"',

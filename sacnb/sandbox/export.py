@@ -182,7 +182,7 @@ class ExportService:
         relation = self._administration(exchange)["Providers"]
         frame = relation.frame
         if options.filter is not None:
-            frame = frame.filter(parse_filter(options.filter, relation.columns).expression)
+            frame = parse_filter(options.filter, relation.columns).keep(frame)
         return _json({"@odata.context": "$metadata#Providers", "value": frame.to_dicts()})
 
     def _administration(self, exchange: Exchange) -> dict[str, FrameRelation]:

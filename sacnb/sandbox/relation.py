@@ -247,7 +247,7 @@ class Reader:
         for block in _blocks(relation, names):
             numbered = block.with_columns(pl.int_range(low, low + pl.len(), dtype=pl.Int64).alias("\0row"))
             low += block.height
-            kept = numbered if predicate is None else numbered.filter(predicate.expression)
+            kept = numbered if predicate is None else predicate.keep(numbered)
             parts.append(kept.select("\0row", *order))
         found = pl.concat(parts)
         if order:
@@ -288,7 +288,7 @@ def aggregate(relation: Relation, condition: str | None, columns: Sequence[Colum
     names = list(dict.fromkeys([*(c.name for c in columns), *(predicate.names if predicate else ())]))
     parts: list[pl.DataFrame] = []
     for block in _blocks(relation, names):
-        kept = block if predicate is None else block.filter(predicate.expression)
+        kept = block if predicate is None else predicate.keep(block)
         parts.append(kept.group_by(keys).agg(sums) if keys else kept.select(sums))
     merged = pl.concat(parts)
     frame = merged.group_by(keys).agg(sums).sort(keys) if keys else merged.select(sums)
