@@ -85,11 +85,12 @@ class _Parser:
 
     def predicate(self) -> Predicate:
         self._skip(_BLANKS)
-        condition = self._condition(self._either())
+        operand, end = self._either(), self.at
         self._skip(_BLANKS)
         if self.at < len(self.text):
+            self.at = end
             self._malformed()
-        return Predicate(condition)
+        return Predicate(self._condition(operand))
 
     def _either(self) -> _Operand:
         first = self._both()

@@ -93,10 +93,10 @@ def _names(text: str, option: str) -> tuple[str, ...]:
 def _order(text: str) -> tuple[tuple[str, bool], ...]:
     items: list[tuple[str, bool]] = []
     for item in text.split(","):
-        match = re.fullmatch(r"(\S+)(?: (asc|desc))?", item)
+        match = re.fullmatch(r"(\S+)(?:[ \t]+(asc|desc))?", item, re.IGNORECASE)
         if match is None:
             raise Refusal(400, f"The URI is malformed: $orderby holds {text!r}.")
-        items.append((match[1], match[2] == "desc"))
+        items.append((match[1], (match[2] or "").lower() == "desc"))
     return tuple(items)
 
 
