@@ -127,17 +127,15 @@ NUMBERS = [
 
 @pytest.mark.parametrize("column", NUMBERS, ids=lambda column: column.edm_type)
 @pytest.mark.parametrize("zeros", [10, 5000])
-@pytest.mark.parametrize(("short", "mantissa", "sign", "digits"), [("6.5e1", "6.50", "", "1"), ("70", "7", "+", "1")])
-def test_zeros_in_front_of_an_exponent_change_nothing(
-    column: Column, zeros: int, short: str, mantissa: str, sign: str, digits: str
-) -> None:
+@pytest.mark.parametrize("start", ["6.50e", "7E+"])
+def test_zeros_in_front_of_an_exponent_change_nothing(column: Column, zeros: int, start: str) -> None:
     def page(number: str) -> bytes:
         return f'[{{"Key":"a","{column.name}":{number}}}]'.encode()
 
     columns = [Column("Key", "Edm.String", "dimension"), column]
-    long = page(f"{mantissa}e{sign}{'0' * zeros}{digits}")
+    long = page(f"{start}{'0' * zeros}1")
     careful = decode_carefully(long, columns)
-    assert careful.equals(decode_carefully(page(short), columns), check_metadata=True)
+    assert careful.equals(decode_carefully(page(f"{start}1"), columns), check_metadata=True)
     native = decode_natively(long, columns)
     assert native is None or native.equals(careful, check_metadata=True)
 
