@@ -1,4 +1,4 @@
-"""Settings for ``pytest --nbval notebooks``: replay the cassettes, run cells in order, compare by the project's rules."""
+"""Defaults of ``pytest --nbval notebooks``: replay the cassettes, keep cells in order, compare by sanitize.cfg."""
 
 from __future__ import annotations
 
