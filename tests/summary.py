@@ -34,7 +34,7 @@ class Tally:
     skipped: Counter[str] = field(default_factory=Counter)
 
     def add(self, report: Path) -> None:
-        for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314 - pytest wrote it a moment ago
+        for case in ElementTree.parse(report).iter("testcase"):
             skip = case.find("skipped")
             if skip is not None:
                 self.skipped[skip.get("message", "no reason given")] += 1
@@ -69,7 +69,7 @@ def end(code: int) -> str:
     tally = Tally()
     for report in sorted(FOLDER.glob("*.xml")):
         tally.add(report)
-    seconds = time.time() - _read(BEGAN)
+    seconds = time.time() - (_read(BEGAN) or time.time())
     if code == 0:
         LAST.write_text(json.dumps(seconds), encoding="utf-8")
     return tally.line(seconds, code)
