@@ -71,7 +71,7 @@ announce:
 	@test -z "$(PYTHON)" || $(PYTHON) tests/summary.py begin
 
 suite: setup ## All tests but those of notebooks and browsers, with coverage
-	$(BIN)/pytest -q -n 2 --dist worksteal --randomly-seed 1 $(call REPORT,tests) --cov=sacnb.auth --cov=sacnb.wire --cov=sacnb.odata --cov-report= --ignore tests/browser
+	$(BIN)/pytest -q -n 2 --dist worksteal --randomly-seed 1 $(call REPORT,tests) --cov=sacnb._auth --cov=sacnb._wire --cov=sacnb._odata --cov-report= --ignore tests/browser
 	$(BIN)/coverage report --fail-under=95
 
 # A replay refuses every connection; where the system allows it, there is no network either. notebooks/conftest.py keeps
