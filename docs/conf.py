@@ -6,9 +6,11 @@ The source folder is the root of the repository, so that a link in Markdown mean
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
 from pygments.lexers.shell import BashLexer
 
 import sacnb
@@ -38,6 +40,7 @@ nitpicky = False
 
 # Markdown: anchors as a code host makes them.
 myst_heading_anchors = 4
+myst_enable_extensions = ["attrs_inline"]
 myst_links_external_new_tab = False
 
 # Notebooks: run anew for each build; an error fails it. Widgets need a kernel, so their static form is shown.
@@ -132,10 +135,35 @@ def complete_short_names(app: Any, env: Any, node: Any, contnode: Any) -> Any:
     return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", found[0], node, contnode)
 
 
+def describe_charts(app: Any, doctree: nodes.document) -> None:
+    """Give the picture of a chart the text that the notebook holds beside it, for those who hear the page."""
+    for bundle in doctree.findall(nodes.container):
+        if bundle.get("nb_element") == "mime_bundle":
+            texts = [form.astext() for form in bundle.children if form.get("mime_type") == "text/plain"]
+            for image in bundle.findall(nodes.image):
+                image["alt"] = " ".join(texts)
+
+
+_PICTURE = re.compile(
+    r'<picture>\s*<source media="\(prefers-color-scheme: dark\)" srcset="(?P<dark>[^"]+)">\s*'
+    r'<img alt="(?P<alt>[^"]+)" src="(?P<light>[^"]+)" width="(?P<width>\d+)">\s*</picture>'
+)
+
+
+def follow_the_theme(app: Any, docname: str, source: list[str]) -> None:
+    """Turn ``<picture>``, which follows the system, into two images that follow the theme chosen on the site."""
+    source[0] = _PICTURE.sub(
+        r"![\g<alt>](\g<light>){.only-light width=\g<width>}\n![\g<alt>](\g<dark>){.only-dark width=\g<width>}",
+        source[0],
+    )
+
+
 def setup(app: Any) -> None:
     """Register the functions above; Sphinx calls this."""
     app.add_lexer("dotenv", BashLexer)
     app.connect("autodoc-process-signature", show_no_constructor)
     app.connect("autodoc-process-docstring", mark_code_blocks, priority=100)
     app.connect("autodoc-process-docstring", keep_sentences, priority=900)
+    app.connect("doctree-read", describe_charts)
+    app.connect("source-read", follow_the_theme)
     app.connect("missing-reference", complete_short_names, priority=100)
