@@ -24,7 +24,7 @@ PIP_INDEX = $$($(PYTHON) -c "from pip._internal.commands import create_command a
 WITH_MIRROR = POETRY_PYPI_MIRROR_URL="$${POETRY_PYPI_MIRROR_URL:-$(PIP_INDEX)}"
 INSTALL = install --no-interaction --quiet
 
-.PHONY: help setup demo test search notebooks browser pictures check format bench lock build clean
+.PHONY: help setup demo test search judges notebooks browser pictures check format bench lock build clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,10 @@ pictures: setup ## Make the pictures of panel and explorer anew, by the same tes
 search: setup ## Look for failures with new generated examples and another order of the tests; takes its time
 	$(BIN)/pytest -q -n 2 --dist worksteal --timeout 3600 --hypothesis-profile search -m 'not benchmark' \
 		$$(grep -rl '@given' tests)
+
+# Grammars, parsers and a server of others, fetched into .tools/judges; docs/judges.md tells what they judge.
+judges: setup ## Try filters, scans, SQL, metadata and pulls against grammars, parsers and a server of others
+	PYTHONPATH=tests $(BIN)/python -m judges
 
 # What sacnb is measured against is heavy, and nobody else needs it.
 $(PEERS): $(READY)

@@ -15,8 +15,11 @@ from typing import Final
 import sacnb
 
 from .abnf_judge import judge_abnf, judge_the_abnf_judge
+from .cap_documents import cap_documents
 from .cap_parser import judge_cap_parser
-from .inputs import Inputs, gather, importable
+from .cap_tenant import judge_tenant
+from .inputs import FOLDER, Inputs, gather, importable
+from .metadata_judge import judge_generated, judge_the_lxml_judge, judge_with_lxml, metadata_below
 from .rows import TYPES
 from .sandboxed import judge_filters, judge_scans, judge_sql, judged, judged_rows, written_filters
 from .verdict import Verdict
@@ -30,6 +33,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=_JUDGES, default=_JUDGES, help="some of the judges")
     parser.add_argument("--seed", type=int, default=1, help="another seed gives other conditions (default: 1)")
     parser.add_argument("--count", type=int, default=2000, help="conditions for each judge (default: 2000)")
+    parser.add_argument("--documents", type=Path, metavar="FOLDER", help="judge $metadata documents of your own too")
     given = parser.parse_args()
     warnings.simplefilter("ignore", sacnb.errors.PrecisionWarning)
     inputs = gather()
@@ -70,6 +74,36 @@ def _judge_questions(
             run(lambda: judge_sql(tenant, rows, seed=seed, count=count))
         if "grammar" in given.only:
             _judge_grammar(given, inputs, run, missing, tenant)
+    if "metadata" in given.only:
+        _judge_metadata(given, inputs, run, missing)
+    if "tenant" in given.only:
+        if inputs.has("@sap/cds") and inputs.has("@cap-js/sqlite"):
+            run(lambda: judge_tenant(inputs, folder, seed=seed, count=count // 40))
+        else:
+            missing.append("SAP CAP as a tenant: it needs Node 22 and npm's @sap/cds and @cap-js/sqlite")
+
+
+def _judge_metadata(
+    given: argparse.Namespace, inputs: Inputs, run: Callable[[Callable[[], Verdict]], None], missing: list[str]
+) -> None:
+    run(lambda: judge_generated(seed=given.seed, count=given.count))
+    if not importable("lxml"):
+        missing.append("$metadata against a reading with lxml: it needs lxml")
+        return
+    run(lambda: judge_the_lxml_judge(seed=given.seed, count=given.count // 2))
+    if inputs.has("@sap/cds"):
+        run(lambda: judge_with_lxml("written by SAP CAP", cap_documents(inputs, seed=given.seed, count=100)))
+    else:
+        missing.append("$metadata that SAP CAP writes: it needs Node 22 and npm's @sap/cds")
+    shipped = list(metadata_below(FOLDER))
+    if shipped:
+        run(lambda: judge_with_lxml("in the packages of PyPI and npm", shipped))
+    else:
+        missing.append("$metadata in the packages of PyPI and npm: none of those fetched ships a document")
+    if given.documents is not None:
+        run(lambda: judge_with_lxml("in your folder", metadata_below(given.documents)))
+    else:
+        print("    (more documents: python -m judges --only metadata --documents FOLDER)")
 
 
 def _judge_grammar(

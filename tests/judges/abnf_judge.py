@@ -1,7 +1,7 @@
 """Filters as they stand in a URL, against the grammar that OASIS publishes for OData 4.0.
 
-The grammar comes from the npm package odata-v4-parser, which ships it as ``odata-v4.abnf``; OASIS' own test cases, which
-lie beside it, show first that the grammar is read right.
+The npm package odata-v4-parser ships it as ``odata-v4.abnf``, and OASIS' own test cases beside it: they show first that
+the grammar is read right.
 """
 
 from __future__ import annotations

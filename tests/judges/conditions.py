@@ -38,11 +38,12 @@ class Rules:
     equality_is_known: bool
     order_is_known: bool
     nan_is_largest: bool = False
+    match_is_known: bool = False
 
 
 ODATA: Final = Rules(equality_is_known=True, order_is_known=True)
-# CAP renders eq and ne null-safe, and leaves the order to the database.
-CAP_ON_SQL: Final = Rules(equality_is_known=True, order_is_known=False)
+# CAP renders eq, ne and the text functions null-safe, and leaves the order to the database.
+CAP_ON_SQL: Final = Rules(equality_is_known=True, order_is_known=False, match_is_known=True)
 POLARS: Final = Rules(equality_is_known=False, order_is_known=False, nan_is_largest=True)
 
 
@@ -105,7 +106,9 @@ class Match(Condition):
 
     def truth(self, row: Row, rules: Rules) -> bool | None:
         found = row[self.column]
-        return None if found is None else _MATCHES[self.way](found, self.text)
+        if found is None:
+            return False if rules.match_is_known else None
+        return _MATCHES[self.way](found, self.text)
 
 
 @dataclass(frozen=True)

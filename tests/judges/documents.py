@@ -15,8 +15,8 @@ _EDMX: Final = "http://docs.oasis-open.org/odata/ns/edmx"
 _EDM: Final = "http://docs.oasis-open.org/odata/ns/edm"
 _SAP: Final = "http://www.sap.com/Protocols/SAPData"
 _NAMES: Final = (
-    "Version", "Date", "Sector", "Store_3z2g5g06m4", "_x", "A", "Größe", "Überschrift", "Id", "FactData", "Date___CALMONTH",
-    "Amount", "Quantity", "Price", "Share", "Note", "Customer", "Channel", "Product", "Region", "value", "Type", "Name",
+    "Version", "Date", "Sector", "Store_3z2g5g06m4", "_x", "A", "Größe", "Überschrift", "Id", "FactData",
+    "Date___CALMONTH", "Amount", "Quantity", "Price", "Share", "Note", "Customer", "Channel", "Product", "Region", "value", "Type", "Name",
 )  # fmt: skip
 _SETS: Final = ("FactData", "MasterData", "FactDataAggregation", "SectorMaster", "Sector", "FactDatas", "Facts")
 _LABELS: Final = ("Sector", "Industry & sector", "<b>", "Größe in m²", 'say "x"', "O'Hare", "日本 🚀", "a  b")
@@ -196,7 +196,8 @@ class _Writer:
         prefix = self._edmx
         declared = f"xmlns:{prefix[:-1]}" if prefix else "xmlns"
         root = f"{declared}={quoteattr(_EDMX)} xmlns:sap={quoteattr(_SAP)} Version={quoteattr('4.0')}"
-        reference = f"<{prefix}Reference Uri='v.xml'><{prefix}Include Namespace='Common.v1' Alias='Common'/></{prefix}Reference>"
+        included = f"<{prefix}Include Namespace='Common.v1' Alias='Common'/>"
+        reference = f"<{prefix}Reference Uri='v.xml'>{included}</{prefix}Reference>"
         inside = f"{reference}<{prefix}DataServices>{schemas}</{prefix}DataServices>"
         return f"<{prefix}Edmx {root}>{inside}</{prefix}Edmx>"
 

@@ -13,9 +13,6 @@ from sacnb.odata.metadata import parse_metadata
 from .documents import Declared, make_document
 from .verdict import Verdict
 
-_EDM: Final = ("http://docs.oasis-open.org/odata/ns/edm", "http://schemas.microsoft.com/ado/2008/09/edm",
-               "http://schemas.microsoft.com/ado/2006/04/edm", "http://schemas.microsoft.com/ado/2007/05/edm",
-               "http://schemas.microsoft.com/ado/2009/11/edm")  # fmt: skip
 _LARGEST: Final = 2**31 - 1
 
 Sets = Mapping[str, tuple[Declared, ...]]
@@ -32,9 +29,21 @@ def judge_generated(*, seed: int, count: int, tame: bool = False) -> Verdict:
     return verdict
 
 
-def judge_with_lxml(documents: Iterable[tuple[str, bytes]]) -> Verdict:
+def judge_the_lxml_judge(*, seed: int, count: int) -> Verdict:
+    """Judge the judge: lxml's reading of generated documents is what was declared."""
+    verdict = Verdict("the lxml judge against what was declared, generated documents")
+    random_ = random.Random(seed)
+    for number in range(count):
+        document = make_document(random_)
+        verdict.tried += 1
+        if read_with_lxml(document.body) != document.sets:
+            verdict.wrong.append(f"document {number} of seed {seed} is read otherwise by lxml")
+    return verdict
+
+
+def judge_with_lxml(whose: str, documents: Iterable[tuple[str, bytes]]) -> Verdict:
     """Judge documents of others: name and bytes of each."""
-    verdict = Verdict("$metadata against a reading with lxml")
+    verdict = Verdict(f"$metadata against a reading with lxml, {whose}")
     for name, body in documents:
         verdict.tried += 1
         try:

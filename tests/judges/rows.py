@@ -39,7 +39,7 @@ TEXTS: Final = (
     "", " ", "#", "a", "A", "b ", " b", "O'Hare", "''", "'", "EMEA/North", "http://x/?a=b&c=d#e", "100%", "%27", "%2F",
     "a+b", "a b", "a;b=c", "(x)", ")", "(", "a,b", "and", "x or y", "' or true or '", "null", "true", "42", "$filter",
     "@p", "*", "\\", '"', "{}", "[]", "<a>", "|", "^", "`", "~", "Zürich", "Zu\u0308rich", "日本", "🚀", "\u00a0",
-    "\ufeff", "\u200d", "\ue000", "ß", "İ", "ı", "2024", "202401", "duration'P1D'", "a''b", "!", "a.b-c_d:e",
+    "\ufeff", "\u200d", "\ue000", "ß", "İ", "\u0131", "2024", "202401", "duration'P1D'", "a''b", "!", "a.b-c_d:e",
 )  # fmt: skip
 _LARGEST: Final = "999999999999999999999999.9999999"
 _POOLS: Final[dict[str, Sequence[Any]]] = {
