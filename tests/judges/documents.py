@@ -16,7 +16,8 @@ _EDM: Final = "http://docs.oasis-open.org/odata/ns/edm"
 _SAP: Final = "http://www.sap.com/Protocols/SAPData"
 _NAMES: Final = (
     "Version", "Date", "Sector", "Store_3z2g5g06m4", "_x", "A", "Größe", "Überschrift", "Id", "FactData",
-    "Date___CALMONTH", "Amount", "Quantity", "Price", "Share", "Note", "Customer", "Channel", "Product", "Region", "value", "Type", "Name",
+    "Date___CALMONTH", "Amount", "Quantity", "Price", "Share", "Note", "Customer", "Channel", "Product", "Region",
+    "value", "Type", "Name",
 )  # fmt: skip
 _SETS: Final = ("FactData", "MasterData", "FactDataAggregation", "SectorMaster", "Sector", "FactDatas", "Facts")
 _LABELS: Final = ("Sector", "Industry & sector", "<b>", "Größe in m²", 'say "x"', "O'Hare", "日本 🚀", "a  b")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import random
 from decimal import Decimal
@@ -25,8 +26,9 @@ _SQL_TYPES: Final = frozenset({"Edm.String", "Edm.Int32", "Edm.Int64", "Edm.Deci
 class PolarsConditions:
     """Conditions over the judged rows as expressions of polars."""
 
-    def __init__(self, random_: random.Random, *, tame: bool = False) -> None:
+    def __init__(self, random_: random.Random, *, decimals: bool, tame: bool = False) -> None:
         self._random = random_
+        self._decimals = decimals
         self._tame = tame
         self._names = [name for name, kind in TYPES.items() if name != "Id" and kind not in _LEFT_OUT]
 
@@ -45,6 +47,8 @@ class PolarsConditions:
         name = self._random.choice(self._names)
         kind, column = TYPES[name], pl.col(name)
         values = [value for value in pool(kind, tame=self._tame) if value == value]  # noqa: PLR0124 - no NaN
+        if kind == "Edm.Decimal" and not self._decimals:
+            kind, values = "Edm.Double", _near(values)
         choice = self._random.random()
         if choice < 0.12:
             is_null = self._random.random() < 0.5
@@ -57,8 +61,11 @@ class PolarsConditions:
             return Compare(name, sign, value, null_safe=True), made(_constant(kind, value))
         if choice < 0.36:
             members = self._random.choices(values, k=self._random.randint(1, 4))
-            # A list without null: what is_in does with null in a list differs between versions of polars.
-            return OneOf(name, tuple(members)), column.is_in(pl.Series(members, dtype=_dtype(kind)).implode())
+            # Without nulls_equal the list holds no null: what that means differs between versions of polars.
+            null_safe = not self._tame and self._random.random() < 0.3
+            listed = [*members, *([None] if null_safe and self._random.random() < 0.5 else [])]
+            series = pl.Series(listed, dtype=_dtype(kind)).implode()
+            return OneOf(name, tuple(listed), null_safe), column.is_in(series, nulls_equal=null_safe)
         if kind == "Edm.String" and choice < 0.6:
             way = self._random.choice(sorted(_WAYS))
             text = self._random.choice(TEXTS)
@@ -138,6 +145,12 @@ def _dtype(kind: str) -> pl.DataType | None:
         "Edm.Int32": pl.Int32(),
         "Edm.Int64": pl.Int64(),
     }.get(kind)
+
+
+def _near(values: list[Any]) -> list[Any]:
+    """Return decimals as floats, and the floats beside them."""
+    floats = [float(value) for value in values]
+    return [*floats, *(math.nextafter(one, to) for one in floats for to in (-math.inf, math.inf))]
 
 
 def _constant(kind: str, value: Any) -> pl.Expr:

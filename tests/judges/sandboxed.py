@@ -96,16 +96,18 @@ def judge_scans(tenant: sacnb.Tenant, rows: Sequence[Row], *, seed: int, count: 
     """Judge ``scan()``: with what is sent and what is left to polars, the rows are those meant."""
     verdict = Verdict("conditions of polars on scan() against plain Python")
     model = tenant.model(MODEL)
-    conditions = PolarsConditions(random.Random(seed), tame=tame)
-    for _ in range(count):
-        condition, predicate = conditions.one()
+    shown = [{**row, "Amount": None if row["Amount"] is None else float(row["Amount"])} for row in rows]
+    random_ = random.Random(seed)
+    for number in range(count):
+        decimals = number % 2 == 0
+        condition, predicate = PolarsConditions(random_, decimals=decimals, tame=tame).one()
         verdict.tried += 1
         try:
-            found = model.scan(decimals=True).filter(predicate).select("Id").collect()
+            found = model.scan(decimals=decimals).filter(predicate).select("Id").collect()
         except (sacnb.SacError, pl.exceptions.PolarsError) as error:
             verdict.wrong.append(f"{predicate}: {type(error).__name__}: {error}")
             continue
-        _compare(verdict, str(predicate), condition, rows, found["Id"].to_list())
+        _compare(verdict, str(predicate), condition, rows if decimals else shown, found["Id"].to_list())
     return verdict
 
 
