@@ -59,7 +59,7 @@ test: check ## Everything that guards the project
 	$(BIN)/sacnb replay scan
 	@$(MAKE) --no-print-directory browser
 	@$(MAKE) --no-print-directory notebooks
-	$(BIN)/pytest -q -n 2 --dist worksteal --randomly-seed 1 --cov=sacnb.auth --cov=sacnb.wire --cov=sacnb.odata --cov-report= --ignore tests/browser
+	$(BIN)/pytest -q -n 2 --dist worksteal --randomly-seed 1 --cov=sacnb._auth --cov=sacnb._wire --cov=sacnb._odata --cov-report= --ignore tests/browser
 	$(BIN)/coverage report --fail-under=95
 
 # Cells run in their order, so nothing shuffles them and a notebook stays with one worker. A replay refuses every connection;

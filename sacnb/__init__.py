@@ -17,33 +17,36 @@ import importlib
 import logging
 from typing import TYPE_CHECKING, Any
 
+from sacnb._frontend import register
 from sacnb.errors import SacError
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from sacnb.frames.result import Result
-    from sacnb.model import Facts, Model
-    from sacnb.odata.expression import col
-    from sacnb.odata.metadata import Schema
-    from sacnb.tenant import Tenant, connect
+    from sacnb._odata.metadata import Schema
+    from sacnb._odata.where import col
+    from sacnb._results.result import Result
+    from sacnb._tenant import Facts, Model, Tenant, connect
 
 __version__ = "0.1.0"
 
 __all__ = ["Facts", "Model", "Result", "SacError", "Schema", "Tenant", "__version__", "col", "connect"]
 
 _HOME = {
-    "Facts": "sacnb.model",
-    "Model": "sacnb.model",
-    "Result": "sacnb.frames.result",
-    "Schema": "sacnb.odata.metadata",
-    "Tenant": "sacnb.tenant",
-    "col": "sacnb.odata.expression",
-    "connect": "sacnb.tenant",
+    "Facts": "sacnb._tenant",
+    "Model": "sacnb._tenant",
+    "Result": "sacnb._results.result",
+    "Schema": "sacnb._odata.schema",
+    "Tenant": "sacnb._tenant",
+    "col": "sacnb._odata.expression",
+    "connect": "sacnb._tenant",
 }
 
 # A library says nothing unless it is asked to (SAC_LOG, or the program's own logging configuration).
 logging.getLogger("sacnb").addHandler(logging.NullHandler())
+
+
+register(lambda: importlib.import_module("sacnb.notebook"))
 
 
 def __getattr__(name: str) -> Any:

@@ -16,10 +16,10 @@ import hypothesis
 import pytest
 
 import sacnb.sandbox
+from sacnb._settings import Settings
+from sacnb._tenant import Tenant
+from sacnb._tenant.connector import connect_with
 from sacnb.sandbox import Sandbox
-from sacnb.settings import Settings
-from sacnb.tenant import Tenant
-from sacnb.tenant.connector import connect_with
 
 # How long one example takes says more about what else the machine is doing than about the code. What guards a change
 # tries the same examples each time, so that a change is refused for what it changes; `make search` looks for new ones.

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from IPython.lib.pretty import pretty
 
-from sacnb.auth.token import UNKNOWN_END
+from sacnb._auth.token import UNKNOWN_END
+from sacnb._rendering import MAX_BYTES, fact_table
+from sacnb._tenant import Check, Diagnosis, Tenant, TokenStatus
+from sacnb._wire.telemetry import TelemetrySummary
 from sacnb.errors import ForbiddenError, SacError, SettingsError, UnknownNameError
-from sacnb.rendering import MAX_BYTES, fact_table
 from sacnb.sandbox import Sandbox
-from sacnb.tenant import Check, Diagnosis, Tenant, TokenStatus
-from sacnb.wire.telemetry import TelemetrySummary
 
 ConnectTo = Callable[..., Tenant]
 HOSTILE = "<img src=x onerror=alert(1)> *a*|b $x$ & `b`"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sacnb._tenant import Tenant
 from sacnb.errors import (
     AuthError,
     BadAnswer,
@@ -19,7 +20,6 @@ from sacnb.errors import (
     ThrottledError,
 )
 from sacnb.sandbox import MISBEHAVIOURS, Sandbox
-from sacnb.tenant import Tenant
 
 RIGHT_ROWS = None
 ROWS, PAGE = 228, 100  # one sector: 120 months of actuals and a plan that begins a year later; three pages

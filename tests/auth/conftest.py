@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import trustme
 
-from sacnb.auth.token import TokenEnvelope
+from sacnb._auth.token import TokenEnvelope
+from sacnb._settings import Secret
 from sacnb.errors import RefreshError
-from sacnb.settings import Secret
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

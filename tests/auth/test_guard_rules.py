@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from sacnb.auth import RefreshEvent, RefreshPolicy, StaticToken, TokenEnvelope, TokenGuard
-from sacnb.auth.sources import MIGRATE_HINT
+from sacnb._auth import RefreshEvent, RefreshPolicy, StaticToken, TokenEnvelope, TokenGuard
+from sacnb._auth.sources import MIGRATE_HINT
+from sacnb._settings import Secret
 from sacnb.errors import DeprecatedTokenWarning, RefreshError
-from sacnb.settings import Secret
 
 Failing = Callable[..., RefreshError]
 

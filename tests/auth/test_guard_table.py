@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sacnb.auth import RefreshEvent, RefreshPolicy, TokenGuard
+from sacnb._auth import RefreshEvent, RefreshPolicy, TokenGuard
 from sacnb.errors import RefreshError
 
 NEW = "token-2"

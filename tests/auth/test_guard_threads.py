@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sacnb.auth import EnsureResult, RefreshEvent, TokenGuard
+from sacnb._auth import EnsureResult, RefreshEvent, TokenGuard
 from sacnb.errors import RefreshError
 
 InThreads = Callable[[int, Callable[[int], Any]], list[Any]]

@@ -6,7 +6,7 @@ import traceback
 
 import requests
 
-from sacnb.auth.sealing import seal
+from sacnb._http import seal
 
 CANARY = "canary-51c3"
 

@@ -17,11 +17,11 @@ from urllib.parse import parse_qs
 import pytest
 import trustme
 
-from sacnb.auth import ClientCredentials, StaticToken
-from sacnb.auth.sources import MIGRATE_HINT
-from sacnb.auth.token import WarnOnce
+from sacnb._auth import ClientCredentials, StaticToken
+from sacnb._auth.sources import MIGRATE_HINT
+from sacnb._auth.token import WarnOnce
+from sacnb._settings import Secret
 from sacnb.errors import DeprecatedTokenWarning, RefreshError, SettingsError
-from sacnb.settings import Secret
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 CLIENT_ID = "sb-0b8bd6b2-8c5c-4c43-9a5d-4c0b0b6f0a11!b123|client!b456"

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sacnb.auth.token import TokenEnvelope, WarnOnce, clamp_chosen_lifetime_s, envelope_from_reply
+from sacnb._auth.token import TokenEnvelope, WarnOnce, clamp_chosen_lifetime_s, envelope_from_reply
+from sacnb._settings import Secret
 from sacnb.errors import RefreshError
-from sacnb.settings import Secret
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 CANARY = "canary-token-5f2a"

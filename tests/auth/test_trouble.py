@@ -13,7 +13,7 @@ import requests
 import urllib3
 from urllib3.exceptions import ProtocolError
 
-from sacnb.auth.trouble import causes, in_words, is_certificate_error, surely_not_sent
+from sacnb._http import causes, in_words, is_certificate_error, surely_not_sent
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from sacnb.frames.careful import decode_carefully
-from sacnb.frames.decode import decode_natively, decode_rows
-from sacnb.odata.schema import Column
+from sacnb._frames.decode import decode_natively, decode_rows
+from sacnb._frames.strict import decode_carefully
+from sacnb._odata.schema import Column
 
 pytestmark = pytest.mark.benchmark
 

@@ -15,12 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sacnb.cache.lanes import LaneState, PageFile
-from sacnb.cache.leftovers import clean_staging, list_staging
-from sacnb.cache.staging import StagingArea, has_area, staging_root
-from sacnb.cache.store import Cache
-from sacnb.frames.convert import arrow_schema
-from sacnb.odata.schema import Column
+from sacnb._cache.staging import StagingArea, clean_staging, has_area, list_staging, staging_root
+from sacnb._cache.state import LaneState, PageFile
+from sacnb._cache.store import Cache
+from sacnb._frames.convert import arrow_schema
+from sacnb._odata.schema import Column
 
 NOW = datetime(2026, 11, 20, 7, 0, tzinfo=UTC)
 IDENTITY = {"provider_id": "SALES", "entity_set": "FactData", "query": "all of it", "columns": "[]"}
@@ -235,7 +234,7 @@ def test_the_lock_of_a_killed_process_is_free(root: Path, open_area: Open) -> No
         "import os, signal, sys\n"
         "from datetime import UTC, datetime\n"
         "from pathlib import Path\n"
-        "from sacnb.cache.staging import StagingArea\n"
+        "from sacnb._cache.staging import StagingArea\n"
         "now = lambda: datetime(2026, 11, 20, 7, tzinfo=UTC)\n"
         f"area = StagingArea.open(Path(sys.argv[1]), {IDENTITY!r}, now=now)\n"
         "assert area is not None\n"

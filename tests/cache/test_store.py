@@ -19,11 +19,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sacnb.cache.keys import CacheKey
-from sacnb.cache.store import Cache
+from sacnb._cache.folder import CacheKey
+from sacnb._cache.store import Cache
+from sacnb._results.info import METADATA_KEYS, digest_of
+from sacnb._results.result import Result
 from sacnb.errors import CacheError, UnknownNameError
-from sacnb.frames.info import METADATA_KEYS, digest_of
-from sacnb.frames.result import Result
 
 MakeResult = Callable[..., Result]
 

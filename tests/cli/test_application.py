@@ -98,7 +98,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> type[Exception]:
     def stumble() -> None:
         raise ZeroDivisionError("access_token=Zx8qP2mLr4Tn9VbK1w is not a number")  # planted
 
-    monkeypatch.setattr("sacnb.cli.commands.smoke.recorded", stumble)
+    monkeypatch.setattr("sacnb.cli.commands.check.recorded", stumble)
     return ZeroDivisionError
 
 
@@ -123,7 +123,7 @@ def test_our_warnings_are_lines_and_others_stay_as_they_are(invoke: Invoke, monk
         warnings.warn("rows are missing", RowCountWarning, stacklevel=1)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sacnb.cli.commands.smoke.recorded", warn)
+    monkeypatch.setattr("sacnb.cli.commands.check.recorded", warn)
     result = invoke("smoke")
     assert result.stderr.splitlines()[:2] == ["Warning: rows are missing"] * 2
 
@@ -132,7 +132,7 @@ def test_an_interrupt_is_one_line(invoke: Invoke, monkeypatch: pytest.MonkeyPatc
     def stop() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sacnb.cli.commands.smoke.recorded", stop)
+    monkeypatch.setattr("sacnb.cli.commands.check.recorded", stop)
     result = invoke("smoke")
     assert result.exit_code == ExitCode.INTERRUPTED
     assert result.stderr == "Interrupted; what was kept before is as it was.\n"
@@ -142,7 +142,7 @@ def test_a_refusal_of_the_system_is_in_words(invoke: Invoke, monkeypatch: pytest
     def refuse() -> None:
         raise PermissionError(13, "Permission denied", "/data/out.csv")
 
-    monkeypatch.setattr("sacnb.cli.commands.smoke.recorded", refuse)
+    monkeypatch.setattr("sacnb.cli.commands.check.recorded", refuse)
     result = invoke("smoke")
     assert result.exit_code == ExitCode.YOURS
     assert result.stderr == "Error: Permission denied: /data/out.csv\n"

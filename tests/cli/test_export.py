@@ -19,7 +19,7 @@ import pytest
 from click.testing import Result
 
 from sacnb import Result as Facts
-from sacnb.cache.store import Cache
+from sacnb._cache.store import Cache
 from sacnb.cli.commands import export
 from sacnb.cli.failures import ExitCode
 from sacnb.sandbox import Sandbox

@@ -12,7 +12,7 @@ import pytest
 from click.testing import Result
 
 import sacnb.sandbox
-from sacnb.cache.store import Cache
+from sacnb._cache.store import Cache
 from sacnb.cli.failures import ExitCode
 from sacnb.sandbox import Sandbox
 

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 import pytest
 
 from sacnb import errors, sandbox
-from sacnb.auth.sources import ClientCredentials
-from sacnb.auth.token_endpoint import TokenEndpoint
-from sacnb.endpoints import derive_token_url
+from sacnb._auth.endpoint import TokenEndpoint
+from sacnb._auth.sources import ClientCredentials
+from sacnb._endpoints import derive_token_url
+from sacnb._settings import VARIABLES, Settings
+from sacnb._settings.tenant_url import read_tenant_url
 from sacnb.errors import RefreshError
-from sacnb.settings import VARIABLES, Settings
-from sacnb.settings.tenant_url import read_tenant_url
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_the_errors_it_names_exist(page) -> None:
 
 
 def test_the_environment_variables_of_others_are_those_that_are_read(page) -> None:
-    from sacnb.settings.resolve import _BUNDLE_VARIABLES
+    from sacnb._settings.resolve import _BUNDLE_VARIABLES
 
     shown = ", ".join(f"`{name}`" for name in _BUNDLE_VARIABLES[:-1]) + f" and `{_BUNDLE_VARIABLES[-1]}`"
     assert shown in page.text

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from sacnb._settings import VARIABLES, Settings, Variable
 from sacnb.replay.scan import scan_paths
-from sacnb.settings import VARIABLES, Settings, Variable
 
 _LINE = re.compile(r"^(?:# )?(SAC_\w+)=(.*)$", re.MULTILINE)
 

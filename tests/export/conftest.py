@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from sacnb.export.job import Job
-from sacnb.odata.query import Query
-from sacnb.odata.schema import Column, Schema
-from sacnb.settings import Settings
-from sacnb.tenant import Tenant
-from sacnb.tenant.connector import connect_with
-from sacnb.wire.telemetry import Telemetry
+from sacnb._odata.query import Query
+from sacnb._odata.schema import Column, Schema
+from sacnb._pull.plan import Job
+from sacnb._settings import Settings
+from sacnb._tenant import Tenant
+from sacnb._tenant.connector import connect_with
+from sacnb._wire.telemetry import Telemetry
 
 SERVE = """
 import json, sys
@@ -36,8 +36,8 @@ sandbox.serve(on_ready=ready, **json.loads(sys.argv[1]))
 PULL = """
 import json, os, signal, sys
 from types import SimpleNamespace
-from sacnb.settings import Settings
-from sacnb.tenant.connector import connect_with
+from sacnb._settings import Settings
+from sacnb._tenant.connector import connect_with
 
 told = json.loads(sys.argv[1])
 settings = Settings.resolve(environ={"SAC_TENANT_URL": "sandbox"}, **told["settings"])

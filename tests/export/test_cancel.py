@@ -12,12 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from sacnb.cache.leftovers import list_staging
-from sacnb.cache.staging import staging_root
+from sacnb._cache.staging import list_staging, staging_root
+from sacnb._pull.progress import Progress
+from sacnb._tenant import Tenant
 from sacnb.errors import Cancelled
-from sacnb.export.progress import Progress
 from sacnb.sandbox import Sandbox
-from sacnb.tenant import Tenant
 
 ConnectTo = Callable[..., Tenant]
 StartPull = Callable[..., subprocess.Popen[str]]

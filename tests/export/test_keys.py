@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sacnb.export.keys import KeyWatch, repeated_rows
-from sacnb.odata.schema import Column
+from sacnb._odata.schema import Column
+from sacnb._pull.duplicates import KeyWatch, repeated_rows
 
 COLUMNS = (
     Column("Date", "Edm.String", "dimension"),
@@ -122,7 +122,7 @@ def test_the_error_names_the_model_the_number_and_the_first_key() -> None:
 
 @pytest.mark.parametrize("edm_type", ["Edm.Int64", "Edm.Date", "Edm.Guid", "Edm.Decimal", "Edm.Boolean", "Edm.Binary"])
 def test_keys_of_any_type_can_be_compared(edm_type: str) -> None:
-    from sacnb.frames.edm import arrow_type
+    from sacnb._frames.types import arrow_type
 
     column = Column("Key", edm_type, "dimension")
     kind = arrow_type(column)

@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from sacnb.odata.pages import Page, cut_page
-from sacnb.tenant import Tenant
+from sacnb._odata.page import Page, cut_page
+from sacnb._tenant import Tenant
 
 PULL = """
 import gc, json, re, sys
 from pathlib import Path
 from types import SimpleNamespace
-from sacnb.settings import Settings
-from sacnb.tenant.connector import connect_with
+from sacnb._settings import Settings
+from sacnb._tenant.connector import connect_with
 
 told = json.loads(sys.argv[1])
 settings = Settings.resolve(environ={"SAC_TENANT_URL": "sandbox"}, cache_dir=told["cache_dir"])

@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from sacnb._pull.failures import DataChanged, remedy_for
+from sacnb._pull.plan import Chain, Plan, mark_of
+from sacnb._pull.source import Pace, PageSize
 from sacnb.errors import (
     Attempt,
     AuthError,
@@ -19,10 +22,6 @@ from sacnb.errors import (
     ServerError,
     ThrottledError,
 )
-from sacnb.export.chains import Chain, Plan, mark_of
-from sacnb.export.pace import Pace
-from sacnb.export.setback import DataChanged, remedy_for
-from sacnb.export.sizes import PageSize
 
 # -- size ------------------------------------------------------------------------------------------------------------
 

@@ -17,16 +17,14 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 
-from sacnb.cache.staging import StagingArea
+from sacnb._cache.staging import StagingArea
+from sacnb._pull.checkpoints import Staging
+from sacnb._pull.parquet import ParquetFolder, PartWriter, to_parquet
+from sacnb._pull.plan import Job, Plan
+from sacnb._results.info import principal_digest
+from sacnb._tenant import Tenant
 from sacnb.errors import ExportError, UnknownNameError
-from sacnb.export.chains import Plan
-from sacnb.export.job import Job
-from sacnb.export.parquet import ParquetFolder, to_parquet
-from sacnb.export.parts import PartWriter
-from sacnb.export.staged import Staging
-from sacnb.frames.info import principal_digest
 from sacnb.sandbox import Sandbox
-from sacnb.tenant import Tenant
 
 ConnectTo = Callable[..., Tenant]
 NOW = datetime(2026, 11, 20, 7, 0, tzinfo=UTC)

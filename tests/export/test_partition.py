@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 import sacnb.sandbox
 from sacnb import col
+from sacnb._pull.count import count_rows
+from sacnb._pull.partition import make_plan
+from sacnb._pull.slices import Lists, Ranges, slices_of
+from sacnb._tenant import Tenant
 from sacnb.errors import BadAnswer, QueryError, RequestError
-from sacnb.export.count import count_rows
-from sacnb.export.partition import make_plan
-from sacnb.export.slices import Lists, Ranges, slices_of
 from sacnb.sandbox import Column, Dimension, Sandbox, table_model
 from sacnb.sandbox.relation import frame_relation
-from sacnb.tenant import Tenant
 
 ConnectTo = Callable[..., Tenant]
 
@@ -311,7 +311,7 @@ def test_packages_are_held_to_the_count_in_any_case(sandbox: Sandbox, connect_to
 
 
 def text_column(name: str = "x") -> Any:
-    from sacnb.odata.schema import Column as SchemaColumn
+    from sacnb._odata.schema import Column as SchemaColumn
 
     return SchemaColumn(name, "Edm.String", "dimension")
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from sacnb._pull.pipeline import Arrived, Ended, Failed, Pipeline
 from sacnb.errors import BadAnswer, Cancelled
-from sacnb.export.pipeline import Arrived, Ended, Failed, Pipeline
 
 PATIENCE_S = 10.0
 

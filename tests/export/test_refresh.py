@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from sacnb._pull.collect import age_in_words
+from sacnb._tenant import Tenant
 from sacnb.errors import (
     CacheError,
     ForbiddenError,
@@ -21,9 +23,7 @@ from sacnb.errors import (
     ServerError,
     ThrottledError,
 )
-from sacnb.export.refresh import age_in_words
 from sacnb.sandbox import Sandbox
-from sacnb.tenant import Tenant
 
 ConnectTo = Callable[..., Tenant]
 
@@ -160,6 +160,6 @@ def test_ages_are_said_as_people_say_them(age: timedelta, words: str) -> None:
 
 
 def test_the_errors_that_serve_and_those_that_raise_are_told_apart() -> None:
-    served = importlib.import_module("sacnb.export.refresh").SAC_IS_AWAY
+    served = importlib.import_module("sacnb._pull.collect").SAC_IS_AWAY
     assert issubclass(RefreshError, served)
     assert not any(issubclass(error, served) for error in (ForbiddenError, NotFoundError, QueryError, CacheError))

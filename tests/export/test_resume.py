@@ -14,12 +14,11 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from sacnb.cache.leftovers import list_staging
-from sacnb.cache.staging import staging_root
+from sacnb._cache.staging import list_staging, staging_root
+from sacnb._pull.progress import Progress
+from sacnb._tenant import Tenant
 from sacnb.errors import BadAnswer, Cancelled, ExportError, NoAnswerError, RequestError, SacError, ServerError
-from sacnb.export.progress import Progress
 from sacnb.sandbox import Column, Sandbox, table_model
-from sacnb.tenant import Tenant
 
 ConnectTo = Callable[..., Tenant]
 StartPull = Callable[..., subprocess.Popen[str]]

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from sacnb.endpoints import entity_set_path
+from sacnb._endpoints import entity_set_path
+from sacnb._pull.failures import DataChanged
+from sacnb._pull.plan import Chain
+from sacnb._pull.source import PageSource, Start
+from sacnb._tenant import Tenant
+from sacnb._wire.interrupt import Interrupt
+from sacnb._wire.retry import RetryBudget
 from sacnb.errors import BadAnswer, Cancelled, ServerError
-from sacnb.export.chains import Chain
-from sacnb.export.setback import DataChanged
-from sacnb.export.source import PageSource, Start
 from sacnb.sandbox import Sandbox
-from sacnb.tenant import Tenant
-from sacnb.wire.budget import RetryBudget
-from sacnb.wire.interrupt import Interrupt
 
 ConnectTo = Callable[..., Tenant]
 

@@ -15,14 +15,12 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from sacnb._pull.plan import Job, Plan
+from sacnb._pull.stream import BatchStream, Spool
+from sacnb._tenant import Tenant
+from sacnb._wire.telemetry import current_trace_id
 from sacnb.errors import BadAnswer, Cancelled, UnknownNameError
-from sacnb.export.chains import Plan
-from sacnb.export.job import Job
-from sacnb.export.spool import Spool
-from sacnb.export.stream import BatchStream
 from sacnb.sandbox import Sandbox
-from sacnb.tenant import Tenant
-from sacnb.wire.telemetry import current_trace_id
 
 ConnectTo = Callable[..., Tenant]
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sacnb._frames.periods import date_range
+from sacnb._frames.tidy import tidy
+from sacnb._odata.schema import Column, DateColumn, Grain, Schema
 from sacnb.errors import ContractError, PrecisionWarning, UnknownNameError
-from sacnb.frames.contract import tidy
-from sacnb.frames.dates import date_range
-from sacnb.odata.schema import Column, DateColumn, Grain, Schema
 
 Facts = Callable[..., tuple[pa.Table, Schema]]
 NAMES = ["Date", "Region", "Amount"]
@@ -300,7 +300,7 @@ def test_an_unknown_aggregation(facts: Facts) -> None:
 def test_sums_are_those_of_the_rows(values: dict[tuple[int, int, str], int]) -> None:
     import json
 
-    from sacnb.frames.decode import decode_rows
+    from sacnb._frames.decode import decode_rows
 
     columns = (
         Column("Date", "Edm.String", "dimension"),

@@ -9,11 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from sacnb._frames.convert import arrow_schema
+from sacnb._frames.decode import decode_natively, decode_rows
+from sacnb._frames.strict import decode_carefully
+from sacnb._odata.schema import Column
 from sacnb.errors import BadAnswer
-from sacnb.frames.careful import decode_carefully
-from sacnb.frames.convert import arrow_schema
-from sacnb.frames.decode import decode_natively, decode_rows
-from sacnb.odata.schema import Column
 
 KEY = Column("Key", "Edm.String", "dimension")
 TEXT = Column("Text", "Edm.String", "attribute")

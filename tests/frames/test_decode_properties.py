@@ -10,10 +10,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from sacnb._frames.decode import decode_natively, decode_rows
+from sacnb._frames.strict import decode_carefully
+from sacnb._odata.schema import Column
 from sacnb.errors import BadAnswer
-from sacnb.frames.careful import decode_carefully
-from sacnb.frames.decode import decode_natively, decode_rows
-from sacnb.odata.schema import Column
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(['},{"x', '},{"', "\\", "#", " "])
 MONEY = st.decimals(min_value=-(10**24) + 1, max_value=10**24 - 1, places=7)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sacnb.frames.periods import COARSER, GRAINS, grain_as_written, parse_period, read_periods
-from sacnb.odata.schema import Grain
+from sacnb._frames.periods import COARSER, GRAINS, grain_as_written, parse_period, read_periods
+from sacnb._odata.schema import Grain
 
 READ: list[tuple[str, Grain | None, Grain, date]] = [
     # text, what the column is known to hold, what it means

@@ -18,10 +18,10 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from sacnb._charts.plot import Chart
+from sacnb._odata.schema import Column, Schema
+from sacnb._results.result import Result
 from sacnb.errors import ContractError, MissingExtraError, UnknownNameError
-from sacnb.frames.plot import Chart
-from sacnb.frames.result import Result
-from sacnb.odata.schema import Column, Schema
 
 Facts = Callable[..., tuple[pa.Table, Schema]]
 MakeResult = Callable[..., Result]

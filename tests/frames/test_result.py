@@ -18,11 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from sacnb._frames.convert import column_of
+from sacnb._odata.schema import Column, Schema
+from sacnb._results.info import METADATA_KEYS, ResultInfo
+from sacnb._results.result import Result
 from sacnb.errors import ContractError, PrecisionWarning, UnknownNameError
-from sacnb.frames.convert import column_of
-from sacnb.frames.info import METADATA_KEYS, ResultInfo
-from sacnb.frames.result import Result
-from sacnb.odata.schema import Column, Schema
 
 Facts = Callable[..., tuple[pa.Table, Schema]]
 MakeResult = Callable[..., Result]

@@ -12,11 +12,11 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from sacnb._frames.convert import arrow_schema
+from sacnb._odata.render import to_odata
+from sacnb._odata.schema import Column, Schema
+from sacnb._pushdown.source import Ask, Source, require_polars
 from sacnb.errors import PrecisionWarning, QueryError, ThrottledError
-from sacnb.frames.convert import arrow_schema
-from sacnb.frames.scan import Ask, Source, require_polars
-from sacnb.odata.render import to_odata
-from sacnb.odata.schema import Column, Schema
 
 c = pl.col
 

@@ -11,10 +11,10 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from sacnb._charts.variance import Variance
+from sacnb._odata.schema import Schema
+from sacnb._results.result import Result
 from sacnb.errors import ContractError, MixedAccountsWarning, UnknownNameError
-from sacnb.frames.result import Result
-from sacnb.frames.variance import Variance
-from sacnb.odata.schema import Schema
 
 Facts = Callable[..., tuple[pa.Table, Schema]]
 PLAN, ACTUAL = "public.Plan", "public.Actual"

@@ -8,10 +8,10 @@ from typing import Any
 import polars as pl
 import pytest
 
+from sacnb._tenant import Tenant
+from sacnb._tenant.members import members_frame
 from sacnb.errors import QueryError, UnknownNameError
-from sacnb.model.members import members_frame
 from sacnb.sandbox import Sandbox
-from sacnb.tenant import Tenant
 
 
 def test_a_hierarchy_has_parents_and_levels(sandbox: Sandbox, connect_to: Callable[..., Tenant]) -> None:

@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 from sacnb import col
-from sacnb.endpoints import FACT_DATA, FACT_DATA_AGGREGATION
+from sacnb._endpoints import FACT_DATA, FACT_DATA_AGGREGATION
+from sacnb._tenant import Model, Tenant
 from sacnb.errors import (
     Cancelled,
     LiveConnectionError,
@@ -20,9 +21,7 @@ from sacnb.errors import (
     RowCountWarning,
     UnknownNameError,
 )
-from sacnb.model import Model
 from sacnb.sandbox import Column, Sandbox, start, table_model
-from sacnb.tenant import Tenant
 
 ConnectTo = Callable[..., Tenant]
 

@@ -12,12 +12,11 @@ import polars as pl
 import pytest
 
 from sacnb import col
+from sacnb._pushdown.translate import Kept
+from sacnb._tenant import Model, Tenant
+from sacnb._wire.telemetry import RequestEvent
 from sacnb.errors import AuthError, MixedAccountsWarning, QueryError, UnknownNameError
-from sacnb.frames.pushdown import Kept
-from sacnb.model import Model
 from sacnb.sandbox import Sandbox
-from sacnb.tenant import Tenant
-from sacnb.wire.telemetry import RequestEvent
 
 ConnectTo = Callable[..., Tenant]
 c = pl.col

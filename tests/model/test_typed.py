@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from sacnb._odata.schema import Column, Schema
+from sacnb._tenant import Tenant
+from sacnb._tenant.facts import typed_where, with_conditions
 from sacnb.errors import QueryError, SacError, UnknownNameError
-from sacnb.model.typed import typed_where, with_conditions
-from sacnb.odata.schema import Column, Schema
 from sacnb.sandbox import Sandbox
-from sacnb.tenant import Tenant
 
 SCHEMA = Schema(
     "SALES",

@@ -11,12 +11,12 @@ import polars as pl
 import pytest
 from IPython.core.error import UsageError
 
+from sacnb._results.result import Result
+from sacnb._tenant import Tenant
 from sacnb.errors import AuthError, ForbiddenError, NoAnswerError, RefreshError, SettingsError, UnknownNameError
-from sacnb.frames.result import Result
 from sacnb.notebook import current_tenant
-from sacnb.notebook.magics_commands import COMMANDS
+from sacnb.notebook.commands import COMMANDS
 from sacnb.sandbox import Sandbox
-from sacnb.tenant import Tenant
 
 ConnectTo = Callable[..., Tenant]
 SUBCOMMANDS = ["connect", "models", "describe", "members", "refresh", "cache", "status", "renew"]

@@ -11,9 +11,9 @@ import polars as pl
 import pytest
 from IPython.core.error import UsageError
 
+from sacnb._tenant import Tenant
 from sacnb.errors import ForbiddenError, QueryError, SacError, UnknownNameError
 from sacnb.sandbox import Sandbox
-from sacnb.tenant import Tenant
 
 BY_SECTOR = "select Sector, sum(Employees) as jobs from US_EMPLOYMENT where Date >= '201501' group by Sector"
 ONE_SECTOR = "select * from US_EMPLOYMENT where Sector = :sector"

@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sacnb._odata.schema import Column, Schema
+from sacnb._odata.where import Expression, bounds, to_odata
 from sacnb.errors import QueryError
-from sacnb.odata.bounds import bounds
-from sacnb.odata.expression import Expression, to_odata
-from sacnb.odata.schema import Column, Schema
 
 Judge = Callable[[Expression, Mapping[str, Any]], bool]
 DATE = Column("Date", "Edm.String", "dimension")

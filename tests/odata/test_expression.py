@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from odata_query import ast
 from odata_query.grammar import ODataLexer, ODataParser
 
-from sacnb.errors import QueryError, UnknownNameError
-from sacnb.odata.expression import (
+from sacnb._odata.schema import Column, Schema
+from sacnb._odata.where import (
     Comparison,
     Expression,
     Membership,
@@ -34,7 +34,7 @@ from sacnb.odata.expression import (
     is_never,
     to_odata,
 )
-from sacnb.odata.schema import Column, Schema
+from sacnb.errors import QueryError, UnknownNameError
 
 Judge = Callable[[Expression, Mapping[str, Any]], bool]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import requests
 
+from sacnb._odata.page import next_url
 from sacnb.errors import BadAnswer
-from sacnb.odata.pages import next_url
 
 TENANT = "https://acme.eu10.hcs.cloud.sap"
 ROOT = f"{TENANT}/api/v1/dataexport/providers/sac/X/"

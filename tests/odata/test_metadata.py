@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from sacnb._odata.metadata import Column, Metadata, Schema, parse_metadata
 from sacnb.errors import BadAnswer, UnknownNameError
-from sacnb.odata.metadata import Column, Metadata, Schema, parse_metadata
 
 XML_HEAD = (
     '<?xml version="1.0" encoding="utf-8"?>'

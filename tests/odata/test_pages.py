@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from sacnb._odata.page import Page, _cut_fast, _cut_slow, cut_page, read_list
 from sacnb.errors import BadAnswer
-from sacnb.odata.pages import Page, _cut_fast, _cut_slow, cut_page, read_list
 
 LINK = "https://acme.eu10.hcs.cloud.sap/api/v1/dataexport/providers/sac/X/FactData?$skiptoken=5"
 ROWS: list[dict[str, Any]] = [
@@ -105,7 +105,7 @@ def test_the_usual_pages_are_cut_the_quick_way(name: str) -> None:
 
 def test_a_large_page_is_not_parsed_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     body = page(ROWS * 1000, **{"@odata.nextLink": LINK})
-    monkeypatch.setattr("sacnb.odata.pages._cut_slow", lambda _: pytest.fail("the slow way was taken"))
+    monkeypatch.setattr("sacnb._odata.page._cut_slow", lambda _: pytest.fail("the slow way was taken"))
     assert cut_page(body).next_link == LINK
 
 

@@ -17,8 +17,8 @@ import pytest
 from requests.adapters import HTTPAdapter
 
 import sacnb.replay
-from sacnb.settings import Settings
-from sacnb.wire.context import DispatchContext, build_context
+from sacnb._settings import Settings
+from sacnb._wire.context import DispatchContext, build_context
 
 
 @pytest.fixture(autouse=True)

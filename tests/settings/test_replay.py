@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from sacnb.endpoints import REPLAY_TENANT_URL, REPLAY_TOKEN_URL
+from sacnb._endpoints import REPLAY_TENANT_URL, REPLAY_TOKEN_URL
+from sacnb._settings import ReplayChoice, Settings
 from sacnb.errors import SettingsError
-from sacnb.settings import ReplayChoice, Settings
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from sacnb._settings import VARIABLES, Secret, Settings
 from sacnb.errors import SettingsError
-from sacnb.settings import VARIABLES, Secret, Settings
 
 TENANT = "https://acme.eu10.hcs.cloud.sap"
 COMPLETE = {"SAC_TENANT_URL": TENANT, "SAC_CLIENT_ID": "sb-1!b2|client!b3", "SAC_CLIENT_SECRET": "canary$secret="}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sacnb.settings.tenant_url import check_token_url, is_loopback, read_tenant_url
+from sacnb._settings.tenant_url import check_token_url, is_loopback, read_tenant_url
 
 HOST = "https://acme.eu10.hcs.cloud.sap"
 

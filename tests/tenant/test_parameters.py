@@ -13,8 +13,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from sacnb._tenant.parameters import bind, parameter_names
 from sacnb.errors import QueryError, UnknownNameError
-from sacnb.tenant.parameters import bind, parameter_names
 
 
 def run(query: str, **values: object) -> list[tuple[Any, ...]]:

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 import polars as pl
 import pytest
 
+from sacnb._tenant import Tenant
 from sacnb.errors import (
     BadAnswer,
     LargeScanWarning,
@@ -22,7 +23,6 @@ from sacnb.errors import (
     UnknownNameError,
 )
 from sacnb.sandbox import Column, Sandbox, start, table_model
-from sacnb.tenant import Tenant
 
 ConnectTo = Callable[..., Tenant]
 c = pl.col

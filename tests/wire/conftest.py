@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 import trustme
 
-from sacnb.auth import RefreshPolicy, TokenEnvelope, TokenGuard
-from sacnb.settings import Secret, Settings
-from sacnb.wire import DispatchContext, RetryPlan, SacSession, Telemetry, build_context
-from sacnb.wire.retry import refresh_runner
+from sacnb._auth import RefreshPolicy, TokenEnvelope, TokenGuard
+from sacnb._settings import Secret, Settings
+from sacnb._wire import DispatchContext, RetryPlan, SacSession, Telemetry, build_context
+from sacnb._wire.retry import refresh_runner
 
 TOKEN_PATH = "/oauth/token"
 

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sacnb.settings import Secret
-from sacnb.wire.redact import (
+from sacnb._settings import Secret
+from sacnb._wire.redact import (
     MASK,
     RedactingFilter,
     redact_body,

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 import sacnb.sandbox
+from sacnb._settings import Settings
+from sacnb._wire import Answer, DispatchContext, build_context
 from sacnb.errors import AuthError, BadAnswer, NoAnswerError, SacError, ServerError, ThrottledError
 from sacnb.sandbox.server import Sandbox
-from sacnb.settings import Settings
-from sacnb.wire import Answer, DispatchContext, build_context
 
 FACTS = "/api/v1/dataexport/providers/sac/US_EMPLOYMENT/FactData?pagesize=50"
 

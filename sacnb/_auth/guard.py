@@ -1,0 +1,292 @@
+"""Keep one token valid for any number of threads, and ask for a new one as rarely as can be."""
+
+from __future__ import annotations
+
+import logging
+import random as _random
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Protocol
+
+from sacnb._auth.sources import MIGRATE_HINT, TokenSource
+from sacnb._auth.state import Failure, Ledger
+from sacnb._auth.token import RefreshEvent, RefreshPolicy, RefreshReason, TokenEnvelope, utc_now
+from sacnb.errors import RefreshError
+
+log = logging.getLogger("sacnb.auth")
+
+# Callers wait in slices, because a wait without an end cannot be interrupted on Windows.
+_WAIT_SLICE_S: Final = 0.5
+
+
+class RefreshRunner(Protocol):
+    """Repeats ``fetch`` until it succeeds or must be given up; tells ``on_retry`` of each failure and wait (seconds).
+
+    The room above hands it in, since how to wait and how often is its business.
+    """
+
+    def __call__(
+        self, fetch: Callable[[], TokenEnvelope], on_retry: Callable[[RefreshError, float], None]
+    ) -> TokenEnvelope:
+        """The token that ``fetch`` gave in the end; its last RefreshError where it gave none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EnsureResult:
+    """A token to send now.
+
+    ``refresh_applied`` says that it comes from a renewal which this call ran or waited for, ``attempts`` how many
+    requests to the token endpoint that took.
+    """
+
+    token: TokenEnvelope
+    refresh_applied: bool
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Landing:
+    """How the latest renewal ended. A waiter that sees another ``number`` knows that it ended while it waited."""
+
+    number: int = 0
+    failure: Failure | None = None
+    attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Claim:
+    """The right to ask the source; one exists at a time."""
+
+    thread: int
+
+
+class TokenGuard:
+    """Gives out a valid token; however many threads ask, one renewal runs and all get its token.
+
+    A token inside the policy's threshold is *aging*: one caller renews it, with one request and no waiting, while the
+    others go on with it, and a failure is nobody's problem but the log's. A token that is expired, absent, rejected or
+    forced makes everybody wait for the one renewal, and its failure is raised to all who waited.
+
+    ``run`` repeats failed requests where callers wait; without it there is one try. ``listener`` receives every
+    RefreshEvent, outside of all locks. ``now`` is the wall clock; ``random`` gives numbers in [0, 1).
+    """
+
+    def __init__(
+        self,
+        source: TokenSource,
+        policy: RefreshPolicy | None = None,
+        *,
+        run: RefreshRunner | None = None,
+        listener: Callable[[RefreshEvent], None] | None = None,
+        now: Callable[[], datetime] = utc_now,
+        random: Callable[[], float] = _random.random,
+    ) -> None:
+        self.source = source
+        self.policy = policy or RefreshPolicy()
+        self._run = run
+        self._listener = listener
+        self._now = now
+        # Guards what follows, and is never held while the source is asked or the listener told.
+        self._state = threading.Condition()
+        self._ledger = Ledger(self.policy, random)
+        self._claim: _Claim | None = None
+        self._waiting = 0
+        self._landing = _Landing()
+
+    @property
+    def principal(self) -> str:
+        """Who the tokens stand for; stable, not secret."""
+        return self.source.principal
+
+    @property
+    def waiting(self) -> int:
+        """How many callers wait for a renewal at this moment."""
+        return self._waiting
+
+    def peek(self) -> TokenEnvelope | None:
+        """The token as it is, expired or not, without asking for one; ``None`` before the first and after a 401."""
+        return self._ledger.token
+
+    def ensure(self) -> EnsureResult:
+        """A token that is valid now.
+
+        Raises RefreshError, with ``error_code`` ``"refresh_failed"`` (try again later) or ``"non_retriable"``.
+        """
+        token = self._ledger.token
+        now = self._now()
+        if token is None or token.is_expired(now):
+            return self._renew(forced=False)
+        remaining_s = token.remaining_s(now)
+        if remaining_s <= self.policy.threshold_s(token.lifetime_s):
+            renewed = self._renew_early(token)
+            if renewed is not None:
+                return renewed
+        log.debug("Token reused; %.0f s remain.", remaining_s)
+        return EnsureResult(token, refresh_applied=False, attempts=0)
+
+    def reject(self, token: TokenEnvelope) -> None:
+        """SAC answered 401 to ``token``: drop it, if it is still the one that is given out.
+
+        Of twenty threads refused with the same token only the first still finds it here: they cause one renewal.
+        """
+        with self._state:
+            self._ledger.reject(token, self._now())
+
+    def force(self) -> EnsureResult:
+        """Renew now, whatever the age; callers that force at the same time share one renewal. Raises RefreshError."""
+        return self._renew(forced=True)
+
+    def _renew_early(self, token: TokenEnvelope) -> EnsureResult | None:
+        """Renew an aging ``token``, or ``None`` where this caller is to go on with it."""
+        claim = _Claim(threading.get_ident())
+        try:
+            with self._state:
+                if self._claim is not None or not self.source.renewable:
+                    return None
+                if not self._ledger.may_renew_early(token, self._now()):
+                    return None
+                self._claim = claim
+            result, attempts = self._fetch(claim, "aging", patient=False)
+        finally:
+            self._release(claim)
+        if isinstance(result, TokenEnvelope):
+            return EnsureResult(result, refresh_applied=True, attempts=attempts)
+        log.warning("The early renewal of the token failed; the old token is kept. %s", result.message)
+        if self._ledger.token is token and not token.is_expired(self._now()):
+            return EnsureResult(token, refresh_applied=False, attempts=attempts)
+        return self._renew(forced=False)  # it died while we asked
+
+    def _renew(self, *, forced: bool) -> EnsureResult:
+        """Look again, now that it is certain that nobody else is renewing, and fetch."""
+        claim = _Claim(threading.get_ident())
+        try:
+            with self._state:
+                landing = self._wait_for_landing(claim)
+                if landing is not None and landing.failure is not None:
+                    raise landing.failure.error()
+                token, now = self._ledger.token, self._now()
+                if token is not None and not token.is_expired(now) and (landing is not None or not forced):
+                    attempts = landing.attempts if landing is not None else 0
+                    return EnsureResult(token, refresh_applied=landing is not None, attempts=attempts)
+                reason = "forced" if forced else self._ledger.reason_to_renew()
+                self._raise_if_pointless(reason, now)
+                self._claim = claim
+            result, attempts = self._fetch(claim, reason, patient=True)
+        finally:
+            self._release(claim)
+        if isinstance(result, Failure):
+            raise result.error()
+        return EnsureResult(result, refresh_applied=True, attempts=attempts)
+
+    def _wait_for_landing(self, claim: _Claim) -> _Landing | None:
+        """Wait until nobody is renewing; how the last renewal ended that we waited for, ``None`` if for none."""
+        before = self._landing.number
+        while self._claim is not None:
+            if self._claim.thread == claim.thread:
+                raise RuntimeError("A token was asked for by the very call that is renewing it (a hook or a source).")
+            self._waiting += 1
+            try:
+                self._state.wait(_WAIT_SLICE_S)
+            finally:
+                self._waiting -= 1
+        return self._landing if self._landing.number != before else None
+
+    def _raise_if_pointless(self, reason: RefreshReason, now: datetime) -> None:
+        """Refuse to ask a source that cannot help, or that has just said that something must be changed first."""
+        if not self.source.renewable and reason in ("rejected", "forced"):
+            what = "SAC rejected the pasted token (401)" if reason == "rejected" else "A pasted token cannot be renewed"
+            raise RefreshError(f"{what}.", error_code="non_retriable", last_attempt_at=now, hint=MIGRATE_HINT)
+        refusal = self._ledger.refusal(now, is_final=True)
+        if refusal is not None:
+            raise refusal
+
+    def _fetch(self, claim: _Claim, reason: RefreshReason, *, patient: bool) -> tuple[TokenEnvelope | Failure, int]:
+        """Ask the source, as the owner of ``claim``; enter the result and let the next caller in before telling of it.
+
+        Anything but a RefreshError (Ctrl-C, a defect of the source) passes through and counts as not having asked.
+        """
+        attempt_id = str(uuid.uuid4())
+        attempts = 0
+
+        def fetch() -> TokenEnvelope:
+            nonlocal attempts
+            now = self._now()
+            with self._state:
+                refusal = self._ledger.refusal(now, is_final=False)
+            if refusal is not None:
+                raise refusal  # as if the endpoint had repeated its Retry-After, but without bothering it
+            attempts += 1
+            return self.source.fetch(now)
+
+        def on_retry(error: RefreshError, delay_s: float) -> None:
+            self._tell(RefreshEvent(attempt_id, reason, "retrying", delay_s=delay_s, error_kind=error.error_code))
+
+        result: TokenEnvelope | Failure
+        try:
+            result = self._run(fetch, on_retry) if patient and self._run is not None else fetch()
+        except RefreshError as error:
+            result = Failure.of(error, self._now())
+        with self._state:
+            if isinstance(result, TokenEnvelope):
+                event = self._land(attempt_id, reason, result, attempts)
+            else:
+                result, event = self._crash(attempt_id, reason, result, attempts)
+            self._release(claim)
+        self._tell(event)
+        return result, attempts
+
+    def _land(self, attempt_id: str, reason: RefreshReason, fresh: TokenEnvelope, attempts: int) -> RefreshEvent:
+        now = self._now()
+        self._ledger.succeed(fresh, reason, now)
+        self._landing = _Landing(self._landing.number + 1, None, attempts)
+        log.info(
+            "Token refreshed (%s): %.0f s remain%s; %d waiting callers served.",
+            reason,
+            fresh.remaining_s(now),
+            ", lifetime clamped" if fresh.was_clamped else "",
+            self._waiting,
+        )
+        return RefreshEvent(
+            attempt_id,
+            reason,
+            "success",
+            issued_at=fresh.issued_at,
+            expires_at=fresh.expires_at,
+            coalesced=self._waiting,
+        )
+
+    def _crash(
+        self, attempt_id: str, reason: RefreshReason, failure: Failure, attempts: int
+    ) -> tuple[Failure, RefreshEvent]:
+        failure, delay_s, escalated = self._ledger.fail(failure, reason, was_asked=attempts > 0)
+        if reason != "aging":  # of an early renewal nobody hears: who waits by then asks again, with patience
+            self._landing = _Landing(self._landing.number + 1, failure, attempts)
+        event = RefreshEvent(
+            attempt_id,
+            reason,
+            "failed",
+            delay_s=delay_s,
+            error_kind=failure.error_code,
+            coalesced=self._waiting,
+            escalated=escalated,
+        )
+        return failure, event
+
+    def _release(self, claim: _Claim) -> None:
+        with self._state:
+            if self._claim is claim:
+                self._claim = None
+                self._state.notify_all()
+
+    def _tell(self, event: RefreshEvent) -> None:
+        if self._listener is None:
+            return
+        try:
+            self._listener(event)
+        except Exception:
+            # Somebody's progress bar must not cost a pull its token; the log says what is wrong with it.
+            log.exception("A listener for refresh events failed.")

@@ -1,0 +1,163 @@
+"""From settings to a connected tenant."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from sacnb._cache.store import Cache
+from sacnb._settings import SANDBOX, Secret, Settings
+from sacnb._tenant.connection import Connection
+from sacnb._tenant.tenant import Tenant
+from sacnb._wire.context import build_context
+from sacnb._wire.redact import RedactingFilter
+from sacnb.errors import MissingExtraError
+from sacnb.replay import active, start_for
+
+if TYPE_CHECKING:
+    from sacnb.sandbox import Sandbox
+
+_log = logging.getLogger("sacnb")
+
+
+def connect(
+    tenant_url: str | None = None,
+    *,
+    token_url: str | None = None,
+    client_id: str | None = None,
+    client_secret: str | Secret | None = None,
+    auth: str | None = None,
+    token: str | Secret | None = None,
+    token_lifetime_s: float | None = None,
+    refresh_margin_s: float | None = None,
+    connect_timeout_s: float | None = None,
+    read_timeout_s: float | None = None,
+    deadline_s: float | None = None,
+    max_attempts: int | None = None,
+    page_size: int | None = None,
+    streams: int | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    cache_max_age_s: float | None = None,
+    ca_bundle: str | os.PathLike[str] | None = None,
+    replay: str | None = None,
+    replay_cassette: str | os.PathLike[str] | None = None,
+    log: str | None = None,
+    dotenv_path: str | os.PathLike[str] | None = None,
+) -> Tenant:
+    """Connect to a tenant: arguments, then the environment, then ``.env``; ``"sandbox"`` is the embedded one.
+
+    Each argument is the variable of the same name with ``SAC_`` before it, and stands in ``.env.example``. Nothing is
+    asked of SAC yet: ``authenticate()`` or the first question does that.
+
+    With ``replay="replay"``, or within ``sacnb.replay.cassette()``, the cassette answers instead of a tenant, and no
+    other setting is needed. A replay takes place at the moment of the recording, and keeps results in a folder of its
+    own; so does a recording.
+
+    Raises SettingsError with every problem at once; MissingExtraError for the sandbox or a cassette without its extra;
+    ReplayError for a cassette that is not there, or while another one is in use.
+    """
+    in_use = active()
+    if in_use is not None and replay_cassette is not None:
+        in_use.must_be(replay_cassette)
+    given: dict[str, Any] = {
+        "tenant_url": tenant_url,
+        "token_url": token_url,
+        "client_id": client_id,
+        "client_secret": client_secret,
+        "auth": auth,
+        "token": token,
+        "token_lifetime_s": token_lifetime_s,
+        "refresh_margin_s": refresh_margin_s,
+        "connect_timeout_s": connect_timeout_s,
+        "read_timeout_s": read_timeout_s,
+        "deadline_s": deadline_s,
+        "max_attempts": max_attempts,
+        "page_size": page_size,
+        "streams": streams,
+        "cache_dir": cache_dir,
+        "cache_max_age_s": cache_max_age_s,
+        "ca_bundle": ca_bundle,
+        "replay": replay if replay is not None or in_use is None else in_use.mode,
+        "replay_cassette": replay_cassette,
+        "log": log,
+    }
+    settings = Settings.resolve(dotenv_path=dotenv_path, **given)
+    return connect_with(settings)
+
+
+def connect_with(settings: Settings, *, sandbox: Sandbox | None = None, **engine: Any) -> Tenant:
+    """A tenant from settings that are complete; ``sandbox`` is the one to use where they say ``sandbox``.
+
+    ``engine`` hands in clocks, sleep and randomness, as ``build_context`` takes them.
+    """
+    _set_up_logging(settings.log)
+    cassette = None if settings.replay == "off" else start_for(settings)
+    if cassette is not None:
+        settings = replace(settings, cache_dir=cassette.cache_dir)
+        engine = {**cassette.engine(), **engine}
+    for note in settings.notes:
+        _log.info("%s", note)
+    if settings.is_sandbox:
+        sandbox = sandbox or embedded_sandbox()
+        settings = settings.with_sandbox(
+            tenant_url=sandbox.tenant_url,
+            token_url=sandbox.token_url,
+            client_id=sandbox.client_id,
+            client_secret=sandbox.client_secret,
+        )
+    if cassette is not None:
+        cassette.learn_settings(settings)
+    # A cassette that was recorded from the sandbox shows what the sandbox shows.
+    is_sandbox = settings.is_sandbox if cassette is None else cassette.source == "sandbox"
+    context = build_context(settings, **engine)
+    connection = Connection(
+        context=context,
+        settings=settings,
+        cache=Cache(settings.cache_dir),
+        tenant_host=SANDBOX if is_sandbox else urlsplit(settings.tenant_url).netloc,
+        # The sandbox makes up a client each time it starts; what it shows is the same for all of them.
+        principal=SANDBOX if is_sandbox else context.guard.principal,
+        source="sandbox" if is_sandbox else "sac",
+    )
+    return Tenant(connection, sandbox)
+
+
+_embedded: dict[str, Sandbox] = {}
+_embedded_lock = threading.Lock()
+
+
+def embedded_sandbox() -> Sandbox:
+    """The process's own sandbox, started when it is first asked for and stopped when the process ends."""
+    with _embedded_lock:
+        if SANDBOX not in _embedded:
+            sandbox = start_sandbox()
+            atexit.register(sandbox.close)
+            _embedded[SANDBOX] = sandbox
+        return _embedded[SANDBOX]
+
+
+def start_sandbox(**options: Any) -> Sandbox:
+    """Start a sandbox. Raises MissingExtraError where the extra is not installed."""
+    from sacnb import sandbox
+
+    try:
+        return sandbox.start(**options)
+    except ImportError as error:
+        raise MissingExtraError("sandbox", "The embedded tenant") from error
+
+
+def _set_up_logging(level: str) -> None:
+    """Show our records on stderr, unless the program has set up logging itself."""
+    _log.setLevel(level.upper())
+    own = [handler for handler in _log.handlers if not isinstance(handler, logging.NullHandler)]
+    if own or logging.getLogger().handlers:
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("sacnb %(levelname)s: %(message)s"))
+    handler.addFilter(RedactingFilter())
+    _log.addHandler(handler)

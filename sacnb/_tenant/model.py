@@ -1,0 +1,373 @@
+"""One model of a tenant: schema, members, facts, refresh."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from sacnb._endpoints import (
+    DEFAULT_NAMESPACE,
+    FACT_DATA,
+    FACT_DATA_AGGREGATION,
+    hierarchy_set,
+    master_set,
+    metadata_path,
+)
+from sacnb._frontend import frontend
+from sacnb._odata.expression import Expression, col
+from sacnb._odata.metadata import Metadata, parse_metadata
+from sacnb._odata.query import Query
+from sacnb._odata.schema import Column, Grain, Schema
+from sacnb._odata.where import When, bounds, from_where
+from sacnb._pull.collect import SAC_IS_AWAY
+from sacnb._pull.partition import checked_partitions
+from sacnb._tenant.connection import Connection, list_models, schema_of_last_result
+from sacnb._tenant.facts import Facts
+from sacnb._tenant.members import members_frame, read_members
+from sacnb.errors import NotFoundError, QueryError, SacError, UnknownNameError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from sacnb._frames.tidy import Aggregation
+    from sacnb._frontend import Panel
+    from sacnb._pull.progress import Shown
+    from sacnb._results.result import Result
+    from sacnb._tenant.scan import Explanation, Scan
+
+Where = Mapping[str, Any] | Expression | None
+
+
+class Model:
+    """One model (SAC's word: provider) of a tenant. Making it asks SAC nothing; the first look at it does."""
+
+    def __init__(self, connection: Connection, model_id: str, namespace: str = DEFAULT_NAMESPACE) -> None:
+        if model_id.strip() in {"", ".", ".."}:  # the two dots would walk up the path
+            raise UnknownNameError("model", model_id, where="this tenant")
+        self._connection = connection
+        self._id = model_id
+        self._namespace = namespace
+        self._lock = threading.Lock()
+        self._metadata: Metadata | None = None
+
+    @property
+    def id(self) -> str:
+        """The model's id: SAC's ``ProviderID``."""
+        return self._id
+
+    def __repr__(self) -> str:
+        return f"Model({self._id!r})"
+
+    @property
+    def metadata(self) -> Metadata:
+        """What ``$metadata`` declares, asked for once and kept with this object.
+
+        Raises UnknownNameError, with the nearest ids, for a model that SAC does not have; LiveConnectionError for one
+        that SAC does not export.
+        """
+        with self._lock:
+            if self._metadata is None:
+                self._metadata = self._read_metadata()
+            return self._metadata
+
+    @property
+    def schema(self) -> Schema:
+        """Dimensions, measures and attributes of the model's facts, with their types and the grain of its dates.
+
+        Raises what ``metadata`` raises; QueryError for a provider that has no facts.
+        """
+        metadata = self.metadata
+        if FACT_DATA not in metadata.entity_sets:
+            raise QueryError(f"{self._id!r} has no facts.", hint=f"It has: {', '.join(metadata.entity_sets)}.")
+        return metadata.schema(self._id, FACT_DATA, self._namespace)
+
+    def members(self, dimension: str) -> pl.DataFrame:
+        """A dimension's members: ``id``, ``description``, with a hierarchy ``parent`` and ``level``, then attributes.
+
+        All columns are String but ``level`` (Int32; 0 is a root). A root's ``parent`` is null. The hierarchy is SAC's
+        ``<Dim>MasterWithHierarchy``, asked for where ``$metadata`` has it; else ``<Dim>Master``.
+
+        Raises UnknownNameError for an unknown dimension; QueryError for one that has no master data.
+        """
+        self._check_names("dimension", [dimension], self.schema.dimensions)
+        declared = self.metadata.entity_sets
+        wanted = [name for name in (hierarchy_set(dimension), master_set(dimension)) if name in declared]
+        for entity_set in wanted or [master_set(dimension)]:
+            rows = read_members(self._connection, self._id, self._namespace, entity_set)
+            if rows is not None:
+                return members_frame(rows)
+        raise QueryError(
+            f"SAC has no master data for the dimension {dimension!r} of {self._id!r}.",
+            hint="Its members are those that occur in the facts: fetch them and look at that column.",
+        )
+
+    def facts(
+        self,
+        *,
+        where: Where = None,
+        since: When | None = None,
+        until: When | None = None,
+        date: str | None = None,
+        dims: Sequence[str] | None = None,
+        measures: Sequence[str] | None = None,
+        select: Sequence[str] | None = None,
+        order_by: Sequence[str] = (),
+        limit: int | None = None,
+        page_size: int | None = None,
+        check_count: bool = True,
+        partitions: int | str | Sequence[str] | None = None,
+    ) -> Facts:
+        """A question about the model's facts; nothing but the schema is asked before ``fetch()`` or ``refresh()``.
+
+        Args:
+            where: A mapping of column to value or list of values, all of which must hold, or an expression of
+                ``sacnb.col``.
+            since: The first period, as "2010", "2010-Q1", "2010-01", "2010-01-31" or a date; included.
+            until: The last period, included.
+            date: The date column that ``since`` and ``until`` mean, where there are several.
+            dims: The dimensions to keep, by default all. Fewer than all are summed up by SAC
+                (``FactDataAggregation``), each measure by its own aggregation.
+            measures: The measures to keep, by default all.
+            select: Dimensions, measures and attributes in one list, instead of ``dims`` and ``measures``.
+            order_by: Columns to sort by; a leading ``-`` sorts from large to small.
+            limit: The most rows to return.
+            page_size: Rows a page, instead of the setting ``SAC_PAGE_SIZE``.
+            check_count: Whether a row count other than the one SAC announced is an error; False warns only.
+            partitions: Into how many parts the pull is split, for ``SAC_STREAMS`` requests at the same time: a number,
+                "auto" (by the number of rows), or a list of the dimension to split by, such as ["Date"]. The rows are
+                the same, in another order. "package" asks for pages by their numbers, which nobody has confirmed to
+                work on a tenant. By default one stream; ``docs/pulling.md`` says when more help.
+
+        Raises UnknownNameError with the nearest names; QueryError for what SAC cannot answer, or not correctly.
+        """
+        schema = self._schema_for_questions()
+        columns = _columns(self, schema, dims, measures, select)
+        missing = [column for column in schema.dimensions if column not in columns]
+        if limit is not None and limit < 0:
+            raise QueryError(f"limit is {limit}; expected a number of rows, 0 or more.")
+        query = Query(
+            provider_id=self._id,
+            namespace=self._namespace,
+            entity_set=FACT_DATA_AGGREGATION if missing else FACT_DATA,
+            select=tuple(column.name for column in columns),
+            where=from_where(where),
+            order_by=tuple((name.removeprefix("-"), name.startswith("-")) for name in order_by),
+            top=limit,
+            page_size=page_size or self._connection.settings.page_size,
+        )
+        if since is not None or until is not None:
+            period = self._period(schema, query, date, since, until)
+            query = replace(query, where=period if query.where is None else query.where & period)
+        query.options(schema)  # What cannot be asked is said here, and not when the answer is awaited.
+        return Facts(self._connection, schema, query, check_count, checked_partitions(partitions))
+
+    def refresh(
+        self,
+        *,
+        where: Where = None,
+        since: When | None = None,
+        until: When | None = None,
+        dims: Sequence[str] | None = None,
+        measures: Sequence[str] | None = None,
+        partitions: int | str | Sequence[str] | None = None,
+        strict: bool = False,
+        max_age_s: float | None = None,
+        resume: bool = True,
+        progress: Shown = "auto",
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Result:
+        """``facts(...).refresh(...)``: fetch and keep, or serve the last good answer with a warning if SAC fails."""
+        facts = self.facts(where=where, since=since, until=until, dims=dims, measures=measures, partitions=partitions)
+        return facts.refresh(strict=strict, max_age_s=max_age_s, resume=resume, progress=progress, cancelled=cancelled)
+
+    def scan(
+        self,
+        *,
+        where: Where = None,
+        since: When | None = None,
+        until: When | None = None,
+        date: str | None = None,
+        dims: Sequence[str] | None = None,
+        measures: Sequence[str] | None = None,
+        decimals: bool = False,
+        page_size: int | None = None,
+        check_count: bool = True,
+        partitions: int | str | Sequence[str] | None = None,
+    ) -> pl.LazyFrame:
+        """The facts as a polars LazyFrame; nothing but the schema is asked before it is collected.
+
+        Columns, filters and limits go to SAC as far as that loses no row, and polars does the rest, with its own rules
+        for nulls, case and order; ``explain`` says what goes where. Measures are Float64, or exact Decimals with
+        ``decimals``. A member that does not exist is no error but has no rows. The other arguments are those of
+        ``facts``: what ``where``, ``since`` and ``until`` say is always sent, and means what SAC makes of it; with
+        ``dims`` SAC adds up.
+
+        Raises what ``facts`` raises; QueryError with polars before version 2. Collecting raises what ``fetch`` raises.
+        """
+        return self._scan(
+            decimals=decimals,
+            where=where,
+            since=since,
+            until=until,
+            date=date,
+            dims=dims,
+            measures=measures,
+            page_size=page_size,
+            check_count=check_count,
+            partitions=partitions,
+        ).frame()
+
+    def explain(
+        self,
+        steps: pl.Expr | Callable[[pl.LazyFrame], pl.LazyFrame] | None = None,
+        *,
+        count: bool = False,
+        decimals: bool = False,
+        **question: Any,
+    ) -> Explanation:
+        """What SAC would be asked for a ``scan`` and some steps on it, and what polars would do itself.
+
+            model.explain(lambda rows: rows.filter(pl.col("Sector") == "31").select("Date", "Employees"))
+
+        Args:
+            steps: A function that takes the scan and gives another LazyFrame; or only a condition to filter by. A
+                LazyFrame itself does not tell what it was made of.
+            count: Ask SAC how many rows it would send.
+            decimals: As for ``scan``.
+            question: The other arguments of ``scan``.
+
+        Raises what ``scan`` raises; QueryError for something else in the place of steps.
+        """
+        from sacnb._tenant.scan import explain
+
+        return explain(self._scan(decimals=decimals, **question), steps, count=count)
+
+    def _scan(self, *, decimals: bool, **question: Any) -> Scan:
+        from sacnb._tenant.scan import Scan
+
+        return Scan(self.facts(**question), decimals=decimals)
+
+    def refresh_panel(
+        self,
+        *,
+        grain: Grain | None = None,
+        agg: Aggregation = "sum",
+        every_minutes: float | None = None,
+        **question: Any,
+    ) -> Panel:
+        """A panel for a notebook, with a button that refreshes ``facts(**question)``; see ``RefreshPanel``.
+
+        Raises what ``facts`` raises; MissingExtraError where the extra ``notebook`` is not installed.
+        """
+        return frontend().RefreshPanel(self.facts(**question), grain=grain, agg=agg, every_minutes=every_minutes)
+
+    def _schema_for_questions(self) -> Schema:
+        """The schema; while SAC is away that of the last kept result, so that the result itself can be served."""
+        try:
+            return self.schema
+        except SAC_IS_AWAY as error:
+            kept = schema_of_last_result(self._connection, self._id, self._namespace, error)
+            if kept is None:
+                raise
+            return kept
+
+    def _period(
+        self, schema: Schema, query: Query, date: str | None, since: When | None, until: When | None
+    ) -> Expression:
+        column = self._date_column(schema, date)
+        grain = schema.grain_of(column.name)
+        if grain is None and column.edm_type == "Edm.String":
+            grain = self._grain_as_written(schema, query, column)
+        period = bounds(column, since, until, grain)
+        assert period is not None  # noqa: S101 - one of the two bounds is given
+        return period
+
+    def _date_column(self, schema: Schema, date: str | None) -> Column:
+        if date is not None:
+            return schema.column(date)
+        if not schema.date_columns:
+            raise QueryError(
+                f"{self._id!r} shows no date column in its $metadata, so since and until have nothing to compare with.",
+                hint="Name it: facts(since=..., date='...').",
+            )
+        return schema.column(schema.date_columns[0].name)
+
+    def _grain_as_written(self, schema: Schema, query: Query, column: Column) -> Grain | None:
+        """The grain of a date column that ``$metadata`` does not tell, read off one row that has a date."""
+        sample = replace(
+            query,
+            entity_set=FACT_DATA,
+            select=(),
+            where=col(column.name) >= "0",
+            order_by=(),
+            top=1,
+            page_size=1,
+            count=False,
+        )
+        from sacnb._frames.periods import grain_as_written
+
+        table = Facts(self._connection, schema, sample).fetch().arrow()
+        return grain_as_written(table[column.name][0].as_py()) if table.num_rows else None
+
+    def _check_names(
+        self, kind: Literal["dimension", "measure"], names: Sequence[str], known: Sequence[Column]
+    ) -> None:
+        known_names = [column.name for column in known]
+        for name in names:
+            if name not in known_names:
+                raise UnknownNameError(kind, name, known_names, where=f"the model {self._id!r}")
+
+    def _read_metadata(self) -> Metadata:
+        path = metadata_path(self._id, self._namespace)
+        try:
+            answer = self._connection.context.session.fetch(
+                "GET",
+                self._connection.url(path),
+                operation="read $metadata",
+                accept="application/xml",
+                expect="xml",
+                check=lambda a: _parse_check(a.body),
+            )
+        except NotFoundError as error:
+            raise self._unknown(error) from error
+        return parse_metadata(answer.body, content_type=answer.headers.get("Content-Type"))
+
+    def _unknown(self, error: NotFoundError) -> SacError:
+        """Only now, after the 404, the catalogue is asked for: which ids come close, or whose name this is."""
+        try:
+            entries = list_models(self._connection, self._namespace)
+        except SacError as catalogue_error:
+            error.add_note(f"The list of models could not be read either: {catalogue_error}")
+            return error
+        unknown = UnknownNameError("model", self._id, [entry.id for entry in entries], where="this tenant")
+        for entry in entries:
+            if entry.name.casefold() == self._id.casefold():
+                unknown.add_note(f"{entry.name!r} is the name of the model {entry.id!r}: use sac.model({entry.id!r}).")
+        return unknown
+
+
+def _parse_check(body: bytes) -> None:
+    parse_metadata(body)
+
+
+def _columns(
+    model: Model,
+    schema: Schema,
+    dims: Sequence[str] | None,
+    measures: Sequence[str] | None,
+    select: Sequence[str] | None,
+) -> tuple[Column, ...]:
+    """The columns a question keeps, dimensions first, each group in the order it was named."""
+    if select is not None:
+        if dims is not None or measures is not None:
+            raise QueryError("select names the same columns as dims and measures do.", hint="Give one or the other.")
+        return tuple(schema.column(name) for name in select)
+    model._check_names("dimension", dims or (), schema.dimensions)
+    model._check_names("measure", measures or (), schema.measures)
+    if dims is None and measures is None:
+        return schema.columns
+    kept_dims = [schema.column(name) for name in dims] if dims is not None else list(schema.dimensions)
+    kept_measures = [schema.column(name) for name in measures] if measures is not None else list(schema.measures)
+    return (*kept_dims, *kept_measures)
