@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from sacnb._odata.metadata import parse_metadata
 from sacnb.errors import BadAnswer, SacError
-from sacnb.odata.metadata import parse_metadata
 
 from .documents import Declared, make_document
 from .verdict import Verdict
