@@ -38,12 +38,13 @@ class Rules:
     equality_is_known: bool
     order_is_known: bool
     nan_is_largest: bool = False
-    match_is_known: bool = False
+    null_literal_is_known: bool = False
 
 
 ODATA: Final = Rules(equality_is_known=True, order_is_known=True)
-# CAP renders eq, ne and the text functions null-safe, and leaves the order to the database.
-CAP_ON_SQL: Final = Rules(equality_is_known=True, order_is_known=False, match_is_known=True)
+# What OData and SQL have in common: whatever a server makes of a comparison that is unknown here, a condition that is
+# true or false here is so there.
+COMMON: Final = Rules(equality_is_known=False, order_is_known=False, null_literal_is_known=True)
 POLARS: Final = Rules(equality_is_known=False, order_is_known=False, nan_is_largest=True)
 
 
@@ -71,7 +72,8 @@ class Compare(Condition):
     def truth(self, row: Row, rules: Rules) -> bool | None:
         found = row[self.column]
         if self.sign in {"eq", "ne"}:
-            if (found is None or self.value is None) and not (self.null_safe or rules.equality_is_known):
+            known = self.null_safe or rules.equality_is_known or (self.value is None and rules.null_literal_is_known)
+            if (found is None or self.value is None) and not known:
                 return None
             same = found is None and self.value is None
             if found is not None and self.value is not None:
@@ -106,9 +108,7 @@ class Match(Condition):
 
     def truth(self, row: Row, rules: Rules) -> bool | None:
         found = row[self.column]
-        if found is None:
-            return False if rules.match_is_known else None
-        return _MATCHES[self.way](found, self.text)
+        return None if found is None else _MATCHES[self.way](found, self.text)
 
 
 @dataclass(frozen=True)
