@@ -28,7 +28,7 @@ REPORT = --junit-xml=".tools/test/$(1).xml"
 # uv knows nothing of pip's settings either.
 WITH_INDEX = UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$(PIP_INDEX)}"
 
-.PHONY: help setup demo test docs announce suite search notebooks browser pictures secrets check format bench lock dist lowest pythons clean
+.PHONY: help setup demo test docs announce suite search judges notebooks browser pictures secrets check format bench lock dist lowest pythons clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -102,6 +102,10 @@ $(DOCS): $(READY)
 docs: $(DOCS) ## Build the documentation site into out/docs; a warning is an error
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs . out/docs
 	@echo "Open out/docs/README.html"
+
+# Grammars, parsers and a server of others, fetched into .tools/judges; docs/judges.md tells what they judge.
+judges: setup ## Try filters, scans, SQL, metadata and pulls against grammars, parsers and a server of others
+	PYTHONPATH=tests $(BIN)/python -m judges
 
 # What sacnb is measured against is heavy, and nobody else needs it.
 $(PEERS): $(READY)
