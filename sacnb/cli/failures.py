@@ -26,7 +26,7 @@ class ExitCode(enum.IntEnum):
 
     OK = 0
     NO = 1
-    YOURS = 2
+    USAGE = 2
     SAC = 3
     CACHE = 4
     BUG = 70
@@ -37,7 +37,7 @@ class ExitCode(enum.IntEnum):
 EXIT_CODES = {
     ExitCode.OK: "done",
     ExitCode.NO: "the answer is no: not healthy, secrets found, a check that failed",
-    ExitCode.YOURS: "yours to change: arguments, settings, sign-in, a file or folder",
+    ExitCode.USAGE: "yours to change: arguments, settings, sign-in, a file or folder",
     ExitCode.SAC: "SAC refused, did not answer, or answered nonsense",
     ExitCode.CACHE: "a kept result cannot be used",
     ExitCode.BUG: "a mistake in sacnb: please report it",
@@ -56,7 +56,7 @@ def exit_code(error: SacError) -> ExitCode:
     away = isinstance(error, RefreshError) and error.error_code == "refresh_failed"
     if away or isinstance(error, RequestError | BadAnswer):
         return ExitCode.SAC
-    return ExitCode.YOURS
+    return ExitCode.USAGE
 
 
 def report(error: SacError) -> None:
