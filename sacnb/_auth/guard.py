@@ -204,7 +204,9 @@ class TokenGuard:
         if refusal is not None:
             raise refusal
 
-    def _fetch(self, lease: RefreshLease, reason: RefreshReason, *, patient: bool) -> tuple[TokenEnvelope | Failure, int]:
+    def _fetch(
+        self, lease: RefreshLease, reason: RefreshReason, *, patient: bool
+    ) -> tuple[TokenEnvelope | Failure, int]:
         """Ask the source, as the owner of ``lease``; enter the result and let the next caller in before telling of it.
 
         Anything but a RefreshError (Ctrl-C, a defect of the source) passes through and counts as not having asked.

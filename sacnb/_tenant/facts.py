@@ -59,6 +59,8 @@ class Facts:
     ``check_members`` makes a member that the filter names and the dimension does not have an error.
     """
 
+    __module__ = "sacnb"
+
     connection: Connection = dataclasses.field(repr=False)
     schema: Schema = dataclasses.field(repr=False)
     query: Query

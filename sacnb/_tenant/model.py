@@ -43,6 +43,8 @@ Where = Mapping[str, Any] | Expression | None
 class Model:
     """One model (SAC's word: provider) of a tenant. Making it asks SAC nothing; the first look at it does."""
 
+    __module__ = "sacnb"
+
     def __init__(self, connection: Connection, model_id: str, namespace: str = DEFAULT_NAMESPACE) -> None:
         if model_id.strip() in {"", ".", ".."}:  # the two dots would walk up the path
             raise UnknownNameError("model", model_id, where="this tenant")
