@@ -1,7 +1,4 @@
-"""The variables a user can set, as one table: settings, ``.env.example`` and the documents are checked against it.
-
-A text that does not show itself.
-"""
+"""The variables a user can set, in one table; ``.env.example`` and the documents are tested against it."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from typing import Final, NoReturn
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """One variable: its name, what it means, and the default and an example as they stand in ``.env.example``."""
+    """One variable with its meaning, default and example as in ``.env.example``."""
 
     name: str
     meaning: str
@@ -20,7 +17,7 @@ class Variable:
 
     @property
     def argument(self) -> str:
-        """The name of the argument of ``connect()``."""
+        """Return the name of the argument of ``connect()``."""
         return self.name.removeprefix("SAC_").lower()
 
 
@@ -55,8 +52,11 @@ VARIABLES: Final = (
 )
 
 
+SECRETS: Final = frozenset({"SAC_CLIENT_SECRET", "SAC_TOKEN"})
+
+
 class Secret:
-    """A text that shows itself only to ``reveal()``: masked in ``repr`` and ``str``, and refuses to be pickled."""
+    """A text that only ``reveal()`` shows: masked in ``repr`` and ``str``, and never pickled."""
 
     __slots__ = ("_value",)
 
@@ -64,7 +64,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """The text itself."""
+        """Return the text."""
         return self._value
 
     def __repr__(self) -> str:
@@ -80,4 +80,4 @@ class Secret:
         return hash(self._value)
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("A secret is not pickled: pass the settings and connect again where they arrive.")
+        raise TypeError("A secret is not pickled. Send tenant.spec to the worker, and call sacnb.connect(spec) there.")

@@ -6,12 +6,13 @@ import atexit
 import logging
 import os
 import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from sacnb._cache.store import Cache
-from sacnb._settings import SANDBOX, Secret, Settings
+from sacnb._settings import SANDBOX, ConnectSpec, Secret, Settings
 from sacnb._tenant.connection import Connection
 from sacnb._tenant.tenant import Tenant
 from sacnb._wire.context import build_context
@@ -26,7 +27,7 @@ _log = logging.getLogger("sacnb")
 
 
 def connect(
-    tenant_url: str | None = None,
+    tenant_url: str | ConnectSpec | None = None,
     *,
     token_url: str | None = None,
     client_id: str | None = None,
@@ -58,9 +59,15 @@ def connect(
     other setting is needed. A replay takes place at the moment of the recording, and keeps results in a folder of its
     own; so does a recording.
 
+    In a worker process, pass the ``spec`` of a tenant that is connected elsewhere: ``sacnb.connect(spec)`` has the same
+    settings, reads the secret there, and takes further arguments before those of the spec.
+
     Raises SettingsError with every problem at once; MissingExtraError for the sandbox or a cassette without its extra;
     ReplayError for a cassette that is not there, or while another one is in use.
     """
+    # Wrapped before anything can fail: tools show the locals of this function below an error.
+    client_secret = Secret(client_secret) if isinstance(client_secret, str) else client_secret
+    token = Secret(token) if isinstance(token, str) else token
     in_use = active()
     if in_use is not None and replay_cassette is not None:
         in_use.must_be(replay_cassette)
@@ -86,16 +93,22 @@ def connect(
         "replay_cassette": replay_cassette,
         "log": log,
     }
-    settings = Settings.resolve(dotenv_path=dotenv_path, **given)
-    return connect_with(settings)
+    if isinstance(tenant_url, ConnectSpec):
+        of_spec = tenant_url.for_connect()
+        dotenv_path = dotenv_path if dotenv_path is not None else of_spec.pop("dotenv_path")
+        given |= {name: value for name, value in of_spec.items() if given.get(name) in (None, tenant_url)}
+    return connect_with(Settings.resolve(dotenv_path=dotenv_path, **given))
 
 
 def connect_with(settings: Settings, *, sandbox: Sandbox | None = None, **engine: Any) -> Tenant:
-    """A tenant from settings that are complete; ``sandbox`` is the one to use where they say ``sandbox``.
+    """Return a tenant for complete settings; ``sandbox`` is the one to use where they say ``sandbox``.
 
     ``engine`` hands in clocks, sleep and randomness, as ``build_context`` takes them.
     """
     _set_up_logging(settings.log)
+    spec = ConnectSpec.of(settings)
+    if settings.sources:
+        _log.info("Settings: %s.", "; ".join(_by_source(settings.sources)))
     cassette = None if settings.replay == "off" else start_for(settings)
     if cassette is not None:
         settings = replace(settings, cache_dir=cassette.cache_dir)
@@ -124,7 +137,12 @@ def connect_with(settings: Settings, *, sandbox: Sandbox | None = None, **engine
         principal=SANDBOX if is_sandbox else context.guard.principal,
         source="sandbox" if is_sandbox else "sac",
     )
-    return Tenant(connection, sandbox)
+    return Tenant(connection, sandbox, spec)
+
+
+def _by_source(sources: Mapping[str, str]) -> Iterator[str]:
+    for source in dict.fromkeys(sources.values()):
+        yield f"{', '.join(name for name, other in sources.items() if other == source)} from {source}"
 
 
 _embedded: dict[str, Sandbox] = {}

@@ -14,6 +14,7 @@ from sacnb._auth.guard import TokenGuard
 from sacnb._auth.sources import ClientCredentials, StaticToken, TokenSource
 from sacnb._auth.token import RefreshPolicy, utc_now
 from sacnb._settings import Settings
+from sacnb._settings.ca_bundle import usable_bundle
 from sacnb._wire.retry import RetryPlan, refresh_runner
 from sacnb._wire.session import SacSession
 from sacnb._wire.telemetry import Telemetry, discover
@@ -108,4 +109,9 @@ def _source(settings: Settings, policy: RefreshPolicy, clock: Callable[[], float
 
 
 def _verify(settings: Settings) -> bool | str:
-    return True if settings.ca_bundle is None else str(settings.ca_bundle)
+    if settings.ca_bundle is None:
+        return True
+    try:
+        return usable_bundle(settings.ca_bundle)
+    except ValueError as error:
+        raise SettingsError(f"SAC_CA_BUNDLE {error}") from None
