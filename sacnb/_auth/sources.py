@@ -17,8 +17,8 @@ from sacnb._auth.token import (
     UNKNOWN_END,
     TokenEnvelope,
     WarnOnce,
-    check_token_text,
     envelope_from_reply,
+    is_token_text,
 )
 from sacnb._http import seal
 from sacnb._settings import Secret
@@ -145,13 +145,13 @@ class StaticToken:
 
     def __init__(self, value: Secret | str) -> None:
         value = value if isinstance(value, Secret) else Secret(value)  # from here on no traceback shows it
-        try:
-            self._value = check_token_text(_PASTED_SCHEME.sub("", value.reveal().strip(), count=1))
-        except RefreshError as error:
-            seal(error)
+        text = _PASTED_SCHEME.sub("", value.reveal().strip(), count=1)
+        if not is_token_text(text):
+            del text
             raise SettingsError(
                 "SAC_TOKEN is empty or holds blanks or line breaks; expected the access token alone. " + MIGRATE_HINT
-            ) from None
+            )
+        self._value = Secret(text)
         log.warning("A pasted token (SAC_TOKEN) is used; it cannot be renewed. %s", MIGRATE_HINT)
         warn_user(f"A pasted token cannot be renewed. {MIGRATE_HINT}", DeprecatedTokenWarning)
 

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeGuard
 
 from sacnb._settings import Secret
 from sacnb.errors import RefreshError, SettingsError
@@ -99,9 +99,14 @@ class TokenEnvelope:
         return now >= self.expires_at_local
 
 
-def check_token_text(text: object) -> Secret:
-    """``text`` as a Secret, if it can be sent as a bearer token; RefreshError, without the text, if it cannot."""
-    if not isinstance(text, str) or not _TOKEN_SHAPE.fullmatch(text):
+def is_token_text(text: object) -> TypeGuard[str]:
+    """Return whether *text* can be sent as a bearer token."""
+    return isinstance(text, str) and _TOKEN_SHAPE.fullmatch(text) is not None
+
+
+def _token_in(reply: Mapping[str, Any]) -> Secret:
+    text = reply.get("access_token")
+    if not is_token_text(text):
         raise RefreshError(
             "The access token is empty or holds blanks, line breaks or other characters that no token has.",
             error_code="non_retriable",
@@ -187,7 +192,7 @@ def envelope_from_reply(
             error_code="non_retriable",
             hint="Look at SAC_TOKEN_URL.",
         )
-    value = check_token_text(reply.get("access_token"))
+    value = _token_in(reply)
     lifetime_s, was_clamped = _effective_lifetime_s(reply.get("expires_in"), assumed_lifetime_s, warn_once)
     offset = timedelta(0)
     if server_date is not None and abs(server_date - now) > timedelta(seconds=max_skew_s):

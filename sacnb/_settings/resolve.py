@@ -315,7 +315,7 @@ class _Resolver:
             log=cast("LogLevel", self._choice("SAC_LOG", get_args(LogLevel), _DEFAULTS["log"])),
         )
         if not settings.is_sandbox:
-            self._check_trust(self._auth())
+            self._check_trust()
         self._raise_problems()
         sources = self._sources
         return replace(
@@ -329,7 +329,7 @@ class _Resolver:
         """Return the choice. Raises SettingsError with every problem."""
         mode = self._choice("SAC_REPLAY", get_args(ReplayMode), "") or None
         choice = ReplayChoice(cast("ReplayMode | None", mode), self._path_text("SAC_REPLAY_CASSETTE"))
-        self._check_trust(self._auth(), ("SAC_REPLAY", "SAC_REPLAY_CASSETTE"))
+        self._check_trust(("SAC_REPLAY", "SAC_REPLAY_CASSETTE"))
         self._raise_problems()
         return choice
 
@@ -337,20 +337,21 @@ class _Resolver:
         if self._problems:
             raise SettingsError(tuple(dict.fromkeys(self._problems)))
 
-    def _check_trust(self, auth: str, names: tuple[str, ...] = _GUARDED_VARIABLES) -> None:
+    def _check_trust(self, names: tuple[str, ...] = _GUARDED_VARIABLES) -> None:
         """Refuse to send the user's secret where a ``.env`` says that happened to lie in the folder or above it.
 
         A cloned repository or a shared folder may hold one. What the user sets, and a file that the user names, are
         trusted; a file that was found is only trusted with the secrets in it.
         """
-        secret = self._given("SAC_TOKEN" if auth == "static" else "SAC_CLIENT_SECRET")
+        is_static = str(self._given("SAC_AUTH").value or self._usual_auth()).lower() == "static"
+        secret = self._given("SAC_TOKEN" if is_static else "SAC_CLIENT_SECRET")
         found = [name for name in names if self._given(name).is_found]
         if secret.value is None or secret.is_found or not found:
             return
         path, one = str(self._sources.dotenv.path), len(found) == 1
         self._problems.append(
             f"{', '.join(found)} {'comes' if one else 'come'} from {path}, which was found and not named, while "
-            f"{'the token' if auth == 'static' else 'the client secret'} comes from {secret.source}. Such a file must "
+            f"{'the token' if is_static else 'the client secret'} comes from {secret.source}. Such a file must "
             f"not decide where your secret goes: set {'it' if one else 'them'} in {secret.source} too, or, if you "
             f"trust the file, name it: sacnb.connect(dotenv_path={path!r}) or sacnb --env-file {shlex.quote(path)}."
         )
@@ -372,10 +373,10 @@ class _Resolver:
                     f"{name} is not used with SAC_REPLAY={replay}: a cassette must fit every machine."
                 )
 
-    def _auth(self) -> str:
+    def _usual_auth(self) -> str:
         has_client = any(self._given(name).value for name in ("SAC_CLIENT_ID", "SAC_CLIENT_SECRET"))
         pasted_only = self._given("SAC_TOKEN").value is not None and not has_client
-        return self._choice("SAC_AUTH", get_args(AuthMethod), "static" if pasted_only else _DEFAULTS["auth"])
+        return "static" if pasted_only else _DEFAULTS["auth"]
 
     def _who(self) -> Mapping[str, Any]:
         """Return the settings that name the tenant and the client."""
@@ -385,7 +386,7 @@ class _Resolver:
             self._secret("SAC_CLIENT_SECRET"),
             self._secret("SAC_TOKEN"),
         )
-        auth = self._auth()
+        auth = self._choice("SAC_AUTH", get_args(AuthMethod), self._usual_auth())
         tenant_url = token_url = ""
         if not is_sandbox:
             tenant = self._tenant()

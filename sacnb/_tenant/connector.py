@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import logging
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 from sacnb._cache.store import Cache
+from sacnb._http import seal
 from sacnb._settings import SANDBOX, ConnectSpec, Secret, Settings
 from sacnb._tenant.connection import Connection
 from sacnb._tenant.tenant import Tenant
@@ -25,7 +27,31 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("sacnb")
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
+
+def _sealed(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Clear the locals of *function* and all it called before an error leaves it.
+
+    Tools that show locals below a traceback (rich, IPython, Sentry) would show the secrets among the arguments.
+    """
+
+    @functools.wraps(function)
+    def sealed(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return function(*args, **kwargs)
+        except BaseException as error:  # noqa: BLE001 - raised again below
+            failure = error
+        finally:
+            del args, kwargs
+        seal(failure)
+        raise failure
+
+    return sealed
+
+
+@_sealed
 def connect(
     tenant_url: str | ConnectSpec | None = None,
     *,
@@ -65,9 +91,6 @@ def connect(
     Raises SettingsError with every problem at once; MissingExtraError for the sandbox or a cassette without its extra;
     ReplayError for a cassette that is not there, or while another one is in use.
     """
-    # Wrapped before anything can fail: tools show the locals of this function below an error.
-    client_secret = Secret(client_secret) if isinstance(client_secret, str) else client_secret
-    token = Secret(token) if isinstance(token, str) else token
     in_use = active()
     if in_use is not None and replay_cassette is not None:
         in_use.must_be(replay_cassette)
@@ -95,7 +118,8 @@ def connect(
     }
     if isinstance(tenant_url, ConnectSpec):
         of_spec = tenant_url.for_connect()
-        dotenv_path = dotenv_path if dotenv_path is not None else of_spec.pop("dotenv_path")
+        spec_dotenv = of_spec.pop("dotenv_path")
+        dotenv_path = dotenv_path if dotenv_path is not None else spec_dotenv
         given |= {name: value for name, value in of_spec.items() if given.get(name) in (None, tenant_url)}
     return connect_with(Settings.resolve(dotenv_path=dotenv_path, **given))
 
