@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from sacnb._cache.store import Cache
+from sacnb._redact import RedactingFilter
 from sacnb._settings import SANDBOX, Secret, Settings
 from sacnb._tenant.connection import Connection
 from sacnb._tenant.tenant import Tenant
 from sacnb._wire.context import build_context
-from sacnb._wire.redact import RedactingFilter
 from sacnb.errors import MissingExtraError
 from sacnb.replay import active, start_for
 
