@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from sacnb._auth.sources import MIGRATE_HINT, TokenSource
-from sacnb._auth.state import Failure, Ledger
+from sacnb._auth.state import Failure, TokenState
 from sacnb._auth.token import RefreshEvent, RefreshPolicy, RefreshReason, TokenEnvelope, utc_now
 from sacnb.errors import RefreshError
 
@@ -49,7 +49,7 @@ class EnsureResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _Landing:
+class RefreshOutcome:
     """How the latest renewal ended. A waiter that sees another ``number`` knows that it ended while it waited."""
 
     number: int = 0
@@ -58,7 +58,7 @@ class _Landing:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Claim:
+class RefreshLease:
     """The right to ask the source; one exists at a time."""
 
     thread: int
@@ -91,11 +91,11 @@ class TokenGuard:
         self._listener = listener
         self._now = now
         # Guards what follows, and is never held while the source is asked or the listener told.
-        self._state = threading.Condition()
-        self._ledger = Ledger(self.policy, random)
-        self._claim: _Claim | None = None
+        self._changed = threading.Condition()
+        self._token_state = TokenState(self.policy, random)
+        self._lease: RefreshLease | None = None
         self._waiting = 0
-        self._landing = _Landing()
+        self._outcome = RefreshOutcome()
 
     @property
     def principal(self) -> str:
@@ -109,14 +109,14 @@ class TokenGuard:
 
     def peek(self) -> TokenEnvelope | None:
         """The token as it is, expired or not, without asking for one; ``None`` before the first and after a 401."""
-        return self._ledger.token
+        return self._token_state.token
 
     def ensure(self) -> EnsureResult:
         """A token that is valid now.
 
         Raises RefreshError, with ``error_code`` ``"refresh_failed"`` (try again later) or ``"non_retriable"``.
         """
-        token = self._ledger.token
+        token = self._token_state.token
         now = self._now()
         if token is None or token.is_expired(now):
             return self._renew(forced=False)
@@ -133,8 +133,8 @@ class TokenGuard:
 
         Of twenty threads refused with the same token only the first still finds it here: they cause one renewal.
         """
-        with self._state:
-            self._ledger.reject(token, self._now())
+        with self._changed:
+            self._token_state.reject(token, self._now())
 
     def force(self) -> EnsureResult:
         """Renew now, whatever the age; callers that force at the same time share one renewal. Raises RefreshError."""
@@ -142,70 +142,72 @@ class TokenGuard:
 
     def _renew_early(self, token: TokenEnvelope) -> EnsureResult | None:
         """Renew an aging ``token``, or ``None`` where this caller is to go on with it."""
-        claim = _Claim(threading.get_ident())
+        lease = RefreshLease(threading.get_ident())
         try:
-            with self._state:
-                if self._claim is not None or not self.source.renewable:
+            with self._changed:
+                if self._lease is not None or not self.source.renewable:
                     return None
-                if not self._ledger.may_renew_early(token, self._now()):
+                if not self._token_state.may_renew_early(token, self._now()):
                     return None
-                self._claim = claim
-            result, attempts = self._fetch(claim, "aging", patient=False)
+                self._lease = lease
+            result, attempts = self._fetch(lease, "aging", patient=False)
         finally:
-            self._release(claim)
+            self._release(lease)
         if isinstance(result, TokenEnvelope):
             return EnsureResult(result, refresh_applied=True, attempts=attempts)
         log.warning("The early renewal of the token failed; the old token is kept. %s", result.message)
-        if self._ledger.token is token and not token.is_expired(self._now()):
+        if self._token_state.token is token and not token.is_expired(self._now()):
             return EnsureResult(token, refresh_applied=False, attempts=attempts)
         return self._renew(forced=False)  # it died while we asked
 
     def _renew(self, *, forced: bool) -> EnsureResult:
         """Look again, now that it is certain that nobody else is renewing, and fetch."""
-        claim = _Claim(threading.get_ident())
+        lease = RefreshLease(threading.get_ident())
         try:
-            with self._state:
-                landing = self._wait_for_landing(claim)
-                if landing is not None and landing.failure is not None:
-                    raise landing.failure.error()
-                token, now = self._ledger.token, self._now()
-                if token is not None and not token.is_expired(now) and (landing is not None or not forced):
-                    attempts = landing.attempts if landing is not None else 0
-                    return EnsureResult(token, refresh_applied=landing is not None, attempts=attempts)
-                reason = "forced" if forced else self._ledger.reason_to_renew()
+            with self._changed:
+                outcome = self._wait_for_outcome(lease)
+                if outcome is not None and outcome.failure is not None:
+                    raise outcome.failure.error()
+                token, now = self._token_state.token, self._now()
+                if token is not None and not token.is_expired(now) and (outcome is not None or not forced):
+                    attempts = outcome.attempts if outcome is not None else 0
+                    return EnsureResult(token, refresh_applied=outcome is not None, attempts=attempts)
+                reason = "forced" if forced else self._token_state.reason_to_renew()
                 self._raise_if_pointless(reason, now)
-                self._claim = claim
-            result, attempts = self._fetch(claim, reason, patient=True)
+                self._lease = lease
+            result, attempts = self._fetch(lease, reason, patient=True)
         finally:
-            self._release(claim)
+            self._release(lease)
         if isinstance(result, Failure):
             raise result.error()
         return EnsureResult(result, refresh_applied=True, attempts=attempts)
 
-    def _wait_for_landing(self, claim: _Claim) -> _Landing | None:
+    def _wait_for_outcome(self, lease: RefreshLease) -> RefreshOutcome | None:
         """Wait until nobody is renewing; how the last renewal ended that we waited for, ``None`` if for none."""
-        before = self._landing.number
-        while self._claim is not None:
-            if self._claim.thread == claim.thread:
+        before = self._outcome.number
+        while self._lease is not None:
+            if self._lease.thread == lease.thread:
                 raise RuntimeError("A token was asked for by the very call that is renewing it (a hook or a source).")
             self._waiting += 1
             try:
-                self._state.wait(_WAIT_SLICE_S)
+                self._changed.wait(_WAIT_SLICE_S)
             finally:
                 self._waiting -= 1
-        return self._landing if self._landing.number != before else None
+        return self._outcome if self._outcome.number != before else None
 
     def _raise_if_pointless(self, reason: RefreshReason, now: datetime) -> None:
         """Refuse to ask a source that cannot help, or that has just said that something must be changed first."""
         if not self.source.renewable and reason in ("rejected", "forced"):
             what = "SAC rejected the pasted token (401)" if reason == "rejected" else "A pasted token cannot be renewed"
             raise RefreshError(f"{what}.", error_code="non_retriable", last_attempt_at=now, hint=MIGRATE_HINT)
-        refusal = self._ledger.refusal(now, is_final=True)
+        refusal = self._token_state.refusal(now, is_final=True)
         if refusal is not None:
             raise refusal
 
-    def _fetch(self, claim: _Claim, reason: RefreshReason, *, patient: bool) -> tuple[TokenEnvelope | Failure, int]:
-        """Ask the source, as the owner of ``claim``; enter the result and let the next caller in before telling of it.
+    def _fetch(
+        self, lease: RefreshLease, reason: RefreshReason, *, patient: bool
+    ) -> tuple[TokenEnvelope | Failure, int]:
+        """Ask the source, as the owner of ``lease``; enter the result and let the next caller in before telling of it.
 
         Anything but a RefreshError (Ctrl-C, a defect of the source) passes through and counts as not having asked.
         """
@@ -215,8 +217,8 @@ class TokenGuard:
         def fetch() -> TokenEnvelope:
             nonlocal attempts
             now = self._now()
-            with self._state:
-                refusal = self._ledger.refusal(now, is_final=False)
+            with self._changed:
+                refusal = self._token_state.refusal(now, is_final=False)
             if refusal is not None:
                 raise refusal  # as if the endpoint had repeated its Retry-After, but without bothering it
             attempts += 1
@@ -230,19 +232,19 @@ class TokenGuard:
             result = self._run(fetch, on_retry) if patient and self._run is not None else fetch()
         except RefreshError as error:
             result = Failure.of(error, self._now())
-        with self._state:
+        with self._changed:
             if isinstance(result, TokenEnvelope):
-                event = self._land(attempt_id, reason, result, attempts)
+                event = self._succeed(attempt_id, reason, result, attempts)
             else:
-                result, event = self._crash(attempt_id, reason, result, attempts)
-            self._release(claim)
+                result, event = self._fail(attempt_id, reason, result, attempts)
+            self._release(lease)
         self._tell(event)
         return result, attempts
 
-    def _land(self, attempt_id: str, reason: RefreshReason, fresh: TokenEnvelope, attempts: int) -> RefreshEvent:
+    def _succeed(self, attempt_id: str, reason: RefreshReason, fresh: TokenEnvelope, attempts: int) -> RefreshEvent:
         now = self._now()
-        self._ledger.succeed(fresh, reason, now)
-        self._landing = _Landing(self._landing.number + 1, None, attempts)
+        self._token_state.succeed(fresh, reason, now)
+        self._outcome = RefreshOutcome(self._outcome.number + 1, None, attempts)
         log.info(
             "Token refreshed (%s): %.0f s remain%s; %d waiting callers served.",
             reason,
@@ -259,12 +261,12 @@ class TokenGuard:
             coalesced=self._waiting,
         )
 
-    def _crash(
+    def _fail(
         self, attempt_id: str, reason: RefreshReason, failure: Failure, attempts: int
     ) -> tuple[Failure, RefreshEvent]:
-        failure, delay_s, escalated = self._ledger.fail(failure, reason, was_asked=attempts > 0)
+        failure, delay_s, escalated = self._token_state.fail(failure, reason, was_asked=attempts > 0)
         if reason != "aging":  # of an early renewal nobody hears: who waits by then asks again, with patience
-            self._landing = _Landing(self._landing.number + 1, failure, attempts)
+            self._outcome = RefreshOutcome(self._outcome.number + 1, failure, attempts)
         event = RefreshEvent(
             attempt_id,
             reason,
@@ -276,11 +278,11 @@ class TokenGuard:
         )
         return failure, event
 
-    def _release(self, claim: _Claim) -> None:
-        with self._state:
-            if self._claim is claim:
-                self._claim = None
-                self._state.notify_all()
+    def _release(self, lease: RefreshLease) -> None:
+        with self._changed:
+            if self._lease is lease:
+                self._lease = None
+                self._changed.notify_all()
 
     def _tell(self, event: RefreshEvent) -> None:
         if self._listener is None:

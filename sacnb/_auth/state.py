@@ -67,7 +67,7 @@ def _left_s(span: _Span | None, now: datetime) -> float:
     return span.left_s(now) if span is not None else 0.0
 
 
-class Ledger:
+class TokenState:
     """The token, the one before it, the failures in a row, and the times at which asking is no use.
 
     Not safe for threads by itself: the guard calls it under its lock. ``random`` gives numbers in [0, 1).

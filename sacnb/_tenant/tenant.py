@@ -63,6 +63,8 @@ class Tenant(Previewed):
     It may be shared between threads.
     """
 
+    __module__ = "sacnb"
+
     def __init__(self, connection: Connection, sandbox: Sandbox | None = None) -> None:
         self._connection = connection
         self._sandbox = sandbox
