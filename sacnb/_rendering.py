@@ -9,10 +9,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-__all__ = ["MAX_BYTES", "Paragraphs", "Preview", "Previewed", "fact_table"]
+__all__ = ["MAX_BYTES", "Paragraphs", "Preview", "Previewed", "fact_table", "printable"]
 
 MAX_BYTES: Final = 64 * 1024
 _MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]<>|$~#])")
+
+
+def printable(text: str) -> str:
+    """Return *text* without control characters, which a terminal would obey; line ends and tabs stay."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() or each in "\n\t" else " " for each in text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@
     │   ├── NotFoundError        404
     │   ├── LiveConnectionError  412: a live-connection model, which SAC does not export
     │   ├── ThrottledError       429, after all retries
-    │   ├── ServerError          408 and 5xx, after all retries
+    │   ├── ServerError          408, 425 and 5xx, after all retries
     │   └── NoAnswerError        connection, TLS, proxy or timeout, after all retries
     ├── BadAnswer                an answer that cannot be trusted; nothing of it was kept
     ├── UnknownNameError         no such model, dimension, measure or member (also a LookupError)
@@ -44,7 +44,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Self
 
-from sacnb._rendering import Paragraphs
+from sacnb._rendering import Paragraphs, printable
 
 __all__ = [
     "Attempt",
@@ -147,6 +147,7 @@ class SacError(Exception):
     __module__ = "sacnb"
 
     def __init__(self, message: str, *, hint: str | None = None, outcome: RetryOutcome | None = None) -> None:
+        message = printable(message)  # it may quote a server
         super().__init__(message)
         self.message = message
         self.hint = hint
@@ -256,7 +257,7 @@ class ThrottledError(RequestError):
 
 
 class ServerError(RequestError):
-    """408 or 5xx after all retries."""
+    """408, 425 and 5xx after all retries."""
 
 
 class NoAnswerError(RequestError):

@@ -83,9 +83,9 @@ def test_a_diagnosis_is_a_table_with_the_verdict_above() -> None:
     assert pretty(diagnosis) == str(diagnosis)
     assert str(diagnosis).splitlines() == [
         "Not healthy: 1 of 2 failed",
-        "check  status  what was seen  what to do",
+        "check  status  found    what to do",
         "host   ok      answers",
-        "token  failed  refused        Renew it.",
+        "token  failed  refused  Renew it.",
     ]
     assert str(Diagnosis(diagnosis.checks[:1])).startswith("Healthy")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sacnb._settings.resolve import SANDBOX, AuthMethod, LogLevel, ReplayChoice, ReplayMode, Settings
-from sacnb._settings.sources import known_secrets, read_dotenv
+from sacnb._settings.sources import configured_secrets, read_dotenv
 from sacnb._settings.spec import ConnectSpec
 from sacnb._settings.variables import VARIABLES, Secret, Variable
 
@@ -18,6 +18,6 @@ __all__ = [
     "Secret",
     "Settings",
     "Variable",
-    "known_secrets",
+    "configured_secrets",
     "read_dotenv",
 ]

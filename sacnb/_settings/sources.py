@@ -14,7 +14,7 @@ from typing import Any, Final
 from sacnb._settings.variables import SECRETS, VARIABLES, Secret
 from sacnb.errors import SettingsError
 
-__all__ = ["Given", "Sources", "known_secrets", "read_dotenv", "show"]
+__all__ = ["Given", "Sources", "configured_secrets", "read_dotenv", "show"]
 
 # Paths and file names may hold characters that no address, id or secret has.
 _PATHS: Final = frozenset({"SAC_CACHE_DIR", "SAC_CA_BUNDLE", "SAC_REPLAY_CASSETTE"})
@@ -244,7 +244,7 @@ def read_dotenv(path: str | os.PathLike[str]) -> dict[str, str]:
     return {name: value.reveal() if isinstance(value, Secret) else value for name, value in found.values.items()}
 
 
-def known_secrets(
+def configured_secrets(
     *,
     environ: Mapping[str, str] | None = None,
     dotenv_path: str | os.PathLike[str] | None = None,

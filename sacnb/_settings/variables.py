@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
@@ -58,10 +59,11 @@ SECRETS: Final = frozenset({"SAC_CLIENT_SECRET", "SAC_TOKEN"})
 class Secret:
     """A text that only ``reveal()`` shows: masked in ``repr`` and ``str``, and never pickled."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("__weakref__", "_value")
 
     def __init__(self, value: str) -> None:
         self._value = value
+        _alive[id(self)] = self
 
     def reveal(self) -> str:
         """Return the text."""
@@ -81,3 +83,12 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("A secret is not pickled. Send tenant.spec to the worker, and call sacnb.connect(spec) there.")
+
+
+# For as long as a secret is held by anybody, texts of servers are searched for it before a person sees them.
+_alive: Final[weakref.WeakValueDictionary[int, Secret]] = weakref.WeakValueDictionary()
+
+
+def known_secrets() -> set[str]:
+    """Return the text of every secret of this process."""
+    return {secret.reveal() for reference in _alive.valuerefs() if (secret := reference()) is not None}

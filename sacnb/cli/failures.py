@@ -67,7 +67,7 @@ def report(error: SacError) -> None:
 
 def report_unexpected(error: BaseException, *, with_traceback: bool) -> None:
     """Show a mistake of ours: what it is called, and how to see where it happened. Secrets are taken out."""
-    from sacnb._wire.redact import redact_text
+    from sacnb._redact import redact_text
 
     say(redact_text(f"Unexpected error, please report it: {type(error).__name__}: {error}"))
     if with_traceback:

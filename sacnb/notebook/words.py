@@ -13,8 +13,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from sacnb._pull.collect import age_in_words
+from sacnb._redact import redact_text
 from sacnb._rendering import Preview, Previewed, fact_table
-from sacnb._wire.redact import redact_text
 from sacnb.errors import ErrorText, SacError
 
 if TYPE_CHECKING:

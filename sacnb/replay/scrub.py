@@ -6,7 +6,7 @@ last request (a token, a cookie) is also taken out of the first. Three layers, e
 * by place: of the headers only a few harmless ones are kept, and a token exchange is written anew;
 * by value: secrets that were seen on their way (in headers, forms and token replies) or are known from the settings,
   and the tenant's hosts and name, wherever they stand and however they are encoded;
-* by name and shape: what ``sacnb._wire.redact`` knows.
+* by name and shape: what ``sacnb._redact`` knows.
 
 Data stays data: in rows, master data and metadata nothing is changed but what was learned, and values of keys that
 are called like a secret. Nothing in two recordings of the same answers should differ by chance: ids of single requests
@@ -30,9 +30,9 @@ from urllib.parse import parse_qsl, urlsplit
 from sacnb._auth.token import utc_now
 from sacnb._endpoints import CSRF_HEADER, REPLAY_TENANT_URL, REPLAY_TOKEN_URL
 from sacnb._http import read_http_date, read_retry_after_s
+from sacnb._redact import MASK, is_secret_name, redact_body, redact_data, redact_headers, redact_url, secret_forms
 from sacnb._settings import Settings
 from sacnb._settings.tenant_url import is_loopback
-from sacnb._wire.redact import MASK, is_secret_name, redact_body, redact_data, redact_headers, redact_url, secret_forms
 from sacnb.errors import ReplayError
 from sacnb.replay.library import Request, Response, is_token
 from sacnb.replay.scan import scan_text

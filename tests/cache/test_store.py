@@ -109,10 +109,10 @@ def test_a_result_of_another_question_is_not_kept(cache: Cache, key: CacheKey, m
 
 DAMAGE: list[tuple[str, Callable[[bytes], bytes], str]] = [
     ("empty", lambda data: b"", "is empty"),
-    ("another format", lambda data: b"Date,Region\n" + data, "is no Parquet file"),
-    ("half written", lambda data: data[: len(data) // 2], "was not written to its end"),
-    ("one byte", lambda data: data[:1], "is no Parquet file"),
-    ("only a beginning", lambda data: data[:4], "was not written to its end"),
+    ("another format", lambda data: b"Date,Region\n" + data, "is not a Parquet file"),
+    ("half written", lambda data: data[: len(data) // 2], "is incomplete"),
+    ("one byte", lambda data: data[:1], "is not a Parquet file"),
+    ("only a beginning", lambda data: data[:4], "is incomplete"),
     ("a broken footer", lambda data: data[:-2000] + b"\xff" * 1000 + data[-1000:], "is damaged"),
     ("a text altered", lambda data: _with_footer(data, "sacnb.query", "x", sealed=False), "is damaged (its metadata"),
     ("a date altered", lambda data: data.replace(b"2024-01-01", b"2023-01-01"), "is damaged (its metadata"),

@@ -39,7 +39,7 @@ def test_a_pasted_token_that_does_not_say_when_it_ends_is_said_to_be_one(
     monkeypatch.setenv("SAC_AUTH", "static")
     monkeypatch.setenv("SAC_TOKEN", "canary-opaque")
     said = invoke("auth-check").stdout
-    assert said == "OK, there is a pasted token (SAC_TOKEN); it does not say when it ends\n"
+    assert said == "OK, using a pasted token (SAC_TOKEN); it does not say when it expires\n"
     answer = json.loads(invoke("auth-check", "--json").stdout)
     assert (answer["ok"], answer["expires_at"], answer["remaining_s"]) == (True, None, None)
 

@@ -17,7 +17,7 @@ import rich.console
 import rich.traceback
 
 import sacnb
-from sacnb._settings import Secret, Settings, known_secrets
+from sacnb._settings import Secret, Settings, configured_secrets
 from sacnb._settings.sources import _hidden, show
 from sacnb.errors import SettingsError
 
@@ -417,7 +417,7 @@ def test_a_value_that_may_be_a_secret_is_not_repeated(value: object, is_shown: b
 def test_the_secrets_of_all_sources_are_known_although_settings_are_wrong(tmp_path: Path) -> None:
     file = put(tmp_path, SAC_CLIENT_SECRET="in-the-file", SAC_STREAMS="x", SAC_REPLAY="replay")
     environ = {"SAC_CLIENT_SECRET": "'in-quotes'", "SAC_TOKEN": "a-token"}
-    found = known_secrets(environ=environ, dotenv_path=file, client_secret=Secret("an-argument"))
+    found = configured_secrets(environ=environ, dotenv_path=file, client_secret=Secret("an-argument"))
     assert {secret.reveal() for secret in found} == {
         "in-the-file",
         "'in-quotes'",
@@ -427,4 +427,4 @@ def test_the_secrets_of_all_sources_are_known_although_settings_are_wrong(tmp_pa
     }
     (tmp_path / ".env").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SettingsError):
-        known_secrets(environ={}, dotenv_path=file)
+        configured_secrets(environ={}, dotenv_path=file)

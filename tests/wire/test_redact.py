@@ -14,8 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sacnb._settings import Secret
-from sacnb._wire.redact import (
+from sacnb._redact import (
     MASK,
     RedactingFilter,
     redact_body,
@@ -25,6 +24,7 @@ from sacnb._wire.redact import (
     redact_text,
     redact_url,
 )
+from sacnb._settings import Secret
 
 CANARY = "canary"
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.c2lnbmF0dXJl-_canary"
