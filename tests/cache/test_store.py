@@ -119,9 +119,9 @@ DAMAGE: list[tuple[str, Callable[[bytes], bytes], str]] = [
     ("a flipped bit in the rows", lambda data: data[:60] + bytes([data[60] ^ 1]) + data[61:], "is damaged"),
     ("another version", lambda data: _with_footer(data, "sacnb.contract_version", "999"), "has version 999"),
     ("not ours", lambda data: _with_footer(data, "sacnb.contract_version", None), "was not written by sacnb"),
-    ("a field missing", lambda data: _with_footer(data, "sacnb.query", None), "cannot be read"),
-    ("a field broken", lambda data: _with_footer(data, "sacnb.columns", "[{}]"), "cannot be read"),
-    ("a foreign source", lambda data: _with_footer(data, "sacnb.source", "moon"), "cannot be read"),
+    ("a field missing", lambda data: _with_footer(data, "sacnb.query", None), "unreadable metadata"),
+    ("a field broken", lambda data: _with_footer(data, "sacnb.columns", "[{}]"), "unreadable metadata"),
+    ("a foreign source", lambda data: _with_footer(data, "sacnb.source", "moon"), "unreadable metadata"),
     ("rows missing", lambda data: _with_footer(data, "sacnb.row_count", "7"), "other rows"),
     ("another query", lambda data: _with_footer(data, "sacnb.query", "other"), "belongs to another query"),
 ]

@@ -121,7 +121,7 @@ def test_a_port_that_is_taken_is_said_in_words(invoke: Invoke, tenant: Any) -> N
 
 
 def test_without_the_extra_the_command_to_install_it_is_said(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "odata_query", None)
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
     result = invoke("sandbox", "serve")
     assert result.exit_code == ExitCode.USAGE
     assert 'pip install "sacnb[sandbox]"' in result.stderr
