@@ -75,7 +75,7 @@ class Origin:
         return self.scheme == "https" or (self.scheme == "http" and is_loopback(self.host))
 
     def resolve(self, base: str, location: str) -> str | None:
-        """Return the address that the ``Location`` of an answer from *base* leads to; ``None`` if it leaves this origin.
+        """Return the address that a ``Location`` in an answer from *base* leads to; ``None`` if it leaves this origin.
 
         It is in the form in which requests connects to it. An address that parsers read differently, such as
         ``http:////host``, counts as leaving: ``urljoin`` keeps the host of *base*, and requests connects to the other.
@@ -223,7 +223,7 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def in_words(error: BaseException) -> tuple[str, str]:
-    """Return a short kind of *error* for logs and counters, and the same in words, with those of the innermost cause."""
+    """Return a short kind of *error* for logs and counters, and the same in words, those of the innermost cause too."""
     found = list(causes(error))
     for error_class, kind, words in _WORDS:
         if any(isinstance(cause, error_class) for cause in found):
