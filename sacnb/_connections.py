@@ -35,7 +35,16 @@ from requests.adapters import HTTPAdapter
 
 from sacnb.errors import SettingsError
 
-__all__ = ["NoRedirects", "PerProcess", "Watch", "open_session", "prepare_session", "renew_after_fork", "watch"]
+__all__ = [
+    "NoRedirects",
+    "PerProcess",
+    "Watch",
+    "current_end",
+    "open_session",
+    "prepare_session",
+    "renew_after_fork",
+    "watch",
+]
 
 # More than any proxy sends before its answer. A server that sends them without end meets the deadline.
 _MAX_INTERIM_ANSWERS: Final = 100
@@ -196,6 +205,14 @@ def watch(seconds: float | None) -> Iterator[Watch]:
         watched.let_go()
         if outer is not None:
             outer.nest(None)
+
+
+def current_end() -> Literal["deadline", "stopped"] | None:
+    """Return why the watch around this call was ended, for those who wait for something else than bytes."""
+    watched = _current.get()
+    if watched is None:
+        return None
+    return watched.ended
 
 
 # -- connections ------------------------------------------------------------------------------------------------------

@@ -69,7 +69,7 @@ def build_context(
     token_plan = replace(plan, deadline_s=min(settings.deadline_s, _TOKEN_DEADLINE_S))
     telemetry = telemetry or Telemetry(exporter=discover())
     guard = TokenGuard(
-        source or _source(settings, policy, clock),
+        source or _source(settings, policy),
         policy,
         run=refresh_runner(token_plan, clock=clock, sleep=sleep, random=random),
         listener=telemetry.on_refresh,
@@ -91,7 +91,7 @@ def build_context(
     return DispatchContext(session, guard, plan, policy, telemetry)
 
 
-def _source(settings: Settings, policy: RefreshPolicy, clock: Callable[[], float]) -> TokenSource:
+def _source(settings: Settings, policy: RefreshPolicy) -> TokenSource:
     if settings.auth == "static":
         if settings.token is None:
             raise SettingsError("SAC_TOKEN is missing, and SAC_AUTH=static needs it.")
@@ -103,8 +103,8 @@ def _source(settings: Settings, policy: RefreshPolicy, clock: Callable[[], float
         assumed_lifetime_s=settings.token_lifetime_s,
         max_skew_s=policy.max_skew_s,
         timeout=(settings.connect_timeout_s, min(settings.read_timeout_s, _TOKEN_READ_TIMEOUT_S)),
+        deadline_s=min(settings.deadline_s, _TOKEN_DEADLINE_S),
         verify=_verify(settings),
-        clock=clock,
     )
 
 
