@@ -33,10 +33,10 @@ VARIABLES: Final = (
     Variable("SAC_CLIENT_ID", "the OAuth client's id", "", "sb-00000000-0000-0000-0000-000000000000!b0|client!b0"),
     Variable("SAC_CLIENT_SECRET", "the OAuth client's secret; single quotes keep $ and ! as they are", "", ""),
     Variable("SAC_AUTH", "client_credentials, or static for a pasted token", "client_credentials", ""),
-    Variable("SAC_TOKEN", "a pasted access token: deprecated, it cannot be renewed", "", ""),
+    Variable("SAC_TOKEN", "a pasted access token: deprecated, it cannot be refreshed", "", ""),
     Variable("SAC_TOKEN_LIFETIME_S", "seconds assumed where SAC does not say, within 30 to 3600", "3600", ""),
     Variable(
-        "SAC_REFRESH_MARGIN_S", "seconds before the end at which a token is renewed, at least 30", "by policy", ""
+        "SAC_REFRESH_MARGIN_S", "seconds before the end at which a token is refreshed, at least 30", "by policy", ""
     ),
     Variable("SAC_CONNECT_TIMEOUT_S", "seconds to wait for a connection", "10", ""),
     Variable("SAC_READ_TIMEOUT_S", "seconds to wait for the next bytes", "120", ""),
