@@ -15,7 +15,8 @@ from typing import Final, NoReturn
 from xml.etree import ElementTree as ET
 
 from sacnb._endpoints import DEFAULT_NAMESPACE, FACT_DATA, MASTER_DATA, master_set
-from sacnb._odata.envelope import BOM, first_byte, is_html, refuse_foreign, refuse_problem
+from sacnb._http import is_web_page
+from sacnb._odata.envelope import BOM, first_byte, refuse_foreign, refuse_problem
 from sacnb._odata.schema import MASTER_SEPARATOR, NUMERIC_TYPES, Column, DateColumn, Grain, Role, Schema, date_columns
 from sacnb.errors import BadAnswer, UnknownNameError
 
@@ -334,7 +335,7 @@ def parse_metadata(body: bytes, *, content_type: str | None = None) -> Metadata:
     """
     if _is_json_error(body):
         refuse_problem(body, content_type, "$metadata")
-    if first_byte(body) != b"<" or is_html(body):
+    if first_byte(body) != b"<" or is_web_page(body):
         refuse_foreign(body, "$metadata", "XML", content_type)
     document = read_edmx(body.removeprefix(BOM))
     if not document.types:

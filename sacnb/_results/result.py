@@ -38,6 +38,8 @@ class Result(Previewed):
     from the cache; ``warning`` then says how old it is and why.
     """
 
+    __module__ = "sacnb"
+
     table: pa.Table
     schema: Schema
     info: ResultInfo

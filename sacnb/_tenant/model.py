@@ -44,6 +44,8 @@ Where = Mapping[str, Any] | Expression | None
 class Model:
     """A model of a tenant (SAC also says provider). Nothing is requested until something of it is used."""
 
+    __module__ = "sacnb"
+
     def __init__(self, connection: Connection, model_id: str, namespace: str = DEFAULT_NAMESPACE) -> None:
         if model_id.strip() in {"", ".", ".."}:  # dots would walk up the URL's path
             raise UnknownNameError("model", model_id, where="this tenant")

@@ -1,66 +1,42 @@
 """Take secrets out of addresses, headers, bodies and texts before anybody sees them.
 
-Two ways are used together: by *name* (``client_secret=...``, ``Authorization: ...``, ``"access_token": ...``) and by
-*shape* (bearer tokens, JWTs, passwords in addresses), so that a secret in an unexpected place is still found. Secrets
-that are known can be handed in as well, and are then found wherever they are.
+Secrets are found by *name* (``client_secret=...``, ``Authorization: ...``, ``"access_token": ...``), by *shape* (bearer
+tokens, JWTs, passwords in addresses), and by *value*: every ``Secret`` of this process, in whatever form it is written.
 """
 
 from __future__ import annotations
 
 import base64
+import html
 import json
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 from urllib.parse import quote, quote_plus
 
-from sacnb._settings import Secret
+from sacnb._rendering import printable
+from sacnb._settings.variables import known_secrets
 
 MASK: Final = "***"
+# Shorter values occur by chance; masked wherever they are, they would tear holes into messages and data.
+MIN_SECRET_CHARS: Final = 8
 
 _Body = TypeVar("_Body", str, bytes)
 
-# Names after lower-casing and dropping "-", "_", "." and blanks.
-_SECRET_NAMES: Final = frozenset(
-    {
-        "accesstoken",
-        "refreshtoken",
-        "idtoken",
-        "token",
-        "bearertoken",
-        "authtoken",
-        "sessiontoken",
-        "csrftoken",
-        "xcsrftoken",
-        "xsrftoken",
-        "clientsecret",
-        "secret",
-        "password",
-        "passwd",
-        "pwd",
-        "passcode",
-        "passphrase",
-        "assertion",
-        "clientassertion",
-        "codeverifier",
-        "privatekey",
-        "apikey",
-        "xapikey",
-        "jti",
-        "authorization",
-        "proxyauthorization",
-        "cookie",
-        "setcookie",
-        "jsessionid",
-        "signature",
-    }
-)
+# The one list of names of secrets; a blank stands for nothing, "-", "_" or ".". Wherever these stand before "=" or ":".
+_NAMES_IN_TEXT: Final = (
+    "access token", "refresh token", "id token", "bearer token", "auth token", "session token", "csrf token",
+    "xsrf token", "x csrf token", "client secret", "secret", "password", "passwd", "pwd", "passcode", "passphrase",
+    "client assertion", "assertion", "code verifier", "private key", "x api key", "api key", "jsessionid", "jti",
+)  # fmt: skip
+# Words of ordinary prose, which are secrets only as the name of a header, a field or a JSON key.
+_NAMES_OF_FIELDS: Final = ("token", "authorization", "proxy authorization", "cookie", "set cookie", "signature")
+_SECRET_NAMES: Final = frozenset(name.replace(" ", "") for name in (*_NAMES_IN_TEXT, *_NAMES_OF_FIELDS))
 # In an address or a form these are one-time codes; in a JSON body "code" is the error's, which is wanted.
 _SECRET_PARAMETERS: Final = _SECRET_NAMES | {"code", "sig", "samlresponse"}
-_SECRET_HEADERS: Final = frozenset(
-    {"authorization", "proxy-authorization", "cookie", "set-cookie", "x-csrf-token", "x-api-key"}
-)
+# A regular expression for the names; longer ones first, so that "secret" does not end "client_secret".
+NAMES_PATTERN: Final = "|".join(name.replace(" ", "[-_]?") for name in sorted(_NAMES_IN_TEXT, key=len, reverse=True))
 _ADDRESS_HEADERS: Final = frozenset({"location", "content-location", "referer", "link"})
 _SCHEME: Final = re.compile(r"(?P<scheme>bearer|basic|digest|negotiate)\s+", re.IGNORECASE)
 
@@ -70,14 +46,10 @@ _JSON_KEY: Final = re.compile(r'"(?P<name>(?:[^"\\]|\\.)*)"\s*:\s*')
 _JSON_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*(?:"|$)', re.DOTALL)
 _JSON_SCALAR: Final = re.compile(r"[^\s,}\]]*")
 
-_NAME: Final = (
-    r"(?:access|refresh|id|bearer|auth|session|csrf|xsrf|x-csrf)[-_]?token|client[-_]?secret|secret|password|passwd|pwd|"
-    r"passcode|passphrase|(?:client[-_]?)?assertion|code[-_]?verifier|private[-_]?key|(?:x-)?api[-_]?key|jsessionid|jti"
-)
 # A name and its value in prose, Python or YAML: password=..., 'id_token': '...', client_secret: ...
 # Without quotes the value ends at a blank or an "&": better a word too much than half a secret.
 _NAMED: Final = re.compile(
-    rf"(?P<head>(?P<quote>['\"]?)(?<![A-Za-z0-9])(?:\w*_)?(?:{_NAME}|token(?=['\"]?\s*=|['\"]\s*:))(?P=quote)"
+    rf"(?P<head>(?P<quote>['\"]?)(?<![A-Za-z0-9])(?:\w*_)?(?:{NAMES_PATTERN}|token(?=['\"]?\s*=|['\"]\s*:))(?P=quote)"
     r"\s*(?:=>|=|:)\s*(?:[bru](?=['\"]))?)"
     r"(?P<value>'(?:[^'\\]|\\.)*(?:'|$)|\"(?:[^\"\\]|\\.)*(?:\"|$)|[^\s&]+)",
     re.IGNORECASE | re.DOTALL,
@@ -100,12 +72,12 @@ _JWT: Final = re.compile(r"\beyJ[A-Za-z0-9_=-]{4,}\.[A-Za-z0-9_=-]+(?:\.[A-Za-z0
 
 
 def is_secret_name(name: str, names: frozenset[str] = _SECRET_NAMES) -> bool:
-    """Whether what stands under ``name`` (a header, a field, a JSON key) is a secret."""
+    """Return whether the value of *name* (a header, a field, a JSON key) is a secret."""
     return re.sub(r"[-_.\s]", "", name).lower() in names
 
 
 def redact_url(url: str) -> str:
-    """``url`` without user names, passwords and the values of secret parameters, in query and fragment."""
+    """Return *url* without user names, passwords and the values of secret parameters, in query and fragment."""
     url = _USERINFO.sub(MASK, url)
 
     def mask(match: re.Match[str]) -> str:
@@ -123,7 +95,7 @@ def _split_query(url: str) -> tuple[str, str, str]:
 
 
 def redact_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """A copy of ``headers`` without tokens, cookies and passwords; the scheme of ``Authorization`` stays."""
+    """Return a copy of *headers* without tokens, cookies and passwords; the scheme of ``Authorization`` stays."""
     return {name: _redact_header(name, value) for name, value in headers.items()}
 
 
@@ -131,7 +103,7 @@ def _redact_header(name: str, value: str) -> str:
     lowered = name.lower()
     if lowered in _ADDRESS_HEADERS:
         return redact_url(value)
-    if lowered not in _SECRET_HEADERS and not is_secret_name(lowered):
+    if not is_secret_name(lowered):
         return redact_text(value)
     if lowered == "x-csrf-token" and value.lower() in {"fetch", "required"}:
         return value
@@ -140,7 +112,7 @@ def _redact_header(name: str, value: str) -> str:
 
 
 def redact_body(body: _Body, content_type: str | None = None) -> _Body:
-    """``body`` (JSON, form or any text) without the values of secret names; everything else as it was, to the byte.
+    """Return *body* (JSON, form or any text) without the values of secret names; the rest stays, to the byte.
 
     Numbers keep their digits, since nothing is parsed and written again. Bytes that are not UTF-8 come back unchanged
     where no secret stands in them.
@@ -194,7 +166,7 @@ def _end_of_value(text: str, start: int) -> int:
 
 
 def redact_data(text: str) -> str:
-    """``text`` that is data (JSON, CSV, XML) without the values of secret JSON keys, JWTs and bearer tokens.
+    """Return *text* that is data (JSON, CSV, XML) without the values of secret JSON keys, JWTs and bearer tokens.
 
     ``redact_body`` also knows secrets by the words before them, and would take "Basic Materials" for credentials; here
     a member's description stays what it is.
@@ -204,7 +176,7 @@ def redact_data(text: str) -> str:
 
 
 def redact_json(value: Any) -> Any:
-    """A parsed JSON ``value`` without the values of secret keys and with every text redacted."""
+    """Return a parsed JSON *value* without the values of secret keys and with every text redacted."""
     if isinstance(value, Mapping):
         return {
             key: MASK if isinstance(key, str) and is_secret_name(key) else redact_json(item)
@@ -215,11 +187,12 @@ def redact_json(value: Any) -> Any:
     return redact_text(value) if isinstance(value, str) else value
 
 
-def redact_text(text: str, secrets: Iterable[Secret] = ()) -> str:
-    """``text`` without ``secrets`` and without anything that is named or shaped like a secret."""
-    for secret in secrets:
-        for form in secret_forms(secret.reveal()):
-            text = text.replace(form, MASK)
+def redact_text(text: str) -> str:
+    """Return *text* without the secrets of this process and without anything that is named or shaped like a secret."""
+    for secret in known_secrets():
+        if len(secret) >= MIN_SECRET_CHARS:
+            for form in secret_forms(secret):
+                text = text.replace(form, MASK)
     text = _USERINFO.sub(MASK, text)
     text = _HEADER_LINE.sub(_mask_header, text)
     text = _NAMED.sub(_mask_value, text)
@@ -241,35 +214,42 @@ def _mask_value(match: re.Match[str]) -> str:
 
 
 def secret_forms(secret: str) -> list[str]:
-    """How a secret may be written (plain, quoted, escaped, base64), the longest first: no form is left in halves."""
+    """Return how a secret may be written (quoted, escaped, base64), the longest first: no form is left in halves."""
     if not secret:
         return []
     raw = secret.encode()
+    quoted = {quote(secret, safe=""), quote(secret), quote_plus(secret)}
     forms = {
         secret,
-        quote(secret, safe=""),
-        quote(secret),
-        quote_plus(secret),
+        *quoted,
+        *(re.sub(r"%[0-9A-F]{2}", lambda match: match[0].lower(), form) for form in quoted),
         json.dumps(secret)[1:-1],
         repr(secret)[1:-1],
+        html.escape(secret),
         base64.b64encode(raw).decode("ascii"),
         base64.urlsafe_b64encode(raw).decode("ascii"),
     }
     return sorted(forms, key=len, reverse=True)
 
 
+def one_line(text: str, max_chars: int = 500) -> str:
+    """Return *text* of a server on one line, cut to *max_chars*, without characters that a terminal would obey."""
+    line = " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    return line if len(line) <= max_chars else line[: max_chars - 1] + "…"
+
+
 class RedactingFilter(logging.Filter):
-    """Redacts every record that passes: the message with its arguments, and the text of a traceback."""
+    """Redact every record: the message with its arguments, and the text of a traceback; both without control codes."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Always True; the record is changed in place."""
+        """Change the record in place; always True."""
         try:
             message = record.getMessage()
         except (TypeError, ValueError, KeyError):
             return True  # a malformed call of somebody else's: logging itself will say so
-        record.msg, record.args = redact_text(message), ()
+        record.msg, record.args = printable(redact_text(message)), ()
         if record.exc_info and not record.exc_text:
             record.exc_text = logging.Formatter().formatException(record.exc_info)
         if record.exc_text:
-            record.exc_text = redact_text(record.exc_text)
+            record.exc_text = printable(redact_text(record.exc_text))
         return True
