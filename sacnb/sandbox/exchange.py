@@ -1,4 +1,4 @@
-"""One request and its answer, between the HTTP server and what it serves."""
+"""One request, its answer or refusal, and the way the answer is sent."""
 
 from __future__ import annotations
 
@@ -26,11 +26,10 @@ __all__ = ["Answer", "Exchange", "Parcel", "Refusal", "deliver", "pack", "reset"
 class Refusal(Exception):
     """An answer with an error status.
 
-    ``number`` is the number SAC puts in brackets at the end of its message. Only numbers seen on live tenants are
+    ``number`` is the number that SAC puts in brackets at the end of its message. Only numbers seen on live tenants are
     used: 1305 (endpoint not valid), 1402 (key column not selected), 3401 (client not allowed), 3707 (entity set
-    absent), 3905 (data audit is off). No raw error body of the Data Export Service was ever published: the envelope
-    ``{"error": {"code": <correlation id>, "message": ...}}`` is what clients of live tenants parse, and the words of
-    the messages are the sandbox's own.
+    absent), 3905 (data audit is off). No raw error body of the Data Export Service is published: clients of live
+    tenants parse the envelope ``{"error": {"code": <correlation id>, "message": ...}}``. The words are the sandbox's.
     """
 
     status: int
@@ -42,7 +41,7 @@ class Refusal(Exception):
         return self.message if self.number is None else f"{self.message} [{self.number}]"
 
     def body(self, *, as_object: bool = False) -> bytes:
-        """The JSON envelope; ``as_object`` gives ``message`` as ``{"lang", "value"}``, which some clients have met."""
+        """Return the JSON envelope; ``as_object`` writes ``message`` as ``{"lang", "value"}``, as clients report."""
         text = str(self)
         message: str | dict[str, str] = {"lang": "en", "value": text} if as_object else text
         return json.dumps({"error": {"code": str(uuid.uuid4()), "message": message}}, ensure_ascii=False).encode()
@@ -50,7 +49,7 @@ class Refusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What will be sent: ``body``, or ``zipped`` where the body is kept only in its compressed form."""
+    """An answer to send: ``body``, or ``zipped`` where only the compressed body is kept."""
 
     status: int
     body: bytes = field(default=b"", repr=False)
@@ -60,19 +59,19 @@ class Answer:
     zipped: bytes | None = field(default=None, repr=False)
 
     def pack(self) -> Answer:
-        """The same answer in its compressed form."""
+        """Return the same answer, compressed."""
         return self if self.zipped is not None else replace(self, body=b"", zipped=gzip_bytes(self.body))
 
     def unpack(self) -> Answer:
-        """The same answer with its body as it is."""
+        """Return the same answer, not compressed."""
         return self if self.zipped is None else replace(self, body=gzip.decompress(self.zipped), zipped=None)
 
 
 @dataclass(slots=True)
 class Exchange:
-    """A request: ``path`` and ``query`` as they came, still encoded; ``origin`` as the client addressed us.
+    """A request: ``path`` and ``query`` still encoded, ``origin`` as the client addressed the server.
 
-    ``take`` and ``strikes`` ask whether a misbehaviour strikes; those that did are in ``struck``.
+    ``struck`` lists the misbehaviours that struck it.
     """
 
     kind: str
@@ -85,31 +84,31 @@ class Exchange:
     struck: list[str] = field(default_factory=list)
 
     def take(self, name: str) -> Mapping[str, Any] | None:
-        """The options of the misbehaviour if it strikes this request, else ``None``."""
+        """Return the options of the misbehaviour if it strikes this request, else ``None``."""
         options = self.ask(name, self.kind)
         if options is not None:
             self.struck.append(name)
         return options
 
     def strikes(self, name: str) -> bool:
-        """Whether the misbehaviour strikes this request."""
+        """Return whether the misbehaviour strikes this request."""
         return self.take(name) is not None
 
 
 def reset(request: web.BaseRequest) -> None:
-    """Reset the connection: the peer gets a RST, not a polite end."""
+    """Reset the connection with a RST, instead of closing it."""
     transport = request.transport
     if transport is None:
         return
     raw = transport.get_extra_info("socket")
-    # A linger time of zero makes the kernel throw the connection away instead of closing it.
+    # With a linger time of zero the kernel resets the connection instead of closing it.
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("hh" if os.name == "nt" else "ii", 1, 0))
     transport.abort()
 
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """What goes over the wire, and how: ``breaks`` resets the connection half way, ``drip`` sends in slow chunks."""
+    """The bytes to send. ``breaks`` resets the connection half way, ``drip`` sends slow chunks."""
 
     status: int
     body: bytes = field(repr=False)
@@ -119,10 +118,10 @@ class Parcel:
 
 
 def pack(exchange: Exchange, answer: Answer, now: Callable[[], datetime]) -> Parcel:
-    """The answer ready to be sent: compressed if the client asked for that, spoiled if a misbehaviour strikes."""
+    """Return the answer ready to send: compressed if the client accepts that, damaged if a misbehaviour strikes."""
     body, headers = _body(exchange, answer)
     headers["Content-Type"] = answer.content_type
-    # Not documented for SAC; the router of SAP's cloud adds it.
+    # Not documented for SAC; the router of SAP's cloud adds this header.
     headers["X-Vcap-Request-Id"] = str(uuid.uuid4())
     skew = exchange.take("skewed_date")
     moment = now() + timedelta(seconds=skew["seconds"] if skew else 0)
@@ -153,7 +152,7 @@ async def deliver(request: web.BaseRequest, parcel: Parcel) -> web.StreamRespons
 
 
 def _body(exchange: Exchange, answer: Answer) -> tuple[bytes, dict[str, str]]:
-    """The bytes to send and the headers that belong to them."""
+    """Return the bytes to send, and the headers that describe them."""
     headers = {**answer.headers, "Vary": "Accept-Encoding"}
     is_json = answer.status == 200 and answer.content_type.startswith("application/json")
     cut = exchange.take("truncated_json") if is_json else None
@@ -169,7 +168,7 @@ def _body(exchange: Exchange, answer: Answer) -> tuple[bytes, dict[str, str]]:
 
 
 def wants_gzip(accept_encoding: str) -> bool:
-    """Whether an ``Accept-Encoding`` header takes gzip."""
+    """Return whether an ``Accept-Encoding`` header accepts gzip."""
     for item in accept_encoding.lower().split(","):
         coding, _, weight = item.strip().partition(";")
         if coding.strip() in {"gzip", "*"} and weight.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}:

@@ -43,7 +43,7 @@ _NAMESPACE: Final = re.compile(r"Namespaces\((?:NamespaceID=)?'((?:[^']|'')*)'\)
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a path stands for; ``kind`` is the word that counters and misbehaviours use."""
+    """The meaning of a path; ``kind`` is the word that counters and misbehaviours use."""
 
     kind: str
     namespace: str = ""
@@ -52,7 +52,7 @@ class Target:
 
 
 def target(raw_path: str) -> Target:
-    """Read a path as it came; segments are cut before they are decoded, so an encoded slash stays inside its name.
+    """Parse a raw path. Segments are split before decoding, so that an encoded slash stays inside its name.
 
     Raises:
         Refusal: 400 for a path that is not percent-encoded UTF-8.
@@ -103,12 +103,12 @@ _NAMESPACE_ROW: Final = {"NamespaceID": NAMESPACE, "Description": "SAC Namespace
 class _Provider:
     model: Model
     sets: Mapping[str, Relation]
-    # Part of every key under which something of the provider is remembered: a replaced model leaves nothing behind.
+    # Part of every cache key of the provider, so that nothing cached survives when the model is replaced.
     generation: int
 
 
 class ExportService:
-    """Answers requests under ``/api/v1/dataexport``. Called from worker threads."""
+    """The paths below ``/api/v1/dataexport``. Called from worker threads."""
 
     def __init__(
         self, models: Iterable[Model], rules: Rules, *, max_page_size: int, memory_bytes: int, list_live: bool
@@ -126,7 +126,7 @@ class ExportService:
             self.add(model)
 
     def add(self, model: Model) -> None:
-        """Offer another model, in the place of one with the same id."""
+        """Serve another model; it replaces a model with the same id."""
         sets: dict[str, Relation] = {}
         if not model.live:
             sets = model.entity_sets()
@@ -137,10 +137,10 @@ class ExportService:
             self._providers[model.provider_id] = _Provider(model, sets, self._generation)
 
     def answer(self, exchange: Exchange, target: Target) -> Answer:
-        """The answer to a GET request.
+        """Answer a GET request.
 
         Raises:
-            Refusal: what SAC would refuse.
+            Refusal: SAC would refuse the request.
         """
         match target.kind:
             case "namespaces":
@@ -165,7 +165,7 @@ class ExportService:
                 404, f"The provider {target.provider!r} does not exist in the namespace {target.namespace!r}."
             )
         if provider.model.live:
-            # DataHub's connector meets this answer for models with a live connection.
+            # DataHub's connector reports this answer for models with a live connection.
             raise Refusal(412, "Requested ProviderID is not supported")
         return provider
 
@@ -176,7 +176,7 @@ class ExportService:
         return _json({"@odata.context": "$metadata#Namespaces/$entity", **_NAMESPACE_ROW})
 
     def _list(self, exchange: Exchange, target: Target) -> Answer:
-        """The providers. ``$top`` is ignored and the name to filter on is ``ProviderName``, as on a live tenant."""
+        """List the providers. ``$top`` is ignored and names are filtered by ``ProviderName``, as on a live tenant."""
         _check_namespace(target)
         options = parse_options(exchange.query)
         relation = self._administration(exchange)["Providers"]
@@ -202,7 +202,7 @@ class ExportService:
 
     def _service(self, target: Target) -> Answer:
         sets = self._provider(target).sets
-        # SAP's sample of a service document begins with FactData.
+        # In SAP's sample of a service document FactData comes first.
         names = ["FactData", *(name for name in sets if name != "FactData")]
         value = [{"name": name, "url": name} for name in names]
         return _json({"@odata.context": "$metadata", "value": value})
@@ -252,7 +252,7 @@ def _json(document: Mapping[str, Any]) -> Answer:
 
 
 def _metadata(exchange: Exchange, namespace: str, sets: Mapping[str, Relation]) -> Answer:
-    """XML whatever ``Accept`` says; JSON for ``$format=JSON`` (SAP's guide)."""
+    """Return XML, whatever ``Accept`` says, and JSON for ``$format=JSON`` (SAP's guide)."""
     if "$format" in exchange.query or "%24format" in exchange.query:
         options = parse_options(exchange.query)
         if options.format == "json":

@@ -1,4 +1,4 @@
-"""Answers that are forced upon a request before it is even looked at: throttling, failures, login pages."""
+"""Answers that misbehaviours give before a request is looked at: throttling, failures, login pages."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _FORCED: Final = (
 
 
 def retry_after(wait_s: float | None) -> dict[str, str]:
-    """A ``Retry-After`` header in seconds, or none."""
+    """Return a ``Retry-After`` header in seconds, or no header."""
     return {} if wait_s is None else {"Retry-After": str(wait_s)}
 
 
 def forced_answer(exchange: Exchange, now: Callable[[], datetime]) -> Answer | None:
-    """The answer a misbehaviour forces upon the request, or ``None``.
+    """Return the answer of the first of these misbehaviours that strikes, or ``None``.
 
     Raises:
-        Refusal: where the forced answer is an error in SAC's envelope.
+        Refusal: the answer is an error in SAC's envelope.
     """
     for name in _FORCED:
         options = exchange.take(name)
@@ -47,7 +47,7 @@ def _force(name: str, options: Mapping[str, Any], now: Callable[[], datetime]) -
         case "throttle_seconds":
             raise Refusal(429, "Too many requests", headers=retry_after(options["retry_after_s"]))
         case "throttle_date":
-            # A date has whole seconds: rounded up, so that it never says less than was asked for.
+            # HTTP dates have whole seconds; round up, so that the wait is never shorter than asked for.
             until = now() + timedelta(seconds=options["retry_after_s"] or 0, microseconds=999_999)
             date = format_datetime(until.replace(microsecond=0), usegmt=True)
             raise Refusal(429, "Too many requests", headers={"Retry-After": date})

@@ -1,4 +1,4 @@
-"""``$metadata`` in both forms: the XML that SAC gives by default, and CSDL JSON for ``$format=JSON``."""
+"""Write ``$metadata``: XML, which is SAC's default, and CSDL JSON for ``$format=JSON``."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["csdl_json", "csdl_xml"]
 
 
 def csdl_xml(namespace: str, sets: Mapping[str, Relation]) -> bytes:
-    """EDMX 4.0 in the form of the published fixtures.
+    """Return EDMX 4.0 as in the published fixtures of DataHub.
 
-    One entity type per set, ``MasterData`` before ``FactData``, the dimensions of ``FactData`` as its key, and the
-    annotation ``Integration.OriginalDataType`` on strings. Order and annotation are as in DataHub's fixtures.
+    One entity type per set, ``MasterData`` before ``FactData``, the dimensions as the key of ``FactData``, and the
+    annotation ``Integration.OriginalDataType`` on strings.
     """
     lines = [
         '<?xml version="1.0" encoding="utf-8"?>',
@@ -60,7 +60,7 @@ def _entity_type(name: str, relation: Relation) -> list[str]:
 
 
 def csdl_json(namespace: str, sets: Mapping[str, Relation]) -> bytes:
-    """CSDL JSON 4.0; ``$Type`` is left out for strings, as the OData standard allows."""
+    """Return CSDL JSON 4.0, without ``$Type`` for strings, as the OData standard allows."""
     types: dict[str, Any] = {}
     container: dict[str, Any] = {"$Kind": "EntityContainer"}
     for name, relation in sets.items():
@@ -80,7 +80,7 @@ def _property(column: Column) -> dict[str, Any]:
     else:
         facets["$Type"] = column.edm_type
     if column.nullable and not column.key:
-        facets["$Nullable"] = True  # in CSDL JSON the default is false, in the XML it is true
+        facets["$Nullable"] = True  # the default is false in CSDL JSON, and true in XML
     optional = {"$MaxLength": column.max_length, "$Precision": column.precision, "$Scale": column.scale}
     facets.update((key, value) for key, value in optional.items() if value is not None)
     return facets

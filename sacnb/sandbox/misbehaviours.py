@@ -1,4 +1,7 @@
-"""The misbehaviours by name: what each does, its options and their defaults."""
+"""The catalogue of misbehaviours, and the rules that say which are switched on and when they strike.
+
+This module imports nothing heavy: the command line lists the catalogue without the extra.
+"""
 
 from __future__ import annotations
 
@@ -13,23 +16,23 @@ __all__ = ["COMMON_OPTIONS", "KINDS", "MISBEHAVIOURS", "OPTIONS", "Misbehaviour"
 
 PAGES: Final = ("facts", "aggregation", "master_data", "master", "hierarchy")
 API: Final = (*PAGES, "namespaces", "providers", "service", "metadata", "csrf", "import", "other")
-# What ``on`` may name: a kind of request, or a group of kinds.
+# The values of ``on``: a kind of request, or a group of kinds.
 KINDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {"pages": PAGES, "api": API, "token": ("token",), "any": (*API, "token"), **{kind: (kind,) for kind in API}}
 )
 COMMON_OPTIONS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "times": "how often it strikes before it switches itself off; without it, until it is switched off",
-        "every": "it strikes each n-th matching request (1: each)",
-        "after": "how many matching requests are spared first",
-        "on": "the requests it strikes: " + ", ".join(KINDS),
+        "times": "number of strikes before it switches itself off; by default it stays on",
+        "every": "strike only each n-th matching request (1: each)",
+        "after": "number of matching requests to spare first",
+        "on": "the requests to strike: " + ", ".join(KINDS),
     }
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """What an option of a misbehaviour means, and which values it takes."""
+    """An option of misbehaviours: its description, and the test for its values."""
 
     description: str
     accepts: Callable[[Any], bool]
@@ -68,11 +71,13 @@ OPTIONS: Final[Mapping[str, Option]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Misbehaviour:
-    """One way to misbehave.
+    """A misbehaviour.
 
-    ``on`` is what it strikes unless told otherwise, ``within`` the widest it can strike. ``options`` holds its own
-    options with their defaults, beside the common ones; ``times`` is its own default of the common option.
+    ``on`` names the requests it strikes by default, ``within`` those it can strike at most. ``options`` holds its own
+    options with their defaults, ``times`` its default of the common option.
     """
+
+    __module__ = "sacnb.sandbox"
 
     name: str
     description: str
@@ -149,7 +154,7 @@ MISBEHAVIOURS: Final[Mapping[str, Misbehaviour]] = _catalogue()
 
 
 class _Rule:
-    """A misbehaviour that is switched on, and how often it could have struck and did."""
+    """A misbehaviour that is switched on, with the number of matching requests and of strikes."""
 
     def __init__(self, misbehaviour: Misbehaviour, given: Mapping[str, Any]) -> None:
         name = misbehaviour.name
@@ -185,17 +190,17 @@ class _Rule:
 
 
 class Rules:
-    """The misbehaviours that are switched on, safe to change from any thread while requests run."""
+    """The misbehaviours that are switched on; safe to change from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._rules: dict[str, _Rule] = {}
 
     def switch_on(self, name: str, options: Mapping[str, Any]) -> None:
-        """Switch a misbehaviour on, in the place of one of the same name.
+        """Switch a misbehaviour on, with new options if it is on already.
 
         Raises:
-            ValueError: an unknown name or option, or a value that makes no sense.
+            ValueError: an unknown name or option, or a value out of range.
         """
         _known(name)
         rule = _Rule(MISBEHAVIOURS[name], options)
@@ -203,7 +208,7 @@ class Rules:
             self._rules[name] = rule
 
     def switch_off(self, name: str | None = None) -> None:
-        """Switch one misbehaviour off, or all of them; one that is not on is no error."""
+        """Switch one misbehaviour off, or all of them; it need not be on."""
         if name is not None:
             _known(name)
         with self._lock:
@@ -213,18 +218,18 @@ class Rules:
                 self._rules.pop(name, None)
 
     def take(self, name: str, kind: str) -> Mapping[str, Any] | None:
-        """The options of the misbehaviour if it strikes a request of this kind now, else ``None``; a strike counts."""
+        """Return the options of the misbehaviour if it strikes this request, else ``None``; count the strike."""
         with self._lock:
             rule = self._rules.get(name)
             return rule.options if rule is not None and rule.strikes(kind) else None
 
     def is_quiet(self, names: Iterable[str]) -> bool:
-        """Whether none of these misbehaviours can strike."""
+        """Return whether none of these misbehaviours can strike."""
         with self._lock:
             return all(name not in self._rules or self._rules[name].is_spent for name in names)
 
     def describe(self) -> list[dict[str, Any]]:
-        """Every misbehaviour that is switched on, with its options and how often it struck."""
+        """Return the misbehaviours that are switched on, with their options and numbers of strikes."""
         with self._lock:
             return [rule.describe() for rule in self._rules.values()]
 

@@ -1,4 +1,4 @@
-"""A model (SAC calls an exported one a provider): facts, the members of its dimensions, and the sets made of them."""
+"""Models (SAC calls an exported model a provider): facts, members of dimensions, and the entity sets made of them."""
 
 from __future__ import annotations
 
@@ -27,13 +27,15 @@ class Dimension:
     as the import mappings of live models show (``Version___ID``, ``Date___CALMONTH``).
     """
 
+    __module__ = "sacnb.sandbox"
+
     members: Relation
     parents: Mapping[str, str] | None = None
     id_attribute: str = "ID"
     hidden_in_master_data: frozenset[str] = frozenset()
 
     def with_hierarchy(self) -> Relation | None:
-        """Members with ``Parent`` and ``Level`` (0 for a root, whose parent is ``<root>``), or ``None`` without one."""
+        """Return the members with ``Parent`` and ``Level`` (0 for a root, whose parent is ``<root>``), or ``None``."""
         if self.parents is None:
             return None
         parents = self.parents
@@ -59,8 +61,10 @@ class Dimension:
 class Model:
     """A provider of the Data Export Service.
 
-    ``live`` marks a model with a live connection, which SAC lists but does not export (412).
+    ``live`` marks a model with a live connection, which SAC lists and does not export (412).
     """
+
+    __module__ = "sacnb.sandbox"
 
     provider_id: str
     name: str
@@ -70,7 +74,7 @@ class Model:
     live: bool = False
 
     def entity_sets(self) -> dict[str, Relation]:
-        """Every entity set by name, ``MasterData`` before ``FactData`` as in the metadata of real models."""
+        """Return all entity sets by name, ``MasterData`` before ``FactData`` as in the metadata of real models."""
         sets: dict[str, Relation] = {"MasterData": self.master_data(), "FactData": self.facts}
         for name, found in self.dimensions.items():
             sets[f"{name}Master"] = found.members
@@ -80,7 +84,7 @@ class Model:
         return sets
 
     def master_data(self) -> Relation:
-        """The facts joined with every attribute of their members, as ``<Dimension>___<Attribute>``."""
+        """Return the facts joined with all attributes of their members, as ``<Dimension>___<Attribute>``."""
         columns: list[Column] = []
         attributes: dict[str, tuple[str, str]] = {}
         for column in self.facts.columns:
@@ -105,23 +109,23 @@ class Model:
 def dimension(
     members: pl.DataFrame, parents: Mapping[str, str] | None = None, *, lengths: Mapping[str, int] | None = None
 ) -> Dimension:
-    """A dimension from a frame of texts with ``ID``, ``Description`` and attributes; ``parents`` makes a hierarchy."""
+    """Return a dimension from a frame of texts with ``ID``, ``Description`` and attributes, and perhaps a hierarchy."""
     sizes = lengths or {}
     columns = [text_column(n, key=n == "ID", max_length=sizes.get(n, 256)) for n in members.columns]
     return Dimension(frame_relation(columns, members), parents)
 
 
 def version_dimension(versions: Mapping[str, str]) -> Dimension:
-    """The version dimension; its members have a ``VERSION`` attribute, by which ``sacapi`` recognises it."""
+    """Return the version dimension, with the attribute ``VERSION`` by which ``sacapi`` recognises it."""
     frame = pl.DataFrame({"ID": list(versions), "Description": list(versions.values()), "VERSION": list(versions)})
     return dimension(frame, lengths={"ID": 300, "VERSION": 300})
 
 
 def date_dimension(months: Sequence[str]) -> Dimension:
-    """A date dimension of months (``YYYYMM``).
+    """Return a date dimension of months (``YYYYMM``).
 
-    ``CALMONTH`` was seen on live tenants and ``sacapi`` looks for ``DATE``; ``CALQUARTER`` and ``CALYEAR`` are
-    unconfirmed names.
+    ``CALMONTH`` was seen on live tenants, and ``sacapi`` looks for ``DATE``; the names ``CALQUARTER`` and ``CALYEAR``
+    are unconfirmed.
     """
     ids = pl.Series("ID", months, dtype=pl.String)
     year, month = ids.str.slice(0, 4), ids.str.slice(4)
@@ -149,6 +153,11 @@ def table_model(
     dimensions: Mapping[str, Dimension] | None = None,
     trims_decimals: bool = False,
 ) -> Model:
-    """A model whose facts are the frame ``rows``; ``columns`` say each one's Edm type and which are keys."""
+    """Return a model with the facts ``rows``; ``columns`` declare the Edm types and the keys."""
     facts = frame_relation(columns, rows, trims_decimals=trims_decimals)
     return Model(provider_id, name or provider_id, description, facts, dimensions or {})
+
+
+# Both are public names of sacnb.sandbox.
+for _public in (dimension, table_model):
+    _public.__module__ = "sacnb.sandbox"

@@ -1,4 +1,4 @@
-"""A page as SAC sends it: the envelope, the link to the next one, and all that can be wrong with them."""
+"""Write a page: the envelope, the link to the next page, and the misbehaviours of both."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PAGE_MISBEHAVIOURS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What goes onto a page, before it is written."""
+    """The content of a page, before it is written."""
 
     entity_set: str
     cut: Cut
@@ -40,12 +40,12 @@ class Draft:
 
 
 def start_of(exchange: Exchange, options: Options, size: int) -> int:
-    """The row (after ``$skip``) at which the page starts: what the cursor says, or the package asked for.
+    """Return the row (after ``$skip``) at which the page starts, by the cursor or by ``package``.
 
     ``package`` counts from 1 (unconfirmed).
 
     Raises:
-        Refusal: a cursor that the sandbox did not give for this path and these options, or one that has expired.
+        Refusal: the cursor belongs to another path or other options, or has expired.
     """
     if options.cursor is None:
         return (options.package - 1) * size
@@ -63,9 +63,9 @@ def start_of(exchange: Exchange, options: Options, size: int) -> int:
 
 
 def _cursor(exchange: Exchange, options: Options, start: int, expired: int = 0) -> str:
-    """An opaque cursor; it holds a fingerprint of the query, so that it cannot be used for another one.
+    """Return an opaque cursor with a fingerprint of the query, so that it is refused for another query.
 
-    It says all there is to say: asked again, today or after a restart, it gives the same page.
+    The server keeps no state: the cursor leads to the same page at any time, also after a restart.
     """
     query = repr((exchange.path, replace(options, cursor=None, package=1)))
     mark = hashlib.blake2s(f"{start}:{expired}:{query}".encode(), digest_size=8).hexdigest()
@@ -73,7 +73,7 @@ def _cursor(exchange: Exchange, options: Options, start: int, expired: int = 0) 
 
 
 def _next_link(exchange: Exchange, draft: Draft) -> str | None:
-    """The link to the next page, absolute (which is what SAP's own clients need), with the options of the request."""
+    """Return the link to the next page, with the options of the request; absolute, as SAP's own clients need it."""
     start = draft.cut.next_start
     if start is None:
         return None
@@ -94,7 +94,7 @@ def _next_link(exchange: Exchange, draft: Draft) -> str | None:
 
 
 def json_page(exchange: Exchange, draft: Draft) -> Answer:
-    """The page as JSON, in the order SAC documents: rows first, counts after them, nextLink at the end."""
+    """Return the page as JSON, in the order that SAC documents: rows, counts, nextLink."""
     rows = _rows(exchange, draft)
     link = _next_link(exchange, draft)
     link_text = "" if link is None else f'"@odata.nextLink":{json.dumps(link)}'
@@ -109,7 +109,7 @@ def json_page(exchange: Exchange, draft: Draft) -> Answer:
         tail.append(link_text)
     if after:
         tail = [after]
-    # As bytes from polars: a Python string of a whole page would cost more than all the rest.
+    # Take bytes from polars: a Python string of a whole page would cost more than everything else here.
     parts = [rows.str.join(",").cast(pl.Binary).item()] if rows.len() else []
     if inside:
         parts.append(inside.encode())
@@ -118,7 +118,7 @@ def json_page(exchange: Exchange, draft: Draft) -> Answer:
 
 
 def csv_page(exchange: Exchange, draft: Draft) -> Answer:
-    """The page as CSV. How SAC links CSV pages is not known; here it is a ``Link`` header (RFC 8288)."""
+    """Return the page as CSV. SAC's link between CSV pages is not known; the sandbox sends ``Link`` (RFC 8288)."""
     body = csv_text(draft.cut.frame, draft.columns, trim=draft.trim, delimiter=draft.options.delimiter)
     link = _next_link(exchange, draft)
     headers = {} if link is None else {"Link": f'<{link}>; rel="next"'}
@@ -147,7 +147,7 @@ def _rows(exchange: Exchange, draft: Draft) -> pl.Series:
 
 
 def _stream_error(exchange: Exchange) -> tuple[str, str]:
-    """An error object as OData sends it when a failure comes after the first rows: (inside value, after value)."""
+    """Return OData's error object for a failure after the first rows: (inside ``value``, after ``value``)."""
     options: Mapping[str, str] | None = exchange.take("stream_error")
     if options is None:
         return "", ""

@@ -1,4 +1,4 @@
-"""The models every sandbox serves, one file each."""
+"""The built-in models."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["builtin_models"]
 
 
 def builtin_models(*, scale_rows: int, seed: int) -> list[Model]:
-    """The models of a sandbox; ``SCALE`` has ``scale_rows`` rows made from ``seed``."""
+    """Return the built-in models; ``SCALE`` has ``scale_rows`` rows made from ``seed``."""
     live = Model(
         provider_id="LIVE_SALES",
         name="Sales (live connection)",
-        description="A model with a live connection: its data stays where it is, and SAC does not export it (412).",
+        description="A live connection: the data stay in their source, and SAC does not export them (412).",
         facts=FrameRelation((), pl.DataFrame()),
         live=True,
     )
