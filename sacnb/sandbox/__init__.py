@@ -4,6 +4,9 @@
         sandbox.tenant_url, sandbox.token_url, sandbox.client_id, sandbox.client_secret
         sandbox.misbehave("throttle_seconds", times=2, on="facts")
 
+Models: ``US_EMPLOYMENT``, ``PLANNING``, ``SCALE`` and ``EDM_TYPES``; by their ids alone, in no list, also ``RECORDS``
+(several records for one key) and ``HIERARCHIES`` (other forms of hierarchies and dates).
+
 The sandbox serves what SAP documents for OAuth and the Data Export Service. It imports nothing else of sacnb, so a
 wrong path or parameter cannot be wrong on both sides. Where SAP's documentation is silent, the sandbox follows reports
 from live tenants or the OData standard; such places are marked "unconfirmed".
@@ -85,7 +88,8 @@ def start(
         max_page_size: maximum number of rows on a page, whatever ``pagesize`` says; SAC's own limit is not published.
         max_url_chars: maximum length of path and query; longer ones get a 414. SAC's own limit is not published.
         memory_bytes: approximate size of the cache of pages and selections.
-        list_live: list ``LIVE_SALES``, a model with a live connection. Its id is known in any case.
+        list_live: list ``LIVE_SALES`` and ``SEAMLESS_PLAN``, which SAC does not export (a live connection; data in
+            Datasphere). Their ids are known in any case.
         clock: monotonic seconds, for the age of tokens.
         now: the time with its zone, for the ``Date`` header and the log.
 

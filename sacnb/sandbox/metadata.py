@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 from xml.sax.saxutils import quoteattr
 
 from sacnb.sandbox.relation import Relation
@@ -12,12 +12,15 @@ from sacnb.sandbox.schema import Column
 
 __all__ = ["csdl_json", "csdl_xml"]
 
+_HIERARCHY: Final = "com.sap.vocabularies.Hierarchy.v1.RecursiveHierarchy"
 
-def csdl_xml(namespace: str, sets: Mapping[str, Relation]) -> bytes:
+
+def csdl_xml(namespace: str, sets: Mapping[str, Relation], *, hierarchies: bool = False) -> bytes:
     """Return EDMX 4.0 as in the published fixtures of DataHub.
 
     One entity type per set, ``MasterData`` before ``FactData``, the dimensions as the key of ``FactData``, and the
-    annotation ``Integration.OriginalDataType`` on strings.
+    annotation ``Integration.OriginalDataType`` on strings. With ``hierarchies`` a term of SAP's vocabulary annotates
+    each parent column. SAP announced that ``$metadata`` describes hierarchies, but the form is unconfirmed.
     """
     lines = [
         '<?xml version="1.0" encoding="utf-8"?>',
@@ -27,6 +30,8 @@ def csdl_xml(namespace: str, sets: Mapping[str, Relation]) -> bytes:
     ]
     for name, relation in sets.items():
         lines += _entity_type(name, relation)
+        if hierarchies:
+            lines[-1:-1] = _hierarchy_annotations(relation)
     lines.append('      <EntityContainer Name="Container">')
     lines += [
         f"        <EntitySet Name={quoteattr(name)} EntityType={quoteattr(f'{namespace}.{name}')}/>" for name in sets
@@ -56,6 +61,20 @@ def _entity_type(name: str, relation: Relation) -> list[str]:
         else:
             lines.append(facets + "/>")
     lines.append("      </EntityType>")
+    return lines
+
+
+def _hierarchy_annotations(relation: Relation) -> list[str]:
+    lines: list[str] = []
+    for column in relation.columns:
+        if column.name == "Parent" or column.name.endswith("_PARENTID"):
+            qualifier = quoteattr(column.name.removesuffix("_PARENTID"))
+            lines += [
+                f'        <Annotation Term="{_HIERARCHY}" Qualifier={qualifier}><Record>',
+                '          <PropertyValue Property="NodeProperty" PropertyPath="ID"/>',
+                f'          <PropertyValue Property="ParentNodeProperty" PropertyPath={quoteattr(column.name)}/>',
+                "        </Record></Annotation>",
+            ]
     return lines
 
 

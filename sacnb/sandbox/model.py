@@ -25,6 +25,10 @@ class Dimension:
 
     ``id_attribute`` names the attribute that ``MasterData`` joins on: ``ID``, or ``CALMONTH`` for a date of months,
     as the import mappings of live models show (``Version___ID``, ``Date___CALMONTH``).
+
+    ``parent_column`` is ``Parent`` in one public client, and ``<HIERARCHY>_PARENTID`` in widgets that run on tenants.
+    ``root`` is the parent of a root; with ``None`` a root has no parent column at all (reported from live tenants).
+    ``more_hierarchies`` maps further parent columns to their parents.
     """
 
     __module__ = "sacnb.sandbox"
@@ -33,35 +37,46 @@ class Dimension:
     parents: Mapping[str, str] | None = None
     id_attribute: str = "ID"
     hidden_in_master_data: frozenset[str] = frozenset()
+    parent_column: str = "Parent"
+    root: str | None = HIERARCHY_ROOT
+    more_hierarchies: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def with_hierarchy(self) -> Relation | None:
-        """Return the members with ``Parent`` and ``Level`` (0 for a root, whose parent is ``<root>``), or ``None``."""
+        """Return the members with one column of parents for each hierarchy, or ``None`` without one.
+
+        A hierarchy with the column ``Parent`` has ``Level``, too (0 for a root).
+        """
         if self.parents is None:
             return None
-        parents = self.parents
-        names = [c.name for c in self.members.columns]
-        frame = self.members.rows(pl.int_range(self.members.row_count, dtype=pl.Int64, eager=True), names)
+        columns = [*self.members.columns]
+        numbers = pl.int_range(self.members.row_count, dtype=pl.Int64, eager=True)
+        frame = self.members.rows(numbers, [c.name for c in columns])
         ids = frame["ID"].to_list()
+        for name, parents in {self.parent_column: self.parents, **self.more_hierarchies}.items():
+            above = [parents.get(i, HIERARCHY_ROOT) for i in ids]
+            shown = [self.root if parent == HIERARCHY_ROOT else parent for parent in above]
+            columns.append(replace(text_column(name), left_out_if_null=self.root is None))
+            frame = frame.with_columns(pl.Series(name, shown, dtype=pl.String))
+            if name == "Parent":
+                columns.append(Column("Level", "Edm.Int32"))
+                levels = [_level(member, parents) for member in ids]
+                frame = frame.with_columns(pl.Series("Level", levels, dtype=pl.Int32))
+        return FrameRelation(tuple(columns), frame)
 
-        def level(member: str) -> int:
-            depth = 0
-            while (member := parents.get(member, HIERARCHY_ROOT)) != HIERARCHY_ROOT:
-                depth += 1
-            return depth
 
-        frame = frame.with_columns(
-            pl.Series("Parent", [parents.get(i, HIERARCHY_ROOT) for i in ids], dtype=pl.String),
-            pl.Series("Level", [level(i) for i in ids], dtype=pl.Int32),
-        )
-        columns = (*self.members.columns, text_column("Parent"), Column("Level", "Edm.Int32"))
-        return FrameRelation(columns, frame)
+def _level(member: str, parents: Mapping[str, str]) -> int:
+    depth = 0
+    while (member := parents.get(member, HIERARCHY_ROOT)) != HIERARCHY_ROOT:
+        depth += 1
+    return depth
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
     """A provider of the Data Export Service.
 
-    ``live`` marks a model with a live connection, which SAC lists and does not export (412).
+    ``live`` marks a model with a live connection, ``datasphere`` one whose data SAP Datasphere stores: SAC does not
+    export them (412). ``listed`` says whether the list of models has this one.
     """
 
     __module__ = "sacnb.sandbox"
@@ -72,6 +87,13 @@ class Model:
     facts: Relation
     dimensions: Mapping[str, Dimension] = field(default_factory=dict)
     live: bool = False
+    datasphere: bool = False
+    listed: bool = True
+
+    @property
+    def is_refused(self) -> bool:
+        """Return whether SAC does not export the model."""
+        return self.live or self.datasphere
 
     def entity_sets(self) -> dict[str, Relation]:
         """Return all entity sets by name, ``MasterData`` before ``FactData`` as in the metadata of real models."""

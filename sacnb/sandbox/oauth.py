@@ -198,14 +198,21 @@ class Gate:
         """Check the bearer token, and the CSRF token of requests that write.
 
         Raises:
-            Refusal: 401; 403 with ``x-csrf-token: Required`` for a missing or wrong CSRF token; 405 for a request that
-                would write, since nothing here can be written.
+            Refusal: 401 (or the status of a misbehaviour); 403 with ``x-csrf-token: Required`` for a missing or wrong
+                CSRF token; 405 for a request that would write, since nothing here can be written.
         """
         if exchange.strikes("revoke_tokens"):
             self._tokens.revoke_all()
-        if exchange.strikes("unauthorized") or not self._tokens.accepts(exchange.headers.get("Authorization")):
-            # Message and header are unconfirmed; the status is confirmed.
-            raise Refusal(401, "Unauthorized", headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
+        if not self._tokens.accepts(exchange.headers.get("Authorization")):
+            instead = exchange.take("dead_token_status")
+            raise _unauthorized(instead["status"] if instead else 401)
+        if exchange.strikes("unauthorized"):
+            raise _unauthorized(401)
+        ended = exchange.take("session_ended") if "Cookie" in exchange.headers else None
+        if ended:
+            raise Refusal(ended["status"], "Session timed out")
+        if exchange.strikes("not_allowed_400"):
+            raise Refusal(400, "OAuth Client is not allowed to interact with API")
         if exchange.strikes("forbidden"):
             raise Refusal(403, "OAuth Client is not allowed to interact with API", 3401)
         if exchange.method in {"GET", "HEAD"}:
@@ -227,7 +234,14 @@ class Gate:
         if exchange.headers.get(_CSRF, "").lower() == "fetch":
             with self._lock:
                 headers[_CSRF] = self._csrf.setdefault(authorization, secrets.token_hex(16))
-        if exchange.headers.get(_CUSTOM_AUTH, "").lower() != "true" and "Cookie" not in exchange.headers:
+        asks_for_none = exchange.headers.get(_CUSTOM_AUTH, "").lower() == "true"
+        if "Cookie" not in exchange.headers and (not asks_for_none or exchange.strikes("session_forced")):
             self._journal.count("sessions_opened")
             headers["Set-Cookie"] = f"JSESSIONID={secrets.token_hex(16)}; Path=/; HttpOnly"
         return replace(answer, headers=headers)
+
+
+def _unauthorized(status: int) -> Refusal:
+    # Message and header are unconfirmed; 401 is confirmed.
+    headers = {"WWW-Authenticate": 'Bearer error="invalid_token"'} if status == 401 else {}
+    return Refusal(status, "Unauthorized", headers=headers)

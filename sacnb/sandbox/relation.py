@@ -213,19 +213,30 @@ class Reader:
         self._selections: Memory[pl.Series] = Memory(memory_bytes, lambda s: int(s.estimated_size()))
 
     def cut(
-        self, key: Hashable, relation: Relation, options: Options, columns: Sequence[Column], *, start: int, size: int
+        self,
+        key: Hashable,
+        relation: Relation,
+        options: Options,
+        columns: Sequence[Column],
+        *,
+        start: int,
+        size: int,
+        rotation: int = 0,
     ) -> Cut:
         """Return the page of ``size`` rows that starts at row ``start`` of the selected rows.
 
         ``key`` names the relation. The total is OData's count: after ``$filter``, before ``$top`` and ``$skip``.
+        ``rotation`` lets the order of rows begin with another row.
         """
         numbers = self._select(key, relation, options)
         total = relation.row_count if numbers is None else numbers.len()
         end = total if options.top is None else min(total, options.skip + options.top)
         first = min(options.skip + start, end)
         last = min(first + size, end)
-        wanted = pl.int_range(first, last, dtype=pl.Int64, eager=True) if numbers is None else numbers[first:last]
-        frame = relation.rows(wanted, [c.name for c in columns])
+        wanted = pl.int_range(first, last, dtype=pl.Int64, eager=True)
+        if rotation and total:
+            wanted = (wanted + rotation) % total
+        frame = relation.rows(wanted if numbers is None else numbers.gather(wanted), [c.name for c in columns])
         return Cut(frame, total, start + size if last < end else None)
 
     def _select(self, key: Hashable, relation: Relation, options: Options) -> pl.Series | None:

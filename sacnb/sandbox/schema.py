@@ -36,7 +36,8 @@ class Column:
     """One property of an entity type, as ``$metadata`` declares it.
 
     ``key`` marks a dimension of a fact set. ``precision`` and ``scale`` are for ``Edm.Decimal``, ``max_length`` (in
-    characters, or bytes for ``Edm.Binary``) for strings and binaries.
+    characters, or bytes for ``Edm.Binary``) for strings and binaries. ``left_out_if_null`` leaves a null out of
+    its row, unless the column comes first.
     """
 
     __module__ = "sacnb.sandbox"
@@ -48,6 +49,7 @@ class Column:
     precision: int | None = None
     scale: int | None = None
     nullable: bool = True
+    left_out_if_null: bool = False
 
     def __post_init__(self) -> None:
         if self.edm_type != "Edm.Decimal" and self.edm_type not in _TYPES:
