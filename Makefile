@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := $(VENV)/.peers
+DOCS := $(VENV)/.docs
 OWN_POETRY := .tools/poetry/bin/poetry
 POETRY_VERSION := 2.5.1
 MIRROR_PLUGIN_VERSION := 0.6.5
@@ -27,7 +28,7 @@ REPORT = --junit-xml=".tools/test/$(1).xml"
 # uv knows nothing of pip's settings either.
 WITH_INDEX = UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$(PIP_INDEX)}"
 
-.PHONY: help setup demo test announce suite search notebooks browser pictures secrets check format bench lock dist lowest pythons clean
+.PHONY: help setup demo test docs announce suite search judges notebooks browser pictures secrets check format bench lock dist lowest pythons clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -89,6 +90,22 @@ pictures: setup ## Make the pictures of panel and explorer anew, by the same tes
 search: setup ## Look for failures with new generated examples and another order of the tests; takes its time
 	$(BIN)/pytest -q -n 2 --dist worksteal --timeout 3600 --hypothesis-profile search -m 'not benchmark' \
 		$$(grep -rl '@given' tests)
+
+# Sphinx and its extensions are of use to nobody else. The build itself needs no network.
+$(DOCS): $(READY)
+	@echo "Installing what the documentation site is built with ..."
+	@if poetry --version 2>/dev/null | grep -q 'version 2' && poetry $(INSTALL) --with docs >/dev/null 2>&1; then :; else \
+		$(MAKE) --no-print-directory $(OWN_POETRY) && $(WITH_MIRROR) $(OWN_POETRY) $(INSTALL) --with docs; \
+	fi
+	@touch $@
+
+docs: $(DOCS) ## Build the documentation site into out/docs; a warning is an error
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs . out/docs
+	@echo "Open out/docs/README.html"
+
+# Grammars, parsers and a server of others, fetched into .tools/judges; docs/judges.md tells what they judge.
+judges: setup ## Try filters, scans, SQL, metadata and pulls against grammars, parsers and a server of others
+	PYTHONPATH=tests $(BIN)/python -m judges
 
 # What sacnb is measured against is heavy, and nobody else needs it.
 $(PEERS): $(READY)

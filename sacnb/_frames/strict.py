@@ -28,6 +28,7 @@ from sacnb._frames.types import (
     arrow_type,
     decimal_type,
 )
+from sacnb._http import is_web_page
 from sacnb._odata.schema import Column
 from sacnb.errors import BadAnswer
 
@@ -93,7 +94,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _objects(raw: bytes) -> list[Any]:
     text = raw.decode("utf-8-sig", "surrogateescape").strip()
-    if text.startswith("<"):
+    if is_web_page(raw):
         raise BadAnswer("A web page came instead of rows.", hint="Check the tenant URL and the login.")
     try:
         page = json.loads(

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import logging
 import os
 import threading
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 from sacnb._cache.store import Cache
-from sacnb._settings import SANDBOX, Secret, Settings
+from sacnb._http import seal
+from sacnb._redact import RedactingFilter
+from sacnb._settings import SANDBOX, ConnectSpec, Secret, Settings
 from sacnb._tenant.connection import Connection
 from sacnb._tenant.tenant import Tenant
 from sacnb._wire.context import build_context
-from sacnb._wire.redact import RedactingFilter
 from sacnb.errors import MissingExtraError
 from sacnb.replay import active, start_for
 
@@ -24,9 +27,33 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("sacnb")
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
+
+def _sealed(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Clear the locals of *function* and all it called before an error leaves it.
+
+    Tools that show locals below a traceback (rich, IPython, Sentry) would show the secrets among the arguments.
+    """
+
+    @functools.wraps(function)
+    def sealed(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return function(*args, **kwargs)
+        except BaseException as error:  # noqa: BLE001 - raised again below
+            failure = error
+        finally:
+            del args, kwargs
+        seal(failure)
+        raise failure
+
+    return sealed
+
+
+@_sealed
 def connect(
-    tenant_url: str | None = None,
+    tenant_url: str | ConnectSpec | None = None,
     *,
     token_url: str | None = None,
     client_id: str | None = None,
@@ -58,6 +85,9 @@ def connect(
     other setting is needed. A replay runs at the time of its recording. Replays and recordings cache results in a
     folder of their own.
 
+    In a worker process, pass the ``spec`` of a tenant that is connected elsewhere: ``sacnb.connect(spec)`` has the same
+    settings, reads the secret there, and takes further arguments before those of the spec.
+
     Raises SettingsError with all problems at once; MissingExtraError for the sandbox or a cassette without its extra;
     ReplayError for a missing cassette, or if another one is in use.
     """
@@ -86,8 +116,12 @@ def connect(
         "replay_cassette": replay_cassette,
         "log": log,
     }
-    settings = Settings.resolve(dotenv_path=dotenv_path, **given)
-    return connect_with(settings)
+    if isinstance(tenant_url, ConnectSpec):
+        of_spec = tenant_url.for_connect()
+        spec_dotenv = of_spec.pop("dotenv_path")
+        dotenv_path = dotenv_path if dotenv_path is not None else spec_dotenv
+        given |= {name: value for name, value in of_spec.items() if given.get(name) in (None, tenant_url)}
+    return connect_with(Settings.resolve(dotenv_path=dotenv_path, **given))
 
 
 def connect_with(settings: Settings, *, sandbox: Sandbox | None = None, **engine: Any) -> Tenant:
@@ -96,6 +130,9 @@ def connect_with(settings: Settings, *, sandbox: Sandbox | None = None, **engine
     *engine* are clocks, sleep and randomness for ``build_context``.
     """
     _set_up_logging(settings.log)
+    spec = ConnectSpec.of(settings)
+    if settings.sources:
+        _log.info("Settings: %s.", "; ".join(_by_source(settings.sources)))
     cassette = None if settings.replay == "off" else start_for(settings)
     if cassette is not None:
         settings = replace(settings, cache_dir=cassette.cache_dir)
@@ -124,7 +161,12 @@ def connect_with(settings: Settings, *, sandbox: Sandbox | None = None, **engine
         principal=SANDBOX if is_sandbox else context.guard.principal,
         source="sandbox" if is_sandbox else "sac",
     )
-    return Tenant(connection, sandbox)
+    return Tenant(connection, sandbox, spec)
+
+
+def _by_source(sources: Mapping[str, str]) -> Iterator[str]:
+    for source in dict.fromkeys(sources.values()):
+        yield f"{', '.join(name for name, other in sources.items() if other == source)} from {source}"
 
 
 _embedded: dict[str, Sandbox] = {}

@@ -56,6 +56,8 @@ class Facts:
     ``check_members`` a filter on a member that the dimension does not have is an error.
     """
 
+    __module__ = "sacnb"
+
     connection: Connection = dataclasses.field(repr=False)
     schema: Schema = dataclasses.field(repr=False)
     query: Query

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, overload
 
 from sacnb._endpoints import DEFAULT_NAMESPACE
 from sacnb._frontend import frontend
 from sacnb._rendering import Preview, Previewed, fact_table
+from sacnb._settings import ConnectSpec
 from sacnb._tenant.connection import Connection, list_models
 from sacnb._tenant.model import Model
 
@@ -63,9 +64,15 @@ class Tenant(Previewed):
     It may be shared between threads.
     """
 
-    def __init__(self, connection: Connection, sandbox: Sandbox | None = None) -> None:
+    __module__ = "sacnb"
+
+    def __init__(self, connection: Connection, sandbox: Sandbox | None = None, spec: ConnectSpec | None = None) -> None:
         self._connection = connection
         self._sandbox = sandbox
+        self._spec = spec or ConnectSpec.of(connection.settings)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A tenant is not pickled. Send tenant.spec to the worker, and call sacnb.connect(spec) there.")
 
     def __repr__(self) -> str:
         return f"Tenant({self._connection.tenant_host!r})"
@@ -94,6 +101,11 @@ class Tenant(Previewed):
     def settings(self) -> Settings:
         """The settings of this connection; secrets are masked."""
         return self._connection.settings
+
+    @property
+    def spec(self) -> ConnectSpec:
+        """The settings without secrets, to be pickled to a worker process that calls ``sacnb.connect(spec)``."""
+        return self._spec
 
     @property
     def telemetry(self) -> Telemetry:

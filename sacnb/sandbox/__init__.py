@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sacnb.sandbox.catalogue import COMMON_OPTIONS, MISBEHAVIOURS, OPTIONS, Misbehaviour
+from sacnb.sandbox.misbehaviours import COMMON_OPTIONS, MISBEHAVIOURS, OPTIONS, Misbehaviour
 
 if TYPE_CHECKING:
     from sacnb.sandbox.model import Dimension, Model, dimension, table_model
@@ -138,7 +138,6 @@ def serve(*, on_ready: Callable[[Sandbox], None], **options: Any) -> None:
 def _require_extra() -> None:
     try:
         import aiohttp  # noqa: F401
-        import odata_query  # noqa: F401
     except ImportError as error:
         raise ImportError(
             f'The sandbox needs an optional part of sacnb ({error.name}). Run: pip install "sacnb[sandbox]"',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -11,21 +12,87 @@ from urllib.parse import quote
 
 import polars as pl
 
-from sacnb.sandbox.exchange import Answer, Exchange
+from sacnb.sandbox.exchange import Answer, Exchange, Refusal
 from sacnb.sandbox.filters import parse_filter
-from sacnb.sandbox.memory import Memory
 from sacnb.sandbox.metadata import csdl_json, csdl_xml
+from sacnb.sandbox.misbehaviours import Rules
 from sacnb.sandbox.model import Model
 from sacnb.sandbox.pages import PAGE_MISBEHAVIOURS, Draft, csv_page, json_page, start_of
-from sacnb.sandbox.paths import EXPORT_ROOT, Target
-from sacnb.sandbox.problems import Refusal
-from sacnb.sandbox.query import chosen_columns, parse_options
-from sacnb.sandbox.reading import Reader, aggregate, aggregation_columns
-from sacnb.sandbox.relation import FrameRelation, Relation, frame_relation
-from sacnb.sandbox.rules import Rules
+from sacnb.sandbox.query import decode, parse_options
+from sacnb.sandbox.relation import (
+    FrameRelation,
+    Memory,
+    Reader,
+    Relation,
+    aggregate,
+    aggregation_columns,
+    chosen_columns,
+    frame_relation,
+)
 from sacnb.sandbox.schema import text_column
 
-__all__ = ["ExportService"]
+__all__ = ["ADMIN_ROOT", "EXPORT_ROOT", "TOKEN_PATH", "ExportService", "Target", "target"]
+
+TOKEN_PATH: Final = "/oauth/token"  # noqa: S105 - a path
+ADMIN_ROOT: Final = "/sandbox/"
+EXPORT_ROOT: Final = "/api/v1/dataexport"
+_FIXED: Final = {TOKEN_PATH: "token", "/api/v1/csrf": "csrf", "/api/v1/dataimport": "import"}
+_PREFIXES: Final = {ADMIN_ROOT: "admin", "/api/v1/dataimport/": "import"}
+_NAMESPACE: Final = re.compile(r"Namespaces\((?:NamespaceID=)?'((?:[^']|'')*)'\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a path stands for; ``kind`` is the word that counters and misbehaviours use."""
+
+    kind: str
+    namespace: str = ""
+    provider: str = ""
+    entity_set: str = ""
+
+
+def target(raw_path: str) -> Target:
+    """Read a path as it came; segments are cut before they are decoded, so an encoded slash stays inside its name.
+
+    Raises:
+        Refusal: 400 for a path that is not percent-encoded UTF-8.
+    """
+    if raw_path in _FIXED:
+        return Target(_FIXED[raw_path])
+    for prefix, kind in _PREFIXES.items():
+        if raw_path.startswith(prefix):
+            return Target(kind)
+    if raw_path.startswith(EXPORT_ROOT + "/"):
+        return _export([decode(part) for part in raw_path[len(EXPORT_ROOT) + 1 :].split("/")])
+    return Target("other")
+
+
+def _export(parts: list[str]) -> Target:
+    found = Target("other")
+    match parts:
+        case ["administration", "$metadata"]:
+            found = Target("metadata")
+        case ["administration", "Namespaces"]:
+            found = Target("namespaces")
+        case ["administration", one] if key := _NAMESPACE.fullmatch(one):
+            found = Target("namespaces", key[1].replace("''", "'"))
+        case ["administration", one, "Providers"] if key := _NAMESPACE.fullmatch(one):
+            found = Target("providers", key[1].replace("''", "'"))
+        case ["providers", namespace, provider] | ["providers", namespace, provider, ""]:
+            found = Target("service", namespace, provider)
+        case ["providers", namespace, provider, "$metadata"]:
+            found = Target("metadata", namespace, provider)
+        case ["providers", namespace, provider, entity_set]:
+            found = Target(_kind_of_set(entity_set), namespace, provider, entity_set)
+    return found
+
+
+def _kind_of_set(entity_set: str) -> str:
+    known = {"FactData": "facts", "FactDataAggregation": "aggregation", "MasterData": "master_data"}
+    if entity_set.endswith("MasterWithHierarchy"):
+        return "hierarchy"
+    return known.get(entity_set, "master" if entity_set.endswith("Master") else "other")
+
 
 NAMESPACE: Final = "sac"
 _PROVIDER_COLUMNS: Final = ("ProviderID", "ProviderName", "NamespaceID", "Description", "ServiceURL")
@@ -115,7 +182,7 @@ class ExportService:
         relation = self._administration(exchange)["Providers"]
         frame = relation.frame
         if options.filter is not None:
-            frame = frame.filter(parse_filter(options.filter, relation.columns).expression)
+            frame = parse_filter(options.filter, relation.columns).keep(frame)
         return _json({"@odata.context": "$metadata#Providers", "value": frame.to_dicts()})
 
     def _administration(self, exchange: Exchange) -> dict[str, FrameRelation]:

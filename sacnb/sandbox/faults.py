@@ -7,8 +7,7 @@ from datetime import datetime, timedelta
 from email.utils import format_datetime
 from typing import Any, Final
 
-from sacnb.sandbox.exchange import Answer, Exchange
-from sacnb.sandbox.problems import Refusal
+from sacnb.sandbox.exchange import Answer, Exchange, Refusal
 
 __all__ = ["forced_answer", "retry_after"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hmac
@@ -10,11 +11,23 @@ import secrets
 import threading
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 from urllib.parse import parse_qs
 
-__all__ = ["TokenService", "invalid_client", "new_client_id", "new_client_secret", "oauth_error"]
+from sacnb.sandbox.exchange import Answer, Exchange, Refusal
+from sacnb.sandbox.faults import retry_after
+from sacnb.sandbox.journal import Journal
+
+__all__ = [
+    "Gate",
+    "TokenService",
+    "invalid_client",
+    "new_client_id",
+    "new_client_secret",
+    "oauth_error",
+    "token_answer",
+]
 
 
 def new_client_id() -> str:
@@ -129,3 +142,93 @@ def _basic(authorization: str) -> tuple[str, str] | None:
     except (binascii.Error, UnicodeDecodeError):
         return None
     return client_id, client_secret
+
+
+async def token_answer(exchange: Exchange, tokens: TokenService, journal: Journal, body: bytes) -> Answer:
+    """Answer a token request; errors have the form of RFC 6749, not SAC's envelope."""
+    if exchange.method != "POST":
+        return _answer(*oauth_error(405, "invalid_request", "Use POST"))
+    slow = exchange.take("token_slow")
+    if slow:
+        await asyncio.sleep(slow["delay_s"])
+    limit = exchange.take("token_429")
+    if limit:
+        headers = retry_after(limit["retry_after_s"])
+        return _answer(*oauth_error(429, "too_many_requests", "Too many requests"), headers)
+    if exchange.strikes("token_500"):
+        return _answer(*oauth_error(500, "server_error", "Internal Server Error"))
+    if exchange.strikes("token_invalid_client"):
+        return _answer(*invalid_client())
+    refused = tokens.check(
+        exchange.headers.get("Authorization"), exchange.headers.get("Content-Type", ""), body, exchange.query
+    )
+    if refused is not None:
+        return _answer(*refused)
+    lifetime = exchange.take("token_lifetime")
+    same = exchange.strikes("same_token")
+    reply = tokens.issue(lifetime_s=float(lifetime["seconds"]) if lifetime else None, same_again=same)
+    journal.count("tokens_issued")
+    said = exchange.take("expires_in")
+    if said and said["value"] is None:
+        del reply["expires_in"]
+    elif said:
+        reply["expires_in"] = said["value"]
+    return _answer(200, json.dumps(reply, separators=(",", ":")).encode())
+
+
+def _answer(status: int, body: bytes, headers: dict[str, str] | None = None) -> Answer:
+    # RFC 6749, section 5.1: a token must not be cached on its way.
+    return Answer(status, body, headers={"Cache-Control": "no-store", "Pragma": "no-cache", **(headers or {})})
+
+
+_CSRF: Final = "x-csrf-token"
+_CUSTOM_AUTH: Final = "x-sap-sac-custom-auth"
+
+
+class Gate:
+    """Checks a request before it is served, and adds what SAC adds to the answer."""
+
+    def __init__(self, tokens: TokenService, journal: Journal) -> None:
+        self._tokens = tokens
+        self._journal = journal
+        self._lock = threading.Lock()
+        self._csrf: dict[str, str] = {}
+
+    def admit(self, exchange: Exchange) -> None:
+        """Let a request with a live bearer token pass.
+
+        Raises:
+            Refusal: 401; 403 with ``x-csrf-token: Required`` for a request that writes without a good CSRF token; 405
+                for one that would write, since nothing here can be written.
+        """
+        if exchange.strikes("revoke_tokens"):
+            self._tokens.revoke_all()
+        if exchange.strikes("unauthorized") or not self._tokens.accepts(exchange.headers.get("Authorization")):
+            # The words and the header are unconfirmed; the status is not.
+            raise Refusal(401, "Unauthorized", headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
+        if exchange.strikes("forbidden"):
+            raise Refusal(403, "OAuth Client is not allowed to interact with API", 3401)
+        if exchange.method in {"GET", "HEAD"}:
+            return
+        with self._lock:
+            expected = self._csrf.get(exchange.headers.get("Authorization", ""))
+        if expected is None or exchange.headers.get(_CSRF) != expected:
+            raise Refusal(403, "CSRF token required", headers={_CSRF: "Required"})
+        raise Refusal(405, f"The method {exchange.method} is not allowed.", headers={"Allow": "GET, HEAD"})
+
+    def see_out(self, exchange: Exchange, answer: Answer) -> Answer:
+        """The answer with a CSRF token where one was to be fetched, and with a session cookie where SAC sets one.
+
+        Any GET gives the token (SAP's Postman scripts fetch it from the Data Export Service); it is bound to the
+        access token. ``x-sap-sac-custom-auth: true`` keeps SAC from opening a session (seen on a live tenant; SAP KBA
+        3387282).
+        """
+        headers = dict(answer.headers)
+        authorization = exchange.headers.get("Authorization", "")
+        if exchange.headers.get(_CSRF, "").lower() == "fetch":
+            with self._lock:
+                headers[_CSRF] = self._csrf.setdefault(authorization, secrets.token_hex(16))
+        if exchange.headers.get(_CUSTOM_AUTH, "").lower() != "true" and "Cookie" not in exchange.headers:
+            self._journal.count("sessions_opened")
+            headers["Set-Cookie"] = f"JSESSIONID={secrets.token_hex(16)}; Path=/; HttpOnly"
+        return replace(answer, headers=headers)

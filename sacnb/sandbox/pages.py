@@ -13,10 +13,9 @@ from typing import Final
 import polars as pl
 
 from sacnb.sandbox.encoding import csv_text, json_rows
-from sacnb.sandbox.exchange import Answer, Exchange
-from sacnb.sandbox.problems import Refusal
+from sacnb.sandbox.exchange import Answer, Exchange, Refusal
 from sacnb.sandbox.query import Options, split_query
-from sacnb.sandbox.reading import Cut
+from sacnb.sandbox.relation import Cut
 from sacnb.sandbox.schema import Column
 
 __all__ = ["PAGE_MISBEHAVIOURS", "Draft", "csv_page", "json_page", "start_of"]

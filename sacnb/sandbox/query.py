@@ -6,11 +6,9 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-from sacnb.sandbox.problems import Refusal
-from sacnb.sandbox.relation import Relation, column_of
-from sacnb.sandbox.schema import Column
+from sacnb.sandbox.exchange import Refusal
 
-__all__ = ["Options", "chosen_columns", "decode", "parse_options", "split_query"]
+__all__ = ["Options", "decode", "parse_options", "split_query"]
 
 _OPTIONS = (
     "$select", "$filter", "$orderby", "$top", "$skip", "$count", "$format", "$skiptoken",
@@ -83,25 +81,6 @@ def parse_options(raw: str) -> Options:
     )
 
 
-def chosen_columns(options: Options, relation: Relation, *, all_keys: bool) -> tuple[Column, ...]:
-    """The columns ``$select`` asks for, in the order of the metadata.
-
-    Raises:
-        Refusal: 400 for an unknown column, and 400 [1402] when ``all_keys`` is set and a key column is not selected
-            ("Make sure it contains all key columns", SAP's guide; the number was seen on a live tenant).
-    """
-    if options.select is None:
-        return relation.columns
-    for name in options.select:
-        if column_of(relation, name) is None:
-            raise Refusal(400, f"The property {name!r} in $select does not exist.")
-    if all_keys:
-        for column in relation.columns:
-            if column.key and column.name not in options.select:
-                raise Refusal(400, f"All key columns must be selected; {column.name!r} is missing.", 1402)
-    return tuple(c for c in relation.columns if c.name in options.select)
-
-
 def _names(text: str, option: str) -> tuple[str, ...]:
     names = text.split(",")
     for name in names:
@@ -114,10 +93,10 @@ def _names(text: str, option: str) -> tuple[str, ...]:
 def _order(text: str) -> tuple[tuple[str, bool], ...]:
     items: list[tuple[str, bool]] = []
     for item in text.split(","):
-        match = re.fullmatch(r"(\S+)(?: (asc|desc))?", item)
+        match = re.fullmatch(r"(\S+)(?:[ \t]+(asc|desc))?", item, re.IGNORECASE)
         if match is None:
             raise Refusal(400, f"The URI is malformed: $orderby holds {text!r}.")
-        items.append((match[1], match[2] == "desc"))
+        items.append((match[1], (match[2] or "").lower() == "desc"))
     return tuple(items)
 
 

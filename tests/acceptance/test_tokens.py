@@ -13,7 +13,7 @@ import pytest
 import sacnb.sandbox
 from sacnb._settings import Settings
 from sacnb._wire import Answer, DispatchContext, build_context
-from sacnb.sandbox.server import Sandbox
+from sacnb.sandbox import Sandbox
 
 FACTS = "/api/v1/dataexport/providers/sac/US_EMPLOYMENT/FactData?pagesize=50"
 

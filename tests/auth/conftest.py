@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -78,6 +80,41 @@ class Endpoint(LoopbackServer):
         return next_of(self.replies)
 
 
+Script = Callable[[socket.socket, threading.Event], None]
+
+
+@pytest.fixture
+def raw_endpoint() -> Iterator[Callable[[Script], str]]:
+    """A port where a script talks to each client after its request; gives the URL. The event is set at the end."""
+    server = socket.create_server(("127.0.0.1", 0))
+    closing = threading.Event()
+    threads: list[threading.Thread] = []
+
+    def start(script: Script) -> str:
+        def serve(connection: socket.socket) -> None:
+            with connection, contextlib.suppress(OSError):
+                connection.recv(65_536)
+                script(connection, closing)
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    thread = threading.Thread(target=serve, args=(server.accept()[0],), daemon=True)
+                    thread.start()
+                    threads.append(thread)
+
+        threading.Thread(target=accept, daemon=True).start()
+        return f"http://127.0.0.1:{server.getsockname()[1]}/oauth/token"
+
+    yield start
+    closing.set()
+    with contextlib.suppress(OSError):
+        server.shutdown(socket.SHUT_RDWR)
+    server.close()
+    for thread in threads:
+        thread.join(10)
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
@@ -107,10 +144,22 @@ def authority() -> trustme.CA:
 
 
 @pytest.fixture
-def tls_endpoint(authority: trustme.CA) -> Iterator[Endpoint]:
-    server = Endpoint(tls_context(authority))
-    yield server
-    server.close()
+def make_tls_endpoint(authority: trustme.CA) -> Iterator[Callable[[str], Endpoint]]:
+    """``make_tls_endpoint(host)`` starts an endpoint on loopback that shows the certificate of *host*."""
+    servers: list[Endpoint] = []
+
+    def make(host: str) -> Endpoint:
+        servers.append(Endpoint(tls_context(authority, host)))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def tls_endpoint(make_tls_endpoint: Callable[[str], Endpoint]) -> Endpoint:
+    return make_tls_endpoint("127.0.0.1")
 
 
 @pytest.fixture

@@ -93,7 +93,7 @@ def test_it_works_with_the_main_dependencies_only(installed: Path, tmp_path: Pat
         assert done.returncode == code, done.stdout
         return done.stdout
 
-    extras = ["aiohttp", "odata_query", "altair", "vl_convert", "IPython", "ipywidgets", "vcr", "pytest"]
+    extras = ["aiohttp", "altair", "vl_convert", "IPython", "ipywidgets", "vcr", "pytest"]
     check = f"import sacnb, importlib.util as u; print([n for n in {extras!r} if u.find_spec(n)], sacnb.__file__)"
     present, place = python(installed, "-c", check, cwd=tmp_path).stdout.split(" ", 1)
     assert present == "[]"

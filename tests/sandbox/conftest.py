@@ -15,7 +15,7 @@ import pytest
 import requests
 
 import sacnb.sandbox
-from sacnb.sandbox.server import Sandbox
+from sacnb.sandbox import Sandbox
 
 EXPORT = "/api/v1/dataexport"
 

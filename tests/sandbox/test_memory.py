@@ -5,7 +5,7 @@ from collections.abc import Hashable
 
 import pytest
 
-from sacnb.sandbox.memory import Memory
+from sacnb.sandbox.relation import Memory
 
 
 def _sized(max_bytes: int) -> Memory[bytes]:

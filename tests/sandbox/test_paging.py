@@ -103,7 +103,7 @@ def test_order_is_that_of_values_with_nulls_first_and_ties_in_the_order_of_rows(
     expected = sorted(rows, key=lambda r: (r["Amount"] is not None, r["Amount"] or 0))
     assert api.rows("SCALE", dollar_orderby="Amount", pagesize="300") == expected
     down = sorted(rows, key=lambda r: (r["Amount"] is not None, r["Amount"] or 0), reverse=True)
-    found = api.rows("SCALE", dollar_orderby="Amount desc", pagesize="300")
+    found = api.rows("SCALE", dollar_orderby="Amount \t DESC", pagesize="300")
     assert [r["Amount"] for r in found] == [r["Amount"] for r in down]
     regions = api.rows("SCALE", dollar_orderby="Region desc,Product asc", pagesize="300")
     two_keys = sorted(sorted(rows, key=lambda r: r["Product"]), key=lambda r: r["Region"].encode(), reverse=True)

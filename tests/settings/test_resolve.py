@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 
 from sacnb._settings import VARIABLES, Secret, Settings
@@ -17,7 +19,7 @@ COMPLETE = {"SAC_TENANT_URL": TENANT, "SAC_CLIENT_ID": "sb-1!b2|client!b3", "SAC
 
 
 def test_every_field_has_a_variable_and_every_variable_a_field() -> None:
-    named = {f.name for f in fields(Settings)} - {"is_sandbox", "notes"}
+    named = {f.name for f in fields(Settings)} - {"is_sandbox", "notes", "sources", "dotenv_path"}
     assert named == {v.argument for v in VARIABLES}
 
 
@@ -160,8 +162,8 @@ def test_static_without_a_token_says_what_to_do() -> None:
 @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
 def test_the_usual_bundle_variables_are_used_where_ours_is_not_set(tmp_path: Path, name: str) -> None:
     bundle, other = tmp_path / "corporate.pem", tmp_path / "own.pem"
-    bundle.touch()
-    other.touch()
+    for file in (bundle, other):
+        shutil.copy(certifi.where(), file)
     assert Settings.resolve(environ={**COMPLETE, name: str(bundle)}).ca_bundle == bundle
     assert Settings.resolve(environ={**COMPLETE, name: str(bundle), "SAC_CA_BUNDLE": str(other)}).ca_bundle == other
 

@@ -1,11 +1,12 @@
-"""A tenant of a few lines that does exactly what a test tells it, time that passes only when slept, and contexts."""
+"""Two tenants that do exactly what a test tells them, time that passes only when slept, and contexts."""
 
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -63,6 +64,87 @@ class Tenant(LoopbackServer):
         return made
 
 
+class RawTenant:
+    """A server whose answers are bytes, so that every misbehaviour can be written down.
+
+    ``answer(seen)`` gives the parts of the answer to a request: bytes to send, seconds to wait (cut short when the test
+    is over), ``"close"`` to hang up. ``None`` is the answer of a good tenant, with a token or an empty page.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.answer: Callable[[Seen], Iterable[bytes | float | str] | None] = lambda _: None
+        self.seen: list[Seen] = []
+        self.connections = 0
+        self.closing = threading.Event()
+        self._tls = tls
+        self._tokens = 0
+        self._server = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port = self._server.getsockname()[1]
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.port}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def at(self, path: str) -> list[Seen]:
+        return [seen for seen in self.seen if seen.route == path]
+
+    def close(self) -> None:
+        self.closing.set()
+        self._server.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._server.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            if self._tls is not None:
+                connection = self._tls.wrap_socket(connection, server_side=True)
+            with connection, connection.makefile("rb") as file:
+                while (seen := self._read(file)) is not None:
+                    self.seen.append(seen)
+                    if not self._send(connection, seen):
+                        return
+        except OSError:
+            return  # the client has had enough
+
+    def _read(self, file: Any) -> Seen | None:
+        line = file.readline().decode("latin-1")
+        if not line:
+            return None
+        method, path, _ = line.split(" ", 2)
+        headers: dict[str, str] = {}
+        while (header := file.readline()) not in {b"\r\n", b""}:
+            name, _, value = header.decode("latin-1").partition(":")
+            headers[name.strip()] = value.strip()
+        return Seen(method, path, headers, file.read(int(headers.get("Content-Length", 0))))
+
+    def _send(self, connection: socket.socket, seen: Seen) -> bool:
+        parts = self.answer(seen)
+        for part in self._good(seen) if parts is None else parts:
+            if isinstance(part, bytes):
+                connection.sendall(part)
+            elif isinstance(part, str) or self.closing.wait(part):
+                return False
+        return True
+
+    def _good(self, seen: Seen) -> list[bytes]:
+        if seen.path == TOKEN_PATH:
+            self._tokens += 1
+            return [raw_reply(b'{"access_token":"token-%d","expires_in":3600}' % self._tokens)]
+        return [raw_reply(b'{"value":[]}')]
+
+
+def raw_reply(body: bytes = b"", status: int = 200, headers: str = "", *, length: int | None = None) -> bytes:
+    """An answer as it goes over the wire; ``headers`` are lines, each with its line end."""
+    shown = len(body) if length is None else length
+    head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n{headers}Content-Length: {shown}\r\n\r\n"
+    return head.encode("latin-1") + body
+
+
 class Time:
     """Monotonic seconds that pass only when somebody sleeps, or when a test says so; ``slept`` lists the sleeps."""
 
@@ -116,6 +198,25 @@ def other_tenant() -> Iterator[Tenant]:
     server = Tenant()
     yield server
     server.close()
+
+
+@pytest.fixture
+def raw() -> Iterator[RawTenant]:
+    server = RawTenant()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def raw_tls(authority: trustme.CA) -> Iterator[RawTenant]:
+    server = RawTenant(tls_context(authority))
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def answer_with() -> Callable[..., bytes]:
+    return raw_reply
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,8 @@ from __future__ import annotations
 import polars as pl
 
 from sacnb.sandbox.model import Model
-from sacnb.sandbox.models.edm_types import edm_types
-from sacnb.sandbox.models.planning import planning
 from sacnb.sandbox.models.scale import scale
-from sacnb.sandbox.models.us_employment import us_employment
+from sacnb.sandbox.models.small import edm_types, planning, us_employment
 from sacnb.sandbox.relation import FrameRelation
 
 __all__ = ["builtin_models"]
