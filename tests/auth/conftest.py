@@ -1,4 +1,4 @@
-"""A clock moved by hand, a source that plays a script, and a token endpoint that answers whatever it is told."""
+"""A manual clock, a source that plays a script, and a token endpoint that answers as told."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Source:
 
 @dataclass
 class Reply:
-    """What the endpoint sends; ``drip_s`` sends byte by byte, ``hang_up`` closes the connection after ``body``."""
+    """A reply of the endpoint; ``drip_s`` sends byte by byte, ``hang_up`` closes the connection after ``body``."""
 
     status: int = 200
     body: bytes = b""
