@@ -23,8 +23,8 @@ from sacnb.errors import SacError
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from sacnb._odata.expression import col
     from sacnb._odata.metadata import Schema
-    from sacnb._odata.where import col
     from sacnb._results.result import Result
     from sacnb._settings import ConnectSpec
     from sacnb._tenant import Facts, Model, Tenant, connect

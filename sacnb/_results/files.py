@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -77,14 +78,22 @@ def write_arrow(table: pa.Table, metadata: Mapping[str, str], target: Target) ->
         writer.write_table(table)
 
 
-def write_csv(table: pa.Table, target: Target) -> None:
+# A spreadsheet takes a text that begins with one of these for a formula.
+_FORMULA: Final = r"^[=+\-@\t\r]"
+
+
+def write_csv(table: pa.Table, target: Target, *, separator: str = ",", escape_formulas: bool = False) -> None:
     """Write a table as CSV in UTF-8, with a header, all digits of decimals, and an empty field for null.
 
-    An empty string is written as ``""``. Time stamps are in UTC, durations in ISO 8601, binaries in base64.
+    An empty string is written as ``""``. Time stamps are in UTC, durations in ISO 8601, binaries in base64. With
+    *escape_formulas* a text or column name that a spreadsheet would run as a formula gets an apostrophe before it.
     """
     frame = _for_csv(table)
+    if escape_formulas:
+        frame = frame.with_columns(pl.col(pl.String).str.replace(_FORMULA, "'$0"))
+        frame = frame.rename({name: re.sub(_FORMULA, r"'\g<0>", name) for name in frame.columns})
     with opened(target) as stream:
-        frame.write_csv(stream, datetime_format="%Y-%m-%dT%H:%M:%S%.fZ")
+        frame.write_csv(stream, separator=separator, datetime_format="%Y-%m-%dT%H:%M:%S%.fZ")
 
 
 def _for_csv(table: pa.Table) -> pl.DataFrame:

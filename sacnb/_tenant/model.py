@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from sacnb._arguments import names, text, whole_number
 from sacnb._endpoints import (
     DEFAULT_NAMESPACE,
     FACT_DATA,
@@ -117,7 +118,7 @@ class Model:
         dims: Sequence[str] | None = None,
         measures: Sequence[str] | None = None,
         select: Sequence[str] | None = None,
-        order_by: Sequence[str] = (),
+        order_by: Sequence[str] | str | None = None,
         limit: int | None = None,
         page_size: int | None = None,
         check_count: bool = True,
@@ -147,22 +148,23 @@ class Model:
         Raises UnknownNameError with the nearest names; QueryError for a query that SAC cannot answer correctly.
         """
         schema = self._schema_for_questions()
-        columns = _columns(self, schema, dims, measures, select)
+        columns = _columns(self, schema, names("dims", dims), names("measures", measures), names("select", select))
         missing = [column for column in schema.dimensions if column not in columns]
-        if limit is not None and limit < 0:
-            raise QueryError(f"limit must be 0 or more, got {limit}.")
+        rows_a_page = whole_number("page_size", page_size, least=1)
         query = Query(
             provider_id=self._id,
             namespace=self._namespace,
             entity_set=FACT_DATA_AGGREGATION if missing else FACT_DATA,
             select=tuple(column.name for column in columns),
             where=from_where(where),
-            order_by=tuple((name.removeprefix("-"), name.startswith("-")) for name in order_by),
-            top=limit,
-            page_size=page_size or self._connection.settings.page_size,
+            order_by=tuple(
+                (name.removeprefix("-"), name.startswith("-")) for name in names("order_by", order_by) or ()
+            ),
+            top=whole_number("limit", limit),
+            page_size=self._connection.settings.page_size if rows_a_page is None else rows_a_page,
         )
         if since is not None or until is not None:
-            period = self._period(schema, query, date, since, until)
+            period = self._period(schema, query, text("date", date), since, until)
             query = replace(query, where=period if query.where is None else query.where & period)
         query.options(schema)  # refuse an impossible query now, and not when it is fetched
         return Facts(self._connection, schema, query, check_count, checked_partitions(partitions))

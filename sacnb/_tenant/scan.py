@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from sacnb._endpoints import FACT_DATA_AGGREGATION
 from sacnb._frames.convert import arrow_schema
-from sacnb._odata.where import both, to_odata
+from sacnb._odata.render import to_odata
+from sacnb._odata.where import both
 from sacnb._pull.progress import listener_of
 from sacnb._pushdown.source import Ask, Source
 from sacnb._pushdown.translate import Kept, PushDown

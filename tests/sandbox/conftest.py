@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import http.client
+import socket
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -73,6 +74,20 @@ class Api:
             connection.request("GET", target, headers={"Authorization": str(self.http.headers["Authorization"])})
             answer = connection.getresponse()
             return answer.status, answer.read()
+
+    def raw_reply(self, path: str) -> bytes:
+        """The bytes of the reply as they come; a reset connection raises ConnectionResetError."""
+        parts = urlsplit(self.sandbox.tenant_url)
+        request = (
+            f"GET /api/v1/dataexport/{path} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n"
+            f"Accept-Encoding: gzip\r\nAuthorization: {self.http.headers['Authorization']}\r\n\r\n"
+        )
+        received = bytearray()
+        with contextlib.closing(socket.create_connection((parts.hostname or "", parts.port or 0), timeout=20)) as peer:
+            peer.sendall(request.encode())
+            while chunk := peer.recv(65536):
+                received += chunk
+        return bytes(received)
 
     def basic(self, client_id: str, client_secret: str) -> dict[str, str]:
         """A Basic header with exactly this id and secret."""

@@ -34,8 +34,8 @@ def test_one_namespace_and_no_other(start: Callable[..., Any]) -> None:
 
 def test_a_live_connection_model_is_refused_and_listed_only_on_request(start: Callable[..., Any]) -> None:
     api = start(list_live=True)
-    for path in ["", "$metadata", "FactData"]:
-        answer = api.get(f"providers/sac/LIVE_SALES/{path}")
+    for path in ["LIVE_SALES/", "LIVE_SALES/$metadata", "LIVE_SALES/FactData", "SEAMLESS_PLAN/FactData"]:
+        answer = api.get(f"providers/sac/{path}")
         assert answer.status_code == 412
         assert "Requested ProviderID is not supported" in answer.json()["error"]["message"]
     listed = api.get("administration/Namespaces('sac')/Providers").json()["value"]
@@ -52,6 +52,7 @@ def test_a_live_connection_model_is_refused_and_listed_only_on_request(start: Ca
         ("providers/sac/US_EMPLOYMENT/DateMasterWithHierarchy", 404, "[3707]"),
         ("providers/sac/US_EMPLOYMENT/AuditData", 400, "[3905]"),
         ("models/US_EMPLOYMENT/jobs", 404, "[1305]"),
+        ("providers/sac/US_EMPLOYMENT/FactData/$count", 406, "Not Acceptable"),
         ("providers/sac/US_EMPLOYMENT/FactData?$select=Version,Date,Employees", 400, "[1402]"),
         ("providers/sac/US_EMPLOYMENT/SectorMaster?$select=Description", 400, "[1402]"),
         ("providers/sac/US_EMPLOYMENT/FactData?$select=Version, Date, Sector", 400, "without blanks."),
@@ -71,7 +72,7 @@ def test_a_live_connection_model_is_refused_and_listed_only_on_request(start: Ca
         ("providers/sac/US_EMPLOYMENT/FactData?$format=xml", 400, "supported for data."),
         ("providers/sac/US_EMPLOYMENT/FactData?$format=text/csv&delimiter=ab", 400, "'ab'."),
         ("providers/sac/US_EMPLOYMENT/FactData?$top=1&$top=2", 400, "given twice."),
-        ("providers/sac/US_EMPLOYMENT/FactData?$filter=Sector eq '100%25 %ZZ'", 400, "escapes nothing."),
+        ("providers/sac/US_EMPLOYMENT/FactData?$filter=Sector eq '100%25 %ZZ'", 400, "two hexadecimal digits."),
         ("providers/sac/US_EMPLOYMENT/FactData?$filter=Sector eq '%FF'", 400, "not UTF-8."),
         ("providers/sac/US_EMPLOYMENT%FF/FactData", 400, "not UTF-8."),
         ("providers/sac/US_EMPLOYMENT/FactData?deltaid=unknown", 404, "delta id."),

@@ -139,6 +139,13 @@ def test_every_public_name_is_there() -> None:
         sacnb.sandbox.nothing_of_the_kind  # noqa: B018
 
 
+def test_public_names_say_their_public_home() -> None:
+    named = [getattr(sacnb.sandbox, name) for name in sacnb.sandbox.__all__]
+    assert {thing.__module__ for thing in named if callable(thing)} == {"sacnb.sandbox"}
+    assert repr(sacnb.sandbox.Model) == "<class 'sacnb.sandbox.Model'>"
+    assert pickle.loads(pickle.dumps(sacnb.sandbox.Column("A"))) == sacnb.sandbox.Column("A")
+
+
 def test_the_sandbox_imports_nothing_else_of_sacnb() -> None:
     for path in ROOM.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

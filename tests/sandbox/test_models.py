@@ -5,6 +5,7 @@ import io
 import math
 from collections.abc import Callable
 from decimal import Decimal, localcontext
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +154,42 @@ def test_edm_types_can_be_added_up_and_read_as_csv(start: Callable[..., Any]) ->
     read = list(csv.DictReader(io.StringIO(text, newline="")))
     assert [r["String"] for r in read] == [r["String"] or "" for r in rows]
     assert [r["Int64"] for r in read] == ["" if r["Int64"] is None else str(r["Int64"]) for r in rows]
+
+
+def test_records_share_keys_and_aggregation_adds_them_up(start: Callable[..., Any]) -> None:
+    api = start()
+    rows = api.rows("RECORDS", pagesize="100", dollar_count="true")
+    cells: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        cells.setdefault((row["Version"], row["Date"], row["CostCenter"]), []).append(row)
+    assert (len(rows), len(cells), max(map(len, cells.values())), min(map(len, cells.values()))) == (438, 24, 36, 1)
+    assert any(one == two for records in cells.values() for one, two in pairwise(records))
+    assert any(row["Amount"] is None for row in rows)
+    sums = api.rows("RECORDS", "FactDataAggregation")
+    for row in sums:
+        records = cells.pop((row["Version"], row["Date"], row["CostCenter"]))
+        for measure in ["Amount", "Quantity"]:
+            assert row[measure] == sum(record[measure] or 0 for record in records)
+    assert not cells
+    [total] = api.rows("RECORDS", "FactDataAggregation", dollar_select="Amount,Quantity")
+    assert total["Amount"] == sum(row["Amount"] or 0 for row in rows)
+
+
+def test_hierarchies_have_columns_of_parents_named_after_them(start: Callable[..., Any]) -> None:
+    api = start()
+    stores = {row.pop("ID"): row for row in api.rows("HIERARCHIES", "StoreMasterWithHierarchy")}
+    assert list(stores["S1"]) == ["Description", "H1_PARENTID", "H2_PARENTID"]
+    assert (stores["S3"]["H1_PARENTID"], stores["S3"]["H2_PARENTID"]) == ("SOUTH", "S1")
+    assert stores["ALL"]["H1_PARENTID"] == "<root>"
+    outlets = {row.pop("ID"): row for row in api.rows("HIERARCHIES", "OutletMasterWithHierarchy")}
+    assert outlets["S1"]["parentId_PARENTID"] == "NORTH"
+    assert list(outlets["ALL"]) == ["Description"]
+    facts = api.rows("HIERARCHIES")
+    assert {row["PostingDate"] for row in facts} == {"0000"}
+    assert {"000000", "202402"} <= {row["DueDate"] for row in facts}
+    assert {row["Store___Manager"] for row in facts} == {"M0", "M1", "M2"}
+
+
+def test_models_for_tests_are_in_no_list(start: Callable[..., Any]) -> None:
+    listed = start(list_live=True).get("administration/Namespaces('sac')/Providers").json()["value"]
+    assert [row["ProviderID"] for row in listed[4:]] == ["LIVE_SALES", "SEAMLESS_PLAN"]
