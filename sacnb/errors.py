@@ -54,7 +54,6 @@ __all__ = [
     "Cancelled",
     "ContractError",
     "DeprecatedTokenWarning",
-    "ErrorText",
     "ExportError",
     "ForbiddenError",
     "LargeScanWarning",

@@ -7,6 +7,7 @@ import os
 import shlex
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -243,12 +244,17 @@ class _Resolver:
             return self._path(given, "a folder, such as /data/sac-cache") or Path()
         from platformdirs import user_cache_path
 
-        folder = user_cache_path("sacnb", appauthor=False)
-        if folder.is_absolute():
-            return folder
-        # No HOME and no entry in passwd, as in a container that runs under a number: platformdirs leaves the "~".
+        # No HOME and no entry in passwd, as in a container that runs under a number: it raises, or leaves "~".
+        with suppress(RuntimeError):
+            folder = user_cache_path("sacnb", appauthor=False)
+            if folder.is_absolute():
+                return folder
         user = os.getuid() if hasattr(os, "getuid") else 0
-        folder = Path(tempfile.gettempdir()) / f"sacnb-{user}"
+        try:
+            folder = Path(tempfile.gettempdir()) / f"sacnb-{user}"
+        except FileNotFoundError:
+            self._problems.append("There is neither a home folder nor a temporary one: set SAC_CACHE_DIR to a folder.")
+            return Path()
         self._sources.notes.append(
             f"There is no home folder, so results are kept in {folder}; set SAC_CACHE_DIR to keep them elsewhere."
         )

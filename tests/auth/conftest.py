@@ -1,4 +1,4 @@
-"""A clock moved by hand, a source that plays a script, and a token endpoint that answers whatever it is told."""
+"""A manual clock, a source that plays a script, and a token endpoint that answers as told."""
 
 from __future__ import annotations
 
