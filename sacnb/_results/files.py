@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import os
-import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
+from sacnb._files import replacing
 from sacnb._frames.convert import to_polars
 from sacnb._frames.types import duration_text
 
@@ -39,14 +39,8 @@ class UnusableFileError(ValueError):
 def opened(target: Target) -> Iterator[IO[bytes]]:
     """A stream that can be written to and asked for its position, whatever the target is."""
     if isinstance(target, str | os.PathLike):
-        path = Path(target)
-        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-        try:
-            with part.open("xb") as file:
-                yield file
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        with replacing(Path(target)) as file:
+            yield file
     elif target.seekable():
         yield target
     else:  # such as a pipe

@@ -29,7 +29,7 @@ from sacnb._pull.count import count_rows
 from sacnb._pull.parquet import ParquetFolder, to_parquet
 from sacnb._pull.partition import Partitions, make_plan
 from sacnb._pull.plan import Job, Plan
-from sacnb._pull.progress import ProgressListener, Shown, listener_of
+from sacnb._pull.progress import ProgressListener, ProgressOption, progress_listener
 from sacnb._pull.stream import BatchStream
 from sacnb._results.info import principal_digest
 from sacnb._results.result import Result, ResultInfo
@@ -78,7 +78,7 @@ class Facts:
         """
         return count_rows(self._job(self._asked()), [self.query.where])[0]
 
-    def fetch(self, *, progress: Shown = "auto", cancelled: Callable[[], bool] | None = None) -> Result:
+    def fetch(self, *, progress: ProgressOption = "auto", cancelled: Callable[[], bool] | None = None) -> Result:
         """Every row of the answer, from SAC, all in memory.
 
         ``progress`` is told after each page; by itself a notebook shows a bar for what takes longer than a second, and
@@ -90,9 +90,9 @@ class Facts:
         """
         _warn_of_mixed_accounts(self.query, self.schema)
         asked = self._asked()
-        with listener_of(progress) as listener:
+        with progress_listener(progress) as listener:
             job = self._job(asked, listener, cancelled)
-            with job.context.telemetry.operation(f"pull {job.what}"):
+            with job.context.telemetry.operation(f"pull {job.label}"):
                 table = pull(job, self._plan(job))
                 asked.refuse_unknown()
         return self._result(table, self.connection.context.session.now())
@@ -117,7 +117,7 @@ class Facts:
         folder: str | os.PathLike[str],
         *,
         resume: bool = True,
-        progress: Shown = "auto",
+        progress: ProgressOption = "auto",
         cancelled: Callable[[], bool] | None = None,
     ) -> ParquetFolder:
         """Write the answer into a folder of Parquet files, in bounded memory, with exact decimals.
@@ -130,9 +130,9 @@ class Facts:
         """
         _warn_of_mixed_accounts(self.query, self.schema)
         asked = self._asked()
-        with listener_of(progress) as listener:
+        with progress_listener(progress) as listener:
             job = self._job(asked, listener, cancelled)
-            with job.context.telemetry.operation(f"export {job.what}"):
+            with job.context.telemetry.operation(f"export {job.label}"):
                 return to_parquet(
                     job,
                     self._plan,
@@ -148,7 +148,7 @@ class Facts:
         strict: bool = False,
         max_age_s: float | None = None,
         resume: bool = True,
-        progress: Shown = "auto",
+        progress: ProgressOption = "auto",
         cancelled: Callable[[], bool] | None = None,
         announce: Callable[[str], None] = print,
     ) -> Result:
@@ -165,9 +165,9 @@ class Facts:
         def pull_anew() -> Result:
             _warn_of_mixed_accounts(self.query, self.schema)
             asked = self._asked()
-            with listener_of(progress) as listener:
+            with progress_listener(progress) as listener:
                 job = self._job(asked, listener, cancelled)
-                with job.context.telemetry.operation(f"refresh {job.what}"):
+                with job.context.telemetry.operation(f"refresh {job.label}"):
                     table, began = pull_resumable(
                         job, self._plan, self._staging(resume=resume), finish=asked.refuse_unknown
                     )
