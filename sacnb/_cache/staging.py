@@ -40,6 +40,7 @@ __all__ = [
     "StagingArea",
     "clean_staging",
     "has_area",
+    "is_recent",
     "list_staging",
     "remove_area",
     "remove_rows",
@@ -52,6 +53,7 @@ __all__ = [
 FORMAT: Final = 2
 PULL_FILE: Final = "pull.json"
 MAX_AGE: Final = timedelta(hours=12)
+_CLOCK_SKEW: Final = timedelta(minutes=5)
 _ID_FORM: Final = re.compile(r"[0-9a-f]{32}")
 
 
@@ -139,10 +141,8 @@ class StagingArea:
         return str(self.directory)
 
     def _is_usable(self, max_age: timedelta) -> bool:
-        began = time_of(self._head.get("started_at"))
         fits = (self._head.get("format"), self._head.get("identity")) == (FORMAT, self._identity)
-        # A pull from the future was begun while the clock was wrong: its age is unknown.
-        return fits and began is not None and timedelta(0) <= self.now() - began <= max_age
+        return fits and is_recent(self._head.get("started_at"), self.now(), max_age)
 
     def begin_anew(self) -> None:
         """Discard everything that was pulled, and begin now."""
@@ -325,6 +325,16 @@ def time_of(text: object) -> datetime | None:
     return found if found.tzinfo is not None else None
 
 
+def is_recent(text: object, now: datetime, max_age: timedelta = MAX_AGE) -> bool:
+    """Return whether a time was at most *max_age* ago.
+
+    A time in the future is not recent: it was noted while the clock was wrong, and its age is unknown. A few minutes
+    are forgiven, since the clocks of two machines that share a folder differ.
+    """
+    time = time_of(text)
+    return time is not None and -_CLOCK_SKEW <= now - time <= max_age
+
+
 @dataclass(frozen=True, slots=True)
 class StagedPull:
     """An unfinished pull, running or left behind.
@@ -375,8 +385,7 @@ def clean_staging(
     for pull in list_staging(root):
         if id not in {None, pull.id}:
             continue
-        age = now() - pull.started_at if pull.started_at is not None else None
-        is_young = older_than is not None and age is not None and timedelta(0) <= age < older_than
+        is_young = older_than is not None and is_recent(pull.started_at, now(), older_than)
         if pull.is_running or is_young:
             continue
         with _held(root, pull.id) as is_held:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sacnb._cache.staging import MAX_AGE, StagingArea
+from sacnb._cache.staging import StagingArea, is_recent
 from sacnb._cache.state import PartFile
 from sacnb._files import DISK_FULL
 from sacnb._frames.convert import arrow_schema, concat
@@ -21,7 +21,7 @@ from sacnb._pull.checkpoints import Checkpoints, Staging, plan_of
 from sacnb._pull.duplicates import repeated_rows
 from sacnb._pull.failures import Inconsistent
 from sacnb._pull.plan import Job, Plan
-from sacnb._pull.publish import ParquetFolder, Publication, is_recent, locked, recover, refuse_foreign
+from sacnb._pull.publish import ParquetFolder, Publication, locked, recover, refuse_foreign
 from sacnb._pull.pull import Pull
 from sacnb.errors import ExportError, UnknownNameError
 
@@ -178,7 +178,7 @@ def to_parquet(
 
 def _is_answer(found: Publication, question: str, staging: Staging) -> bool:
     """Return whether a run of the same question that ended while it published had pulled all that is asked for."""
-    return staging.resume and found.question == question and is_recent(found, staging.now(), MAX_AGE.total_seconds())
+    return staging.resume and found.question == question and is_recent(found.manifest["started_at"], staging.now())
 
 
 def _pull_into(

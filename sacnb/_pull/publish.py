@@ -27,7 +27,7 @@ from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
-from sacnb._cache.staging import remove_rows, time_of
+from sacnb._cache.staging import remove_rows
 from sacnb._cache.state import ROWS_FORM, PartFile
 from sacnb._files import dump_with_digest, exchange, read_with_digest, remove, replacing, sync_folder
 from sacnb._fork import is_forked_since
@@ -37,7 +37,6 @@ __all__ = [
     "MANIFEST_FORMAT",
     "ParquetFolder",
     "Publication",
-    "is_recent",
     "locked",
     "manifest_of",
     "recover",
@@ -306,12 +305,6 @@ def recover(folder: Path) -> Publication | None:
             retired.rename(folder)
     _pending_file(folder).unlink(missing_ok=True)
     return None
-
-
-def is_recent(found: Publication, now: datetime, max_age_s: float) -> bool:
-    """Return whether a publication was finished within the last *max_age_s* seconds."""
-    finished = time_of(found.manifest.get("finished_at"))
-    return finished is not None and 0 <= (now - finished).total_seconds() <= max_age_s
 
 
 def _pending_file(folder: Path) -> Path:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sacnb._cache.staging import StagingArea, clean_staging, has_area, list_staging, staging_root
-from sacnb._cache.state import SegmentState, PageFile
+from sacnb._cache.state import PageFile, SegmentState
 from sacnb._cache.store import Cache
 from sacnb._frames.convert import arrow_schema
 from sacnb._odata.schema import Column

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 import sacnb.sandbox
 from sacnb import col
 from sacnb._pull.count import count_rows
-from sacnb._pull.partition import make_plan
-from sacnb._pull.groups import Lists, Ranges, member_groups
+from sacnb._pull.partition import Lists, Ranges, make_plan, member_groups
 from sacnb._tenant import Tenant
 from sacnb.errors import BadAnswer, QueryError, RequestError
 from sacnb.sandbox import Column, Dimension, Sandbox, table_model
@@ -214,8 +213,8 @@ def test_without_counts_there_is_one_stream_and_the_log_says_why(
     assert count_rows(job, [None]) == [None]
     with caplog.at_level(logging.WARNING, "sacnb.export"):
         assert len(make_plan(job, 4, lambda _: MONTHS).segments) == 1
-    assert "one stream, since SAC does not count the rows" in caplog.text
-    with pytest.raises(QueryError, match="could not be checked"):
+    assert "one stream, because SAC does not count the rows" in caplog.text
+    with pytest.raises(QueryError, match="needs a row count"):
         make_plan(job, "package", lambda _: MONTHS)
 
 

@@ -336,7 +336,7 @@ def test_a_stop_by_the_user_is_seen_while_nothing_comes() -> None:
             stopped.set()
             list(pipeline)
 
-    with pytest.raises(Cancelled, match="stopped"):
+    with pytest.raises(Cancelled, match="Download cancelled"):
         run()
     assert threads_of_ours() == []
 

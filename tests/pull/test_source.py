@@ -60,7 +60,7 @@ def test_it_can_begin_anywhere(source_of: Callable[..., PageSource], segment: Se
 
 
 def test_another_count_than_before_is_told_at_once(source_of: Callable[..., PageSource], segment: Segment) -> None:
-    with pytest.raises(DataChanged, match="3,419 rows when the pull was begun, and 3,420 now"):
+    with pytest.raises(DataChanged, match="3,419 at the start, 3,420 now"):
         next(source_of().pages(segment, Start(1000, announced=3419)))
 
 
