@@ -26,9 +26,10 @@ _T = TypeVar("_T")
 
 Value = str | int | float | Decimal | bool | date | datetime | time | timedelta | UUID | bytes | None
 
-# Kept as they are in a query: the characters OData itself uses. Everything else that RFC 3986 does not call unreserved
-# is percent-encoded, "#" and "+" and "&" above all. requests and urllib3 leave what comes out alone (a test proves it).
-SAFE_IN_QUERY: Final = "'(),:/"
+# Sent as they are: the characters that OData's own syntax uses and that its grammar also allows inside of a text. That
+# leaves out "/" (rule pchar-no-SQUOTE of the OASIS ABNF), which is percent-encoded like everything else that RFC 3986
+# does not call unreserved. requests and urllib3 leave the result alone (a test proves it).
+SAFE_IN_QUERY: Final = "'(),:"
 _INTEGER_RANGES: Final[Mapping[str, tuple[int, int]]] = {
     "Edm.Byte": (0, 2**8 - 1),
     "Edm.SByte": (-(2**7), 2**7 - 1),

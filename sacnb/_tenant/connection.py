@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sacnb._cache.folder import CacheKey
 from sacnb._endpoints import DEFAULT_NAMESPACE, providers_path
-from sacnb._odata.page import cut_page, next_url, read_list
+from sacnb._odata.page import cut_page, next_page, read_list
 from sacnb._results.info import ResultInfo, principal_digest
 from sacnb.errors import CacheError, SacError
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sacnb._odata.schema import Schema
     from sacnb._settings import Settings
     from sacnb._wire.context import DispatchContext
+    from sacnb._wire.message import Answer
 
 Source = Literal["sac", "sandbox"]
 
@@ -55,17 +56,15 @@ class Connection:
         seen: set[str] = set()
         while url is not None:
             seen.add(url)
-            answer = self.context.session.fetch("GET", url, operation=operation, check=lambda a: _check(a.body))
-            page = cut_page(answer.body)
-            rows.extend(read_list(answer.body))
-            url = None
-            if page.next_link is not None:
-                url = next_url(answer.url, page.next_link, origin=self.tenant_url, seen=seen)
+            answer = self.context.session.fetch("GET", url, operation=operation, check=_check)
+            page = cut_page(answer.body, status=answer.status)
+            rows.extend(read_list(answer.body, status=answer.status))
+            url = next_page(page, answer.url, origin=self.tenant_url, seen=seen)
         return rows
 
 
-def _check(body: bytes) -> None:
-    cut_page(body)
+def _check(answer: Answer) -> None:
+    cut_page(answer.body, status=answer.status)
 
 
 @dataclass(frozen=True, slots=True)
