@@ -143,7 +143,8 @@ def test_every_type_survives_parquet(facts: Facts, result_of: MakeResult, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [(b"", "is empty"), (b"a,b\n1,2\n", "is not a Parquet file"), (None, "was not written by sacnb")]
+    ("content", "words"),
+    [(b"", "is empty"), (b"a,b\n1,2\n", "is not a Parquet file"), (None, "was not written by sacnb")],
 )
 def test_a_foreign_file_is_no_result(tmp_path: Path, content: bytes | None, words: str) -> None:
     path = tmp_path / "x.parquet"
