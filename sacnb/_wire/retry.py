@@ -264,9 +264,7 @@ class RetryRun:
     def _final(self, failure: RetryableFailure) -> SacError:
         error = failure.error
         if self._deadline_refused:
-            error.message += (
-                f" There was no time for another attempt within the deadline of {self.plan.deadline_s:g} s."
-            )
+            error.message += f" Another attempt would end after the deadline of {self.plan.deadline_s:g} s."
         if self._budget_refused:
             error.message += " There was no retry, because too many requests of this download have failed."
         error.outcome = error.outcome or self.outcome()
