@@ -1,4 +1,4 @@
-"""What can be done when a page cannot be had: begin its chain anew, with smaller pages, or give up."""
+"""Decide how to go on when a page cannot be fetched: restart its segment, with smaller pages, or give up."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Final, Literal
 
 from sacnb.errors import BadAnswer, NoAnswerError, RequestError, ServerError
 
-__all__ = ["DataChanged", "Inconsistent", "Remedy", "Where", "remedy_for"]
+__all__ = ["DataChanged", "Inconsistent", "Position", "Remedy", "remedy_for"]
 
-Where = Literal["beginning", "link", "resumed link", "link that failed before"]
+Position = Literal["beginning", "link", "resumed link", "link that failed before"]
 Remedy = Literal["give up", "restart", "smaller pages"]
 
 _TOO_LARGE: Final = 413
@@ -18,15 +18,15 @@ _TIMEOUTS: Final = frozenset({"read_timeout", "deadline"})
 
 
 class Inconsistent(BadAnswer):
-    """The rows contradict each other, or what SAC said about them: nothing of them can be kept, or gone on from."""
+    """Rows are inconsistent with each other or with SAC's count. Discard them; do not resume."""
 
 
 class DataChanged(BadAnswer):
-    """SAC counts other rows now than when the pull was begun: what is there does not fit what would come."""
+    """SAC counts other rows now than when the pull began, so the rows pulled before do not fit the rest."""
 
 
-def remedy_for(error: BaseException, where: Where) -> Remedy:
-    """What to do about ``error``, after all retries of the request itself.
+def remedy_for(error: BaseException, position: Position) -> Remedy:
+    """Return the remedy for *error*, after all retries of the request itself.
 
     ======================  ==================  ==================  ==================  =======================
     error                   first page          later page          resumed link        link that failed before
@@ -38,9 +38,9 @@ def remedy_for(error: BaseException, where: Where) -> Remedy:
     anything else           give up             give up             give up             give up
     ======================  ==================  ==================  ==================  =======================
 
-    A page that fails for good in the middle most likely means that SAC is away: to throw away what is there, and ask
-    for it again, would not help. It stays for the next run, and only a link that fails in that one as well is taken
-    for one that cannot be had in this size.
+    A page that fails for good in the middle most likely means that SAC is down: discarding the pages before it and
+    fetching them again would not help. They stay for the next run, and only a link that fails in that run too counts as
+    one that does not work with this page size.
     """
     if isinstance(error, DataChanged):
         return "restart"
@@ -49,8 +49,8 @@ def remedy_for(error: BaseException, where: Where) -> Remedy:
     if error.status == _TOO_LARGE:
         return "smaller pages"
     if isinstance(error, ServerError) or _timed_out(error):
-        return "smaller pages" if where in {"beginning", "link that failed before"} else "give up"
-    if error.status in _DEAD_LINK and where != "beginning":
+        return "smaller pages" if position in {"beginning", "link that failed before"} else "give up"
+    if error.status in _DEAD_LINK and position != "beginning":
         return "restart"
     return "give up"
 

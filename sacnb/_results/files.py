@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
+from sacnb._files import replacing
 from sacnb._frames.convert import to_polars
 from sacnb._frames.types import duration_text
 
@@ -37,14 +37,8 @@ class UnusableFileError(ValueError):
 def opened(target: Target) -> Iterator[IO[bytes]]:
     """Yield a seekable binary stream that ends up in *target*."""
     if isinstance(target, str | os.PathLike):
-        path = Path(target)
-        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-        try:
-            with part.open("xb") as file:
-                yield file
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        with replacing(Path(target)) as file:
+            yield file
     elif target.seekable():
         yield target
     else:  # such as a pipe

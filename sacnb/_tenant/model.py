@@ -22,7 +22,7 @@ from sacnb._odata.metadata import Metadata, parse_metadata
 from sacnb._odata.query import Query
 from sacnb._odata.schema import Column, Grain, Schema
 from sacnb._odata.where import When, bounds, from_where
-from sacnb._pull.collect import SAC_IS_AWAY
+from sacnb._pull.collect import is_outage
 from sacnb._pull.partition import checked_partitions
 from sacnb._tenant.connection import Connection, list_models, schema_of_last_result
 from sacnb._tenant.facts import Facts
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from sacnb._frames.tidy import Aggregation
     from sacnb._frontend import Panel
-    from sacnb._pull.progress import Shown
+    from sacnb._pull.progress import ProgressOption
     from sacnb._results.result import Result
     from sacnb._tenant.scan import Explanation, Scan
 
@@ -181,7 +181,7 @@ class Model:
         strict: bool = False,
         max_age_s: float | None = None,
         resume: bool = True,
-        progress: Shown = "auto",
+        progress: ProgressOption = "auto",
         cancelled: Callable[[], bool] | None = None,
     ) -> Result:
         """Fetch and cache facts, or return the last good result; short for ``facts(...).refresh(...)``."""
@@ -272,7 +272,9 @@ class Model:
         """Return the schema, or that of the last cached result while SAC is unreachable, so that it can be found."""
         try:
             return self.schema
-        except SAC_IS_AWAY as error:
+        except SacError as error:
+            if not is_outage(error):
+                raise
             kept = schema_of_last_result(self._connection, self._id, self._namespace, error)
             if kept is None:
                 raise

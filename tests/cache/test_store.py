@@ -67,7 +67,9 @@ def test_the_same_rows_make_the_same_bytes_but_for_the_time(
     assert first != second
     time = re.compile(rb"2026-11-\d\dT07:26:00\.000000\+00:00")
     assert len(time.findall(first)) == 1
-    assert time.sub(b"", first) == time.sub(b"", second)
+    digest = re.compile(rb"sacnb\.digest.{2,4}?[0-9a-f]{64}")
+    assert len(digest.findall(first)) == 1
+    assert digest.sub(b"", time.sub(b"", first)) == digest.sub(b"", time.sub(b"", second))
 
 
 def test_rows_keep_their_order(cache: Cache, key: CacheKey, make_result: MakeResult) -> None:

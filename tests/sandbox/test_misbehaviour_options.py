@@ -1,4 +1,4 @@
-"""Options of misbehaviours: when they strike, what they take, and what is refused."""
+"""Options of misbehaviours: when they strike, and which values they take."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_times_every_after_and_on(start: Callable[..., Any], options: dict[str, 
 
 
 @pytest.mark.parametrize("value", [10, 3599, 43199, "3600", 0, -5, None, "soon", 1.5])
-def test_expires_in_can_say_anything_or_nothing(start: Callable[..., Any], value: Any) -> None:
+def test_expires_in_can_have_any_value_or_be_missing(start: Callable[..., Any], value: Any) -> None:
     api = start(login=False)
     api.sandbox.misbehave("expires_in", value=value)
     reply = api.token().json()
@@ -83,7 +83,7 @@ def test_expires_in_can_say_anything_or_nothing(start: Callable[..., Any], value
         ("error_503", {}, "administration/Namespaces", None),
     ],
 )
-def test_the_wait_can_be_chosen(
+def test_retry_after_is_the_chosen_wait(
     start: Callable[..., Any], name: str, options: dict[str, Any], path: str, expected: str | None
 ) -> None:
     api = start()
@@ -91,13 +91,13 @@ def test_the_wait_can_be_chosen(
     assert api.get(path).headers.get("Retry-After") == expected
 
 
-def test_the_token_endpoint_can_throttle_without_saying_how_long(start: Callable[..., Any]) -> None:
+def test_the_token_endpoint_can_throttle_without_retry_after(start: Callable[..., Any]) -> None:
     api = start(login=False)
     api.sandbox.misbehave("token_429", retry_after_s=None)
     assert "Retry-After" not in api.token().headers
 
 
-def test_a_token_can_be_made_to_live_shortly(start: Callable[..., Any]) -> None:
+def test_the_lifetime_of_tokens_can_be_shortened(start: Callable[..., Any]) -> None:
     seconds = [0.0]
     api = start(login=False, clock=lambda: seconds[0])
     api.sandbox.misbehave("token_lifetime", seconds=8)
@@ -106,7 +106,7 @@ def test_a_token_can_be_made_to_live_shortly(start: Callable[..., Any]) -> None:
     assert api.get("administration/Namespaces").status_code == 401
 
 
-def test_the_same_token_comes_back_until_it_has_expired_even_if_it_was_revoked(start: Callable[..., Any]) -> None:
+def test_the_same_token_is_returned_until_it_expires_even_if_revoked(start: Callable[..., Any]) -> None:
     seconds = [0.0]
     api = start(clock=lambda: seconds[0], token_lifetime_s=100)
     api.sandbox.misbehave("same_token")
@@ -137,7 +137,7 @@ def test_an_error_object_can_stand_inside_value(start: Callable[..., Any]) -> No
     assert "@odata.nextLink" in page
 
 
-def test_a_link_can_lead_to_a_host_of_choice(start: Callable[..., Any]) -> None:
+def test_next_link_can_point_to_a_chosen_host(start: Callable[..., Any]) -> None:
     api = start()
     api.sandbox.misbehave("next_link_cross_origin", origin="http://127.0.0.1:9")
     assert _link(api).startswith("http://127.0.0.1:9/api/v1/")
@@ -152,7 +152,7 @@ def test_several_rows_can_be_repeated_or_missing(start: Callable[..., Any]) -> N
     _rows(0)(api)
 
 
-def test_paging_misbehaviours_spare_what_has_no_next_page(start: Callable[..., Any]) -> None:
+def test_link_misbehaviours_do_not_strike_a_page_without_a_link(start: Callable[..., Any]) -> None:
     api = start()
     api.sandbox.misbehave("next_link_looping", times=1)
     assert "@odata.nextLink" not in api.data("US_EMPLOYMENT").json()
@@ -161,7 +161,7 @@ def test_paging_misbehaviours_spare_what_has_no_next_page(start: Callable[..., A
     assert api.get(link).json()["value"] == api.data("US_EMPLOYMENT", **TWO).json()["value"]
 
 
-def test_a_good_page_is_never_served_from_a_bad_one(start: Callable[..., Any]) -> None:
+def test_a_damaged_page_is_not_cached(start: Callable[..., Any]) -> None:
     api = start()
     good = api.data("US_EMPLOYMENT", **TWO).json()["value"]
     api.sandbox.misbehave("unknown_column", times=1)
@@ -169,7 +169,7 @@ def test_a_good_page_is_never_served_from_a_bad_one(start: Callable[..., Any]) -
     assert api.data("US_EMPLOYMENT", **TWO).json()["value"] == good
 
 
-def test_what_befalls_the_api_can_befall_the_token_endpoint_too(start: Callable[..., Any]) -> None:
+def test_misbehaviours_of_the_api_can_strike_the_token_endpoint(start: Callable[..., Any]) -> None:
     api = start(login=False)
     api.sandbox.misbehave("html_login", on="token", times=1)
     assert api.token().text.startswith("<!DOCTYPE html>")
@@ -182,7 +182,7 @@ def test_what_befalls_the_api_can_befall_the_token_endpoint_too(start: Callable[
     api.login()
 
 
-def test_truncated_gzip_spares_an_answer_that_is_not_compressed(start: Callable[..., Any]) -> None:
+def test_truncated_gzip_does_not_strike_an_uncompressed_answer(start: Callable[..., Any]) -> None:
     api = start()
     api.sandbox.misbehave("truncated_gzip", times=1)
     plain = api.get("administration/Namespaces", headers={"Accept-Encoding": "identity"})
@@ -217,7 +217,7 @@ def test_truncated_gzip_spares_an_answer_that_is_not_compressed(start: Callable[
         ("error_500", {"after": -1}, "after must be a whole number, at least 0"),
     ],
 )
-def test_what_makes_no_sense_is_refused(
+def test_unknown_misbehaviours_and_invalid_options_are_refused(
     start: Callable[..., Any], name: str, options: dict[str, Any], message: str
 ) -> None:
     api = start()
@@ -240,7 +240,9 @@ def test_what_makes_no_sense_is_refused(
         ("token_429", 0, "0"),
     ],
 )
-def test_a_wait_can_be_nothing_or_past(start: Callable[..., Any], name: str, wait: float, expected: str) -> None:
+def test_retry_after_can_be_zero_or_in_the_past(
+    start: Callable[..., Any], name: str, wait: float, expected: str
+) -> None:
     api = start(now=lambda: NOW)
     api.sandbox.misbehave(name, retry_after_s=wait)
     answer = api.token() if name == "token_429" else api.get("administration/Namespaces")
@@ -285,7 +287,7 @@ def test_a_dead_token_can_be_refused_with_any_status(start: Callable[..., Any]) 
     assert api.sandbox.counts["misbehaved_dead_token_status"] == 1
 
 
-def test_a_session_that_was_forced_ends_and_a_client_without_cookies_does_not_notice(start: Callable[..., Any]) -> None:
+def test_a_forced_session_can_end_and_a_client_without_cookies_is_served(start: Callable[..., Any]) -> None:
     api = start()
     api.sandbox.misbehave("session_forced")
     assert api.get("administration/Namespaces").status_code == 200

@@ -1,4 +1,4 @@
-"""Every misbehaviour but those of pages, over HTTP, by a client that knows nothing of sacnb."""
+"""Every misbehaviour but those of pages, over HTTP, with a client independent of sacnb."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _reset_mid_body(api: Any) -> None:
         f"{api.sandbox.tenant_url}/api/v1/dataexport/providers/sac/US_EMPLOYMENT/FactData", stream=True, timeout=20
     ) as answer:
         assert answer.status_code == 200
-        assert answer.raw.read(10)  # some of the body does arrive
+        assert answer.raw.read(10)  # part of the body arrives
 
 
 def _slow_bytes(api: Any) -> None:

@@ -1,4 +1,4 @@
-"""Every misbehaviour of pages, over HTTP, by a client that knows nothing of sacnb."""
+"""Every misbehaviour of pages, over HTTP, with a client independent of sacnb."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def _ten_decimals(row: Row) -> Row:
     return row if amount is None else {**row, "Amount": Decimal(f"{Decimal(amount):.9f}1")}
 
 
-# The rows that a page of each shape holds, made of the plain rows.
+# The rows of a page in each shape, computed from the plain rows.
 MEANING: dict[str, Callable[[list[Row]], list[Row]]] = {
     **dict.fromkeys(["blanks", "json_dumps", "pretty", "escaped", "exponents", "exponent_once"], list),
     "extra_members": lambda rows: [{**row, "@odata.id": "FactData(1)", "Foo": [1, {"a": 2}]} for row in rows],
@@ -71,7 +71,7 @@ WRITTEN = {
 
 
 @pytest.mark.parametrize("shape", [shape for shape in PAGE_SHAPES if shape != "deep_value"])
-def test_a_shape_changes_the_text_and_the_values_as_it_says(shared: Any, scale: Any, shape: str) -> None:
+def test_a_shape_changes_text_and_values_as_described(shared: Any, scale: Any, shape: str) -> None:
     ask, plain = scale
     text, rows = _shaped(shared, ask, shape)
     assert rows == MEANING[shape](plain)

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 import sacnb.sandbox
 from sacnb import col
 from sacnb._pull.count import count_rows
-from sacnb._pull.partition import make_plan
-from sacnb._pull.slices import Lists, Ranges, slices_of
+from sacnb._pull.partition import Lists, Ranges, make_plan, member_groups
 from sacnb._tenant import Tenant
 from sacnb.errors import BadAnswer, QueryError, RequestError
 from sacnb.sandbox import Column, Dimension, Sandbox, table_model
@@ -213,9 +212,9 @@ def test_without_counts_there_is_one_stream_and_the_log_says_why(
     job = dataclasses.replace(job, context=dataclasses.replace(job.context, session=NotCounting(job.context.session)))
     assert count_rows(job, [None]) == [None]
     with caplog.at_level(logging.WARNING, "sacnb.export"):
-        assert len(make_plan(job, 4, lambda _: MONTHS).chains) == 1
-    assert "one stream, since SAC does not count the rows" in caplog.text
-    with pytest.raises(QueryError, match="could not be checked"):
+        assert len(make_plan(job, 4, lambda _: MONTHS).segments) == 1
+    assert "one stream, because SAC does not count the rows" in caplog.text
+    with pytest.raises(QueryError, match="needs a row count"):
         make_plan(job, "package", lambda _: MONTHS)
 
 
@@ -230,7 +229,7 @@ def test_counting_asks_for_no_rows(sandbox: Sandbox, connect_to: ConnectTo) -> N
 def test_slices_that_do_not_add_up_are_not_used(
     sandbox: Sandbox, connect_to: ConnectTo, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As if SAC compared texts in a way of its own: the first count is of more rows than the slices have."""
+    """As if SAC compared texts in a way of its own: the first count is of more rows than the groups have."""
     sandbox.add_model(model_of(rows_for_all_months()))
     facts = connect_to(sandbox).model("SPLIT").facts(page_size=1000)
 
@@ -241,7 +240,7 @@ def test_slices_that_do_not_add_up_are_not_used(
 
     with caplog.at_level(logging.WARNING, "sacnb.export"):
         plan = make_plan(facts._job(facts._asked()), 4, members_of)
-    assert len(plan.chains) == 1
+    assert len(plan.segments) == 1
     assert "do not add up to the 250 rows" in caplog.text
 
 
@@ -307,7 +306,7 @@ def test_packages_are_held_to_the_count_in_any_case(sandbox: Sandbox, connect_to
         facts.fetch()
 
 
-# -- slices ----------------------------------------------------------------------------------------------------------
+# -- groups ----------------------------------------------------------------------------------------------------------
 
 
 def text_column(name: str = "x") -> Any:
@@ -329,13 +328,13 @@ def text_column(name: str = "x") -> Any:
     ],
 )
 def test_bounds_differ_in_digits_at_the_same_places_only(members: list[str], bounds: tuple[str, ...] | None) -> None:
-    found = slices_of(text_column(), members, 4)
+    found = member_groups(text_column(), members, 4)
     assert (found.bounds if isinstance(found, Ranges) else None) == bounds
 
 
 @given(st.lists(st.sampled_from([*REGIONS, "a", "b", "c", "d"]), unique=True), st.integers(2, 20))
 def test_lists_have_every_member_once_but_those_that_cannot_be_sent(names: list[str], most: int) -> None:
-    found = slices_of(text_column(), names, most)
+    found = member_groups(text_column(), names, most)
     sendable = sorted(name for name in names if "\n" not in name)
     if len(sendable) < 2:
         assert found is None
@@ -349,7 +348,7 @@ def test_lists_have_every_member_once_but_those_that_cannot_be_sent(names: list[
 
 @given(st.sets(st.integers(0, 999), min_size=2), st.integers(2, 30), st.integers(0, 999), st.data())
 def test_every_value_is_in_exactly_one_range(numbers: set[int], most: int, value: int, data: st.DataObject) -> None:
-    found = slices_of(text_column(), [f"{number:03d}" for number in numbers], most)
+    found = member_groups(text_column(), [f"{number:03d}" for number in numbers], most)
     assert isinstance(found, Ranges)
     edges = [None, *found.bounds, None]
     cuts = sorted(data.draw(st.sets(st.integers(1, found.count - 1), max_size=5))) if found.count > 1 else []

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sacnb._pull.failures import DataChanged, remedy_for
-from sacnb._pull.plan import Chain, Plan, mark_of
+from sacnb._pull.plan import Plan, Segment, link_of
 from sacnb._pull.source import Pace, PageSize
 from sacnb.errors import (
     Attempt,
@@ -174,40 +174,40 @@ def test_what_helps_depends_on_the_error_and_on_where_it_happened(
     assert remedy_for(error, "link that failed before") == failed_before
 
 
-# -- chains ----------------------------------------------------------------------------------------------------------
+# -- segments ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("chain", "page_size", "marks"),
+    ("segment", "page_size", "links"),
     [
-        (Chain("/F?$count=true"), 7, ["/F?$count=true&pagesize=7", None]),
-        (Chain("/F"), 7, ["/F?pagesize=7", None]),
-        (Chain("/F?$count=true"), None, ["/F?$count=true", None]),
+        (Segment("/F?$count=true"), 7, ["/F?$count=true&pagesize=7", None]),
+        (Segment("/F"), 7, ["/F?pagesize=7", None]),
+        (Segment("/F?$count=true"), None, ["/F?$count=true", None]),
         (
-            Chain("/F?a=1", packages=(3, 5)),
+            Segment("/F?a=1", packages=(3, 5)),
             7,
             ["/F?a=1&pagesize=7&package=3", "/F?a=1&pagesize=7&package=4", "/F?a=1&pagesize=7&package=5", None],
         ),
     ],
 )
 def test_a_chain_knows_where_it_begins_and_which_pages_it_asks_for_by_number(
-    chain: Chain, page_size: int | None, marks: list[Any]
+    segment: Segment, page_size: int | None, links: list[Any]
 ) -> None:
-    found = [chain.first_mark(page_size), *(chain.mark_after(index, page_size) for index in range(len(marks) - 1))]
-    assert found == marks
+    found = [segment.first_link(page_size), *(segment.link_after(index, page_size) for index in range(len(links) - 1))]
+    assert found == links
 
 
 def test_a_plan_survives_being_written_down() -> None:
-    plan = Plan((Chain("/F?a=1", 12), Chain("/F?a=1", packages=(1, 2), is_open=False)), 99, 50_000)
+    plan = Plan((Segment("/F?a=1", 12), Segment("/F?a=1", packages=(1, 2), is_open=False)), 99, 50_000)
     assert Plan.from_json(plan.to_json()) == plan
 
 
 @pytest.mark.parametrize(
-    ("url", "mark"),
+    ("url", "link"),
     [
         ("https://acme.example:8443/api/F?$skiptoken=a%3D", "/api/F?$skiptoken=a%3D"),
         ("http://127.0.0.1:1/api/F", "/api/F"),
     ],
 )
-def test_a_mark_is_an_address_without_its_tenant(url: str, mark: str) -> None:
-    assert mark_of(url) == mark
+def test_a_mark_is_an_address_without_its_tenant(url: str, link: str) -> None:
+    assert link_of(url) == link

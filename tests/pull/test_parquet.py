@@ -160,7 +160,7 @@ def test_a_page_wider_than_the_others_widens_every_file_and_nothing_is_rounded(
 
 
 def test_the_memory_of_a_part_is_that_of_its_rows(tmp_path: Path) -> None:
-    """A slice of a table keeps the whole table alive; what is waiting to be written must not add up."""
+    """A group of a table keeps the whole table alive; what is waiting to be written must not add up."""
     area = StagingArea.open(tmp_path, {"query": "x"}, now=lambda: NOW)
     assert area is not None
     writer = PartWriter(area, rows_per_part=1000)
@@ -170,7 +170,7 @@ def test_the_memory_of_a_part_is_that_of_its_rows(tmp_path: Path) -> None:
     assert pa.total_allocated_bytes() - before < 1_000_000
     writer.finish(0)
     assert pa.total_allocated_bytes() - before < 10_000
-    assert sum(part.rows for part in area.lane(0).parts) == 75_000
+    assert sum(part.rows for part in area.segment(0).parts) == 75_000
     area.discard()
 
 
