@@ -39,7 +39,7 @@ __all__ = [
     "NoRedirects",
     "PerProcess",
     "Watch",
-    "current_end",
+    "current_watch",
     "open_session",
     "prepare_session",
     "renew_after_fork",
@@ -207,12 +207,9 @@ def watch(seconds: float | None) -> Iterator[Watch]:
             outer.nest(None)
 
 
-def current_end() -> Literal["deadline", "stopped"] | None:
-    """Return why the watch around this call was ended, for those who wait for something else than bytes."""
-    watched = _current.get()
-    if watched is None:
-        return None
-    return watched.ended
+def current_watch() -> Watch | None:
+    """Return the watch around this call, for those who wait for something else than bytes."""
+    return _current.get()
 
 
 # -- connections ------------------------------------------------------------------------------------------------------

@@ -44,13 +44,11 @@ class Authorizer:
         useless: UselessRenewals,
         request: Request,
         count_retry: Callable[[str], None] = lambda _: None,
-        cancelled: Callable[[], bool] | None = None,
     ) -> None:
         self._guard = guard
         self._useless = useless
         self._request = request
         self._count_retry = count_retry
-        self._cancelled = cancelled
         self._refused: TokenEnvelope | None = None
 
     def send(
@@ -66,7 +64,7 @@ class Authorizer:
         Raises AuthError for a 401 that stays, RefreshError where there is no token.
         """
         while True:
-            token = self._guard.ensure(self._cancelled).token
+            token = self._guard.ensure().token
             received = send(token)
             if again(received):
                 continue
@@ -83,7 +81,7 @@ class Authorizer:
             raise unauthorized(self._request, "and its body cannot be sent a second time", received)
         self._announce(received)
         self._guard.reject(token)
-        if self._guard.ensure(self._cancelled).token.value == token.value:
+        if self._guard.ensure().token.value == token.value:
             raise unauthorized(self._request, "and the token service hands the rejected token out again", received)
         self._refused = token
 
@@ -105,8 +103,7 @@ class Authorizer:
         try:
             current = guard.peek()
             # Another thread may have renewed it meanwhile.
-            renew = guard.force if current is None or current.value == token.value else guard.ensure
-            fresh = renew(self._cancelled).token
+            fresh = (guard.force() if current is None or current.value == token.value else guard.ensure()).token
         except RefreshError as error:
             log.warning("The token could not be renewed: %s", error)
             return False

@@ -155,7 +155,7 @@ class Exchange:
         self._request = request
         self._run = run
         self._watched = watched
-        self._authorizer = authorizer_for(engine, request, run.cancelled)
+        self._authorizer = authorizer_for(engine, request)
         self._csrf: Csrf | None = None  # sent with the last attempt
         self._csrf_was_fetched = False
 
@@ -357,11 +357,9 @@ def read_refusal(response: requests.Response, between: Callable[[], None] = lamb
         return b"", 0  # the status is the message, and must not be hidden by a damaged explanation of it
 
 
-def authorizer_for(engine: Engine, request: Request, cancelled: Callable[[], bool] | None = None) -> Authorizer:
+def authorizer_for(engine: Engine, request: Request) -> Authorizer:
     """Return what sends *request* with the engine's tokens."""
-    return Authorizer(
-        engine.guard, engine.useless, request, lambda cause: announce_retry(engine, request, cause), cancelled
-    )
+    return Authorizer(engine.guard, engine.useless, request, lambda cause: announce_retry(engine, request, cause))
 
 
 def announce_retry(engine: Engine, request: Request, cause: str, delay_s: float = 0.0, attempt: int = 1) -> None:

@@ -22,7 +22,7 @@ import backoff
 
 from sacnb._auth.guard import RefreshRunner
 from sacnb._auth.token import TokenEnvelope
-from sacnb._connections import watch
+from sacnb._connections import current_watch, watch
 from sacnb.errors import Attempt, Cancelled, RefreshError, RetryOutcome, SacError, SettingsError
 
 __all__ = ["RetryBudget", "RetryPlan", "RetryRun", "RetryableFailure", "refresh_runner"]
@@ -309,11 +309,9 @@ def refresh_runner(
     Asking for a token creates nothing, so it can be repeated; its 429 and ``Retry-After`` are honoured.
     """
 
-    def run(
-        fetch: Callable[[], TokenEnvelope],
-        on_retry: Callable[[RefreshError, float], None],
-        cancelled: Callable[[], bool] | None = None,
-    ) -> TokenEnvelope:
+    def run(fetch: Callable[[], TokenEnvelope], on_retry: Callable[[RefreshError, float], None]) -> TokenEnvelope:
+        around = current_watch()  # of the request that waits for the token
+        cancelled = None if around is None else (lambda: around.ended == "stopped")
         retries = RetryRun(plan, "token", clock=clock, sleep=sleep, random=random, cancelled=cancelled)
 
         def attempt() -> TokenEnvelope:
