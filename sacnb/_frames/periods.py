@@ -1,10 +1,11 @@
-"""Dates as SAC writes them: a string at the model's grain, and the first day of the period it means.
+"""Read dates as SAC writes them, a text at the model's grain, into the first day of the period they mean.
 
 ``YYYYMM`` is SAP's own form for months and the only one its documents show. Days, weeks, quarters and years are
 unconfirmed, so every form is read that can mean only one thing; ``2024.1`` and ``202405`` are read as a quarter and as
-a week where the column is known to hold quarters or weeks. What cannot be read is no error: it is left out and counted.
+a week where the column is known to hold quarters or weeks. Text that cannot be read is left out and counted.
 
-The dates of a table: which column holds them, what they are, and how coarse they may be made.
+SAP's fiscal years have up to 16 periods, and 00 for opening balances. Among months, 00 is read as January and 13 to 16
+as December, so that sums over a year are right; tables that hold such periods say so.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ _TOLD: Final[Mapping[Grain, re.Pattern[str]]] = {
     "week": re.compile(_YEAR + r"[-./]?(?P<week>\d\d)", re.ASCII),
     "quarter": re.compile(_YEAR + r"[-./]?(?P<quarter>[1-4])", re.ASCII),
 }
-# SAP's fiscal calendars have up to 16 periods a year; above that, six digits can only be a week.
+# The months that fiscal periods beside 01 to 12 are read as.
+_FISCAL: Final[Mapping[int, int]] = {0: 1, 13: 12, 14: 12, 15: 12, 16: 12}
+# Above the last fiscal period, six digits can only be a week.
 _LAST_FISCAL_PERIOD: Final = 16
 _LAST_WEEK: Final = 53
 _SIX_DIGITS: Final = re.compile(r"\d{6}", re.ASCII)
@@ -69,18 +72,26 @@ _SIX_DIGITS: Final = re.compile(r"\d{6}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """The first day of a period, and how long the period is. Weeks are ISO weeks and begin on Monday."""
+    """The first day of a period, and its length. Weeks are ISO weeks and begin on Monday.
+
+    ``is_fiscal`` marks the periods 00 and 13 to 16 of a fiscal year, which stand for January and December.
+    """
 
     first_day: date
     grain: Grain
+    is_fiscal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Periods:
-    """What the texts of a column mean: the first day of each that could be read, and the grain they share."""
+    """The meaning of a column's texts: the first day of each that could be read, the grain they share.
+
+    ``fiscal`` holds the texts among them that are fiscal periods and no calendar months.
+    """
 
     first_days: Mapping[str, date]
     grain: Grain | None
+    fiscal: frozenset[str] = frozenset()
 
 
 def parse_period(text: str, grain: Grain | None = None) -> Period | None:
@@ -105,9 +116,10 @@ def _period(grain: Grain, parts: Mapping[str, int]) -> Period | None:
         if grain == "week":
             return Period(date.fromisocalendar(year, parts["week"], 1), grain)
         month = 3 * parts["quarter"] - 2 if grain == "quarter" else parts.get("month", 1)
-        return Period(date(year, month, parts.get("day", 1)), grain)
+        is_fiscal = grain == "month" and month in _FISCAL
+        return Period(date(year, _FISCAL[month] if is_fiscal else month, parts.get("day", 1)), grain, is_fiscal)
     except ValueError:
-        return None  # there is no month 13, no 30 February, no week 54
+        return None  # there is no month 17, no 30 February, no week 54
 
 
 def read_periods(texts: Iterable[str], declared: Grain | None = None) -> Periods:
@@ -125,7 +137,9 @@ def read_periods(texts: Iterable[str], declared: Grain | None = None) -> Periods
         found = {text: period for text, period in found.items() if _SIX_DIGITS.fullmatch(text) is None}
     grains = {period.grain for period in found.values()}
     grain = declared if declared in grains else next((grain for grain in GRAINS if grain in grains), declared)
-    return Periods({text: period.first_day for text, period in found.items() if period.grain == grain}, grain)
+    read = {text: period for text, period in found.items() if period.grain == grain}
+    fiscal = frozenset(text for text, period in read.items() if period.is_fiscal)
+    return Periods({text: period.first_day for text, period in read.items()}, grain, fiscal)
 
 
 def _looks_like_week(text: str) -> bool:
@@ -133,11 +147,18 @@ def _looks_like_week(text: str) -> bool:
 
 
 def grain_as_written(text: str | date | None) -> Grain | None:
-    """The grain that one date of a column shows, such as ``"month"`` for ``"202405"``; ``None`` if it shows none."""
+    """Return the grain that one date of a column shows, such as ``"month"`` for ``"202405"``; ``None`` if none.
+
+    A bound is compared with the dates as text, so the grain of a month is only told where it is written ``YYYYMM``;
+    ``"202413"`` may be a week as well.
+    """
     if isinstance(text, date):
         return "day"
     period = None if text is None else parse_period(str(text))
-    return None if period is None else period.grain
+    if period is None or period.grain != "month":
+        return None if period is None else period.grain
+    is_week_too = period.is_fiscal and not str(text).endswith("00")
+    return "month" if _SIX_DIGITS.fullmatch(str(text)) and not is_week_too else None
 
 
 _TRUNCATE: Final = {"day": "1d", "week": "1w", "month": "1mo", "quarter": "1q", "year": "1y"}
@@ -150,13 +171,16 @@ class Dates:
 
     ``days`` holds the first day of each row's period and null where there is none; ``grain`` is what they share, and
     ``None`` if not one could be read. ``instants`` is true for time stamps, of which a day may have many.
-    ``unreadable`` shows some of the texts that are no dates.
+    ``unreadable`` shows some of the texts that are no dates, ``fiscal`` some of the fiscal periods that were read as
+    January or December; ``fiscal_rows`` counts the rows in them.
     """
 
     days: pl.Series
     grain: Grain | None
     instants: bool = False
     unreadable: tuple[str, ...] = ()
+    fiscal: tuple[str, ...] = ()
+    fiscal_rows: int = 0
 
 
 def date_column(table: pa.Table, schema: Schema, wanted: str | DateColumn | None = None) -> DateColumn:
@@ -194,7 +218,14 @@ def dates_of(table: pa.Table, column: DateColumn) -> Dates:
     read = read_periods(different.drop_nulls(), column.grain)
     unreadable = ["null" if text is None else repr(text) for text in different if text not in read.first_days]
     days = texts.replace_strict(dict(read.first_days), default=None, return_dtype=pl.Date)
-    return Dates(days, read.grain, unreadable=tuple(unreadable[:_EXAMPLES]))
+    fiscal = sorted(read.fiscal)
+    return Dates(
+        days,
+        read.grain,
+        unreadable=tuple(unreadable[:_EXAMPLES]),
+        fiscal=tuple(fiscal[:_EXAMPLES]),
+        fiscal_rows=int(texts.is_in(fiscal).sum()) if fiscal else 0,
+    )
 
 
 def date_range(table: pa.Table, schema: Schema) -> tuple[date | None, date | None]:

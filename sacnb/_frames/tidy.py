@@ -98,7 +98,7 @@ def tidy(
     column = date_column(table, schema, date)
     dates = dates_of(table, column)
     target = target_grain(column.name, dates.grain, grain)
-    coarser = target != dates.grain or (dates.instants and grain is not None)
+    coarser = target != dates.grain or (dates.instants and grain is not None) or dates.fiscal_rows > 0
     measures = _measures(table, schema)
     sent = pl.Series(table.column(column.name))
     wide = _wide(table, schema, {"date": truncate(dates.days, target), _SENT: sent}, without=column.name)
@@ -110,7 +110,7 @@ def tidy(
     facts = {measure: _facts(dated, measure) for measure in measures}
     without_date = len(wide) - len(dated)
     without_value = sum(len(dated) - len(rows) for rows in facts.values())
-    note = _note(len(wide), without_date, dates.unreadable, without_value)
+    note = f"{_note(len(wide), without_date, dates.unreadable, without_value)} {_fiscal_note(len(wide), dates)}".strip()
     if coarser:
         facts = {measure: _aggregate(rows, keys, agg) for measure, rows in facts.items()}
         note = f"{note} {_aggregation_note(dates, target, agg)}".lstrip()
@@ -246,6 +246,18 @@ def _note(rows: int, without_date: int, unreadable: tuple[str, ...], without_val
     return f"{' and '.join(parts)}: left out." if parts else ""
 
 
+def _fiscal_note(rows: int, dates: Dates) -> str:
+    if not dates.fiscal_rows:
+        return ""
+    are = "is" if dates.fiscal_rows == 1 else "are"
+    such = ", ".join(map(repr, dates.fiscal))
+    return (
+        f"{dates.fiscal_rows:,} of {rows:,} rows {are} in fiscal periods (such as {such}): period 00 counts as "
+        "January, 13 to 16 as December."
+    )
+
+
 def _aggregation_note(dates: Dates, target: Grain, agg: Aggregation) -> str:
-    note = f"Each {target} is the {agg} of its {'time stamps' if dates.instants else f'{dates.grain}s'}"
+    parts = "time stamps" if dates.instants else "fiscal periods" if dates.fiscal_rows else f"{dates.grain}s"
+    note = f"Each {target} is the {agg} of its {parts}"
     return note + ('; for headcounts, balances and rates ask for agg="mean" or agg="last".' if agg == "sum" else ".")

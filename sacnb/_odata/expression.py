@@ -13,7 +13,6 @@ writes ``#`` for "unassigned", not null.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -22,6 +21,7 @@ from numbers import Integral, Real
 from typing import Final, Literal, NoReturn
 from uuid import UUID
 
+from sacnb._arguments import elements, plain
 from sacnb._odata.literal import Value
 from sacnb.errors import QueryError
 
@@ -155,14 +155,13 @@ class ColumnRef:
         Raises:
             QueryError: ``values`` is one value and not a list, or holds something that is no plain value.
         """
-        if isinstance(values, str | bytes | Mapping | ColumnRef | Expression) or not isinstance(values, Iterable):
+        found = elements(f"{self!r}.is_in", values)
+        if found is None:
             raise QueryError(
                 f"is_in on {self._name!r} got {values!r} where a list of values was expected.",
                 hint="For one value write ==, for several a list.",
             )
-        plain = (_plain(value, self._name) for value in values)
-        # A set has another order in every process; what is asked should not.
-        ordered = sorted(plain, key=lambda v: (type(v).__name__, repr(v))) if isinstance(values, AbstractSet) else plain
+        ordered = [_plain(value, self._name) for value in found]
         # By type too: 1 and True are equal, and only one of them fits a number.
         distinct = dict.fromkeys((type(value), value) for value in ordered)
         return Membership(self._name, tuple(value for _, value in distinct))
@@ -247,32 +246,36 @@ def _refuse_bool(shown: str) -> NoReturn:
 
 
 def _plain(value: object, name: str) -> Value:
-    """``value`` as one of Python's own types, so that it is frozen, hashable and has a repr that can be read back.
-
-    Scalars of numpy and pandas are understood by the abstract types they are registered with.
-    """
+    """Return *value* as one of Python's own types, so that it is frozen, hashable and has a repr that reads back."""
+    value = plain(value)
     if value is None or type(value) in _PLAIN:
-        plain: Value = value  # type: ignore[assignment]
-    elif isinstance(value, str):
-        plain = str.__str__(value)
+        found: Value = value  # type: ignore[assignment]
     elif isinstance(value, datetime):
-        plain = _datetime(value, name)
+        found = _datetime(value, name)
+    elif hasattr(value, "dtype"):  # numpy's durations without a length call themselves whole numbers
+        raise _no_value(name, value)
     elif isinstance(value, Integral):
-        plain = int(value)
+        found = int(value)
     elif isinstance(value, Real):
-        plain = float(value)
-    elif type(value).__module__ == "numpy" and type(value).__name__ in {"bool", "bool_"}:
-        plain = bool(value)
+        found = float(value)
+    elif isinstance(value, timedelta) and not getattr(value, "nanoseconds", 0):
+        found = timedelta(value.days, value.seconds, value.microseconds)
+    elif isinstance(value, date) and type(value).__module__ != "pandas":
+        found = date(value.year, value.month, value.day)
     else:
-        raise QueryError(
-            f"{name!r} was compared with {value!r}, a {type(value).__name__}.",
-            hint="A filter compares a column with plain values: text, numbers, dates, True, False or None.",
-        )
-    if isinstance(plain, int) and plain.bit_length() > _MAX_BITS:
-        raise QueryError(f"{name!r} was compared with a whole number of {plain.bit_length()} bits.")
-    if plain.is_nan() if isinstance(plain, Decimal) else isinstance(plain, float) and isnan(plain):
+        raise _no_value(name, value)
+    if isinstance(found, int) and found.bit_length() > _MAX_BITS:
+        raise QueryError(f"{name!r} was compared with a whole number of {found.bit_length()} bits.")
+    if found.is_nan() if isinstance(found, Decimal) else isinstance(found, float) and isnan(found):
         raise QueryError(f"{name!r} was compared with NaN.", hint="For rows without a value compare with None.")
-    return plain
+    return found
+
+
+def _no_value(name: str, value: object) -> QueryError:
+    return QueryError(
+        f"{name!r} was compared with {value!r}, a {type(value).__name__}.",
+        hint="A filter compares a column with plain values: text, numbers, dates, True, False or None.",
+    )
 
 
 def _datetime(value: datetime, name: str) -> datetime:

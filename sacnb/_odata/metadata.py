@@ -1,6 +1,4 @@
-"""Read a provider's ``$metadata``: XML or JSON in, the schema of an entity set out.
-
-SAC sends XML whatever ``Accept`` says, and JSON for ``$format=JSON``.
+"""Read a provider's ``$metadata``: XML in, the schema of an entity set out.
 
 What a ``$metadata`` document declares, in whichever form it was written, with its names resolved.
 
@@ -9,6 +7,7 @@ Read ``$metadata`` in its XML form (EDMX).
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,8 @@ from typing import Final, NoReturn
 from xml.etree import ElementTree as ET
 
 from sacnb._endpoints import DEFAULT_NAMESPACE, FACT_DATA, MASTER_DATA, master_set
-from sacnb._odata.envelope import BOM, first_byte, is_html, refuse_foreign, refuse_problem
+from sacnb._http import is_web_page
+from sacnb._odata.envelope import BOM, first_byte, refuse_foreign, refuse_problem
 from sacnb._odata.schema import MASTER_SEPARATOR, NUMERIC_TYPES, Column, DateColumn, Grain, Role, Schema, date_columns
 from sacnb.errors import BadAnswer, UnknownNameError
 
@@ -333,12 +333,22 @@ def parse_metadata(body: bytes, *, content_type: str | None = None) -> Metadata:
         BadAnswer: it is not XML, cut short, a web page, an error, or contradicts itself; ``truncated`` where asking
             again may help.
     """
-    if first_byte(body) != b"<" or is_html(body):
+    if _is_json_error(body):
+        refuse_problem(body, content_type, "$metadata")
+    if first_byte(body) != b"<" or is_web_page(body):
         refuse_foreign(body, "$metadata", "XML", content_type)
     document = read_edmx(body.removeprefix(BOM))
     if not document.types:
         raise BadAnswer("$metadata declares no entity types.", hint="Is the model empty, or still being created?")
     return Metadata(tuple(document.sets) or tuple(one.name for one in document.types), document)
+
+
+def _is_json_error(body: bytes) -> bool:
+    """Return whether ``body`` is a JSON error object, which gateways and SAC send whatever was asked for."""
+    try:
+        return first_byte(body) == b"{" and "error" in json.loads(body)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _column(one: Property, *, is_key: bool) -> Column:

@@ -26,10 +26,10 @@ Source = Literal["sac", "sandbox"]
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """One tenant, ready to be asked.
+    """A connected tenant: what requests, results and the cache need to know of it.
 
     ``tenant_host`` names the tenant in cache keys and results (``sandbox`` for the embedded one, whose port changes);
-    ``principal`` is who asks, since two users may see different rows.
+    ``principal`` is the client or user, because two users may see different rows.
     """
 
     context: DispatchContext
@@ -45,11 +45,11 @@ class Connection:
         return self.settings.tenant_url
 
     def url(self, path: str) -> str:
-        """The full address of a path of this tenant."""
+        """Return the URL of a path of this tenant."""
         return self.tenant_url + path
 
     def read_list(self, path: str, operation: str) -> list[dict[str, Any]]:
-        """All rows of an ordinary OData list, following its pages."""
+        """Return all rows of an OData list, following its pages."""
         rows: list[dict[str, Any]] = []
         url: str | None = self.url(path)
         seen: set[str] = set()
@@ -70,7 +70,7 @@ def _check(body: bytes) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """One model as the tenant lists it. ``name`` may occur twice; ``id`` does not."""
+    """A model as the tenant lists it. ``name`` may occur twice; ``id`` does not."""
 
     id: str
     name: str
@@ -79,7 +79,7 @@ class ModelEntry:
 
 
 def list_models(connection: Connection, namespace: str = DEFAULT_NAMESPACE) -> tuple[ModelEntry, ...]:
-    """The models of a namespace that the Data Export Service offers to this client, in SAC's order."""
+    """Return the models of a namespace that the Data Export Service offers to this client, in SAC's order."""
     rows = connection.read_list(providers_path(namespace), "list models")
     return tuple(
         ModelEntry(
@@ -96,24 +96,24 @@ _log = logging.getLogger("sacnb.model")
 
 
 def schema_of_last_result(connection: Connection, model_id: str, namespace: str, reason: SacError) -> Schema | None:
-    """The schema that came with the newest result of this model that this tenant gave this user; ``None`` without one.
+    """Return the schema of this user's newest cached result of a model, or ``None`` if nothing is cached.
 
-    With it a program that starts while SAC is away can put its question into the form under which the answer is kept.
-    ``reason`` is why SAC could not be asked; what is wrong with the cache is noted on it.
+    A program that starts while SAC is unreachable needs it to find its cached result: the cache key is made with the
+    schema. ``reason`` is why SAC could not be asked; problems of the cache are added to it as notes.
     """
     ours = (connection.tenant_host.casefold(), principal_digest(connection.principal), model_id, namespace)
     try:
         infos = [entry.info for entry in connection.cache.entries() if entry.info and _whose(entry.info) == ours]
     except CacheError as error:
-        reason.add_note(f"The kept results cannot be read either: {error}")
+        reason.add_note(f"The cache cannot be read either: {error}")
         return None
     for info in sorted(infos, key=lambda info: info.last_refresh_time, reverse=True):
         try:
             schema = connection.cache.load(CacheKey.of(info)).schema
         except CacheError as error:
-            reason.add_note(f"A kept result of the model cannot be used either: {error}")
+            reason.add_note(f"A cached result of the model cannot be used either: {error}")
             continue
-        _log.info("The columns of %s are those of the last kept result, since SAC did not say: %s", model_id, reason)
+        _log.info("Using the columns of the last cached result of %s, because SAC is unreachable: %s", model_id, reason)
         return schema
     return None
 

@@ -14,6 +14,7 @@ from sacnb._auth.guard import TokenGuard
 from sacnb._auth.sources import ClientCredentials, StaticToken, TokenSource
 from sacnb._auth.token import RefreshPolicy, utc_now
 from sacnb._settings import Settings
+from sacnb._settings.ca_bundle import usable_bundle
 from sacnb._wire.retry import RetryPlan, refresh_runner
 from sacnb._wire.session import SacSession
 from sacnb._wire.telemetry import Telemetry, discover
@@ -68,7 +69,7 @@ def build_context(
     token_plan = replace(plan, deadline_s=min(settings.deadline_s, _TOKEN_DEADLINE_S))
     telemetry = telemetry or Telemetry(exporter=discover())
     guard = TokenGuard(
-        source or _source(settings, policy, clock),
+        source or _source(settings, policy),
         policy,
         run=refresh_runner(token_plan, clock=clock, sleep=sleep, random=random),
         listener=telemetry.on_refresh,
@@ -90,7 +91,7 @@ def build_context(
     return DispatchContext(session, guard, plan, policy, telemetry)
 
 
-def _source(settings: Settings, policy: RefreshPolicy, clock: Callable[[], float]) -> TokenSource:
+def _source(settings: Settings, policy: RefreshPolicy) -> TokenSource:
     if settings.auth == "static":
         if settings.token is None:
             raise SettingsError("SAC_TOKEN is missing, and SAC_AUTH=static needs it.")
@@ -102,10 +103,15 @@ def _source(settings: Settings, policy: RefreshPolicy, clock: Callable[[], float
         assumed_lifetime_s=settings.token_lifetime_s,
         max_skew_s=policy.max_skew_s,
         timeout=(settings.connect_timeout_s, min(settings.read_timeout_s, _TOKEN_READ_TIMEOUT_S)),
+        deadline_s=min(settings.deadline_s, _TOKEN_DEADLINE_S),
         verify=_verify(settings),
-        clock=clock,
     )
 
 
 def _verify(settings: Settings) -> bool | str:
-    return True if settings.ca_bundle is None else str(settings.ca_bundle)
+    if settings.ca_bundle is None:
+        return True
+    try:
+        return usable_bundle(settings.ca_bundle)
+    except ValueError as error:
+        raise SettingsError(f"SAC_CA_BUNDLE {error}") from None

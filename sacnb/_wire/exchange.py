@@ -77,7 +77,7 @@ class Exchange:
     def _send_accepted(self) -> Received:
         """Send with a valid token; a 401 costs the token and is answered with one more try, never with a third."""
         while True:
-            token = self._session.guard.ensure().token
+            token = self._session.guard.ensure(self._campaign.cancelled).token
             if self._rejected is not None and token.value == self._rejected.value:
                 raise self._unauthorized("and the token service hands the rejected token out again")
             csrf = None if self._demand.is_safe else self._session.csrf.get(token)

@@ -15,8 +15,8 @@ from typing import Any, Final
 import requests
 
 from sacnb._http import Origin, in_words, is_certificate_error, surely_not_sent
+from sacnb._redact import redact_text, redact_url
 from sacnb._wire.message import Demand, UndecodableBody
-from sacnb._wire.redact import redact_text, redact_url
 from sacnb._wire.retry import Setback
 from sacnb.errors import (
     AuthError,

@@ -18,7 +18,7 @@ from urllib.parse import quote
 from requests.structures import CaseInsensitiveDict
 
 from sacnb._endpoints import CSRF_HEADER, REQUEST_ID_HEADERS
-from sacnb._wire.redact import redact_url
+from sacnb._redact import redact_url
 from sacnb.errors import BadAnswer, RetryOutcome
 
 # What to ask for: exactly what is understood below. The zlib module reads both, and lets other threads run meanwhile.

@@ -24,6 +24,7 @@ import backoff
 
 from sacnb._auth.guard import RefreshRunner
 from sacnb._auth.token import TokenEnvelope
+from sacnb._connections import watch
 from sacnb.errors import Attempt, Cancelled, RefreshError, RetryOutcome, SacError, SettingsError
 
 __all__ = ["RetryBudget"]
@@ -65,6 +66,8 @@ class RetryBudget:
 
 _T = TypeVar("_T")
 
+# A request is given at least this long, even when the deadline has all but passed.
+_LEAST_S: Final = 0.05
 # How often a wait looks whether the user has stopped the operation.
 _CANCEL_SLICE_S: Final = 0.2
 
@@ -308,18 +311,17 @@ def refresh_runner(
     Asking for a token creates nothing, so it can be repeated; its 429 and ``Retry-After`` are honoured.
     """
 
-    def run(fetch: Callable[[], TokenEnvelope], on_retry: Callable[[RefreshError, float], None]) -> TokenEnvelope:
-        campaign = Campaign(
-            plan,
-            "token",
-            clock=clock,
-            sleep=sleep,
-            random=random,
-        )
+    def run(
+        fetch: Callable[[], TokenEnvelope],
+        on_retry: Callable[[RefreshError, float], None],
+        cancelled: Callable[[], bool] | None = None,
+    ) -> TokenEnvelope:
+        campaign = Campaign(plan, "token", clock=clock, sleep=sleep, random=random, cancelled=cancelled)
 
         def attempt() -> TokenEnvelope:
             try:
-                token = fetch()
+                with watch(max(campaign.remaining_s(), _LEAST_S)):
+                    token = fetch()
             except RefreshError as error:
                 setback = Setback(
                     "token",

@@ -20,6 +20,7 @@ from sacnb._auth.guard import TokenGuard
 from sacnb._auth.token import TokenEnvelope, utc_now
 from sacnb._endpoints import CSRF_HEADER, CSRF_PATH, CUSTOM_AUTH_HEADER
 from sacnb._http import Origin, environment_proxies, seal
+from sacnb._redact import redact_url
 from sacnb._settings import Secret
 from sacnb._wire.exchange import CsrfKeeper, Exchange
 from sacnb._wire.failures import redirected, unauthorized
@@ -35,7 +36,6 @@ from sacnb._wire.message import (
     request_id,
     with_query,
 )
-from sacnb._wire.redact import redact_url
 from sacnb._wire.retry import Campaign, RetryBudget, RetryPlan
 from sacnb._wire.telemetry import FailureEvent, RequestEvent, Telemetry, current_trace_id, log
 from sacnb.errors import AuthError, Cancelled, RequestError, SacError, SettingsError

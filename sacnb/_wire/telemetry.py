@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from sacnb._auth.token import RefreshEvent
+from sacnb._redact import RedactingFilter
 from sacnb._rendering import Preview, Previewed, fact_table
-from sacnb._wire.redact import RedactingFilter
 
 _trace_id: Final[ContextVar[str | None]] = ContextVar("sacnb_trace_id", default=None)
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sacnb._odata.expression import Expression, col
 from sacnb._odata.query import MAX_URL_CHARS, Query
 from sacnb._odata.schema import Column, Schema
-from sacnb._odata.where import Expression, col
 from sacnb.errors import QueryError, UnknownNameError
 
 TENANT = "https://acme.eu10.hcs.cloud.sap"
