@@ -233,7 +233,7 @@ def _pull(running: Pull, job: Job) -> pa.Table:
     with job.context.telemetry.operation(f"pull {job.label}"):
         running.run(sink)
     tables = sink.in_order()
-    whole = concat(tables) if tables else arrow_schema(job.columns).empty_table()
+    whole = concat(tables) if tables else pa.Table.from_batches([], arrow_schema(job.columns))
     repeats = running.watch.exact_repeats([whole], running.watch.suspects())
     if repeats is not None:
         raise repeated_rows(job.label, *repeats)

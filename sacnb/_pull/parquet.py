@@ -231,7 +231,7 @@ def _settle(pull: Pull, job: Job, area: StagingArea, segments: int) -> tuple[Par
         raise repeated_rows(job.label, *repeats)
     declared = arrow_schema(job.columns)
     if not parts:  # a folder without a file would be no table at all
-        return (area.write_part(0, encode(declared.empty_table()), 0),)
+        return (area.write_part(0, encode(pa.Table.from_batches([], declared)), 0),)
     schema = schema_of(area, [part for _, part in parts], declared)
     for segment in range(segments):
         widen(area, segment, schema)

@@ -227,8 +227,7 @@ class Publication:
             "manifest": self.manifest,
             "resumed_rows": self.resumed_rows,
         }
-        with replacing(_pending_file(self.folder)) as file:
-            file.write(dump_with_digest(values))
+        self._write(_pending_file(self.folder), values)
 
     def finish(self) -> ParquetFolder:
         """Carry the publication out; what an earlier run has done of it is not done again.
@@ -246,7 +245,7 @@ class Publication:
         remove_rows(_retired(self.folder))
         if self.area.parent.name == ".pulls":
             remove(self.area)
-        _pending_file(self.folder).unlink(missing_ok=True)
+        _unlink(_pending_file(self.folder))
         return self.result
 
     def _prepare(self) -> None:
@@ -258,10 +257,10 @@ class Publication:
         # The umask shows in a file that was made with it; os.umask would change it for all threads to read it.
         mode = (self.folder if self.folder.exists() else _pending_file(self.folder)).stat().st_mode & 0o666
         for path in self.rows.iterdir():
-            if path.name not in names:
-                remove(path)
-            else:
+            if path.name in names:
                 path.chmod(mode | 0o600)
+            elif path.is_symlink() or not path.is_dir():
+                path.unlink()
         self.rows.chmod(mode | mode >> 2 & 0o111 | 0o700)
         sync_folder(self.rows)
 
@@ -283,8 +282,14 @@ class Publication:
         sync_folder(self.folder.parent)
 
     def _write_manifest(self) -> None:
-        with replacing(manifest_of(self.folder)) as file:
-            file.write(dump_with_digest(self.manifest))
+        self._write(manifest_of(self.folder), self.manifest)
+
+    def _write(self, path: Path, values: Mapping[str, Any]) -> None:
+        # One name, so that a killed run leaves nothing that the next one does not remove.
+        temporary = _temporary(self.folder)
+        _unlink(temporary)
+        with replacing(path, temporary=temporary) as file:
+            file.write(dump_with_digest(values))
 
 
 def recover(folder: Path) -> Publication | None:
@@ -303,12 +308,23 @@ def recover(folder: Path) -> Publication | None:
             remove_rows(retired)
         else:
             retired.rename(folder)
-    _pending_file(folder).unlink(missing_ok=True)
+    _unlink(_pending_file(folder))
+    _unlink(_temporary(folder))
     return None
+
+
+def _unlink(path: Path) -> None:
+    """Remove a file or a link; a folder of the user's that has one of our names stays."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
 
 
 def _pending_file(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.pending.json")
+
+
+def _temporary(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.tmp")
 
 
 def _retired(folder: Path) -> Path:

@@ -185,10 +185,11 @@ class PageSource:
         link: str | None = start.link or segment.first_link(start.page_size)
         index = start.index
         seen = _SeenLinks()
-        empty, last_row_at = 0, self._session.clock()
+        empty, waited_s = 0, 0.0
         while link is not None:
             url = self._tenant_url + link
             seen.add(url)
+            asked_at = self._session.clock()
             page, answered_from = self._get(url)
             if None not in {start.announced, page.count} and page.count != start.announced:
                 raise DataChanged(
@@ -199,10 +200,11 @@ class PageSource:
                 linked = next_page(page, answered_from, origin=self._tenant_url, seen=seen)
                 following = None if linked is None else link_of(linked)
             if not page.is_empty:
-                empty, last_row_at = 0, self._session.clock()
+                empty, waited_s = 0, 0.0
             elif following is not None:
-                empty += 1
-                self._refuse_endless(empty, self._session.clock() - last_row_at)
+                # Only the time that SAC takes counts, not the time in which the caller uses the pages before.
+                empty, waited_s = empty + 1, waited_s + self._session.clock() - asked_at
+                self._refuse_endless(empty, waited_s)
             fetched = Fetched(index, page, link, following)
             link, index = following, index + 1
             yield fetched
@@ -222,11 +224,11 @@ class PageSource:
             return False
         return True
 
-    def _refuse_endless(self, pages: int, elapsed_s: float) -> None:
-        if pages < _MAX_EMPTY_PAGES and elapsed_s <= self._deadline_s:
+    def _refuse_endless(self, pages: int, waited_s: float) -> None:
+        if pages < _MAX_EMPTY_PAGES and waited_s <= self._deadline_s:
             return
         raise BadAnswer(
-            f"SAC sent {pages:,} pages without a row one after the other in {elapsed_s:,.0f} seconds, each with a link "
+            f"SAC sent {pages:,} pages without a row one after the other in {waited_s:,.0f} seconds, each with a link "
             "to another page.",
             hint="No data was saved. Try again; if it happens again, report it to your SAC administrator.",
         )
