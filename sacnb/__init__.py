@@ -17,33 +17,38 @@ import importlib
 import logging
 from typing import TYPE_CHECKING, Any
 
+from sacnb._frontend import register
 from sacnb.errors import SacError
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from sacnb.frames.result import Result
-    from sacnb.model import Facts, Model
-    from sacnb.odata.expression import col
-    from sacnb.odata.metadata import Schema
-    from sacnb.tenant import Tenant, connect
+    from sacnb._odata.expression import col
+    from sacnb._odata.metadata import Schema
+    from sacnb._results.result import Result
+    from sacnb._settings import ConnectSpec
+    from sacnb._tenant import Facts, Model, Tenant, connect
 
 __version__ = "0.1.0"
 
-__all__ = ["Facts", "Model", "Result", "SacError", "Schema", "Tenant", "__version__", "col", "connect"]
+__all__ = ["ConnectSpec", "Facts", "Model", "Result", "SacError", "Schema", "Tenant", "__version__", "col", "connect"]
 
 _HOME = {
-    "Facts": "sacnb.model",
-    "Model": "sacnb.model",
-    "Result": "sacnb.frames.result",
-    "Schema": "sacnb.odata.metadata",
-    "Tenant": "sacnb.tenant",
-    "col": "sacnb.odata.expression",
-    "connect": "sacnb.tenant",
+    "ConnectSpec": "sacnb._settings",
+    "Facts": "sacnb._tenant",
+    "Model": "sacnb._tenant",
+    "Result": "sacnb._results.result",
+    "Schema": "sacnb._odata.schema",
+    "Tenant": "sacnb._tenant",
+    "col": "sacnb._odata.expression",
+    "connect": "sacnb._tenant",
 }
 
-# A library says nothing unless it is asked to (SAC_LOG, or the program's own logging configuration).
+# A library logs nothing unless it is asked to (by SAC_LOG, or the program's own logging configuration).
 logging.getLogger("sacnb").addHandler(logging.NullHandler())
+
+
+register(lambda: importlib.import_module("sacnb.notebook"))
 
 
 def __getattr__(name: str) -> Any:
@@ -61,10 +66,10 @@ def __dir__() -> list[str]:
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
-    """What ``%load_ext sacnb`` calls. Raises MissingExtraError where the extra ``notebook`` is not installed."""
+    """Run ``%load_ext sacnb``. Raises MissingExtraError where the extra ``notebook`` is not installed."""
     importlib.import_module("sacnb.notebook").load_ipython_extension(shell)
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
-    """What ``%unload_ext sacnb`` calls."""
+    """Run ``%unload_ext sacnb``."""
     importlib.import_module("sacnb.notebook").unload_ipython_extension(shell)

@@ -12,7 +12,7 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run ``sacnb`` with the arguments of this process; ends the process with the exit code."""
-    from sacnb.cli.streams import make_tolerant
+    from sacnb.cli.output import make_tolerant
 
     make_tolerant(sys.stdout, sys.stderr)
     try:

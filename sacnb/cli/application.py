@@ -1,4 +1,7 @@
-"""The command ``sacnb`` itself: global options, commands that load when they are used, and one place for failures."""
+"""The command ``sacnb`` itself: global options, commands that load when they are used, and one place for failures.
+
+What the global options say, and the ways from there to settings and a tenant.
+"""
 
 from __future__ import annotations
 
@@ -8,34 +11,105 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
 
 from sacnb import __version__
 from sacnb.cli.failures import EXIT_CODES, ExitCode, exit_code, report, report_unexpected
-from sacnb.cli.invocation import Invocation
-from sacnb.cli.streams import say, silence
+from sacnb.cli.output import say, silence
+from sacnb.cli.progress import log_to_stderr
 from sacnb.errors import SacError, SacWarning
 
-__all__ = ["COMMANDS", "application"]
+if TYPE_CHECKING:
+    from sacnb._cache.store import Cache
+    from sacnb._settings import Settings
+    from sacnb._tenant import Tenant
+    from sacnb._wire.telemetry import Event
 
-# In the order a newcomer needs them; the module of each holds it as ``command``.
+__all__ = ["COMMANDS", "Invocation", "Source", "application"]
+
+Source = Literal["sac", "sandbox"]
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """One run of the program, as the options before the command describe it."""
+
+    env_file: Path | None = None
+    tenant_url: str | None = None
+    verbosity: int = 0
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of ``connect()`` that the options stand for."""
+        levels = {0: None, 1: "info"}
+        return {
+            "dotenv_path": self.env_file,
+            "tenant_url": self.tenant_url,
+            "log": levels.get(self.verbosity, "debug"),
+        }
+
+    def connect(self, source: Source | None = None) -> Tenant:
+        """Connect to the tenant of the settings, or to the one that ``source`` asks for.
+
+        Raises SettingsError; click.UsageError where ``source`` is ``"sac"`` and the settings name the sandbox.
+        """
+        from sacnb._settings import Settings
+        from sacnb._tenant import connect
+
+        arguments = self.arguments
+        if source == "sandbox":
+            arguments["tenant_url"] = source
+        elif source == "sac" and Settings.resolve(**arguments).is_sandbox:
+            raise click.UsageError(
+                "--source sac needs a tenant, and the settings name the sandbox: set SAC_TENANT_URL."
+            )
+        log_to_stderr()
+        tenant = connect(**arguments)
+        if self.verbosity > 1:
+            tenant.telemetry.add_hook(_say_request)
+        return tenant
+
+    def local_settings(self) -> Settings:
+        """The settings for commands that ask no tenant anything: a tenant need not be set."""
+        from sacnb._settings import SANDBOX, Settings
+
+        return Settings.resolve(**{**self.arguments, "tenant_url": SANDBOX})
+
+    def cache(self) -> Cache:
+        """The cache of the settings."""
+        from sacnb._cache.store import Cache
+
+        return Cache(self.local_settings().cache_dir)
+
+
+def _say_request(event: Event) -> None:
+    """One line on stderr for each request; its address has no secrets any more."""
+    from sacnb._wire.telemetry import RequestEvent
+
+    if isinstance(event, RequestEvent):
+        answer = event.status or event.error_kind
+        say(f"{event.method} {event.url}: {answer}, {event.bytes_received:,} bytes, {event.elapsed_s:.2f} s")
+
+
+# In the order a newcomer needs them; each as ``module:name`` below sacnb.cli.
 COMMANDS: Final = {
-    "demo": "demo",
-    "auth-check": "auth_check",
-    "models": "models",
-    "describe": "describe",
-    "members": "members",
-    "refresh": "refresh",
-    "export": "export",
-    "cache": "cache",
-    "replay": "replay",
-    "sandbox": "sandbox",
-    "smoke": "smoke",
-    "doctor": "doctor",
-    "completion": "completion",
+    "demo": "commands.demo:command",
+    "auth-check": "commands.check:auth_check",
+    "models": "commands.browse:models",
+    "describe": "commands.browse:describe",
+    "members": "commands.browse:members",
+    "refresh": "commands.refresh:command",
+    "export": "commands.export:command",
+    "cache": "commands.cache:command",
+    "replay": "commands.replay:command",
+    "sandbox": "commands.sandbox:command",
+    "smoke": "commands.check:smoke",
+    "doctor": "commands.check:doctor",
+    "completion": "completion:command",
 }
 
 
@@ -48,7 +122,8 @@ class _Application(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(f"sacnb.cli.commands.{COMMANDS[cmd_name]}").command
+        module, name = COMMANDS[cmd_name].split(":")
+        command = getattr(importlib.import_module(f"sacnb.cli.{module}"), name)
         assert isinstance(command, click.Command)  # noqa: S101 - a test walks through all of them
         return command
 
@@ -80,7 +155,7 @@ class _Application(click.Group):
             raise click.exceptions.Exit(exit_code(error)) from error
         except OSError as error:
             say(f"Error: {_in_words(error)}")
-            raise click.exceptions.Exit(ExitCode.YOURS) from error
+            raise click.exceptions.Exit(ExitCode.USAGE) from error
         except Exception as error:
             verbosity = ctx.obj.verbosity if isinstance(ctx.obj, Invocation) else 0
             report_unexpected(error, with_traceback=verbosity > 0)

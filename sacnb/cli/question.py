@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from sacnb.cli.complete import complete_model
+from sacnb.cli.completion import complete_model
 
 if TYPE_CHECKING:
-    from sacnb.model import Facts, Model
+    from sacnb._tenant import Facts, Model
 
 __all__ = ["AGGREGATIONS", "GRAINS", "Question", "model_argument", "question_options", "source_option"]
 
@@ -56,7 +56,7 @@ class Question:
         )
         if not self.where:
             return facts
-        from sacnb.model.typed import with_conditions
+        from sacnb._tenant.facts import with_conditions
 
         return with_conditions(facts, self.where)
 

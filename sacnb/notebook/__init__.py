@@ -37,6 +37,7 @@ _HOME: Final = {
     "RefreshPanel": "sacnb.notebook.panel",
     "current_tenant": "sacnb.notebook.session",
     "load_ipython_extension": "sacnb.notebook.extension",
+    "long_work": "sacnb.notebook.progress_bar",
     "progress": "sacnb.notebook.progress_bar",
     "unload_ipython_extension": "sacnb.notebook.extension",
     "use_tenant": "sacnb.notebook.session",

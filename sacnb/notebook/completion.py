@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 
-from sacnb.notebook.complete_line import complete_arguments, complete_line, split
-from sacnb.notebook.complete_sql import complete_sql
-from sacnb.notebook.suggestions import Knowledge, Suggestions
+from sacnb.notebook.completers import Knowledge, Suggestions, complete_arguments, complete_line, complete_sql, split
 
 if TYPE_CHECKING:
     import argparse

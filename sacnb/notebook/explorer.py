@@ -12,23 +12,21 @@ import ipywidgets as widgets  # type: ignore[import-untyped]
 import traitlets
 
 from sacnb.errors import Cancelled, SacError
-from sacnb.notebook.code import python_code, sql_code
-from sacnb.notebook.drawing import draw, table
+from sacnb.notebook.catalogue import KnownModels
+from sacnb.notebook.choice import python_code, sql_code
 from sacnb.notebook.explorer_lists import ExplorerLists
-from sacnb.notebook.explorer_view import ExplorerView
-from sacnb.notebook.failures import failure_lines
-from sacnb.notebook.known_models import KnownModels
-from sacnb.notebook.panel_words import as_html, how_far
-from sacnb.notebook.panel_work import Worker
+from sacnb.notebook.explorer_view import ExplorerView, draw, table
+from sacnb.notebook.words import as_html, failure_lines, how_far
+from sacnb.notebook.worker import Worker
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from sacnb.export import Progress
-    from sacnb.frames.result import Result
+    from sacnb._pull import Progress
+    from sacnb._results.result import Result
+    from sacnb._tenant import Tenant
+    from sacnb._wire.interrupt import Interrupt
     from sacnb.notebook.choice import Choice
-    from sacnb.tenant import Tenant
-    from sacnb.wire.interrupt import Interrupt
 
 __all__ = ["Explorer"]
 

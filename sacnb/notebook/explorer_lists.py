@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from sacnb.frames.plot_members import is_version
+from sacnb._charts.members import is_version
 from sacnb.notebook.choice import Choice
 
 if TYPE_CHECKING:
+    from sacnb._odata.schema import Schema
+    from sacnb.notebook.catalogue import KnownModels
     from sacnb.notebook.explorer_view import ExplorerView
-    from sacnb.notebook.known_models import KnownModels
-    from sacnb.odata.schema import Schema
 
 __all__ = ["ExplorerLists"]
 

@@ -1,20 +1,34 @@
-"""The parts of the explorer: core widgets only, each control with a text for its name."""
+"""The parts of the explorer: core widgets only, each control with a text for its name.
+
+What is shown of an answer in the explorer: its first rows, and a chart or the reason why there is none.
+"""
 
 from __future__ import annotations
 
 import base64
 import html
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import ipywidgets as widgets  # type: ignore[import-untyped]
 
-from sacnb.frames.contract import Aggregation
+from sacnb._frames.preview import preview
+from sacnb._frames.tidy import Aggregation
+from sacnb._odata.schema import Grain
+from sacnb.errors import MissingExtraError, SacError
 from sacnb.notebook.panel_view import close_parts
-from sacnb.notebook.panel_words import as_html
-from sacnb.odata.schema import Grain
+from sacnb.notebook.words import as_html
 
-__all__ = ["ExplorerView"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import polars as pl
+
+    from sacnb._charts.chart import Chart
+    from sacnb._results.result import Result
+    from sacnb.notebook.choice import Choice
+
+__all__ = ["ExplorerView", "draw", "table"]
 
 _ALL_ROWS = "as SAC sends it"
 _NO_SQL = "SQL stands here for rows as SAC holds them: all dimensions, and no grain."
@@ -120,3 +134,22 @@ class ExplorerView:
     def close(self) -> None:
         """Take all parts from the page."""
         close_parts(self.children)
+
+
+def table(choice: Choice, result: Result, frame: pl.DataFrame) -> str:
+    """The first rows as HTML: those of the tidy frame, where there is a grain."""
+    if choice.grain is None:
+        return result._repr_html_()
+    return preview(frame.to_arrow(), title=f"{choice.model_id} by {choice.grain}: {len(frame):,} rows").html()
+
+
+def draw(choice: Choice, result: Result, labels: Mapping[str, pl.DataFrame]) -> tuple[Chart | None, list[str]]:
+    """The chart, or in words why there is none: that is no failure of the result."""
+    try:
+        chart = result.plot(choice.grain, agg=choice.agg, labels=labels)
+        chart.png()
+    except MissingExtraError as error:
+        return None, [f"No chart: {error}"]
+    except SacError as error:
+        return None, [f"No chart: {error.message}", *([error.hint] if error.hint else [])]
+    return chart, []

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sacnb.notebook.cells import CELL, REPLAY
 from sacnb.notebook.completion import Completion
 from sacnb.notebook.magics import SacMagics
-from sacnb.notebook.magics_replay import REPLAY
-from sacnb.notebook.magics_sql import CELL
 from sacnb.notebook.session import SESSION
 
 if TYPE_CHECKING:

@@ -14,14 +14,11 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, needs_local_scope, no_var_expand
 
 from sacnb.errors import SacError
-from sacnb.notebook.failures import failure_lines
-from sacnb.notebook.magics_arguments import manual_of, parse
-from sacnb.notebook.magics_commands import COMMANDS, Call, Command
-from sacnb.notebook.magics_replay import REPLAY
-from sacnb.notebook.magics_replay import run as run_replay
-from sacnb.notebook.magics_sql import CELL, run
-from sacnb.notebook.said import Said
+from sacnb.notebook.arguments import manual_of, parse
+from sacnb.notebook.cells import CELL, REPLAY, run_replay, run_sql
+from sacnb.notebook.commands import COMMANDS, Call, Command
 from sacnb.notebook.session import SESSION
+from sacnb.notebook.words import Said, failure_lines
 
 __all__ = ["SacMagics"]
 
@@ -91,7 +88,7 @@ class SacMagics(Magics):
         if arguments is None:
             return Said(manual_of(CELL))
         with self._told(arguments):
-            return self._given(run(self._call(arguments, local_ns), cell), arguments)
+            return self._given(run_sql(self._call(arguments, local_ns), cell), arguments)
 
     sac_cell.__doc__ = manual_of(CELL)
 

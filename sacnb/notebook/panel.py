@@ -13,24 +13,33 @@ from typing import TYPE_CHECKING, Any, Final, Self, get_args
 import ipywidgets as widgets  # type: ignore[import-untyped]
 import traitlets
 
-from sacnb.auth.policy import RefreshEvent
+from sacnb._auth.token import RefreshEvent
+from sacnb._frames.preview import preview
+from sacnb._odata.schema import Grain
+from sacnb._wire.telemetry import Event, RetryEvent
 from sacnb.errors import Cancelled, SacError, SettingsError
-from sacnb.frames.preview import preview
-from sacnb.notebook.failures import failure_lines
 from sacnb.notebook.panel_view import PanelView
-from sacnb.notebook.panel_words import NOT_YET, as_html, cancelled, failed, how_far, retrying, shown, token_state
-from sacnb.notebook.panel_work import Later, Worker, later
-from sacnb.odata.schema import Grain
-from sacnb.wire.telemetry import Event, RetryEvent
+from sacnb.notebook.words import (
+    NOT_YET,
+    as_html,
+    cancelled,
+    failed,
+    failure_lines,
+    how_far,
+    retrying,
+    shown,
+    token_state,
+)
+from sacnb.notebook.worker import Later, Worker, later
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from sacnb.export import Progress
-    from sacnb.frames.contract import Aggregation, TidyFrame
-    from sacnb.frames.result import Result
-    from sacnb.model import Facts
-    from sacnb.wire.interrupt import Interrupt
+    from sacnb._frames.tidy import Aggregation, TidyFrame
+    from sacnb._pull import Progress
+    from sacnb._results.result import Result
+    from sacnb._tenant import Facts
+    from sacnb._wire.interrupt import Interrupt
 
 __all__ = ["RefreshPanel"]
 

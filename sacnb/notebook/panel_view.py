@@ -7,7 +7,7 @@ from typing import Any
 
 import ipywidgets as widgets  # type: ignore[import-untyped]
 
-from sacnb.notebook.panel_words import as_html
+from sacnb.notebook.words import as_html
 
 __all__ = ["PanelView", "close_parts"]
 

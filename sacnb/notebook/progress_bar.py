@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from sacnb.notebook.panel_words import as_html, how_far, how_far_it_got
+from sacnb.notebook.words import as_html, how_far, how_far_it_got
 from sacnb.replay import active
 
 if TYPE_CHECKING:
-    from sacnb.export import Progress, ProgressListener
+    from sacnb._pull import Progress, ProgressListener
 
 __all__ = ["TAG", "long_work", "progress"]
 

@@ -9,7 +9,7 @@ from sacnb.notebook.catalogue import Catalogue
 if TYPE_CHECKING:
     import os
 
-    from sacnb.tenant import Tenant
+    from sacnb._tenant import Tenant
 
 __all__ = ["SESSION", "Session", "current_tenant", "use_tenant"]
 
@@ -37,7 +37,7 @@ class Session:
 
         Raises SettingsError and AuthError.
         """
-        from sacnb.tenant import connect
+        from sacnb._tenant import connect
 
         tenant = connect(tenant_url, dotenv_path=dotenv_path)
         try:

@@ -9,8 +9,7 @@ from __future__ import annotations
 from sacnb.replay.control import cassette, start, start_for, stop
 from sacnb.replay.notebook import NotebookRecording, Pruned, prune, record_notebook
 from sacnb.replay.scan import Finding, scan_paths, scan_text
-from sacnb.replay.session import ReplaySession, ReplaySummary, finished
-from sacnb.replay.switch import active
+from sacnb.replay.session import ReplaySession, ReplaySummary, active, finished
 
 __all__ = [
     "Finding",

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sacnb.auth.token import utc_now
+from sacnb._auth.token import utc_now
+from sacnb._settings import ReplayChoice
 from sacnb.errors import ReplayError
-from sacnb.replay import places, switch
-from sacnb.replay.session import ReplaySession, ReplaySummary
-from sacnb.settings import ReplayChoice
+from sacnb.replay import document
+from sacnb.replay.session import ReplaySession, ReplaySummary, active
 
 if TYPE_CHECKING:
-    from sacnb.settings import Settings
+    from sacnb._settings import Settings
 
 Name = str | os.PathLike[str]
 
@@ -88,7 +88,7 @@ def start_for(settings: Settings) -> ReplaySession:
     Raises ReplayError where the one in use does something else than the settings say.
     """
     with _STARTED.starting:
-        session = switch.active()
+        session = active()
         if session is None:
             session = start(settings.replay_cassette, settings.replay)
             assert session is not None  # noqa: S101 - the caller has looked at the mode
@@ -112,8 +112,8 @@ def _session(name: Name | None, mode: str | None, **options: Any) -> ReplaySessi
             hint="Name it: SAC_REPLAY_CASSETTE=first_read, or sacnb.replay.cassette('first_read').",
         )
     if choice.mode == "record":
-        return ReplaySession(places.place_for(named), "record", **options)
-    return ReplaySession(places.find(named), "replay", **options)
+        return ReplaySession(document.place_for(named), "record", **options)
+    return ReplaySession(document.find(named), "replay", **options)
 
 
 @dataclass

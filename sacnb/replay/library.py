@@ -4,18 +4,28 @@ vcrpy keeps the requests and answers, looks them up, and calls the scrubber befo
 libraries is left out (``skip_patchers``): it puts the real connection classes back, for all threads, whenever a
 connection is made. Of 30 replays with 8 threads that way 27 reached the network. ``sacnb.replay.switch`` goes in where
 requests hands over to its adapter, which needs no such moment.
+
+Answers as requests has them, made from what stands in a cassette.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from io import BytesIO
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
 
-from sacnb.errors import MissingExtraError
-from sacnb.replay.keys import RequestKey, is_token_request, key_of
+import urllib3
+
+from sacnb.errors import MissingExtraError, ReplayError
+from sacnb.replay.keys import RequestKey, is_token_request, key_of, shown_request
+
+if TYPE_CHECKING:
+    import requests
+    from requests.adapters import HTTPAdapter
 
 # A request and an answer as vcrpy has them.
 Request = Any
@@ -114,3 +124,57 @@ def next_answer(cassette: Cassette, request: Request) -> Response | None:
         except none_left:
             answer = None
     return answer
+
+
+def request_of(prepared: requests.PreparedRequest) -> Request:
+    """A prepared request in vcrpy's form. Raises ReplayError for a body that is read while it is sent."""
+    method, url, body = prepared.method or "GET", prepared.url or "", prepared.body
+    if isinstance(body, str):
+        body = body.encode()
+    if not isinstance(body, bytes | None):
+        raise ReplayError(
+            f"{shown_request(method, url)} sends a body that is read while it is sent; a cassette needs it whole.",
+            method=method,
+            hint="Send bytes.",
+        )
+    return make_request(method, url, body, {name: _header(value) for name, value in prepared.headers.items()})
+
+
+def _header(value: str | bytes) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+def response_to(
+    adapter: HTTPAdapter, prepared: requests.PreparedRequest, response: Response, *, original: Any = None
+) -> requests.Response:
+    """What ``adapter`` returns for ``response``; ``original`` is the answer of http.client, for the cookies in it."""
+    body, method = response["body"]["string"], prepared.method or "GET"
+    headers = urllib3.HTTPHeaderDict()
+    for name, values in response["headers"].items():
+        for value in values:
+            headers.add(name, value)
+    if method != "HEAD":
+        headers["Content-Length"] = str(len(body))
+    raw = urllib3.HTTPResponse(
+        body=BytesIO(body),
+        headers=headers,
+        status=response["status"]["code"],
+        reason=response["status"]["message"],
+        preload_content=False,
+        decode_content=False,
+        original_response=original,
+        request_method=method,
+        request_url=prepared.url,
+    )
+    return adapter.build_response(prepared, raw)
+
+
+def values_of(headers: Mapping[str, list[str]], name: str) -> list[str]:
+    """The values of a header, whatever the case of its name."""
+    return [value for key, values in headers.items() if key.lower() == name.lower() for value in values]
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port of an address."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"

@@ -6,29 +6,233 @@ last request (a token, a cookie) is also taken out of the first. Three layers, e
 * by place: of the headers only a few harmless ones are kept, and a token exchange is written anew;
 * by value: secrets that were seen on their way (in headers, forms and token replies) or are known from the settings,
   and the tenant's hosts and name, wherever they stand and however they are encoded;
-* by name and shape: what ``sacnb.wire.redact`` knows.
+* by name and shape: what ``sacnb._redact`` knows.
 
 Data stays data: in rows, master data and metadata nothing is changed but what was learned, and values of keys that
 are called like a secret. Nothing in two recordings of the same answers should differ by chance: ids of single requests
 and processing times are made the same, and the time of the recording stands in the cassette once.
+
+What must not be kept of a recording, as it is learned on the way: secrets, hosts, the tenant's name.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
+import ipaddress
+import json
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
-from sacnb.auth.headers import read_http_date, read_retry_after_s
-from sacnb.auth.token import utc_now
-from sacnb.endpoints import CSRF_HEADER, REPLAY_TOKEN_URL
+from sacnb._auth.token import utc_now
+from sacnb._endpoints import CSRF_HEADER, REPLAY_TENANT_URL, REPLAY_TOKEN_URL
+from sacnb._http import read_http_date, read_retry_after_s
+from sacnb._redact import (
+    MASK,
+    MIN_SECRET_CHARS,
+    is_secret_name,
+    redact_body,
+    redact_data,
+    redact_headers,
+    redact_url,
+    secret_forms,
+)
+from sacnb._settings import Settings
+from sacnb._settings.tenant_url import is_loopback
 from sacnb.errors import ReplayError
-from sacnb.replay.known import TENANT_NAME, Known
 from sacnb.replay.library import Request, Response, is_token
 from sacnb.replay.scan import scan_text
-from sacnb.wire.redact import MASK, redact_body, redact_data, redact_headers, redact_url
+
+TENANT_HOST: Final = urlsplit(REPLAY_TENANT_URL).netloc
+TOKEN_HOST: Final = urlsplit(REPLAY_TOKEN_URL).netloc
+TENANT_NAME: Final = "tenant"
+
+_PLAIN_TOKEN_FIELDS: Final = frozenset({"grant_type", "response_type", "scope"})
+_PLAIN_CSRF: Final = frozenset({"fetch", "required"})
+
+# Hosts of SAP's that nobody asked, but that answers name.
+_SAP_HOST: Final = re.compile(
+    r"(?:https?(?P<slashes>:\\?/\\?/))?(?<!%)(?<!%[0-9A-Fa-f])(?P<host>[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*"
+    r"\.(?:hcs\.cloud\.sap|hanacloudservices\.cloud\.sap|sapanalytics\.cloud|hana\.ondemand\.com))(?![A-Za-z0-9-])",
+    re.IGNORECASE,
+)
+
+
+class Known:
+    """Secrets, hosts and names, and a text without them.
+
+    ``names`` are words to hide beside the hosts; ``None`` stands for the tenant's own name, the first part of its
+    hosts. ``secrets`` are values to hide that may be seen nowhere on the way.
+    """
+
+    def __init__(self, names: Iterable[str] | None = None, secrets: Iterable[str] = ()) -> None:
+        self.is_own_name = names is None
+        self.hidden_names = 0
+        self._names = {name.strip() for name in names or () if name.strip()}
+        self._secrets = {secret for secret in secrets if secret}
+        self._hosts: dict[str, str] = {}
+        self._tenants: set[str] = set()
+        self._asked: list[str] = []
+        self._patterns: tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]] | None = None
+
+    @property
+    def is_sandbox(self) -> bool:
+        """Whether the tenant is on this very machine: then it can only be a pretended one."""
+        hosts = self._tenants or {host.strip("[]") for host in self._hosts}
+        return bool(hosts) and all(map(is_loopback, hosts))
+
+    def learn_settings(self, settings: Settings) -> None:
+        """Know what the settings hold, and which hosts are the tenant's."""
+        self._secret(settings.client_id)
+        self._secret(settings.client_secret.reveal())
+        if settings.token is not None:
+            self._secret(settings.token.reveal())
+        if settings.token_url:
+            self._host(settings.token_url, TOKEN_HOST)
+        self._host(settings.tenant_url, TENANT_HOST)
+        self._tenants.add(_host_of(settings.tenant_url))
+
+    def learn(self, request: Request, response: Response) -> None:
+        """Know the secrets of one request and its answer, as they really were."""
+        self._patterns = None
+        sent = {name.lower(): value for name, value in request.headers.items()}
+        if is_token(request):
+            self._host(request.uri, TOKEN_HOST)
+            for name, value in parse_qsl(_text(request.body), keep_blank_values=True):
+                if name not in _PLAIN_TOKEN_FIELDS:
+                    self._secret(value)
+            self._token_reply(response["body"]["string"])
+        else:
+            host = _host_of(request.uri)
+            if "authorization" in sent:
+                self._tenants.add(host)
+            if "authorization" in sent or _is_address(host) or is_loopback(host):
+                self._host(request.uri, TENANT_HOST)
+            parts = urlsplit(request.uri)
+            self._asked.append(f"{parts.path}?{parts.query}\n{_text(request.body)}")
+        self._authorization(sent.get("authorization", ""))
+        for cookie in sent.get("cookie", "").split(";"):
+            self._secret(cookie.partition("=")[2])
+        self._csrf(sent.get(CSRF_HEADER, ""))
+        for name, values in response["headers"].items():
+            for value in values:
+                if name.lower() == "set-cookie":
+                    self._secret(value.partition(";")[0].partition("=")[2])
+                elif is_secret_name(name):
+                    self._csrf(value)
+
+    def _csrf(self, value: str) -> None:
+        if value.lower() not in _PLAIN_CSRF:
+            self._secret(value)
+
+    def _authorization(self, value: str) -> None:
+        scheme, _, credentials = value.partition(" ")
+        self._secret(credentials)
+        if scheme.lower() == "basic":
+            try:
+                pair = base64.b64decode(credentials, validate=True).decode()
+            except (binascii.Error, UnicodeDecodeError):
+                return
+            for part in pair.split(":", 1):
+                self._secret(part)
+
+    def _token_reply(self, body: bytes) -> None:
+        try:
+            fields = json.loads(body)
+        except ValueError:
+            return
+        for key, value in fields.items() if isinstance(fields, Mapping) else ():
+            if is_secret_name(key) and isinstance(value, str):
+                self._secret(value)
+
+    def _secret(self, value: str) -> None:
+        if len(value.strip()) >= MIN_SECRET_CHARS:  # shorter ones are masked where they stand
+            self._secrets.add(value.strip())
+            self._patterns = None
+
+    def _host(self, url: str, stands_for: str) -> None:
+        host = _host_of(url)
+        if not host or host in {TENANT_HOST, TOKEN_HOST}:
+            return
+        shown = f"[{host}]" if ":" in host else host
+        if self._hosts.get(shown) != TENANT_HOST:  # the sandbox has both on one host
+            self._hosts[shown] = stands_for
+        if self.is_own_name and "." in host and not _is_address(host):
+            self._names.add(host.partition(".")[0])
+        self._patterns = None
+
+    def hide(self, text: str, *, names: bool) -> str:
+        """``text`` without secrets, without hosts and, with ``names``, without names."""
+        secrets, hosts, words = self._compiled()
+        text = secrets.sub(MASK, text)
+        text = hosts.sub(lambda match: _in_place_of(match, self._hosts[match["host"].lower()]), text)
+        text = _SAP_HOST.sub(
+            lambda match: _in_place_of(match, TOKEN_HOST if ".authentication." in match["host"] else TENANT_HOST), text
+        )
+        if names:
+            text, count = words.subn(TENANT_NAME, text)
+            self.hidden_names += count
+        return text
+
+    def left_in(self, text: str) -> list[str]:
+        """What of it all is left in ``text``, in words that do not repeat it."""
+        secrets, hosts, _ = self._compiled()
+        left = [f"a secret of {len(match[0])} characters" for match in secrets.finditer(text)]
+        return left + ["the tenant's host" for _ in hosts.finditer(text)]
+
+    def asked_for(self) -> list[str]:
+        """The names that requests themselves hold. They cannot be hidden: whoever replays the requests has them."""
+        return sorted(name for name in self._names if self._is_asked_for(name))
+
+    def _is_asked_for(self, name: str) -> bool:
+        word = re.compile(_word(name), re.IGNORECASE)
+        return any(word.search(asked) for asked in self._asked)
+
+    def _compiled(self) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
+        if self._patterns is None:
+            forms = {form for secret in self._secrets for form in secret_forms(secret)}
+            hosts = "|".join(sorted(map(re.escape, self._hosts), key=len, reverse=True)) or "(?!)"
+            self._patterns = (
+                # Without case, since %2f is %2F.
+                _any_of(map(re.escape, sorted(forms, key=lambda form: (-len(form), form)))),
+                re.compile(
+                    rf"(?:https?(?P<slashes>:\\?/\\?/))?(?P<host>{hosts})(?::\d+)?(?![A-Za-z0-9-])", re.IGNORECASE
+                ),
+                _any_of(_word(name) for name in sorted(self._names) if not self._is_asked_for(name)),
+            )
+        return self._patterns
+
+
+def _any_of(patterns: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(patterns) or "(?!)", re.IGNORECASE)
+
+
+def _word(name: str) -> str:
+    return rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])"
+
+
+def _in_place_of(match: re.Match[str], host: str) -> str:
+    return f"https{match['slashes']}{host}" if match["slashes"] else host
+
+
+def _host_of(url: str) -> str:
+    return (urlsplit(url).hostname or "").lower()
+
+
+def _text(body: bytes | None) -> str:
+    return (body or b"").decode("utf-8", "replace")
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
 
 _log = logging.getLogger("sacnb.replay")
 

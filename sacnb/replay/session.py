@@ -1,4 +1,7 @@
-"""One cassette in use: recorded or replayed, from the moment it is opened until it is closed."""
+"""One cassette in use: recorded or replayed, from the moment it is opened until it is closed.
+
+Which cassette is in use, and the one place where requests are led to it.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +17,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
-from sacnb.auth.token import utc_now
+from sacnb._auth.token import utc_now
 from sacnb.errors import ReplayError
-from sacnb.replay import document, places, switch
+from sacnb.replay import document
 from sacnb.replay.document import About, Interaction, Source
-from sacnb.replay.guard import Ban
-from sacnb.replay.known import Known
+from sacnb.replay.guard import Ban, SocketGuard
 from sacnb.replay.library import Request, Response, not_found, open_cassette
-from sacnb.replay.player import Player
-from sacnb.replay.recorder import Recorder
-from sacnb.replay.scrub import Scrubber
+from sacnb.replay.playing import Player, Recorder
+from sacnb.replay.scrub import Known, Scrubber
 
 if TYPE_CHECKING:
     import requests
     from requests.adapters import HTTPAdapter
 
-    from sacnb.settings import Settings
+    from sacnb._settings import Settings
 
 _log = logging.getLogger("sacnb.replay")
 
@@ -75,7 +76,7 @@ class ReplaySession:
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self.path = path
-        self.name = places.name_of(path)
+        self.name = document.name_of(path)
         self.mode = mode
         self.ban = Ban(self.name, frozenset(allow_hosts)) if mode == "replay" else None
         self.known = Known(hide, secrets)
@@ -120,7 +121,7 @@ class ReplaySession:
 
     def must_be(self, name: str | os.PathLike[str]) -> None:
         """Raise ReplayError if ``name`` is another cassette than this one."""
-        path = places.find(name) if self.mode == "replay" else places.place_for(name)
+        path = document.find(name) if self.mode == "replay" else document.place_for(name)
         if path.resolve() != self.path.resolve():
             raise ReplayError(
                 f"The cassette {os.fspath(name)!r} is named, but {self.name!r} is in use.",
@@ -153,8 +154,8 @@ class ReplaySession:
         self._handler = (
             Recorder(held, self.known) if recording else Player(held, name=self.name, recorded_at=self.recorded_at)
         )
-        self._stack.callback(switch.remove, self)
-        switch.push(self)
+        self._stack.callback(_SWITCH.remove, self)
+        _SWITCH.push(self)
         return self
 
     def __exit__(
@@ -256,3 +257,70 @@ def _silence() -> Iterator[None]:
 
 def _refuse(_: logging.LogRecord) -> bool:
     return False
+
+
+class _Switch:
+    """The cassettes in use, the innermost last, for all threads of the process.
+
+    While there is one, ``HTTPAdapter.send`` of requests asks it, and the socket guard stands before everything else.
+    The real ``send`` is called from within, so nothing is ever put back while somebody sends.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stack: tuple[ReplaySession, ...] = ()
+        self._guard = SocketGuard(self._ban)
+        self._real_send: Callable[..., requests.Response] | None = None
+
+    def top(self) -> ReplaySession | None:
+        stack = self._stack
+        return stack[-1] if stack else None
+
+    def push(self, session: ReplaySession) -> None:
+        from requests.adapters import HTTPAdapter
+
+        with self._lock:
+            if not self._stack:
+                self._real_send = HTTPAdapter.send
+                HTTPAdapter.send = _sending(self, HTTPAdapter.send)  # type: ignore[method-assign]
+                self._guard.install()
+            self._stack = (*self._stack, session)
+
+    def remove(self, session: ReplaySession) -> None:
+        from requests.adapters import HTTPAdapter
+
+        with self._lock:
+            self._stack = tuple(other for other in self._stack if other is not session)
+            if not self._stack and self._real_send is not None:
+                HTTPAdapter.send = self._real_send  # type: ignore[method-assign]
+                self._real_send = None
+                self._guard.remove()
+
+    def _ban(self) -> Ban | None:
+        session = self.top()
+        return None if session is None else session.ban
+
+
+def _sending(switch: _Switch, real_send: Callable[..., requests.Response]) -> Callable[..., requests.Response]:
+    def send(
+        self: HTTPAdapter,
+        request: requests.PreparedRequest,
+        stream: bool = False,  # noqa: FBT001, FBT002 - the signature of requests
+        *args: Any,
+        **kwargs: Any,
+    ) -> requests.Response:
+        session = switch.top()
+        if session is None:
+            return real_send(self, request, stream, *args, **kwargs)
+        streamed = True  # what is recorded is read to its end here
+        return session.answer(self, request, lambda: real_send(self, request, streamed, *args, **kwargs))
+
+    return send
+
+
+_SWITCH: Final = _Switch()
+
+
+def active() -> ReplaySession | None:
+    """The cassette in use, the innermost one; ``None`` where requests go to the network."""
+    return _SWITCH.top()

@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 
 import sacnb.sandbox
-from sacnb.export.progress import Progress
+from sacnb._pull.progress import Progress
+from sacnb._tenant import Tenant
 from sacnb.sandbox import Sandbox
 from sacnb.sandbox.models.scale import scale
-from sacnb.tenant import Tenant
 
 ROWS, PAGE, LIFETIME_S = 1_000_000, 50_000, 8
 KEYS = ["Version", "Date", "Region", "Channel", "Product", "Customer"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sacnb._tenant import Tenant
 from sacnb.errors import (
     AuthError,
     BadAnswer,
@@ -20,7 +21,6 @@ from sacnb.errors import (
 )
 from sacnb.sandbox import MISBEHAVIOURS, Sandbox
 from sacnb.sandbox.misbehaviours import EMPTY_FORMS
-from sacnb.tenant import Tenant
 
 RIGHT_ROWS = None
 # The shapes of a page that leave the values as they are.

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sacnb.auth.policy import RefreshPolicy
+from sacnb._auth.token import RefreshPolicy
 from sacnb.errors import SettingsError
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.results import Results
-from sacnb.frames.plot_style import COLOURS, DASHES, PAPERS, Theme, config
+from sacnb._charts.style import COLOURS, DASHES, PAPERS, Theme, config
 
 __all__ = ["GROWTH", "MEMORY", "RATIO", "THEMES", "write_pictures"]
 

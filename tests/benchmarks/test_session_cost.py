@@ -21,9 +21,9 @@ from requests.adapters import BaseAdapter
 from requests_oauthlib import OAuth2Session
 from urllib3 import HTTPResponse
 
-from sacnb.auth import TokenEnvelope, TokenGuard
-from sacnb.settings import Secret
-from sacnb.wire import SacSession
+from sacnb._auth import TokenEnvelope, TokenGuard
+from sacnb._settings import Secret
+from sacnb._wire import SacSession
 
 pytestmark = pytest.mark.benchmark
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from sacnb.cache.keys import CacheKey
-from sacnb.cache.store import Cache
-from sacnb.frames.convert import arrow_schema
-from sacnb.frames.result import Result, ResultInfo
-from sacnb.odata.schema import Column, DateColumn, Schema
+from sacnb._cache.folder import CacheKey
+from sacnb._cache.store import Cache
+from sacnb._frames.convert import arrow_schema
+from sacnb._odata.schema import Column, DateColumn, Schema
+from sacnb._results.result import Result, ResultInfo
 
 COLUMNS = (
     Column("Date", "Edm.String", "dimension", nullable=False, max_length=6, label="Month"),

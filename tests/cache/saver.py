@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 from typing import IO, Any, cast
 
-from sacnb.cache.keys import CacheKey
-from sacnb.cache.store import Cache
-from sacnb.frames.result import Result
+from sacnb._cache.folder import CacheKey
+from sacnb._cache.store import Cache
+from sacnb._results.result import Result
 
 
 def die() -> None:

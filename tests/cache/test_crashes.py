@@ -15,10 +15,10 @@ from typing import IO, Any, cast
 
 import pytest
 
-from sacnb.cache.keys import CacheKey
-from sacnb.cache.store import Cache
+from sacnb._cache.folder import CacheKey
+from sacnb._cache.store import Cache
+from sacnb._results.result import Result
 from sacnb.errors import CacheError
-from sacnb.frames.result import Result
 
 MakeResult = Callable[..., Result]
 SAVER = Path(__file__).with_name("saver.py")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sacnb.cache.keys import NAME_FORM, CacheKey
+from sacnb._cache.folder import NAME_FORM, CacheKey
 
 PARTS: dict[str, Any] = {
     "tenant_host": "acme.eu10.sapanalytics.cloud",

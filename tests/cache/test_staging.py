@@ -15,12 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sacnb.cache.lanes import LaneState, PageFile
-from sacnb.cache.leftovers import clean_staging, list_staging
-from sacnb.cache.staging import StagingArea, has_area, staging_root
-from sacnb.cache.store import Cache
-from sacnb.frames.convert import arrow_schema
-from sacnb.odata.schema import Column
+from sacnb._cache.staging import StagingArea, clean_staging, has_area, list_staging, staging_root
+from sacnb._cache.state import PageFile, SegmentState
+from sacnb._cache.store import Cache
+from sacnb._frames.convert import arrow_schema
+from sacnb._odata.schema import Column
 
 NOW = datetime(2026, 11, 20, 7, 0, tzinfo=UTC)
 IDENTITY = {"provider_id": "SALES", "entity_set": "FactData", "query": "all of it", "columns": "[]"}
@@ -53,10 +52,10 @@ def table(first: int, rows: int) -> pa.Table:
     return pa.table([pa.array([f"row {number}" for number in range(first, first + rows)])], schema=SCHEMA)
 
 
-def add_pages(area: StagingArea, *sizes: int, lane: int = 0, last: bool = False) -> None:
+def add_pages(area: StagingArea, *sizes: int, segment: int = 0, last: bool = False) -> None:
     for position, rows in enumerate(sizes):
-        state = area.lane(lane)
-        file, digest = area.write_page(lane, state.next_index, table(state.rows, rows))
+        state = area.segment(segment)
+        file, digest = area.write_page(segment, state.next_index, table(state.rows, rows))
         is_last = last and position == len(sizes) - 1
         page = PageFile(
             state.next_index,
@@ -67,7 +66,7 @@ def add_pages(area: StagingArea, *sizes: int, lane: int = 0, last: bool = False)
             f"/F?at={state.rows}",
             None if is_last else f"/F?at={state.rows + rows}",
         )
-        area.add_page(lane, page, announced=99)
+        area.add_page(segment, page, announced=99)
 
 
 def buffer_of(rows: pa.Table) -> pa.Buffer:
@@ -86,27 +85,27 @@ def again(open_area: Open, area: StagingArea, **options: Any) -> StagingArea:
 def test_pages_come_back_as_they_were_with_the_link_to_go_on_from(open_area: Open) -> None:
     area = open_area()
     assert area is not None
-    assert area.lane(0) == LaneState()
-    area.keep_plan({"chains": []})
+    assert area.segment(0) == SegmentState()
+    area.keep_plan({"segments": []})
     add_pages(area, 3, 2)
 
     later = again(open_area, area, now=lambda: NOW + timedelta(hours=11))
-    state = later.lane(0)
-    assert (state.rows, state.next_index, state.next_mark, state.announced) == (5, 2, "/F?at=5", 99)
+    state = later.segment(0)
+    assert (state.rows, state.next_index, state.next_link, state.announced) == (5, 2, "/F?at=5", 99)
     assert not state.is_complete
     assert [later.read_page(page) for page in state.pages] == [table(0, 3), table(3, 2)]
     assert later.read_page(state.pages[0]).schema.equals(SCHEMA, check_metadata=True)
-    assert (later.plan, later.started_at) == ({"chains": []}, NOW)
+    assert (later.plan, later.started_at) == ({"segments": []}, NOW)
 
 
 def test_the_last_page_completes_its_lane(open_area: Open) -> None:
     area = open_area()
     assert area is not None
     add_pages(area, 3, 0, last=True)
-    add_pages(area, 1, lane=7)
+    add_pages(area, 1, segment=7)
     later = again(open_area, area)
-    assert (later.lane(0).is_complete, later.lane(0).next_mark, later.lane(0).rows) == (True, None, 3)
-    assert (later.lane(7).is_complete, later.lane(7).rows) == (False, 1)
+    assert (later.segment(0).is_complete, later.segment(0).next_link, later.segment(0).rows) == (True, None, 3)
+    assert (later.segment(7).is_complete, later.segment(7).rows) == (False, 1)
 
 
 def test_a_part_takes_the_place_of_the_pages_it_holds_entirely(open_area: Open) -> None:
@@ -115,7 +114,7 @@ def test_a_part_takes_the_place_of_the_pages_it_holds_entirely(open_area: Open) 
     add_pages(area, 3, 3, 3)
     area.write_part(0, buffer_of(table(0, 5)), 5)
     later = again(open_area, area)
-    state = later.lane(0)
+    state = later.segment(0)
     assert (state.part_rows, state.rows, [page.first_row for page in state.pages]) == (5, 9, [3, 6])
     assert sorted(path.name for path in later.rows.iterdir()) == [
         "page-0000-00001.arrow",
@@ -124,7 +123,7 @@ def test_a_part_takes_the_place_of_the_pages_it_holds_entirely(open_area: Open) 
     ]
     assert pq.read_table(later.rows / state.parts[0].file) == table(0, 5)
     later.write_part(0, buffer_of(table(5, 4)), 4)
-    assert (later.lane(0).part_rows, later.lane(0).pages, later.lane(0).next_mark) == (9, (), "/F?at=9")
+    assert (later.segment(0).part_rows, later.segment(0).pages, later.segment(0).next_link) == (9, (), "/F?at=9")
 
 
 def damage(path: Path) -> None:
@@ -139,8 +138,8 @@ def test_a_torn_page_and_those_after_it_are_pulled_again(open_area: Open, spoil:
     assert area is not None
     add_pages(area, 2, 2, 2, last=True)
     spoil(area.rows / "page-0000-00001.arrow")
-    state = again(open_area, area).lane(0)
-    assert (state.rows, state.next_index, state.next_mark, state.is_complete) == (2, 1, "/F?at=2", False)
+    state = again(open_area, area).segment(0)
+    assert (state.rows, state.next_index, state.next_link, state.is_complete) == (2, 1, "/F?at=2", False)
 
 
 @pytest.mark.parametrize("spoil", [damage, Path.unlink])
@@ -148,12 +147,12 @@ def test_a_lane_with_a_torn_part_begins_anew(open_area: Open, spoil: Callable[[P
     area = open_area()
     assert area is not None
     add_pages(area, 4)
-    add_pages(area, 4, lane=1)
+    add_pages(area, 4, segment=1)
     area.write_part(0, buffer_of(table(0, 4)), 4)
     spoil(area.rows / "part-0000-00000.parquet")
     later = again(open_area, area)
-    assert later.lane(0) == LaneState()
-    assert later.lane(1).rows == 4
+    assert later.segment(0) == SegmentState()
+    assert later.segment(1).rows == 4
 
 
 @pytest.mark.parametrize(
@@ -166,15 +165,15 @@ def test_a_lane_with_a_torn_part_begins_anew(open_area: Open, spoil: Callable[[P
         b'{"parts": [{}], "pages": []}',
         b'{"parts": [], "pages": [], "surprise": 1}',
         json.dumps({"parts": [{"file": "../../x", "rows": 1, "size_bytes": 1, "sha256": ""}], "pages": []}).encode(),
-        json.dumps({"parts": [], "pages": [], "next_mark": "@elsewhere.invalid/F"}).encode(),
+        json.dumps({"parts": [], "pages": [], "next_link": "@elsewhere.invalid/F"}).encode(),
     ],
 )
 def test_a_note_that_cannot_be_read_counts_as_none(open_area: Open, text: bytes) -> None:
     area = open_area()
     assert area is not None
     add_pages(area, 4)
-    (area.directory / "lane-0000.json").write_bytes(text)
-    assert again(open_area, area).lane(0) == LaneState()
+    (area.directory / "segment-0000.json").write_bytes(text)
+    assert again(open_area, area).segment(0) == SegmentState()
 
 
 @pytest.mark.parametrize(
@@ -188,10 +187,10 @@ def test_a_note_that_cannot_be_read_counts_as_none(open_area: Open, text: bytes)
 def test_what_is_old_or_not_wanted_is_not_resumed(open_area: Open, options: dict[str, Any]) -> None:
     area = open_area()
     assert area is not None
-    area.keep_plan({"chains": []})
+    area.keep_plan({"segments": []})
     add_pages(area, 4)
     later = again(open_area, area, **options)
-    assert (later.lane(0), later.plan) == (LaneState(), None)
+    assert (later.segment(0), later.plan) == (SegmentState(), None)
     assert later.started_at == options.get("now", lambda: NOW)()
     assert list(later.rows.iterdir()) == []
 
@@ -205,8 +204,8 @@ def test_another_question_is_another_area(root: Path, open_area: Open, key: str)
     assert not has_area(root, other)
     second = open_area(other)
     assert second is not None
-    assert second.lane(0) == LaneState()
-    assert again(open_area, area).lane(0).rows == 4
+    assert second.segment(0) == SegmentState()
+    assert again(open_area, area).segment(0).rows == 4
 
 
 def test_a_note_of_another_format_is_not_resumed(open_area: Open) -> None:
@@ -215,7 +214,7 @@ def test_a_note_of_another_format_is_not_resumed(open_area: Open) -> None:
     add_pages(area, 4)
     head = json.loads((area.directory / "pull.json").read_bytes())
     (area.directory / "pull.json").write_text(json.dumps({**head, "format": 0}))
-    assert again(open_area, area).lane(0) == LaneState()
+    assert again(open_area, area).segment(0) == SegmentState()
 
 
 def test_an_area_in_use_is_not_given_to_anybody_else(root: Path, open_area: Open) -> None:
@@ -225,7 +224,7 @@ def test_an_area_in_use_is_not_given_to_anybody_else(root: Path, open_area: Open
     assert open_area() is None
     assert [one.is_running for one in list_staging(root)] == [True]
     assert clean_staging(root) == ()
-    assert area.lane(0).rows == 4
+    assert area.segment(0).rows == 4
     assert area.directory.exists()
 
 
@@ -235,7 +234,7 @@ def test_the_lock_of_a_killed_process_is_free(root: Path, open_area: Open) -> No
         "import os, signal, sys\n"
         "from datetime import UTC, datetime\n"
         "from pathlib import Path\n"
-        "from sacnb.cache.staging import StagingArea\n"
+        "from sacnb._cache.staging import StagingArea\n"
         "now = lambda: datetime(2026, 11, 20, 7, tzinfo=UTC)\n"
         f"area = StagingArea.open(Path(sys.argv[1]), {IDENTITY!r}, now=now)\n"
         "assert area is not None\n"

@@ -81,13 +81,13 @@ def test_every_command_says_what_it_does_in_a_line_that_is_not_cut(name: str, co
 
 def test_a_mistyped_command_gets_the_nearest(invoke: Invoke) -> None:
     result = invoke("describ", "US_EMPLOYMENT")
-    assert result.exit_code == ExitCode.YOURS
+    assert result.exit_code == ExitCode.USAGE
     assert "Did you mean 'describe'?" in result.stderr
 
 
 def test_a_command_that_resembles_none_is_refused_as_well(invoke: Invoke) -> None:
     result = invoke("xyzzy")
-    assert result.exit_code == ExitCode.YOURS
+    assert result.exit_code == ExitCode.USAGE
     assert "xyzzy" in result.stderr
 
 
@@ -98,7 +98,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> type[Exception]:
     def stumble() -> None:
         raise ZeroDivisionError("access_token=Zx8qP2mLr4Tn9VbK1w is not a number")  # planted
 
-    monkeypatch.setattr("sacnb.cli.commands.smoke.recorded", stumble)
+    monkeypatch.setattr("sacnb.cli.commands.check.recorded", stumble)
     return ZeroDivisionError
 
 
@@ -123,7 +123,7 @@ def test_our_warnings_are_lines_and_others_stay_as_they_are(invoke: Invoke, monk
         warnings.warn("rows are missing", RowCountWarning, stacklevel=1)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sacnb.cli.commands.smoke.recorded", warn)
+    monkeypatch.setattr("sacnb.cli.commands.check.recorded", warn)
     result = invoke("smoke")
     assert result.stderr.splitlines()[:2] == ["Warning: rows are missing"] * 2
 
@@ -132,7 +132,7 @@ def test_an_interrupt_is_one_line(invoke: Invoke, monkeypatch: pytest.MonkeyPatc
     def stop() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sacnb.cli.commands.smoke.recorded", stop)
+    monkeypatch.setattr("sacnb.cli.commands.check.recorded", stop)
     result = invoke("smoke")
     assert result.exit_code == ExitCode.INTERRUPTED
     assert result.stderr == "Interrupted; what was kept before is as it was.\n"
@@ -142,21 +142,21 @@ def test_a_refusal_of_the_system_is_in_words(invoke: Invoke, monkeypatch: pytest
     def refuse() -> None:
         raise PermissionError(13, "Permission denied", "/data/out.csv")
 
-    monkeypatch.setattr("sacnb.cli.commands.smoke.recorded", refuse)
+    monkeypatch.setattr("sacnb.cli.commands.check.recorded", refuse)
     result = invoke("smoke")
-    assert result.exit_code == ExitCode.YOURS
+    assert result.exit_code == ExitCode.USAGE
     assert result.stderr == "Error: Permission denied: /data/out.csv\n"
 
 
 def test_settings_that_are_missing_are_all_named_at_once(invoke: Invoke) -> None:
     result = invoke("--tenant-url", "https://acme.eu10.hcs.cloud.sap", "models")
-    assert result.exit_code == ExitCode.YOURS
+    assert result.exit_code == ExitCode.USAGE
     lines = result.stderr.splitlines()
-    assert lines[0] == "Error: 2 things in the settings need a change."
+    assert lines[0] == "Error: 2 settings need a change."
     assert [line.split()[1] for line in lines[1:]] == ["SAC_CLIENT_ID", "SAC_CLIENT_SECRET"]
 
 
 def test_an_env_file_that_is_not_there_is_named(invoke: Invoke) -> None:
     result = invoke("--env-file", "nowhere.env", "models")
-    assert result.exit_code == ExitCode.YOURS
+    assert result.exit_code == ExitCode.USAGE
     assert "nowhere.env" in result.stderr

@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 from click.testing import Result
 
-from sacnb.cli.commands.smoke import recorded
-from sacnb.cli.demo import script
-from sacnb.cli.demo.totals import TOLERANCE, compare_with_published
+from sacnb.cli.commands import demo as script
+from sacnb.cli.commands.check import recorded
+from sacnb.cli.commands.demo import TOLERANCE, compare_with_published
 from sacnb.cli.failures import ExitCode
 from sacnb.errors import MissingExtraError
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sacnb.cache.store import Cache
+from sacnb._cache.store import Cache
 from sacnb.cli.failures import ExitCode
 from sacnb.sandbox import Sandbox
 

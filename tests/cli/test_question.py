@@ -10,11 +10,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from sacnb._tenant import Model, Tenant
 from sacnb.cli.question import Question, question_options
 from sacnb.errors import QueryError, UnknownNameError
-from sacnb.model import Model
 from sacnb.sandbox import Sandbox
-from sacnb.tenant import Tenant
 
 ConnectTo = Callable[..., Tenant]
 

@@ -12,11 +12,11 @@ from importlib import resources
 import pytest
 from click.testing import Result
 
-from sacnb.cli.commands import smoke
+from sacnb._endpoints import metadata_path
+from sacnb._tenant import Tenant
+from sacnb.cli.commands import check as smoke
 from sacnb.cli.failures import ExitCode
-from sacnb.endpoints import metadata_path
 from sacnb.sandbox import Sandbox
-from sacnb.tenant import Tenant
 
 Invoke = Callable[..., Result]
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from sacnb.cli.failures import ExitCode
-from sacnb.cli.streams import clean, make_tolerant, speaks_utf8
+from sacnb.cli.output import clean, make_tolerant, speaks_utf8
 from sacnb.sandbox import Sandbox
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from sacnb.frames.decode import decode_rows
-from sacnb.frames.result import Result, ResultInfo
-from sacnb.odata.schema import Column, DateColumn, Grain, Schema
+from sacnb._frames.decode import decode_rows
+from sacnb._odata.schema import Column, DateColumn, Grain, Schema
+from sacnb._results.result import Result, ResultInfo
 
 Facts = Callable[..., tuple[pa.Table, Schema]]
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sacnb._frames.periods import date_range
+from sacnb._frames.tidy import tidy
+from sacnb._odata.schema import Column, DateColumn, Grain, Schema
 from sacnb.errors import ContractError, PrecisionWarning, UnknownNameError
-from sacnb.frames.contract import tidy
-from sacnb.frames.dates import date_range
-from sacnb.odata.schema import Column, DateColumn, Grain, Schema
 
 Facts = Callable[..., tuple[pa.Table, Schema]]
 NAMES = ["Date", "Region", "Amount"]
@@ -76,7 +76,7 @@ def test_several_measures_stand_below_each_other(facts: Facts) -> None:
 
 def test_rows_without_a_date_or_a_value_leave_and_are_counted(facts: Facts) -> None:
     rows = [
-        ["202401", "A", 1], ["#", "A", 1], ["", "A", 1], ["202413", "B", 1], [None, "B", 1], ["2024", "B", 1],
+        ["202401", "A", 1], ["#", "A", 1], ["", "A", 1], ["202417", "B", 1], [None, "B", 1], ["2024", "B", 1],
         ["202402", "A", None], ["#", "C", None],
     ]  # fmt: skip
     made = tidy(*facts(NAMES, rows))
@@ -85,6 +85,32 @@ def test_rows_without_a_date_or_a_value_leave_and_are_counted(facts: Facts) -> N
     assert made.note == (
         "6 of 8 rows have no date that can be read (such as null, '', '#') and 1 value is null: left out."
     )
+
+
+def test_fiscal_periods_count_in_january_and_december_and_are_named(facts: Facts) -> None:
+    rows = [
+        ["202400", "A", 1], ["202401", "A", 2], ["202412", "A", 4], ["202413", "A", 8], ["202416", "A", 16],
+        ["202413", "B", 32], ["202501", "A", 64],
+    ]  # fmt: skip
+    january, december, next_january = date(2024, 1, 1), date(2024, 12, 1), date(2025, 1, 1)
+    for grain in ("month", None):
+        made = tidy(*facts(NAMES, rows, grain=grain))  # type: ignore[arg-type]
+        assert made.grain == "month"
+        assert made.frame.rows() == [
+            (january, "A", 3.0), (december, "A", 28.0), (december, "B", 32.0), (next_january, "A", 64.0),
+        ]  # fmt: skip
+        assert made.rows_without_date == 0
+        assert made.note.startswith(
+            "4 of 7 rows are in fiscal periods (such as '202400', '202413', '202416'): period 00 counts as January, "
+            "13 to 16 as December. Each month is the sum of its fiscal periods;"
+        )
+    by_year = tidy(*facts(NAMES, rows), "year", agg="last")
+    assert by_year.frame.rows() == [(january, "A", 16.0), (january, "B", 32.0), (next_january, "A", 64.0)]
+
+
+def test_two_rows_of_one_fiscal_period_still_share_their_key(facts: Facts) -> None:
+    with pytest.raises(ContractError, match="share their key"):
+        tidy(*facts(NAMES, [["202413", "A", 1], ["202413", "A", 2]]))
 
 
 def test_a_frame_of_which_nothing_is_left_is_empty_and_says_why(facts: Facts) -> None:
@@ -300,7 +326,7 @@ def test_an_unknown_aggregation(facts: Facts) -> None:
 def test_sums_are_those_of_the_rows(values: dict[tuple[int, int, str], int]) -> None:
     import json
 
-    from sacnb.frames.decode import decode_rows
+    from sacnb._frames.decode import decode_rows
 
     columns = (
         Column("Date", "Edm.String", "dimension"),

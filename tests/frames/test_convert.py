@@ -17,12 +17,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sacnb._frames.convert import (
+    arrow_schema,
+    column_of,
+    concat,
+    first_lossy,
+    mean_float64,
+    to_float64,
+    to_pandas,
+    to_polars,
+)
+from sacnb._frames.decode import decode_rows
+from sacnb._frames.types import decimal_type
+from sacnb._odata.schema import EDM_PRIMITIVES, Column
 from sacnb.errors import BadAnswer, ContractError, PrecisionWarning
-from sacnb.frames.convert import arrow_schema, column_of, concat, to_pandas, to_polars
-from sacnb.frames.decode import decode_rows
-from sacnb.frames.edm import decimal_type
-from sacnb.frames.floats import first_lossy, mean_float64, to_float64
-from sacnb.odata.schema import EDM_PRIMITIVES, Column
 
 STRING = "str" if int(pd.__version__.split(".")[0]) >= 3 else "string"
 MOMENT = datetime(2024, 1, 31, 12, 30, 15, 500_000, tzinfo=UTC)
@@ -249,9 +257,9 @@ def test_polars_users_do_not_pay_for_pandas() -> None:
     """It takes a quarter second, and ``pa.array``, ``to_numpy`` and ``pyarrow.dataset`` would all import it."""
     code = (
         "import sys\n"
-        "from sacnb.odata.schema import Column\n"
-        "from sacnb.frames.decode import decode_rows\n"
-        "from sacnb.frames.convert import concat, to_polars\n"
+        "from sacnb._odata.schema import Column\n"
+        "from sacnb._frames.decode import decode_rows\n"
+        "from sacnb._frames.convert import concat, to_polars\n"
         "columns = [Column('K', 'Edm.String', 'dimension'), Column('A', 'Edm.Decimal', 'measure')]\n"
         'page = b\'[{"K":"a","A":1.5},{"K":"b","A":123456789},{"K":"c","A":null}]\'\n'
         "to_polars(concat([decode_rows(page, columns)] * 2))\n"

@@ -11,13 +11,13 @@ from typing import get_args
 import pyarrow as pa
 import pytest
 
-from sacnb.frames.contract import CONTRACT_VERSION, Aggregation, tidy
-from sacnb.frames.convert import to_polars
-from sacnb.frames.decode import decode_rows
-from sacnb.frames.edm import arrow_type
-from sacnb.frames.info import METADATA_KEYS
-from sacnb.frames.periods import COARSER, GRAINS, parse_period
-from sacnb.odata.schema import EDM_PRIMITIVES, Column, Schema
+from sacnb._frames.convert import to_polars
+from sacnb._frames.decode import decode_rows
+from sacnb._frames.periods import COARSER, GRAINS, parse_period
+from sacnb._frames.tidy import CONTRACT_VERSION, Aggregation, tidy
+from sacnb._frames.types import arrow_type
+from sacnb._odata.schema import EDM_PRIMITIVES, Column, Schema
+from sacnb._results.info import METADATA_KEYS
 
 Facts = Callable[..., tuple[pa.Table, Schema]]
 TEXT = (Path(__file__).parents[2] / "docs" / "data_contract.md").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The native and the careful path read the same, and both read what was written."""
+"""The native and the strict decoder read the same, and both read what was written."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from sacnb._frames.decode import decode_natively, decode_rows
+from sacnb._frames.strict import decode_strictly
+from sacnb._odata.schema import Column
 from sacnb.errors import BadAnswer
-from sacnb.frames.careful import decode_carefully
-from sacnb.frames.decode import decode_natively, decode_rows
-from sacnb.odata.schema import Column
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(['},{"x', '},{"', "\\", "#", " "])
 MONEY = st.decimals(min_value=-(10**24) + 1, max_value=10**24 - 1, places=7)
@@ -71,11 +71,11 @@ def test_both_paths_read_what_was_written(
     rows: list[tuple[Any, ...]], comma: str, left_out: frozenset[str], block_bytes: int | None
 ) -> None:
     page = page_of(rows, comma=comma, left_out=left_out)
-    careful = decode_carefully(page, COLUMNS)
-    assert [tuple(row.values()) for row in careful.to_pylist()] == rows
+    strict = decode_strictly(page, COLUMNS)
+    assert [tuple(row.values()) for row in strict.to_pylist()] == rows
     native = decode_natively(page, COLUMNS, block_bytes=block_bytes)
     assert native is not None
-    assert native.equals(careful, check_metadata=True)
+    assert native.equals(strict, check_metadata=True)
 
 
 SHREDS = [
@@ -93,6 +93,7 @@ SHREDS = [
     b"\n",
     b"1e-46",
     b"0" * 40,
+    b"e" + b"0" * 40,
     b"NaN",
 ]
 
@@ -103,7 +104,7 @@ SHREDS = [
     BLOCKS,
 )
 @example([tuple([""] * 2 + [None] * 9)], [], 1)
-def test_whatever_comes_the_native_path_agrees_with_the_careful_one_or_steps_back(
+def test_whatever_comes_the_native_decoder_agrees_with_the_strict_one_or_steps_back(
     rows: list[tuple[Any, ...]], cuts: list[tuple[int, int, bytes]], block_bytes: int | None
 ) -> None:
     page = page_of(rows)
@@ -113,7 +114,50 @@ def test_whatever_comes_the_native_path_agrees_with_the_careful_one_or_steps_bac
     native = decode_natively(page, COLUMNS, block_bytes=block_bytes)
     if native is None:
         return
-    assert native.equals(decode_carefully(page, COLUMNS), check_metadata=True)
+    assert native.equals(decode_strictly(page, COLUMNS), check_metadata=True)
+
+
+NUMBERS = [
+    Column("Rate", "Edm.Double", "measure"),
+    Column("Half", "Edm.Single", "measure"),
+    Column("Amount", "Edm.Decimal", "measure", precision=31, scale=7),
+    Column("Whole", "Edm.Int64", "measure"),
+]
+
+
+@pytest.mark.parametrize("column", NUMBERS, ids=lambda column: column.edm_type)
+@pytest.mark.parametrize("zeros", [10, 5000])
+@pytest.mark.parametrize("start", ["6.50e", "7E+"])
+def test_zeros_in_front_of_an_exponent_change_nothing(column: Column, zeros: int, start: str) -> None:
+    def page(number: str) -> bytes:
+        return f'[{{"Key":"a","{column.name}":{number}}}]'.encode()
+
+    columns = [Column("Key", "Edm.String", "dimension"), column]
+    long = page(f"{start}{'0' * zeros}1")
+    strict = decode_strictly(long, columns)
+    assert strict.equals(decode_strictly(page(f"{start}1"), columns), check_metadata=True)
+    native = decode_natively(long, columns)
+    assert native is None or native.equals(strict, check_metadata=True)
+
+
+@pytest.mark.parametrize("column", NUMBERS, ids=lambda column: column.edm_type)
+@pytest.mark.parametrize("number", ["0e9999999999", "0.0E-99999999999999999999", "0e30"])
+def test_zero_is_zero_with_any_exponent(column: Column, number: str) -> None:
+    columns = [Column("Key", "Edm.String", "dimension"), column]
+    page = f'[{{"Key":"a","{column.name}":{number}}}]'.encode()
+    for decode in (decode_strictly, decode_natively):
+        table = decode(page, columns)
+        assert table is None or table.column(column.name).to_pylist() == [0]
+
+
+@pytest.mark.parametrize("column", NUMBERS, ids=lambda column: column.edm_type)
+@pytest.mark.parametrize("number", ["1e9999999999", "1e99999999999999999999"])
+def test_what_no_column_can_hold_is_refused_as_too_large(column: Column, number: str) -> None:
+    columns = [Column("Key", "Edm.String", "dimension"), column]
+    page = f'[{{"Key":"a","{column.name}":{number}}}]'.encode()
+    assert decode_natively(page, columns) is None
+    with pytest.raises(BadAnswer, match=r"does not fit into|too large|more than 76 digits"):
+        decode_strictly(page, columns)
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, min_value=Decimal("-1e40"), max_value=Decimal("1e40")))

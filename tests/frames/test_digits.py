@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sacnb.frames.digits import as_shown
+from sacnb._frames.preview import as_shown
 
 D = Decimal
 

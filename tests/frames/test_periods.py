@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sacnb.frames.periods import COARSER, GRAINS, grain_as_written, parse_period, read_periods
-from sacnb.odata.schema import Grain
+from sacnb._frames.periods import COARSER, GRAINS, grain_as_written, parse_period, read_periods
+from sacnb._odata.schema import Grain
 
 READ: list[tuple[str, Grain | None, Grain, date]] = [
     # text, what the column is known to hold, what it means
@@ -46,7 +46,7 @@ def test_a_date_is_the_first_day_of_its_period(text: str, known: Grain | None, g
 @pytest.mark.parametrize(
     "text",
     [
-        "#", "", " ", "null", "public.Actual", "<root>", "202100", "20210230", "2021-05-32", "2021-0531", "21-05",
+        "#", "", " ", "null", "public.Actual", "<root>", "202199", "20210230", "2021-05-32", "2021-0531", "21-05",
         "2021Q5", "2021Q0", "2021W54", "2021-W53", "0000", "00000101", "2021001", "202105 ", "\u0662\u0660\u0662\u0661",
         "2021-05-31T00:00:00Z", "31.05.2021", "-2021", "1e3", "99999", "20215",
     ],
@@ -56,9 +56,18 @@ def test_what_is_no_date_is_not_read(text: str, known: Grain | None) -> None:
 
 
 def test_six_digits_are_a_month_or_a_week() -> None:
-    assert parse_period("202113") is None
-    assert parse_period("202113", "month") is None
-    assert parse_period("202113", "week") is not None
+    assert parse_period("202117") is None
+    assert parse_period("202117", "month") is None
+    assert parse_period("202117", "week") is not None
+
+
+@pytest.mark.parametrize("form", ["{}{}", "{}-{}", "{}.{}", "{}M{}"])
+@pytest.mark.parametrize(("period", "month"), [("00", 1), ("13", 12), ("14", 12), ("15", 12), ("16", 12)])
+def test_fiscal_periods_are_january_and_december(form: str, period: str, month: int) -> None:
+    for known in (None, "month"):
+        found = parse_period(form.format("2021", period), known)  # type: ignore[arg-type]
+        assert found is not None
+        assert (found.first_day, found.grain, found.is_fiscal) == (date(2021, month, 1), "month", True)
 
 
 @pytest.mark.parametrize("text", ["20213", "2021.3"])
@@ -89,7 +98,7 @@ COLUMNS: list[tuple[list[str], Grain | None, Grain | None, set[str]]] = [
     (["20240101", "202401"], None, "day", {"20240101"}),
     (["20240101", "202401"], "month", "month", {"202401"}),
     (["20240101", "20240102"], "month", "day", {"20240101", "20240102"}),  # what was declared was wrong
-    (["202401", "202413", "202416"], None, "month", {"202401"}),  # special periods of a fiscal year
+    (["202400", "202401", "202413", "202416"], None, "month", {"202400", "202401", "202413", "202416"}),
     (["202401", "202452"], "week", "week", {"202401", "202452"}),
     (["202401", "202452"], None, None, set()),  # weeks or months: nobody knows
     (["202401", "202452", "20240101"], None, "day", {"20240101"}),
@@ -118,7 +127,17 @@ def test_what_a_grain_can_become_is_coarser() -> None:
 
 @pytest.mark.parametrize(
     ("text", "grain"),
-    [("202405", "month"), ("20240531", "day"), ("2024", "year"), (date(2024, 5, 31), "day"), ("#", None), (None, None)],
+    [
+        ("202405", "month"),
+        ("20240531", "day"),
+        ("2024", "year"),
+        ("202400", "month"),
+        ("202413", None),
+        ("2024-05", None),
+        (date(2024, 5, 31), "day"),
+        ("#", None),
+        (None, None),
+    ],
 )
 def test_one_date_shows_its_grain(text: str | date | None, grain: Grain | None) -> None:
     assert grain_as_written(text) == grain

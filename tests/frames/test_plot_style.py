@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sacnb.frames.plot_style import COLOURS, OUTCOMES, PAPERS, SHAPES, TOTAL, looks, version_order, version_text
+from sacnb._charts.style import COLOURS, OUTCOMES, PAPERS, SHAPES, TOTAL, looks, version_order, version_text
 
 # Machado, Oliveira and Fernandes (2009), full severity: how red-, green- and blue-blind eyes see linear RGB.
 EYES = {

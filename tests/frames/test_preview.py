@@ -9,10 +9,10 @@ from html.parser import HTMLParser
 import pyarrow as pa
 import pytest
 
-from sacnb.frames.convert import arrow_field
-from sacnb.frames.preview import preview
-from sacnb.odata.schema import Column
-from sacnb.rendering import MAX_BYTES
+from sacnb._frames.convert import arrow_field
+from sacnb._frames.preview import preview
+from sacnb._odata.schema import Column
+from sacnb._rendering import MAX_BYTES
 
 
 def table(**columns: list[object]) -> pa.Table:

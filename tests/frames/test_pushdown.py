@@ -17,10 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.io.plugins import register_io_source
 
-from sacnb.frames.pushdown import PushDown, push_down
-from sacnb.odata.render import to_odata
-from sacnb.odata.schema import Column, DateColumn, Schema
-from sacnb.odata.tree import And, Comparison, Expression, Membership, Or, TextMatch
+from sacnb._odata.expression import And, Comparison, Expression, Membership, Or, TextMatch
+from sacnb._odata.render import to_odata
+from sacnb._odata.schema import Column, DateColumn, Schema
+from sacnb._pushdown.translate import PushDown, push_down
 
 c = pl.col
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sacnb.frames.thresholds import Span, span_of
+from sacnb._pushdown.number_bounds import Span, span_of
 
 SIGNS: Final = {"lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge}
 

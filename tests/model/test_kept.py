@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from sacnb._tenant import Tenant
 from sacnb.errors import ForbiddenError, ServerError
 from sacnb.sandbox import Sandbox
-from sacnb.tenant import Tenant
 
 ConnectTo = Callable[..., Tenant]
 QUESTION: dict[str, Any] = {"where": {"Version": "public.Actual"}, "since": "2015"}

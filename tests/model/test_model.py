@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 from sacnb import col
-from sacnb.endpoints import FACT_DATA, FACT_DATA_AGGREGATION
+from sacnb._endpoints import FACT_DATA, FACT_DATA_AGGREGATION
+from sacnb._tenant import Model, Tenant
 from sacnb.errors import (
     Cancelled,
     LiveConnectionError,
@@ -20,9 +21,7 @@ from sacnb.errors import (
     RowCountWarning,
     UnknownNameError,
 )
-from sacnb.model import Model
 from sacnb.sandbox import Column, Sandbox, start, table_model
-from sacnb.tenant import Tenant
 
 ConnectTo = Callable[..., Tenant]
 
@@ -138,7 +137,7 @@ def test_a_grain_that_metadata_does_not_tell_is_read_off_a_row(sandbox: Sandbox,
         ({"dims": ["Employees"]}, UnknownNameError, "dimension"),
         ({"where": {"Sektor": "31"}}, UnknownNameError, "Did you mean 'Sector'"),
         ({"where": {"Employees": "many"}}, QueryError, "Employees"),
-        ({"select": ["Sector"], "dims": ["Sector"]}, QueryError, "one or the other"),
+        ({"select": ["Sector"], "dims": ["Sector"]}, QueryError, "cannot be combined"),
         ({"limit": -1}, QueryError, "-1"),
         ({"since": "last year"}, QueryError, "last year"),
         ({"since": "2010", "date": "Datum"}, UnknownNameError, "Datum"),

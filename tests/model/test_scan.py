@@ -12,12 +12,11 @@ import polars as pl
 import pytest
 
 from sacnb import col
+from sacnb._pushdown.translate import Kept
+from sacnb._tenant import Model, Tenant
+from sacnb._wire.telemetry import RequestEvent
 from sacnb.errors import AuthError, MixedAccountsWarning, QueryError, UnknownNameError
-from sacnb.frames.pushdown import Kept
-from sacnb.model import Model
 from sacnb.sandbox import Sandbox
-from sacnb.tenant import Tenant
-from sacnb.wire.telemetry import RequestEvent
 
 ConnectTo = Callable[..., Tenant]
 c = pl.col
@@ -218,7 +217,7 @@ def test_an_explanation_shows_every_reading_and_none(jobs: Model) -> None:
         lambda rows: rows.filter(c("Sector") == "31").join(rows.filter(c("Sector") == "32"), on="Date")
     )
     assert sorted(scan.filter for scan in both_sides.scans) == ["Sector eq '31'", "Sector eq '32'"]
-    assert str(jobs.explain(lambda rows: rows.select(pl.lit(1)))) == "SAC is asked nothing."
+    assert str(jobs.explain(lambda rows: rows.select(pl.lit(1)))) == "No request to SAC."
     assert "none: no row can match" in str(jobs.explain(c("Sector").is_in([])))
     (whole,) = jobs.explain().scans
     assert (whole.filter, whole.kept) == ("", ())

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 import sacnb.sandbox
-from sacnb.model import Model
+from sacnb._settings import Settings
+from sacnb._tenant import Model
+from sacnb._tenant.connector import connect_with
 from sacnb.sandbox import Sandbox
-from sacnb.settings import Settings
-from sacnb.tenant.connector import connect_with
 
 MODELS: Final = ("PLANNING", "EDM_TYPES", "SCALE")
 NAMES: Final = {

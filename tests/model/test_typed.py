@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from sacnb._odata.schema import Column, Schema
+from sacnb._tenant import Tenant
+from sacnb._tenant.facts import typed_where, with_conditions
 from sacnb.errors import QueryError, SacError, UnknownNameError
-from sacnb.model.typed import typed_where, with_conditions
-from sacnb.odata.schema import Column, Schema
 from sacnb.sandbox import Sandbox
-from sacnb.tenant import Tenant
 
 SCHEMA = Schema(
     "SALES",
@@ -46,8 +46,8 @@ def test_each_text_is_read_as_its_column_wants(pairs: list[tuple[str, str]], whe
     ("pair", "error", "says"),
     [
         (("Regoin", "31"), UnknownNameError, "Did you mean 'Region'"),
-        (("Amount", "many"), QueryError, "'many' is no number"),
-        (("Open", "maybe"), QueryError, "neither true nor false"),
+        (("Amount", "many"), QueryError, "'many' is not a number"),
+        (("Open", "maybe"), QueryError, "expected true or false"),
     ],
 )
 def test_what_a_column_cannot_hold_is_refused(pair: tuple[str, str], error: type[SacError], says: str) -> None:

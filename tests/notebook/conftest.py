@@ -11,8 +11,8 @@ import pytest
 from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 from traitlets.config import Config
 
+from sacnb._tenant import Tenant
 from sacnb.sandbox import Sandbox
-from sacnb.tenant import Tenant
 
 
 class Shell(InteractiveShell):

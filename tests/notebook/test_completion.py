@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from sacnb._tenant import Tenant
 from sacnb.notebook.catalogue import Catalogue
 from sacnb.sandbox import Sandbox
-from sacnb.tenant import Tenant
 
 ConnectTo = Callable[..., Tenant]
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from sacnb._tenant import Tenant
 from sacnb.notebook import RefreshPanel
+from sacnb.notebook.commands import COMMANDS
 from sacnb.notebook.magics import SacMagics
-from sacnb.notebook.magics_commands import COMMANDS
-from sacnb.tenant import Tenant
 
 PAGE = Path(__file__).parents[2] / "docs" / "notebook.md"
 

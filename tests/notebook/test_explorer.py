@@ -11,12 +11,11 @@ import polars as pl
 import polars.testing
 import pytest
 
+from sacnb._tenant import Tenant
 from sacnb.errors import NotFoundError, SacError
 from sacnb.notebook import Explorer
-from sacnb.notebook.choice import Choice
-from sacnb.notebook.code import python_code, sql_code
+from sacnb.notebook.choice import Choice, python_code, sql_code
 from sacnb.sandbox import Sandbox
-from sacnb.tenant import Tenant
 
 ConnectTo = Callable[..., Tenant]
 

@@ -9,9 +9,9 @@ import polars as pl
 import polars.testing
 import pytest
 
+from sacnb._tenant import Tenant
 from sacnb.notebook import Explorer
 from sacnb.sandbox import Column, Sandbox, dimension, start, table_model
-from sacnb.tenant import Tenant
 
 MEMBERS = (
     "O'Hare",

@@ -12,10 +12,10 @@ from IPython.core.error import UsageError
 
 import sacnb
 import sacnb.notebook
+from sacnb._tenant import Tenant
 from sacnb.errors import MissingExtraError
 from sacnb.notebook.magics import SacMagics
 from sacnb.notebook.session import SESSION
-from sacnb.tenant import Tenant
 
 
 def traces(shell: Any) -> tuple[int, int, int, int]:

@@ -11,12 +11,12 @@ import polars as pl
 import pytest
 from IPython.core.error import UsageError
 
+from sacnb._results.result import Result
+from sacnb._tenant import Tenant
 from sacnb.errors import AuthError, ForbiddenError, NoAnswerError, RefreshError, SettingsError, UnknownNameError
-from sacnb.frames.result import Result
 from sacnb.notebook import current_tenant
-from sacnb.notebook.magics_commands import COMMANDS
+from sacnb.notebook.commands import COMMANDS
 from sacnb.sandbox import Sandbox
-from sacnb.tenant import Tenant
 
 ConnectTo = Callable[..., Tenant]
 SUBCOMMANDS = ["connect", "models", "describe", "members", "refresh", "cache", "status", "renew"]
@@ -322,7 +322,7 @@ def test_all_problems_of_the_settings_are_told(
     shell.run("%load_ext sacnb")
     shell.attempt("%sac models")
     shown = capsys.readouterr().out
-    assert "things in the settings need a change" in shown
+    assert "settings need a change" in shown
     assert "- SAC_CLIENT_ID" in shown
     assert "- SAC_CLIENT_SECRET" in shown
     assert "Traceback" not in shown

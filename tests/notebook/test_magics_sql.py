@@ -11,9 +11,9 @@ import polars as pl
 import pytest
 from IPython.core.error import UsageError
 
+from sacnb._tenant import Tenant
 from sacnb.errors import ForbiddenError, QueryError, SacError, UnknownNameError
 from sacnb.sandbox import Sandbox
-from sacnb.tenant import Tenant
 
 BY_SECTOR = "select Sector, sum(Employees) as jobs from US_EMPLOYMENT where Date >= '201501' group by Sector"
 ONE_SECTOR = "select * from US_EMPLOYMENT where Sector = :sector"
@@ -144,7 +144,7 @@ def test_rows_come_from_sac_each_time_and_none_are_kept(shell: Any, sac: Tenant,
     [
         ("select * from US_EMPLOYMNT", "Did you mean 'US_EMPLOYMENT'"),
         ("select Sektor from US_EMPLOYMENT", "Did you mean 'Sector'"),
-        ("selec * from US_EMPLOYMENT", "QueryError: The query cannot be run"),
+        ("selec * from US_EMPLOYMENT", "QueryError: polars cannot run the query"),
     ],
 )
 def test_what_is_wrong_with_the_sql_is_said_in_few_lines(

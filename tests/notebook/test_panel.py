@@ -14,13 +14,12 @@ import polars as pl
 import pytest
 
 from sacnb import col
+from sacnb._pull import Progress
+from sacnb._tenant import Model, Tenant
 from sacnb.errors import Cancelled, ForbiddenError, SacError, SettingsError, UnknownNameError
-from sacnb.export import Progress
-from sacnb.model import Model
 from sacnb.notebook import RefreshPanel
-from sacnb.notebook.panel_words import token_state
+from sacnb.notebook.words import token_state
 from sacnb.sandbox import Column, Sandbox, start, table_model
-from sacnb.tenant import Tenant
 
 ConnectTo = Callable[..., Tenant]
 PATIENCE_S = 30  # for events that come at once, unless something is broken

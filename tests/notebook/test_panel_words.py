@@ -9,13 +9,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from sacnb.auth.token import UNKNOWN_END, TokenEnvelope
-from sacnb.export import Progress
-from sacnb.frames.result import Result, ResultInfo
-from sacnb.notebook.panel_words import as_html, cancelled, failed, how_far, retrying, shown, token_state
-from sacnb.odata.schema import Column, Schema
-from sacnb.settings import Secret
-from sacnb.wire.telemetry import RetryEvent
+from sacnb._auth.token import UNKNOWN_END, TokenEnvelope
+from sacnb._odata.schema import Column, Schema
+from sacnb._pull import Progress
+from sacnb._results.result import Result, ResultInfo
+from sacnb._settings import Secret
+from sacnb._wire.telemetry import RetryEvent
+from sacnb.notebook.words import as_html, cancelled, failed, how_far, retrying, shown, token_state
 
 NOON = datetime(2026, 11, 20, 12, 0).astimezone()  # here, so that the clock times below hold in any time zone
 

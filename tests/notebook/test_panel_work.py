@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sacnb.notebook.panel_work import Worker, later
-from sacnb.wire.interrupt import Interrupt
+from sacnb._wire.interrupt import Interrupt
+from sacnb.notebook.worker import Worker, later
 
 PATIENCE_S = 30
 

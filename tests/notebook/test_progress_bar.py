@@ -13,13 +13,13 @@ import ipywidgets as widgets
 import pytest
 
 import sacnb.replay
+from sacnb._pull.progress import Progress
+from sacnb._tenant import Tenant
+from sacnb._wire.telemetry import RequestEvent
 from sacnb.errors import SacError
-from sacnb.export.progress import Progress
 from sacnb.notebook import progress, progress_bar
 from sacnb.notebook.progress_bar import TAG
 from sacnb.sandbox import Sandbox
-from sacnb.tenant import Tenant
-from sacnb.wire.telemetry import RequestEvent
 
 
 class Terminal(io.StringIO):

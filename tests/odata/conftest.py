@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from sacnb.odata.expression import And, Comparison, Expression, Membership, Not, Or, TextMatch
-from sacnb.odata.schema import Column, DateColumn, Schema
+from sacnb._odata.expression import And, Comparison, Expression, Membership, Not, Or, TextMatch
+from sacnb._odata.schema import Column, DateColumn, Schema
 
 _COMPARE = {
     "eq": operator.eq,

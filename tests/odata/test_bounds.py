@@ -6,15 +6,17 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sacnb._odata.expression import Expression
+from sacnb._odata.render import to_odata
+from sacnb._odata.schema import Column, Schema
+from sacnb._odata.where import bounds
 from sacnb.errors import QueryError
-from sacnb.odata.bounds import bounds
-from sacnb.odata.expression import Expression, to_odata
-from sacnb.odata.schema import Column, Schema
 
 Judge = Callable[[Expression, Mapping[str, Any]], bool]
 DATE = Column("Date", "Edm.String", "dimension")
@@ -34,8 +36,19 @@ def periods(written: Callable[[date], str]) -> dict[str, tuple[date, date]]:
     return found
 
 
+def fiscal_periods() -> dict[str, tuple[date, date]]:
+    """Opening and closing periods of each year: they belong to January and to December."""
+    months = {"00": 1, "13": 12, "14": 12, "15": 12, "16": 12}
+    return {
+        f"{year}{period}": (date(year, month, 1), date(year, month, 31))
+        for year in range(FIRST.year, LAST.year + 1)
+        for period, month in months.items()
+    }
+
+
 FORMS: dict[str, tuple[str | None, dict[str, tuple[date, date]]]] = {
     "YYYYMM": ("month", periods(lambda d: f"{d:%Y%m}")),
+    "YYYYMM with fiscal periods": ("month", periods(lambda d: f"{d:%Y%m}") | fiscal_periods()),
     "YYYYMMDD": ("day", periods(lambda d: f"{d:%Y%m%d}")),
     "YYYY-MM-DD": ("day", periods(lambda d: f"{d:%Y-%m-%d}")),
     "YYYY": ("year", periods(lambda d: f"{d:%Y}")),
@@ -112,10 +125,6 @@ def test_quarters_that_make_whole_years_are_not_refused() -> None:
 
 
 PERIODS: list[tuple[Any, str, str]] = [
-    ("2010", "201001", "201012"),
-    (2010, "201001", "201012"),
-    ("2010-Q1", "201001", "201003"),
-    ("2010Q4", "201010", "201012"),
     ("2010-q2", "201004", "201006"),
     ("2010-02", "201002", "201002"),
     ("201002", "201002", "201002"),
@@ -125,9 +134,6 @@ PERIODS: list[tuple[Any, str, str]] = [
     ("20100228", "201002", "201002"),
     ("2010-W05", "201002", "201002"),
     ("2010W05", "201002", "201002"),
-    ("2010-W04", "201001", "201001"),
-    ("2010-W01", "201001", "201001"),
-    ("2009-W53", "200912", "201001"),
     (date(2010, 2, 28), "201002", "201002"),
     (datetime(2010, 2, 28, 23, 59), "201002", "201002"),  # noqa: DTZ001
     (datetime(2010, 2, 28, 23, 59, tzinfo=UTC), "201002", "201002"),
@@ -143,11 +149,52 @@ def test_periods_are_understood_in_their_common_forms(schema: Schema, when: Any,
 
 
 @pytest.mark.parametrize(
+    ("when", "expected"),
+    [
+        ("2010", "Date ge '2010' and Date lt '2011'"),
+        (2010, "Date ge '2010' and Date lt '2011'"),
+        (2010.0, "Date ge '2010' and Date lt '2011'"),
+        (np.datetime64("2010"), "Date ge '2010' and Date lt '2011'"),
+        ("2010-Q1", "Date ge '2010' and Date le '201003'"),
+        ("2010Q4", "Date ge '201010' and Date lt '2011'"),
+        ("2010-01", "Date ge '2010' and Date le '201001'"),
+        ("2010-12-24", "Date ge '201012' and Date lt '2011'"),
+        ("2010-W04", "Date ge '2010' and Date le '201001'"),
+        ("2009-W53", "Date ge '200912' and Date le '201001'"),
+        ("2010-13", "Date ge '201013' and Date le '201013'"),
+        ("201000", "Date ge '201000' and Date le '201000'"),
+        (201016, "Date ge '201016' and Date le '201016'"),
+    ],
+    ids=repr,
+)
+def test_the_first_and_last_month_take_in_the_fiscal_periods_beside_them(
+    schema: Schema, when: Any, expected: str
+) -> None:
+    expression = bounds(DATE, when, when, "month")
+    assert expression is not None
+    assert to_odata(expression, schema) == expected
+
+
+def test_months_of_numpy_and_pandas_keep_their_length(schema: Schema) -> None:
+    by_text = bounds(schema.column("Day"), "2010-02", "2010-02", "day")
+    for when in (np.datetime64("2010-02"), pd.Period("2010-02")):
+        assert bounds(schema.column("Day"), when, when, "day") == by_text  # type: ignore[arg-type]
+    week = bounds(schema.column("Day"), "2010-W05", "2010-W05", "day")
+    assert bounds(schema.column("Day"), *[pd.Period("2010-02-03", "W")] * 2, "day") == week
+
+
+@pytest.mark.parametrize(("name", "grain"), [("Day", "day"), ("Instant", "day"), ("Date", "quarter"), ("Date", None)])
+def test_a_fiscal_period_is_refused_on_what_holds_no_months(schema: Schema, name: str, grain: Any) -> None:
+    with pytest.raises(QueryError, match=r"'201013' is a fiscal period, and '\w+' holds .*, not months"):
+        bounds(schema.column(name), "2010-13", None, grain)
+
+
+@pytest.mark.parametrize(
     "when",
     [
-        *("", "soon", "2010-13", "201000", "2010-00", "2010-Q5", "2010-W54", "2010-02-30", "20100230", "2010-0228"),
-        *("201", "20101", "2010-1", "2010/01", "0999", "9999", 999, 20100, True, 2010.0, pd.NaT, pd.Period("2010-01")),
-        *("٢٠١٠", b"2010"),
+        *("", "soon", "2010-17", "2010-99", "2010-Q5", "2010-13-01", "2010-W54", "2010-02-30", "20100230", "2010-0228"),
+        *("201", "20101", "2010-1", "2010/01", "0999", "9999", 999, 20100, True, 2010.5, pd.NaT),
+        *("٢٠١٠", b"2010", float("inf"), np.datetime64("NaT")),
     ],
     ids=repr,
 )
@@ -168,6 +215,13 @@ def test_bounds_the_wrong_way_round_are_refused(edm_type: str, since: str, until
     assert bounds(column, until, since, "day") is not None
     with pytest.raises(QueryError, match="Swap"):
         bounds(column, since, until, "day")
+
+
+@pytest.mark.parametrize(("since", "until"), [("2010-14", "2010-13"), ("2011-01", "2010-16"), ("2010-12", "2010-00")])
+def test_fiscal_periods_the_wrong_way_round_are_refused(since: str, until: str) -> None:
+    assert bounds(DATE, until, since, "month") is not None
+    with pytest.raises(QueryError, match="Swap"):
+        bounds(DATE, since, until, "month")
 
 
 @pytest.mark.parametrize("edm_type", ["Edm.Decimal", "Edm.Int32", "Edm.Boolean", "Edm.Fancy"])

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sacnb.odata.dates import date_columns
-from sacnb.odata.metadata import parse_metadata
-from sacnb.odata.schema import Column, Role
+from sacnb._odata.metadata import parse_metadata
+from sacnb._odata.schema import Column, Role, date_columns
 
 
 def text(name: str, role: Role = "dimension") -> Column:

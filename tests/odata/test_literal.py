@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from odata_query import ast
 from odata_query.grammar import ODataLexer, ODataParser
 
+from sacnb._odata.literal import encode_query, literal
+from sacnb._odata.schema import Column, Schema
 from sacnb.errors import QueryError
-from sacnb.odata.literal import encode_query, literal
-from sacnb.odata.schema import Column, Schema
 
 GUID = UUID("01234567-89AB-cdef-0123-456789abcdef")
 EAST = timezone(timedelta(hours=2))
@@ -226,7 +226,7 @@ def test_each_byte_is_read_back_also_where_plus_is_no_blank(value: str) -> None:
 
 
 def test_every_type_that_has_a_rule_is_in_the_table_above(schema: Schema) -> None:
-    from sacnb.odata.schema import EDM_PRIMITIVES
+    from sacnb._odata.schema import EDM_PRIMITIVES
 
     covered: set[str] = {schema.column(name).edm_type for name, value, _ in GOOD if value is not None}
     refused: set[str] = {schema.column(name).edm_type for name, _, _ in MISFITS}

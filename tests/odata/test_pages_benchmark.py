@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from sacnb.odata.pages import _cut_fast, cut_page
+from sacnb._odata.page import _cut_fast, cut_page
 
 
 def best_s(do: Callable[[], object], times: int = 5) -> float:

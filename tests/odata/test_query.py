@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sacnb._odata.expression import Expression, col
+from sacnb._odata.query import MAX_URL_CHARS, Query
+from sacnb._odata.schema import Column, Schema
 from sacnb.errors import QueryError, UnknownNameError
-from sacnb.odata.expression import Expression, col
-from sacnb.odata.query import MAX_URL_CHARS, Query
-from sacnb.odata.schema import Column, Schema
 
 TENANT = "https://acme.eu10.hcs.cloud.sap"
 PATH = f"{TENANT}/api/v1/dataexport/providers/sac"

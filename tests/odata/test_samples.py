@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from sacnb._odata.metadata import parse_metadata
+from sacnb._odata.page import cut_page, read_list
 from sacnb.errors import BadAnswer
-from sacnb.odata.metadata import parse_metadata
-from sacnb.odata.pages import cut_page, read_list
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from IPython.lib.pretty import pretty
 
-from sacnb.odata.schema import Column, DateColumn, Schema
+from sacnb._odata.schema import Column, DateColumn, Schema
 
 
 def test_a_schema_shows_itself_as_a_table_and_escapes_what_the_tenant_named() -> None:

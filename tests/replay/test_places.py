@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sacnb.errors import ReplayError
-from sacnb.replay.places import find, name_of, place_for
+from sacnb.replay.document import find, name_of, place_for
 
 
 @pytest.fixture

@@ -13,12 +13,11 @@ import pytest
 import requests
 
 import sacnb.replay
+from sacnb._redact import redact_data
+from sacnb._settings import Settings
 from sacnb.errors import ReplayError
-from sacnb.replay.known import Known
 from sacnb.replay.library import make_request
-from sacnb.replay.scrub import Scrubber
-from sacnb.settings import Settings
-from sacnb.wire.redact import redact_data
+from sacnb.replay.scrub import Known, Scrubber
 
 CANARY = "canary-5f3a9c-secret"
 # Put together here, so that this file itself passes the scan.

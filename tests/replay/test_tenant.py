@@ -12,10 +12,10 @@ import pytest
 
 import sacnb
 import sacnb.replay
+from sacnb._tenant import diagnose
 from sacnb.errors import (
     ReplayError,
 )
-from sacnb.tenant import diagnose
 
 WHEN = datetime(2026, 11, 20, 8, 30, 15, tzinfo=UTC)
 

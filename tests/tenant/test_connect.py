@@ -8,11 +8,11 @@ from collections.abc import Callable
 import pytest
 
 import sacnb
+from sacnb._settings import VARIABLES
+from sacnb._tenant import Tenant
+from sacnb._tenant.connector import embedded_sandbox, start_sandbox
 from sacnb.errors import MissingExtraError, SettingsError
 from sacnb.sandbox import Sandbox
-from sacnb.settings import VARIABLES
-from sacnb.tenant import Tenant
-from sacnb.tenant.connector import embedded_sandbox, start_sandbox
 
 ConnectTo = Callable[..., Tenant]
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import sacnb.sandbox
+from sacnb._tenant import Diagnosis, diagnose
 from sacnb.sandbox import Sandbox
-from sacnb.tenant import Diagnosis, diagnose
 
 Examine = Callable[..., Diagnosis]
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from sacnb._tenant.parameters import bind, parameter_names
 from sacnb.errors import QueryError, UnknownNameError
-from sacnb.tenant.parameters import bind, parameter_names
 
 
 def run(query: str, **values: object) -> list[tuple[Any, ...]]:
@@ -88,7 +88,7 @@ def test_how_values_are_written(value: object, literal: str) -> None:
 @pytest.mark.parametrize(
     ("query", "values", "says"),
     [
-        ("select :a, :b", {"a": 1}, ":b, and no value"),
+        ("select :a, :b", {"a": 1}, "No value for :b"),
         ("select :start", {"start": []}, "empty"),
         ("select :a", {"a": float("nan")}, "NaN"),
         ("select :a", {"a": float("inf")}, "infinity"),

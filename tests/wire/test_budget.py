@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
+from sacnb._wire.retry import Campaign, RetryBudget, RetryPlan, Setback
 from sacnb.errors import SacError
-from sacnb.wire.budget import RetryBudget
-from sacnb.wire.retry import Campaign, RetryPlan, Setback
 
 
 def failing(cause: str = "503") -> Setback:

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from sacnb.auth import ClientCredentials, StaticToken, TokenEnvelope
+from sacnb._auth import ClientCredentials, StaticToken, TokenEnvelope
+from sacnb._settings import Secret, Settings
+from sacnb._wire import DispatchContext, Telemetry, build_context
 from sacnb.errors import DeprecatedTokenWarning, SettingsError
-from sacnb.settings import Secret, Settings
-from sacnb.wire import DispatchContext, Telemetry, build_context
 
 
 class Somebody:

@@ -15,9 +15,9 @@ import requests
 from oauthlib.oauth2 import BackendApplicationClient, InsecureTransportError
 from requests_oauthlib import OAuth2Session, TokenUpdated
 
+from sacnb._settings import Secret
+from sacnb._wire import SacSession
 from sacnb.errors import AuthError, RequestError
-from sacnb.settings import Secret
-from sacnb.wire import SacSession
 
 PATH = "/api/v1/things"
 CANARY = "canary-bearer-token"

@@ -17,7 +17,9 @@ from typing import Any
 import pytest
 import trustme
 
-from sacnb.auth import StaticToken
+from sacnb._auth import StaticToken
+from sacnb._wire import Answer, DispatchContext, RetryPlan, SacSession
+from sacnb._wire.telemetry import Event, RetryEvent
 from sacnb.errors import (
     AuthError,
     BadAnswer,
@@ -34,8 +36,6 @@ from sacnb.errors import (
     SettingsError,
     ThrottledError,
 )
-from sacnb.wire import Answer, DispatchContext, RetryPlan, SacSession
-from sacnb.wire.telemetry import Event, RetryEvent
 
 PATH = "/api/v1/dataexport/things"
 TOKENS = "/oauth/token"

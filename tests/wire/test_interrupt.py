@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from sacnb._wire.interrupt import Interrupt
 from sacnb.errors import Cancelled, SacError
-from sacnb.wire.interrupt import Interrupt
 
 
 class Silence:

@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from sacnb.auth import RefreshEvent
-from sacnb.wire import Telemetry
-from sacnb.wire.otel import OpenTelemetry
-from sacnb.wire.telemetry import FailureEvent, RequestEvent, RetryEvent
+from sacnb._auth import RefreshEvent
+from sacnb._wire import Telemetry
+from sacnb._wire.telemetry import FailureEvent, OpenTelemetry, RequestEvent, RetryEvent
 
 
 class Meter:
@@ -143,7 +142,7 @@ def test_it_is_found_where_it_is_installed_and_not_missed_where_it_is_not() -> N
     program = textwrap.dedent(
         """
         import sys, types
-        from sacnb.wire.otel import discover
+        from sacnb._wire.telemetry import discover
 
         class Blocked:
             def find_spec(self, name, *_):

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sacnb._wire.failures import Problem, error_for, is_transient, read_problem
 from sacnb.errors import RequestError, ServerError
-from sacnb.wire.problems import Problem, error_for, is_transient, read_problem
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 

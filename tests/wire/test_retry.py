@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sacnb._wire.retry import Campaign, RetryPlan, Setback, refresh_runner
 from sacnb.errors import RefreshError, SacError, SettingsError
-from sacnb.wire.retry import Campaign, RetryPlan, Setback, refresh_runner
 
 
 def transient(**options: Any) -> Setback:

@@ -20,9 +20,9 @@ from typing import Any
 import pytest
 from requests_oauthlib import OAuth2Session
 
+from sacnb._wire import DispatchContext
+from sacnb._wire.telemetry import Event
 from sacnb.errors import SacError
-from sacnb.wire import DispatchContext
-from sacnb.wire.telemetry import Event
 
 PATH = "/api/v1/things"
 TOKENS = "/oauth/token"

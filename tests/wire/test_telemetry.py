@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from sacnb.auth import RefreshEvent
-from sacnb.wire import Telemetry
-from sacnb.wire.telemetry import (
+from sacnb._auth import RefreshEvent
+from sacnb._wire import Telemetry
+from sacnb._wire.telemetry import (
     Event,
     FailureEvent,
     RequestEvent,

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from sacnb.cli.complete import complete_key
-from sacnb.cli.invocation import Invocation
-from sacnb.cli.output import json_option, print_facts, print_json, print_table
-from sacnb.cli.streams import say
+from sacnb.cli.application import Invocation
+from sacnb.cli.completion import complete_key
+from sacnb.cli.output import json_option, print_facts, print_json, print_table, say
 from sacnb.errors import CacheError, UnknownNameError
 
 if TYPE_CHECKING:
-    from sacnb.cache.leftovers import StagedPull
-    from sacnb.cache.store import Cache, CacheEntry
+    from sacnb._cache.staging import StagedPull
+    from sacnb._cache.store import Cache, CacheEntry
 
 __all__ = ["command"]
 
@@ -204,7 +203,7 @@ def _described(entry: CacheEntry) -> dict[str, Any]:
 
 
 def _row(entry: CacheEntry) -> tuple[object, ...]:
-    from sacnb.export.refresh import age_in_words
+    from sacnb._pull.collect import age_in_words
 
     info, size = entry.info, f"{max(1, entry.size_bytes // 1024):,} KB"
     key = entry.key[:_SHORT_KEY_END]
@@ -231,7 +230,7 @@ def _described_pull(pull: StagedPull) -> dict[str, Any]:
 
 
 def _pull_row(pull: StagedPull) -> tuple[object, ...]:
-    from sacnb.export.refresh import age_in_words
+    from sacnb._pull.collect import age_in_words
 
     begun = f"{age_in_words(datetime.now(UTC) - pull.started_at)} ago" if pull.started_at else ""
     state = "running" if pull.is_running else (pull.problem or "ended early")

@@ -8,19 +8,18 @@ from typing import IO, TYPE_CHECKING, Final, Literal
 
 import click
 
-from sacnb.cli.invocation import Invocation, Source
-from sacnb.cli.logs import announce
-from sacnb.cli.progress import progress_bar
+from sacnb.cli.application import Invocation, Source
+from sacnb.cli.output import is_terminal, say
+from sacnb.cli.progress import announce, progress_bar
 from sacnb.cli.question import AGGREGATIONS, GRAINS, Question, model_argument, question_options, source_option
-from sacnb.cli.streams import is_terminal, say
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from sacnb.frames.contract import Aggregation
-    from sacnb.frames.result import Result
-    from sacnb.model import Facts
-    from sacnb.odata.schema import Grain
+    from sacnb._frames.tidy import Aggregation
+    from sacnb._odata.schema import Grain
+    from sacnb._results.result import Result
+    from sacnb._tenant import Facts
 
 __all__ = ["command"]
 
@@ -109,7 +108,7 @@ def command(
     elif decimals:
         _write_result(result, form, target)
     else:
-        from sacnb.frames.convert import with_floats
+        from sacnb._frames.convert import with_floats
 
         _write_table(with_floats(result.arrow()), form, target)
     if output != _STDOUT:
@@ -139,7 +138,7 @@ def _write_result(result: Result, form: Format, target: str | IO[bytes]) -> None
 
 def _write_table(table: pa.Table, form: Format, target: str | IO[bytes]) -> None:
     """A table that is no result any more, and so carries no metadata."""
-    from sacnb.frames.files import write_arrow, write_csv, write_parquet
+    from sacnb._results.files import write_arrow, write_csv, write_parquet
 
     if form == "csv":
         write_csv(table, target)

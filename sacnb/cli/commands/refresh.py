@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
-from sacnb.cli.invocation import Invocation, Source
-from sacnb.cli.logs import announce
+from sacnb.cli.application import Invocation, Source
 from sacnb.cli.output import json_option, print_facts, print_json, print_table
-from sacnb.cli.progress import progress_bar
+from sacnb.cli.progress import announce, progress_bar
 from sacnb.cli.question import AGGREGATIONS, GRAINS, Question, model_argument, question_options, source_option
 
 if TYPE_CHECKING:
-    from sacnb.frames.contract import Aggregation, TidyFrame
-    from sacnb.frames.result import Result
-    from sacnb.odata.schema import Grain
+    from sacnb._frames.tidy import Aggregation, TidyFrame
+    from sacnb._odata.schema import Grain
+    from sacnb._results.result import Result
 
 __all__ = ["command"]
 

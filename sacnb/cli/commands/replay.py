@@ -10,11 +10,10 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from sacnb.cli.complete import complete_cassette
+from sacnb.cli.application import Invocation
+from sacnb.cli.completion import complete_cassette
 from sacnb.cli.failures import ExitCode
-from sacnb.cli.invocation import Invocation
-from sacnb.cli.output import json_option, print_facts, print_json
-from sacnb.cli.streams import clean, say
+from sacnb.cli.output import clean, json_option, print_facts, print_json, say
 from sacnb.errors import SettingsError
 
 __all__ = ["command"]
@@ -150,9 +149,9 @@ def _variables(invocation: Invocation) -> dict[str, str]:
     """
     variables: dict[str, str] = {}
     if invocation.env_file is not None:
-        from sacnb.settings.resolve import read_dotenv
+        from sacnb._settings import read_dotenv
 
-        given = read_dotenv(invocation.env_file, os.environ)
+        given = read_dotenv(invocation.env_file)
         variables = {name: value for name, value in given.items() if name not in os.environ}
     if invocation.tenant_url is not None:
         variables["SAC_TENANT_URL"] = invocation.tenant_url
@@ -163,7 +162,7 @@ def _variables(invocation: Invocation) -> dict[str, str]:
 
 def _known_secrets(invocation: Invocation) -> list[str]:
     """The secrets of the settings, where there are settings: a checkout without any is scanned for shapes only."""
-    from sacnb.settings import Settings
+    from sacnb._settings import Settings
 
     try:
         settings = Settings.resolve(**invocation.arguments)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from sacnb.cli.output import json_option, print_json, print_table
-from sacnb.cli.streams import say
+from sacnb.cli.output import json_option, print_json, print_table, say
 from sacnb.errors import MissingExtraError
 
 if TYPE_CHECKING:

@@ -1,0 +1,20 @@
+"""Get a valid token: ``token``, ``policy``, ``sources``, ``guard``."""
+
+from __future__ import annotations
+
+from sacnb._auth.guard import EnsureResult, RefreshRunner, TokenGuard
+from sacnb._auth.sources import ClientCredentials, StaticToken, TokenSource
+from sacnb._auth.token import RefreshEvent, RefreshPolicy, TokenEnvelope, envelope_from_reply
+
+__all__ = [
+    "ClientCredentials",
+    "EnsureResult",
+    "RefreshEvent",
+    "RefreshPolicy",
+    "RefreshRunner",
+    "StaticToken",
+    "TokenEnvelope",
+    "TokenGuard",
+    "TokenSource",
+    "envelope_from_reply",
+]

@@ -1,0 +1,1 @@
+"""Keep results on disk, whole or not at all."""

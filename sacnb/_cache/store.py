@@ -1,0 +1,302 @@
+"""Keep results and give them back exactly, whatever happens in between."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import IO, Literal
+
+from sacnb._cache.folder import CacheKey, Folder
+from sacnb._cache.staging import StagedPull, clean_staging, list_staging, staging_root
+from sacnb._files import make_private, make_private_folder, remove, replacing
+from sacnb._results.files import UnusableFileError, read_footer
+from sacnb._results.info import ResultInfo, from_metadata
+from sacnb._results.result import Result, read_result
+from sacnb.errors import CacheError, UnknownNameError
+
+__all__ = ["Cache", "CacheEntry", "Repair"]
+
+
+@dataclass(frozen=True, slots=True)
+class CacheEntry:
+    """One kept result: its key as text, its file and size, and either its ``info`` or its ``problem``."""
+
+    key: str
+    path: Path
+    size_bytes: int
+    info: ResultInfo | None
+    problem: str | None = None
+
+    @property
+    def provider_id(self) -> str:
+        """The model; empty where the entry cannot be read."""
+        return self.info.provider_id if self.info else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """Action that ``repair`` took on one entry, and the reason."""
+
+    key: str
+    action: Literal["moved aside", "removed"]
+    reason: str
+
+
+class Cache:
+    """A folder of kept results, shared by any number of threads and processes.
+
+    A result is one Parquet file with its metadata in the footer. It is written beside the old one and replaces it by
+    one rename: readers get the old one or the new one, and a full disk or a killed process leaves the old one. The same
+    rows make the same bytes, except for the time of the refresh and the digest over it; they stay in the order in which
+    they were pulled, which is SAC's.
+
+    Args:
+        directory: The folder; made when something is first kept.
+        now: The clock, in UTC.
+        lock_timeout_s: Seconds to wait for another process that writes the same entry.
+        open_new: Opens the file that a result is written to; by default one that only its owner can read.
+    """
+
+    __slots__ = ("_folder", "_now", "_open_new")
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        lock_timeout_s: float = 60.0,
+        open_new: Callable[[Path], IO[bytes]] | None = None,
+    ) -> None:
+        self._folder = Folder(Path(directory), lock_timeout_s=lock_timeout_s)
+        self._now = now
+        self._open_new = open_new
+
+    def __repr__(self) -> str:
+        return f"Cache({str(self.directory)!r})"
+
+    @property
+    def directory(self) -> Path:
+        """The folder of this cache."""
+        return self._folder.path
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes on the disk of all kept results, and of those that were moved aside."""
+        files = [self._folder.entry(name) for name in self._folder.names()]
+        with self._folder.refusals("read"), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            files += self._folder.aside.iterdir()
+        total = 0
+        for path in files:
+            with contextlib.suppress(OSError):  # another process removed it since it was listed
+                total += path.stat().st_size
+        return total
+
+    def has(self, key: CacheKey) -> bool:
+        """Return whether there is an entry, which may still turn out to be unusable.
+
+        Raises:
+            CacheError: The folder cannot be read.
+        """
+        return self._folder.holds(key.name)
+
+    def save(self, key: CacheKey, result: Result) -> Path:
+        """Keep a result in place of the one that was there, and return its file.
+
+        Raises:
+            CacheError: The disk is full, the folder cannot be written to, or another process does not release the
+                entry. The result that was kept before is intact.
+            ValueError: The key is that of another result.
+        """
+        if CacheKey.of(result.info) != key:
+            raise ValueError("The key belongs to another question than the result answers.")
+        path, staging = self._folder.entry(key.name), self._folder.staging(key.name)
+        with self._folder.refusals("written"):
+            self._folder.make()
+            with self._folder.lock(key.name):
+                # Left behind by a killed process: while this one holds the lock, nobody else can be in there.
+                with contextlib.suppress(OSError):
+                    remove(staging)
+                make_private_folder(staging)
+                try:
+                    # Not under the entry's own long name: see the length of paths above.
+                    new = staging / "entry.parquet"
+                    with replacing(path, private=True, temporary=new, open_new=self._open_new) as file:
+                        result.to_parquet(file)
+                finally:
+                    # A failure to clean up must not hide the failure before it; the next save cleans up.
+                    with contextlib.suppress(OSError):
+                        remove(staging)
+        return path
+
+    def load(self, key: CacheKey) -> Result:
+        """Return the kept result, with frame, schema and info exactly as they were saved.
+
+        Raises:
+            CacheError: There is none, or it is empty, cut short, damaged, of another version, or another query's; the
+                message holds the command that repairs it.
+        """
+        return self._read(key.name)
+
+    def entries(self) -> tuple[CacheEntry, ...]:
+        """Return all kept results, by name; those that cannot be used have a ``problem``.
+
+        Raises:
+            CacheError: The folder cannot be read.
+        """
+        found = (self._entry(name) for name in self._folder.names())
+        return tuple(entry for entry in found if entry is not None)
+
+    def show(self, key: CacheKey | str) -> CacheEntry:
+        """Return one kept result, by its key or by the beginning of it.
+
+        Raises:
+            UnknownNameError: There is none, or more than one begins like that.
+            CacheError: The folder cannot be read.
+        """
+        entry = self._entry(self._name(key))
+        if entry is None:
+            raise UnknownNameError("cache entry", str(key), self._folder.names(), where=f"{self.directory}")
+        return entry
+
+    def clear(
+        self, key: CacheKey | str | None = None, *, older_than: timedelta | None = None
+    ) -> tuple[CacheEntry, ...]:
+        """Remove one result, those refreshed longer ago than ``older_than``, or all; return the removed ones.
+
+        Without arguments, results that were moved aside are removed too. Entries that cannot be read have no age, and
+        stay with ``older_than``: ``repair`` is for them. Entries from the future have no age that could be trusted, and
+        are removed with it.
+
+        Raises:
+            UnknownNameError: There is no such entry.
+            CacheError: The folder cannot be written to, or another process is writing the entry.
+        """
+        gone = (self.show(key),) if key is not None else self.entries()
+        if older_than is not None:
+            gone = tuple(
+                entry for entry in gone if entry.info is not None and not self._is_younger(entry.info, older_than)
+            )
+        with self._folder.refusals("written"):
+            for entry in gone:
+                with self._folder.lock(entry.key):
+                    entry.path.unlink(missing_ok=True)
+            if key is None and older_than is None:
+                remove(self._folder.aside)
+        return gone
+
+    def _is_younger(self, info: ResultInfo, age: timedelta) -> bool:
+        return timedelta(0) <= self._now() - info.last_refresh_time <= age
+
+    def repair(self, key: CacheKey | str | None = None) -> tuple[Repair, ...]:
+        """Read every result (or one) to its end, and move those aside that cannot be used; return the actions.
+
+        Half-written results of killed processes are removed; those that another process is writing are left alone.
+
+        Raises:
+            UnknownNameError: There is no such entry.
+            CacheError: The folder cannot be written to.
+        """
+        wanted = None if key is None else self._name(key)
+        done: list[Repair] = []
+        with self._folder.refusals("written"):
+            for name in self._folder.names() if wanted is None else [wanted]:
+                done += self._mend(name)
+            for name in self._folder.staged():
+                if wanted in {None, name}:
+                    done += self._sweep(name)
+        return tuple(done)
+
+    def staging(self) -> tuple[StagedPull, ...]:
+        """Return the unfinished pulls, running or left behind by processes that ended early, the oldest first.
+
+        Raises:
+            CacheError: The folder cannot be read.
+        """
+        with self._folder.refusals("read"):
+            return list_staging(staging_root(self.directory))
+
+    def clean_staging(
+        self,
+        id: str | None = None,  # noqa: A002 - it is the field of that name
+        *,
+        older_than: timedelta | None = None,
+    ) -> tuple[StagedPull, ...]:
+        """Remove the pulls that dead processes left behind: one, those begun longer ago, or all; return them.
+
+        Running pulls are left alone.
+
+        Raises:
+            CacheError: The folder cannot be written to.
+        """
+        with self._folder.refusals("written"):
+            return clean_staging(staging_root(self.directory), id, older_than=older_than, now=self._now)
+
+    def _name(self, key: CacheKey | str) -> str:
+        if isinstance(key, CacheKey):
+            return key.name
+        names = self._folder.names()
+        begin = [name for name in names if name.startswith(key)] if key else []
+        if len(begin) != 1:
+            raise UnknownNameError("cache entry", key, begin or names, where=f"{self.directory}")
+        return begin[0]
+
+    def _read(self, name: str) -> Result:
+        path = self._folder.entry(name)
+        repair_command = f"sacnb cache repair --key {name}"
+        if not self._folder.holds(name):
+            raise CacheError(f"There is no cache entry {path}.", repair_command="sacnb cache list")
+        try:
+            with self._folder.refusals("read"), self._folder.lock_for_reading(name):
+                result = read_result(path)
+                _check_name(result.info, name)
+                return result
+        except UnusableFileError as e:
+            raise CacheError(f"The cache entry {path} {e}.", repair_command=repair_command) from e
+
+    def _entry(self, name: str) -> CacheEntry | None:
+        """Return an entry without reading its rows; ``None`` if it is gone by now."""
+        path = self._folder.entry(name)
+        try:
+            size_bytes = path.stat().st_size
+            arrow_schema, metadata = read_footer(path)
+            info, _ = from_metadata(metadata, arrow_schema)
+            _check_name(info, name)
+        except FileNotFoundError:
+            return None
+        except UnusableFileError as e:
+            return CacheEntry(name, path, size_bytes, None, f"It {e}.")
+        except OSError as e:
+            return CacheEntry(name, path, 0, None, f"It cannot be read ({e.strerror or e}).")
+        return CacheEntry(name, path, size_bytes, info)
+
+    def _mend(self, name: str) -> list[Repair]:
+        path, aside = self._folder.entry(name), self._folder.aside
+        with self._folder.lock(name):
+            try:
+                _check_name(read_result(path).info, name)
+            except FileNotFoundError:  # cleared by another process since it was listed
+                return []
+            except UnusableFileError as e:
+                make_private_folder(aside, may_be_link=False)
+                with contextlib.suppress(FileNotFoundError):
+                    path.replace(aside / f"{name}.{self._now():%Y%m%dT%H%M%S%f}{path.suffix}")
+                return [Repair(name, "moved aside", f"It {e}.")]
+            make_private(path)  # earlier versions let the umask decide
+        return []
+
+    def _sweep(self, name: str) -> list[Repair]:
+        try:
+            with self._folder.lock(name, wait=False):
+                remove(self._folder.staging(name))
+        except CacheError:  # another process is writing it
+            return []
+        return [Repair(name, "removed", "A process ended while it wrote this result.")]
+
+
+def _check_name(info: ResultInfo, name: str) -> None:
+    if CacheKey.of(info).name != name:
+        raise UnusableFileError("belongs to another query than its name says")

@@ -1,0 +1,1 @@
+"""Draw results: charts, and plan against actual."""

@@ -1,0 +1,127 @@
+"""Choose the members that a chart shows, and their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import polars as pl
+
+from sacnb._charts.style import version_order, version_text
+from sacnb._odata.schema import Schema
+from sacnb.errors import ContractError, UnknownNameError
+
+__all__ = [
+    "MEASURE",
+    "Labels",
+    "cut",
+    "in_order",
+    "is_account",
+    "is_version",
+    "listed",
+    "named",
+    "plain",
+    "texts_of",
+    "with_texts",
+]
+
+# Labels of members by dimension: a mapping of ids to texts, or the frame of ``model.members()``.
+Labels: TypeAlias = Mapping[str, Mapping[str, str] | pl.DataFrame]
+
+MEASURE = "dim_measure"
+
+
+def is_version(column: str) -> bool:
+    """Return whether *column* is SAC's version dimension, which has this name in every model."""
+    return column.removeprefix("dim_").casefold() == "version"
+
+
+def is_account(column: str) -> bool:
+    """Return whether *column* is the account dimension of a classic account model, by SAC's naming convention."""
+    return column.removeprefix("dim_").casefold() == "account"
+
+
+def plain(text: str) -> str:
+    """Return *text* as one line; Vega breaks it, or does not draw it at all, at a line end."""
+    return " ".join(text.split())
+
+
+def listed(words: Sequence[str]) -> str:
+    """Join words as ``a, b and c``."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def named(schema: Schema) -> dict[str, str]:
+    """Return the name of each column in a chart: its label if it has one."""
+    return {f"dim_{one.name}": plain(one.label or one.name) for one in schema.columns} | {MEASURE: "Measure"}
+
+
+def texts_of(labels: Labels | None, known: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return *labels* by the columns of a tidy frame; *known* are the dimensions.
+
+    Raises:
+        UnknownNameError: A dimension is unknown.
+        ContractError: A frame has no columns ``id`` and ``description``.
+    """
+    texts: dict[str, dict[str, str]] = {}
+    for dimension, given in (labels or {}).items():
+        if dimension not in known:
+            raise UnknownNameError("dimension", dimension, known, where="the result")
+        if isinstance(given, pl.DataFrame):
+            if not {"id", "description"} <= set(given.columns):
+                columns = listed(given.columns or ["none"])
+                raise ContractError(
+                    f"The labels of {dimension!r} need the columns id and description, got {columns}.",
+                    hint=f"Pass model.members({dimension!r}), or a mapping of ids to texts.",
+                )
+            texts[f"dim_{dimension}"] = {
+                str(member): str(text) for member, text in given.select("id", "description").rows() if text
+            }
+        else:
+            texts[f"dim_{dimension}"] = dict(given)
+    return texts
+
+
+def with_texts(frame: pl.DataFrame, columns: Iterable[str], texts: Mapping[str, Mapping[str, str]]) -> pl.DataFrame:
+    """Replace ids by labels; members with the same label keep their id beside it."""
+    for column in columns:
+        ids = frame[column].unique().drop_nulls().sort().to_list()
+        shown = {one: plain(texts.get(column, {}).get(one, one)) or one for one in ids}
+        if is_version(column) and column not in texts:
+            shown = {one: version_text(one) for one in ids}
+        seen = list(shown.values())
+        unique = {one: text if seen.count(text) == 1 else f"{text} ({one})" for one, text in shown.items()}
+        frame = frame.with_columns(pl.col(column).replace_strict(unique, default=None, return_dtype=pl.String))
+    return frame
+
+
+def in_order(frame: pl.DataFrame, column: str) -> list[str]:
+    """Return the members of a column: versions in report order, others by name."""
+    members = [str(one) for one in frame[column].unique().drop_nulls()]
+    order: Callable[[str], Any] = version_order if is_version(column) else str
+    return sorted(members, key=order)
+
+
+def cut(frame: pl.DataFrame, column: str, most: int, *, other: bool) -> tuple[pl.DataFrame, str]:
+    """Keep the members with the largest values; return the rows and a note if others are left out.
+
+    With *other* they become one more member, the sum of their values.
+    """
+    count = frame[column].n_unique()
+    if count <= most:
+        return frame, ""
+    what = column.removeprefix("dim_")
+    size = pl.col("value").abs().sum()
+    ranked = frame.group_by(column).agg(size).sort(["value", column], descending=[True, False])
+    if not other:
+        kept = frame.filter(pl.col(column).is_in(ranked.head(most)[column].implode()))
+        return kept, (
+            f"The {most} largest of {count:,} members of {what} are shown. The rest is left out, because it may not be "
+            "additive."
+        )
+    top = ranked.head(most - 1)[column].to_list()
+    rest = f"Other ({count - len(top):,} members)"
+    keys = [name for name in frame.columns if name != "value"]
+    renamed = frame.with_columns(pl.when(pl.col(column).is_in(top)).then(pl.col(column)).otherwise(pl.lit(rest)))
+    summed = renamed.sort(keys).group_by(keys, maintain_order=True).agg(pl.col("value").sum())
+    return summed, f"The {len(top)} largest of {count:,} members of {what} are shown, and the sum of the others."

@@ -1,0 +1,195 @@
+"""Draw a result as lines over time, bars or a heat map: with Altair, without a browser and without the network."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any, Final, get_args
+
+import polars as pl
+import pyarrow as pa
+
+from sacnb._charts.chart import Chart, chart_of
+from sacnb._charts.members import (
+    MEASURE,
+    Labels,
+    cut,
+    is_account,
+    is_version,
+    listed,
+    named,
+    plain,
+    texts_of,
+    with_texts,
+)
+from sacnb._charts.spec import Kind, Parts, describe, drawing, period_text
+from sacnb._charts.style import PAPERS, Theme, config
+from sacnb._frames.tidy import Aggregation, long_frame, tidy
+from sacnb._odata.schema import Grain, Schema
+from sacnb.errors import ContractError, UnknownNameError
+
+__all__ = ["Chart", "Kind", "Labels", "Theme", "plot"]
+
+# Nobody can tell more lines apart; more become a heat map.
+_MOST: Final[dict[Kind, int]] = {"line": 12, "bar": 40, "heatmap": 40}
+_MOST_DASHES: Final = 4
+_LINE_CHARS: Final = 110
+_MOST_COLUMNS: Final = 60
+_MOST_DIMENSIONS: Final = 2
+
+
+def plot(
+    table: pa.Table,
+    schema: Schema,
+    grain: Grain | None = None,
+    *,
+    by: str | Sequence[str] | None = None,
+    measure: str | None = None,
+    agg: Aggregation = "sum",
+    kind: Kind | None = None,
+    labels: Labels | None = None,
+    other: bool = False,
+    title: str | None = None,
+    unit: str | None = None,
+    theme: Theme = "light",
+    note: str | None = None,
+) -> Chart:
+    """Draw a table; see ``Result.plot``."""
+    _check(kind, theme)
+    texts = texts_of(labels, [column.name for column in schema.dimensions])
+    if measure is not None:
+        table = _with_one_measure(table, schema, measure)
+    notes = [note] if note else []
+    frame, grain, note_of_dates = _frame(table, schema, grain, agg)
+    notes += [note_of_dates] if note_of_dates else []
+    split = _split(frame, [by] if isinstance(by, str) else by)
+    # A line needs two periods; draw one as bars.
+    if grain is not None and kind is None and split and frame["date"].n_unique() == 1:
+        notes.append(f"{period_text(frame['date'][0], grain)}.")
+        frame, grain = frame.drop("date"), None
+    drawn = kind or _kind(frame, grain, split)
+    _check_fit(drawn, grain, split)
+    if other:
+        _check_sums(split, agg)
+    frame, cuts = _cut(drawn, frame, grain, split, other=other)
+
+    measures = [column for column in schema.measures if column.name in table.column_names]
+    what = plain(measures[0].label or measures[0].name) if len(measures) == 1 else "Value"
+    heading = title or f"{schema.provider_id}: {what if len(measures) == 1 else listed([m.name for m in measures])}"
+    shown = frame.select(*(["date"] if grain else []), *split, "value")
+    parts = Parts(
+        frame=with_texts(shown, split, texts),
+        grain=grain,
+        split=split,
+        names=named(schema),
+        value_title=plain(f"{what} ({unit})" if unit else what),
+    )
+    lines = [plain(one) for one in (*notes, *cuts)]
+    return chart_of(
+        {**titled(heading, lines), **config(theme), **drawing(drawn, parts)},
+        parts.frame,
+        heading,
+        describe(drawn, parts, plain(heading), lines),
+    )
+
+
+def titled(heading: str, notes: Sequence[str]) -> dict[str, Any]:
+    """Return the title of a chart with the notes below it."""
+    return {
+        "title": {
+            "text": plain(heading),
+            "subtitle": [line for note in notes for line in textwrap.wrap(note, _LINE_CHARS)],
+            "anchor": "start",
+        }
+    }
+
+
+def _check(kind: Kind | None, theme: Theme) -> None:
+    for name, value, known in (("kind", kind, get_args(Kind)), ("theme", theme, tuple(PAPERS))):
+        if value is not None and value not in known:
+            raise UnknownNameError(f"{name} of chart" if name == "kind" else name, str(value), known)
+
+
+def _frame(
+    table: pa.Table, schema: Schema, grain: Grain | None, agg: Aggregation
+) -> tuple[pl.DataFrame, Grain | None, str]:
+    if not any(column.name in table.column_names for column in schema.date_columns):
+        return long_frame(table, schema), None, ""
+    made = tidy(table, schema, grain, agg=agg)
+    return made.frame, made.grain, made.note
+
+
+def _kind(frame: pl.DataFrame, grain: Grain | None, split: Sequence[str]) -> Kind:
+    """Choose lines over dates, bars of a dimension; a heat map of two, or of too many lines."""
+    if grain is not None:
+        return "heatmap" if len(split) == 1 and frame[split[0]].n_unique() > _MOST["line"] else "line"
+    if len(split) < _MOST_DIMENSIONS:
+        return "bar"
+    grouped = any(is_version(name) for name in split) and frame[split[1]].n_unique() <= _MOST_DASHES
+    return "bar" if grouped else "heatmap"
+
+
+def _check_fit(kind: Kind, grain: Grain | None, split: Sequence[str]) -> None:
+    if kind == "line" and grain is None:
+        raise ContractError("A line chart needs dates, and the result has none.", hint='Use plot(kind="bar").')
+    if kind == "heatmap" and len(split) + (grain is not None) != _MOST_DIMENSIONS:
+        axes = ["the date"] * (grain is not None) + [repr(name.removeprefix("dim_")) for name in split]
+        raise ContractError(
+            f"A heat map needs two axes; the result varies in {listed(axes) if axes else 'nothing'}.",
+            hint="Name the dimensions with by=, filter with where=, or choose another kind.",
+        )
+    if kind == "bar" and grain is not None and len(split) > 1:
+        raise ContractError("Bars over dates can be split by one dimension only.", hint='Use plot(kind="line").')
+
+
+def _check_sums(split: Sequence[str], agg: Aggregation) -> None:
+    """Refuse ``other=True`` where the sum is known to be wrong; only the caller knows whether it is right otherwise."""
+    if agg != "sum":
+        raise ContractError(f"other=True adds up members, but agg is {agg!r}.", hint="Leave out other=True.")
+    for name in split[:1]:
+        if name == MEASURE or is_account(name) or is_version(name):
+            raise ContractError(
+                f"other=True cannot add up members of {name.removeprefix('dim_')!r}: they are of different kinds.",
+                hint="Leave out other=True.",
+            )
+
+
+def _cut(
+    kind: Kind, frame: pl.DataFrame, grain: Grain | None, split: Sequence[str], *, other: bool
+) -> tuple[pl.DataFrame, list[str]]:
+    """Limit the members to those that can be drawn; return notes about the others."""
+    limits = [_MOST[kind], _MOST_COLUMNS if kind == "heatmap" else _MOST_DASHES]
+    if kind == "bar" and grain is not None:
+        limits = [_MOST_DASHES]
+    notes = []
+    for place, (name, most) in enumerate(zip(split, limits, strict=False)):
+        frame, said = cut(frame, name, most, other=other and place == 0)
+        notes += [said] if said else []
+    return frame, notes
+
+
+def _with_one_measure(table: pa.Table, schema: Schema, measure: str) -> pa.Table:
+    names = [column.name for column in schema.measures if column.name in table.column_names]
+    if measure not in names:
+        raise UnknownNameError("measure", measure, names, where="the result")
+    return table.drop_columns([name for name in names if name != measure])
+
+
+def _split(frame: pl.DataFrame, by: Sequence[str] | None) -> list[str]:
+    """Return the columns that distinguish lines or bars: most members first, versions last."""
+    members = {name: frame[name].n_unique() for name in frame.columns if name.startswith("dim_")}
+    varying = [name for name, count in members.items() if count > 1]
+    chosen = sorted(varying, key=lambda name: (is_version(name), -members[name]))
+    if by is not None:
+        chosen = [f"dim_{name}" for name in by]
+        for name, column in zip(by, chosen, strict=True):
+            if column not in members:
+                raise UnknownNameError("dimension", name, [one.removeprefix("dim_") for one in members])
+    chosen = list(dict.fromkeys(chosen))[:_MOST_DIMENSIONS]
+    hidden = [f"{name.removeprefix('dim_')!r} ({members[name]:,} members)" for name in varying if name not in chosen]
+    if hidden:
+        raise ContractError(
+            f"The result also varies in {listed(hidden)}; the chart would draw several values as one.",
+            hint="Filter to one member with where=, or fetch fewer dimensions with dims=[...].",
+        )
+    return chosen

@@ -1,0 +1,263 @@
+"""The tidy contract: one row per date, member combination and measure, whatever the model looks like.
+
+``date`` (``Date``, the first day of its period), one ``dim_<name>`` (``String``) per dimension, ``dim_measure`` where
+there is more than one measure, and ``value`` (``Float64``); sorted by date, then by the dimensions in the model's
+order, then by measure. Attributes are not part of it. ``docs/data_contract.md`` is the long form.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import polars as pl
+import pyarrow as pa
+
+from sacnb._frames.convert import mean_float64, to_float64, with_floats
+from sacnb._frames.periods import Dates, date_column, dates_of, grain_as_written, target_grain, truncate
+from sacnb._frames.preview import preview
+from sacnb._odata.schema import DateColumn, Grain, Schema
+from sacnb._rendering import Preview, Previewed
+from sacnb.errors import ContractError
+
+__all__ = ["CONTRACT_VERSION", "Aggregation", "TidyFrame", "exact_facts", "grain_as_written", "long_frame", "tidy"]
+
+# What frames and cache entries look like. Any change that a reader of either would notice needs a new number.
+CONTRACT_VERSION: Final = 1
+
+Aggregation = Literal["sum", "mean", "min", "max", "first", "last"]
+_AGGREGATIONS: Final = ("sum", "mean", "min", "max", "first", "last")
+
+# Sums are made of exact decimals; polars has 38 digits of them.
+_SUM_DIGITS: Final = 38
+# The date as SAC sent it, while rows are still compared by it. No dimension's column can have this name.
+_SENT: Final = "sent"
+
+
+@dataclass(frozen=True, slots=True)
+class TidyFrame(Previewed):
+    """A tidy frame, and what was left out of it.
+
+    ``rows_without_date`` counts rows of the result whose date is ``#``, empty or unreadable. ``rows_without_value``
+    counts, in the other rows, the measures that are null or not a number. ``note`` says both in words, and whether
+    values were aggregated; it is empty where there is nothing to say.
+    """
+
+    frame: pl.DataFrame
+    grain: Grain
+    rows_without_date: int = 0
+    rows_without_value: int = 0
+    note: str = ""
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def __repr__(self) -> str:
+        return self._preview().text()
+
+    def _preview(self) -> Preview:
+        rows = f"{len(self):,} row{'' if len(self) == 1 else 's'} by {self.grain}"
+        return preview(self.frame.to_arrow(), title=rows, notes=(self.note,) if self.note else ())
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """The frame, for any library that reads Arrow streams."""
+        return self.frame.__arrow_c_stream__(requested_schema)
+
+
+def tidy(
+    table: pa.Table,
+    schema: Schema,
+    grain: Grain | None = None,
+    *,
+    date: str | DateColumn | None = None,
+    agg: Aggregation = "sum",
+) -> TidyFrame:
+    """The facts of a table as a tidy frame.
+
+    Args:
+        table: Rows of the entity set that ``schema`` describes, with all or some of its columns.
+        schema: What the columns are.
+        grain: ``"day"``, ``"week"`` (ISO, by its Monday), ``"month"``, ``"quarter"`` or ``"year"``; the model's own by
+            default.
+        date: The date column where there are several; by default the first of the schema. A ``DateColumn`` also says
+            which grain its values have.
+        agg: What makes one value of several where the grain gets coarser. ``"sum"`` is right for flows such as revenue
+            and wrong for headcounts, balances, prices and rates, for which there are ``"mean"``, ``"last"`` and the
+            others; SAC's export does not tell which a measure is. Null values take no part.
+
+    Raises:
+        ContractError: There is no date column or no measure; the grain is finer than the model's, or weeks are to
+            become months; or two rows have the same key.
+        UnknownNameError: ``date`` names a column that the table does not have.
+
+    Warns:
+        PrecisionWarning: Values have more digits than a float64 keeps.
+    """
+    if agg not in _AGGREGATIONS:
+        raise ContractError(f"There is no aggregation {agg!r}.", hint=f"There are {', '.join(_AGGREGATIONS)}.")
+    column = date_column(table, schema, date)
+    dates = dates_of(table, column)
+    target = target_grain(column.name, dates.grain, grain)
+    coarser = target != dates.grain or (dates.instants and grain is not None) or dates.fiscal_rows > 0
+    measures = _measures(table, schema)
+    sent = pl.Series(table.column(column.name))
+    wide = _wide(table, schema, {"date": truncate(dates.days, target), _SENT: sent}, without=column.name)
+
+    dated = wide.filter(pl.col("date").is_not_null())
+    keys = _keys(wide)
+    # With a coarser grain rows share a date rightly, and must still differ in the date that SAC sent.
+    _refuse_duplicates(dated.select([_SENT, *keys[1:]] if coarser else keys))
+    facts = {measure: _facts(dated, measure) for measure in measures}
+    without_date = len(wide) - len(dated)
+    without_value = sum(len(dated) - len(rows) for rows in facts.values())
+    note = f"{_note(len(wide), without_date, dates.unreadable, without_value)} {_fiscal_note(len(wide), dates)}".strip()
+    if coarser:
+        facts = {measure: _aggregate(rows, keys, agg) for measure, rows in facts.items()}
+        note = f"{note} {_aggregation_note(dates, target, agg)}".lstrip()
+    return TidyFrame(_long(facts, keys), target, without_date, without_value, note)
+
+
+def long_frame(table: pa.Table, schema: Schema) -> pl.DataFrame:
+    """The facts of a table as ``tidy`` gives them, but without a date: for results that have none.
+
+    Raises:
+        ContractError: There is no measure, or two rows have the same key.
+
+    Warns:
+        PrecisionWarning: Values have more digits than a float64 keeps.
+    """
+    measures = _measures(table, schema)
+    wide = _wide(table, schema, {}, without=None)
+    keys = _keys(wide)
+    if keys:
+        _refuse_duplicates(wide.select(keys))
+    return _long({measure: _facts(wide, measure) for measure in measures}, keys)
+
+
+def exact_facts(table: pa.Table, schema: Schema, measure: str) -> pl.DataFrame:
+    """Every row of a table: its dimensions as ``dim_<name>`` (String), and one measure as ``value``, as exact as it is.
+
+    Null where a float is not a number.
+    """
+    value = pl.col(f"value_{measure}").alias("value")
+    facts = _wide(table, schema, {}, without=None).select(pl.exclude("^value_.*$"), value)
+    return facts.with_columns(pl.col("value").fill_nan(None)) if facts["value"].dtype.is_float() else facts
+
+
+def _measures(table: pa.Table, schema: Schema) -> list[str]:
+    names = [one.name for one in schema.measures if one.name in table.column_names]
+    if not names:
+        raise ContractError(f"The result of {schema.provider_id!r} has no measure.", hint="Select at least one.")
+    if len(names) > 1 and any(one.name == "measure" for one in schema.dimensions if one.name in table.column_names):
+        raise ContractError(
+            "A dimension is called 'measure', and so is the column that would tell the measures apart.",
+            hint=f"Select one measure at a time: {', '.join(map(repr, names))}.",
+        )
+    return names
+
+
+def _wide(table: pa.Table, schema: Schema, first: dict[str, pl.Series], *, without: str | None) -> pl.DataFrame:
+    """The first columns, then the dimensions as ``dim_<name>``, then the measures as ``value_<name>``."""
+    there = [one for one in schema.columns if one.name in table.column_names]
+    dimensions = [one.name for one in there if one.role == "dimension" and one.name != without]
+    return pl.DataFrame(
+        {
+            **first,
+            **{f"dim_{name}": _as_text(table.column(name)) for name in dimensions},
+            **{f"value_{one.name}": _exact(table.column(one.name)) for one in there if one.role == "measure"},
+        }
+    )
+
+
+def _keys(wide: pl.DataFrame) -> list[str]:
+    return [name for name in wide.columns if name == "date" or name.startswith("dim_")]
+
+
+def _as_text(values: pa.ChunkedArray) -> pl.Series:
+    series = pl.Series(values)
+    return series.bin.encode("base64") if series.dtype == pl.Binary else series.cast(pl.String)
+
+
+def _exact(values: pa.ChunkedArray) -> pl.Series:
+    """Decimals and integers as decimals that can be summed without losing a digit; floats as they are."""
+    if pa.types.is_decimal256(values.type):
+        return pl.Series(to_float64(values))  # polars has no such decimals
+    series = pl.Series(values)
+    if series.dtype.is_float():
+        return series.cast(pl.Float64)
+    return series.cast(pl.Decimal(_SUM_DIGITS, series.dtype.scale if isinstance(series.dtype, pl.Decimal) else 0))
+
+
+def _facts(wide: pl.DataFrame, measure: str) -> pl.DataFrame:
+    """The rows that have a value of this measure, which then is in the column ``value``."""
+    value = pl.col("value")
+    rows = wide.select(pl.exclude("^value_.*$"), pl.col(f"value_{measure}").alias("value"))
+    there = value.is_not_null() & value.is_not_nan() if rows["value"].dtype.is_float() else value.is_not_null()
+    return rows.filter(there)
+
+
+def _refuse_duplicates(keys: pl.DataFrame) -> None:
+    double = keys.is_duplicated()
+    if not double.any():
+        return
+    example = keys.filter(double).row(0, named=True)
+    shown = ", ".join(f"{name.removeprefix('dim_')}={value!s}" for name, value in example.items())
+    raise ContractError(
+        f"{double.sum():,} rows share their key with another, such as {shown}; which one counts is not known.",
+        hint="Select every dimension, refresh the result, or ask for a coarser grain if SAC sends dates in two forms.",
+    )
+
+
+def _aggregate(facts: pl.DataFrame, keys: list[str], agg: Aggregation) -> pl.DataFrame:
+    value = pl.col("value")
+    if agg == "mean":
+        sums = facts.group_by(keys).agg(value.sum(), pl.len().cast(pl.Int64).alias("count"))
+        means = mean_float64(pa.chunked_array([sums["value"].to_arrow()]), sums["count"].to_numpy())
+        return sums.drop("count").with_columns(pl.Series("value", means))
+    if agg in {"first", "last"}:
+        by_date = value.sort_by(_SENT)
+        made = by_date.first() if agg == "first" else by_date.last()
+    else:
+        made = {"sum": value.sum(), "min": value.min(), "max": value.max()}[agg]
+    return facts.group_by(keys).agg(made)
+
+
+def _long(facts: dict[str, pl.DataFrame], keys: list[str]) -> pl.DataFrame:
+    """The facts of all measures below each other, sorted, their values as float64, correctly rounded."""
+    parts: list[pl.DataFrame] = []
+    for measure, rows in facts.items():
+        exact = pa.table({measure: rows["value"].to_arrow()})
+        value = pl.Series("value", with_floats(exact).column(0), dtype=pl.Float64)
+        name = [pl.lit(measure).alias("dim_measure")] if len(facts) > 1 else []
+        parts.append(rows.select(*keys, *name, value))
+    frame = pl.concat(parts)
+    return frame.sort(frame.columns[:-1]) if len(frame.columns) > 1 else frame
+
+
+def _note(rows: int, without_date: int, unreadable: tuple[str, ...], without_value: int) -> str:
+    parts: list[str] = []
+    if without_date:
+        such = f" (such as {', '.join(unreadable)})" if unreadable else ""
+        parts.append(
+            f"{without_date:,} of {rows:,} rows {'has' if without_date == 1 else 'have'} no date that can be read{such}"
+        )
+    if without_value:
+        parts.append(f"{without_value:,} {'value is' if without_value == 1 else 'values are'} null")
+    return f"{' and '.join(parts)}: left out." if parts else ""
+
+
+def _fiscal_note(rows: int, dates: Dates) -> str:
+    if not dates.fiscal_rows:
+        return ""
+    are = "is" if dates.fiscal_rows == 1 else "are"
+    such = ", ".join(map(repr, dates.fiscal))
+    return (
+        f"{dates.fiscal_rows:,} of {rows:,} rows {are} in fiscal periods (such as {such}): period 00 counts as "
+        "January, 13 to 16 as December."
+    )
+
+
+def _aggregation_note(dates: Dates, target: Grain, agg: Aggregation) -> str:
+    parts = "time stamps" if dates.instants else "fiscal periods" if dates.fiscal_rows else f"{dates.grain}s"
+    note = f"Each {target} is the {agg} of its {parts}"
+    return note + ('; for headcounts, balances and rates ask for agg="mean" or agg="last".' if agg == "sum" else ".")

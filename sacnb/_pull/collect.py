@@ -1,0 +1,255 @@
+"""Pull a question into memory, keep the result, and serve the last good one when SAC does not answer."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import pyarrow as pa
+
+from sacnb._cache.staging import StagingArea
+from sacnb._frames.convert import arrow_schema, concat
+from sacnb._pull.checkpoints import Checkpoints, Staging, can_be_resumed, plan_of
+from sacnb._pull.duplicates import repeated_rows
+from sacnb._pull.failures import Inconsistent
+from sacnb._pull.plan import Job, Plan
+from sacnb._pull.progress import Progress, ProgressListener
+from sacnb._pull.pull import Pull
+from sacnb.errors import (
+    AuthError,
+    BadAnswer,
+    CacheError,
+    NoAnswerError,
+    RequestError,
+    SacError,
+    ServerError,
+    ThrottledError,
+    UnknownNameError,
+)
+
+if TYPE_CHECKING:
+    from sacnb._cache.folder import CacheKey
+    from sacnb._cache.store import Cache
+    from sacnb._results.result import Result
+
+__all__ = ["Progress", "ProgressListener", "age_in_words", "is_outage", "pull", "pull_resumable", "refresh"]
+
+_log = logging.getLogger("sacnb.export")
+
+_QUERY: Final = re.compile(r"\?[$\w]+=\S*")
+_NO_REFUSAL: Final = frozenset({408, 425, 429})
+
+
+def is_outage(error: SacError) -> bool:
+    """Return whether the last good result may stand in for *error*.
+
+    ============================================================  =======
+    error                                                         outage
+    ============================================================  =======
+    no token, no answer, an answer that cannot be trusted         yes
+    5xx, 408, 425, 429 after all retries                          yes
+    any other failure without a status, or a redirect             yes
+    a refusal: any other 4xx, such as 403, 404 or 412             no
+    a mistake in the question, a cancelled pull, anything else    no
+    ============================================================  =======
+    """
+    if isinstance(error, AuthError | BadAnswer | NoAnswerError | ServerError | ThrottledError):
+        return True
+    return isinstance(error, RequestError) and (
+        error.status is None or not 400 <= error.status < 500 or error.status in _NO_REFUSAL
+    )
+
+
+def refresh(
+    pull: Callable[[], Result],
+    cache: Cache,
+    key: CacheKey,
+    *,
+    strict: bool = False,
+    max_age_s: float = 0.0,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    announce: Callable[[str], None] = print,
+) -> Result:
+    """Return the result of *pull* and keep it in *cache* under *key*; serve the last good result during an outage.
+
+    A kept result younger than ``max_age_s`` seconds is served without asking SAC. One from the future is never young:
+    it was kept while the clock was wrong. A result served because of an outage has ``stale`` set, and its ``warning``
+    (also passed to *announce*) says how old it is and why; ``strict`` raises instead.
+
+    Raises:
+        SacError: The error of *pull*, where there is nothing to serve or SAC clearly refused.
+    """
+    if max_age_s > 0:
+        kept = _load(cache, key)
+        if isinstance(kept, CacheError):
+            _log.warning("Cannot use the cached result, asking SAC instead: %s", kept)
+        elif kept is not None and timedelta(0) <= now() - kept.info.last_refresh_time < timedelta(seconds=max_age_s):
+            return kept
+    try:
+        result = pull()
+    except SacError as error:
+        if strict or not is_outage(error):
+            raise
+        return _last_good(cache, key, error, now(), announce)
+    try:
+        cache.save(key, result)
+    except CacheError as error:
+        if strict:
+            raise
+        warning = f"The data is fresh, but could not be cached: {error}"
+        _warn(warning, announce)
+        return replace(result, warning=warning)
+    return result
+
+
+def _load(cache: Cache, key: CacheKey) -> Result | CacheError | None:
+    """Return the kept result, ``None`` where there is none, or the error that says why it cannot be used."""
+    try:
+        return cache.load(key) if cache.has(key) else None
+    except CacheError as error:
+        return error
+
+
+def _last_good(cache: Cache, key: CacheKey, error: SacError, now: datetime, announce: Callable[[str], None]) -> Result:
+    kept = _load(cache, key)
+    if kept is None:
+        error.add_note("There is no earlier result of this query to serve instead.")
+        raise error
+    if isinstance(kept, CacheError):
+        error.add_note(f"The earlier result cannot be served instead: {kept}")
+        raise error
+    refreshed = kept.info.last_refresh_time
+    age = (
+        f"{age_in_words(now - refreshed)} old"
+        if refreshed <= now
+        else "of unknown age, since that is in the future: the clock of this machine was changed"
+    )
+    warning = (
+        f"SAC did not deliver; showing the data of {refreshed.astimezone(UTC):%Y-%m-%d %H:%M} UTC, {age}. "
+        f"Reason: {_briefly(error)}"
+    )
+    _log.info("The error in full: %s", error)
+    _warn(warning, announce)
+    return replace(kept, stale=True, warning=warning)
+
+
+def _warn(warning: str, announce: Callable[[str], None]) -> None:
+    _log.warning("%s", warning)
+    try:
+        announce(warning)
+    except (OSError, ValueError):
+        # A job without a console has no stdout, or a closed one. That is no reason to lose the data.
+        if announce is not print:
+            raise
+
+
+def _briefly(error: SacError) -> str:
+    """Return the error's message without the queries of URLs: a warning is one line, and the log has the rest."""
+    return _QUERY.sub("", error.message)
+
+
+def age_in_words(age: timedelta) -> str:
+    """Return an age in words: ``52 minutes``, ``3 hours``, ``2 days``."""
+    seconds = max(0, int(age.total_seconds()))
+    for size, word in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+        if seconds >= size:
+            count = seconds // size
+            return f"{count} {word}{'' if count == 1 else 's'}"
+    return f"{seconds} second{'' if seconds == 1 else 's'}"
+
+
+def pull(job: Job, plan: Plan, checkpoints: Checkpoints | None = None) -> pa.Table:
+    """Pull every row of a plan into one Arrow table, typed by the schema, in the order of the query's columns.
+
+    The rows are in the order of the segments, and in each in that of its pages, whatever came first.
+
+    Raises:
+        BadAnswer: Rows are repeated, or are not as many as SAC announced. With ``check_count=False``, for a model that
+            is written to while it is read, the latter is a RowCountWarning.
+        Cancelled: ``cancelled()`` returned true.
+        SacError: The session's errors.
+    """
+    return _pull(Pull(job, plan, checkpoints), job)
+
+
+def pull_resumable(
+    job: Job, make_plan: Callable[[Job], Plan], staging: Staging, *, finish: Callable[[], None] = lambda: None
+) -> tuple[pa.Table, datetime | None]:
+    """Pull as ``pull`` does, resuming an earlier run, and keeping the pages for the next run if this one ends early.
+
+    Also return the time at which the first rows were pulled, if an earlier run did that. A pull of one page keeps
+    nothing. *finish* is called when all rows are there; the pages are removed after it.
+
+    Raises:
+        SacError: Errors of ``pull`` and *finish*.
+    """
+    had_area = staging.has_area()
+    checkpoints = Checkpoints(_open(staging) if had_area else None)
+    try:
+        plan = plan_of(checkpoints.area, job, make_plan) if checkpoints.area is not None else make_plan(job)
+        if not had_area and can_be_resumed(plan, job):  # with an area, another process holds it
+            checkpoints.open_when_needed(lambda: _begin(staging, plan))
+        running = Pull(job, plan, checkpoints)
+        table = _pull(running, job)
+        finish()
+    except (Inconsistent, UnknownNameError):
+        checkpoints.discard()
+        raise
+    except BaseException:
+        checkpoints.close()
+        raise
+    began = checkpoints.area.started_at if checkpoints.area is not None and running.meter.resumed_rows else None
+    checkpoints.discard()
+    return table, began
+
+
+class _Tables:
+    """A sink that keeps all tables in memory."""
+
+    def __init__(self) -> None:
+        self._of_segment: defaultdict[int, list[pa.Table]] = defaultdict(list)
+
+    def add(self, segment: int, table: pa.Table) -> None:
+        self._of_segment[segment].append(table)
+
+    def finish(self, segment: int) -> None:
+        pass
+
+    def restart(self, segment: int) -> None:
+        self._of_segment.pop(segment, None)
+
+    def in_order(self) -> list[pa.Table]:
+        """Return the tables in the order of their segments."""
+        return [table for segment in sorted(self._of_segment) for table in self._of_segment[segment]]
+
+
+def _pull(running: Pull, job: Job) -> pa.Table:
+    sink = _Tables()
+    with job.context.telemetry.operation(f"pull {job.label}"):
+        running.run(sink)
+    tables = sink.in_order()
+    whole = concat(tables) if tables else arrow_schema(job.columns).empty_table()
+    repeats = running.watch.exact_repeats([whole], running.watch.suspects())
+    if repeats is not None:
+        raise repeated_rows(job.label, *repeats)
+    return whole
+
+
+def _open(staging: Staging) -> StagingArea | None:
+    try:
+        return staging.open()
+    except OSError as error:
+        _log.warning("Cannot read the checkpoints of an earlier run (%s). Downloading from the beginning.", error)
+        return None
+
+
+def _begin(staging: Staging, plan: Plan) -> StagingArea | None:
+    area = staging.open()
+    if area is not None:
+        area.keep_plan(plan.to_json())
+    return area

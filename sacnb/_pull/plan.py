@@ -1,0 +1,152 @@
+"""The job of a pull, and its plan: the segments that its pages are divided into."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol, Self
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+
+from sacnb._endpoints import PACKAGE_PARAMETER, PAGE_SIZE_PARAMETER
+from sacnb._odata.query import Query
+from sacnb._odata.schema import Column, Schema
+from sacnb._pull.progress import ProgressListener
+
+if TYPE_CHECKING:
+    from sacnb._wire.context import DispatchContext
+
+__all__ = ["Job", "Plan", "Segment", "Sink", "link_of", "segments_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A run of pages that are fetched one after the other.
+
+    ``path`` is a path of the tenant with the query, but without a page size. ``expected_rows`` is SAC's count from
+    before the pull, where it was asked. ``packages`` are the numbers of the first and the last page to ask for by
+    number (SAC's ``package``). Without them, and after the last of them where the segment ``is_open``, links are
+    followed.
+    """
+
+    path: str
+    expected_rows: int | None = None
+    packages: tuple[int, int] | None = None
+    is_open: bool = True
+
+    def first_link(self, page_size: int | None) -> str:
+        """Return the link of the first page, with *page_size* rows a page."""
+        return self._package(0, page_size) if self.packages else self._with(PAGE_SIZE_PARAMETER, page_size)
+
+    def link_after(self, index: int, page_size: int | None) -> str | None:
+        """Return the link of the page after the one numbered *index* (from 0), if it is asked for by its number."""
+        if self.packages is None or index >= self.packages[1] - self.packages[0]:
+            return None
+        return self._package(index + 1, page_size)
+
+    def _package(self, index: int, page_size: int | None) -> str:
+        assert self.packages is not None  # noqa: S101 - only called where there are some
+        return f"{self._with(PAGE_SIZE_PARAMETER, page_size)}&{PACKAGE_PARAMETER}={self.packages[0] + index}"
+
+    def _with(self, name: str, value: int | None) -> str:
+        if value is None:
+            return self.path
+        return f"{self.path}{'&' if '?' in self.path else '?'}{name}={value}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The segments of a pull in the order of its rows, and SAC's count over all of them, where it was asked.
+
+    ``page_size`` is fixed where pages are asked for by number, and ``None`` where it may change.
+    """
+
+    segments: tuple[Segment, ...]
+    expected_rows: int | None = None
+    page_size: int | None = None
+
+    @classmethod
+    def of(cls, query: Query, schema: Schema, tenant_url: str) -> Self:
+        """Return the plan with the fewest segments: one, unless the URL would be too long."""
+        return cls(segments_of(query, schema, tenant_url))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as plain values."""
+        return {
+            "segments": [[one.path, one.expected_rows, one.packages, one.is_open] for one in self.segments],
+            "expected_rows": self.expected_rows,
+            "page_size": self.page_size,
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Return the plan that ``to_json`` was called on.
+
+        Raises:
+            TypeError, KeyError, ValueError: The values are something else.
+        """
+        segments = [
+            Segment(str(path), rows, None if packages is None else (int(packages[0]), int(packages[1])), bool(is_open))
+            for path, rows, packages, is_open in values["segments"]
+        ]
+        return cls(tuple(segments), values["expected_rows"], values["page_size"])
+
+
+def segments_of(
+    query: Query, schema: Schema, tenant_url: str, *, expected_rows: int | None = None
+) -> tuple[Segment, ...]:
+    """Return a query as segments: one, several where its URL would be too long, none where no row can match."""
+    queries = query.split(schema, tenant_url)
+    expected = expected_rows if len(queries) == 1 else None
+    return tuple(Segment(link_of(replace(one, page_size=None).url(tenant_url, schema)), expected) for one in queries)
+
+
+def link_of(url: str) -> str:
+    """Return a URL without its tenant, the form in which links are kept: the tenant's address may change."""
+    parts = urlsplit(url)
+    return f"{parts.path}?{parts.query}" if parts.query else parts.path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """The question to pull, the tenant to ask, and the listeners.
+
+    ``streams`` is the number of requests that may run at the same time. ``observe`` sees the rows of every page, those
+    of an earlier run included, but of these only the dimensions.
+    """
+
+    context: DispatchContext
+    tenant_url: str
+    schema: Schema
+    query: Query
+    streams: int = 1
+    check_count: bool = True
+    progress: ProgressListener | None = None
+    cancelled: Callable[[], bool] | None = None
+    clock: Callable[[], float] = time.monotonic
+    observe: Callable[[pa.Table], None] = lambda _: None
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns of the answer."""
+        return self.query.columns(self.schema)
+
+    @property
+    def label(self) -> str:
+        """Label for messages: ``<provider>/<entity set>``."""
+        return f"{self.query.provider_id}/{self.query.entity_set}"
+
+
+class Sink(Protocol):
+    """Receives the rows of a pull; segments are numbered as in the plan."""
+
+    def add(self, segment: int, table: pa.Table) -> None:
+        """Take the next rows of a segment."""
+
+    def finish(self, segment: int) -> None:
+        """All rows of a segment have come."""
+
+    def restart(self, segment: int) -> None:
+        """Forget the rows of a segment, which is pulled again from its beginning."""

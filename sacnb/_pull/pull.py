@@ -1,0 +1,407 @@
+"""Run one pull: segments through the pipeline, page after page, counted, compared and kept."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
+
+from sacnb._cache.state import PageFile
+from sacnb._fork import refuse_polars_after_fork
+from sacnb._frames.decode import decode_rows
+from sacnb._pull.checkpoints import Checkpoints, Copy
+from sacnb._pull.count import count_rows
+from sacnb._pull.duplicates import KeyWatch
+from sacnb._pull.failures import Inconsistent, Position, remedy_for
+from sacnb._pull.pipeline import Arrived, Ended, Failed, Pipeline
+from sacnb._pull.plan import Job, Plan, Segment, Sink
+from sacnb._pull.progress import Meter
+from sacnb._pull.source import SMALL_PAGE_ROWS, Fetched, PageSize, PageSource, Start
+from sacnb._wire.interrupt import Interrupt
+from sacnb._wire.telemetry import Event, RetryEvent, current_trace_id
+from sacnb.errors import BadAnswer, RowCountWarning, warn_user
+
+__all__ = ["Pull"]
+
+_log = logging.getLogger("sacnb.export")
+
+_MAX_RESTARTS: Final = 3
+# Decoding is native code; more threads than this would only wait for the network.
+_MAX_WORKERS: Final = 4
+
+
+def _workers(streams: int) -> int:
+    """Return the number of decode threads: one a core, but one less for a single stream, which unpacks its pages."""
+    cores = os.cpu_count() or 1
+    return max(1, min(_MAX_WORKERS, cores if streams > 1 else cores - 1))
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    """A page as it leaves the worker."""
+
+    index: int
+    link: str
+    next_link: str | None
+    count: int | None
+    table: pa.Table
+    copy: Copy | None
+
+
+@dataclass(slots=True)
+class _Run:
+    """State of a segment in this run. ``pages`` counts those fetched since it began or restarted."""
+
+    segment: Segment
+    start: Start
+    position: Position = "beginning"
+    announced: int | None = None
+    received: int = 0
+    pages: int = 0
+    restarts: int = 0
+    next_link: str | None = None
+    in_parts: int = 0  # rows that are in part files of an earlier run, whose pages may be fetched again
+
+
+class Pull:
+    """Pulls a plan: ``run`` once, to its end, within one operation of the telemetry.
+
+    What ``checkpoints`` hold is not pulled again, and each new page is added to them.
+
+    Raises:
+        SacError: This process is a fork in which polars cannot work.
+    """
+
+    def __init__(self, job: Job, plan: Plan, checkpoints: Checkpoints | None = None) -> None:
+        refuse_polars_after_fork()  # here and not when keys are hashed, where waiting for ever would begin
+        self.watch = KeyWatch(job.columns)
+        self.meter = Meter(job.progress, job.clock, expected_rows=plan.expected_rows)
+        self._job = job
+        self._plan = plan
+        self._checkpoints = checkpoints or Checkpoints()
+        self._columns = job.columns
+        self._stop = Interrupt()
+        self._source = PageSource(job.context, job.tenant_url, stop=self._stop)
+        self._sizes = PageSize(plan.page_size or job.query.page_size)
+        self._runs = [_Run(segment, Start(None)) for segment in plan.segments]
+
+    def run(self, sink: Sink, may_restart: Callable[[int], bool] = lambda _: True) -> None:
+        """Pull everything into *sink*; see ``steps``."""
+        for _ in self.steps(sink, may_restart):
+            pass
+
+    def steps(self, sink: Sink, may_restart: Callable[[int], bool] = lambda _: True) -> Generator[None, None, None]:
+        """Pull everything into *sink*, and yield after each page.
+
+        Pages come in the order of their segment, the segments in any order, each finished once. No more rows than the
+        query's ``top`` come; segments that would bring them are left out. *may_restart* is asked before a segment
+        restarts; where it returns false the error is raised. Memory is bounded if *sink* does not keep the pages.
+
+        Raises:
+            BadAnswer: The number of rows is not the one that SAC announced. Repeated keys are left to the caller, who
+                finds them with ``watch``.
+            Cancelled: The user cancelled.
+            SacError: The session's errors.
+        """
+        limit = self._job.query.top
+        if limit is not None and len(self._runs) > 1:
+            # Each segment was asked for that many rows; together they may have more.
+            sink = limited = _Limited(sink, limit)
+            for _ in self._steps(sink, may_restart):
+                yield
+                if limited.is_full:
+                    return
+        else:
+            yield from self._steps(sink, may_restart)
+
+    def _steps(self, sink: Sink, may_restart: Callable[[int], bool]) -> Generator[None, None, None]:
+        open_segments: list[int] = []
+        for number in range(len(self._runs)):
+            if (yield from self._restore(number, sink)):
+                sink.finish(number)
+            else:
+                open_segments.append(number)
+        if self.meter.resumed_rows:
+            self.meter.report()
+        # With a limit the segments come in their order, so that the first rows are those of the first segment.
+        streams = 1 if self._job.query.top is not None else max(1, min(self._job.streams, len(open_segments)))
+        workers = _workers(streams)
+        with (
+            self._throttled(),
+            Pipeline(
+                self._work,
+                streams=streams,
+                workers=workers,
+                ahead=streams + workers + 2,
+                stop=self._stop.set,
+                cancelled=self._job.cancelled,
+            ) as pipeline,
+        ):
+            for number in open_segments:
+                pipeline.add(number, self._pages(number))
+            for event in pipeline:
+                match event:
+                    case Arrived(number, decoded):
+                        sink.add(number, self._take_in(number, decoded))
+                        del event, decoded  # free the page before the next one is asked for
+                        yield
+                    case Ended(number):
+                        run = self._runs[number]
+                        self._compare(max(run.in_parts, run.received), run.received, is_vital=True)
+                        self._compare(run.announced, run.received)
+                        self._sizes.grow(run.start.page_size)
+                        sink.finish(number)
+                    case Failed(number, error):
+                        self._restart_or_raise(number, error, may_restart)
+                        sink.restart(number)
+                        pipeline.add(number, self._pages(number))
+        expected = self._plan.expected_rows
+        if expected is None and self._is_unchecked():
+            expected = self._count()
+        self._compare(expected, self.meter.rows, is_vital=self._plan.page_size is not None)
+
+    # -- one segment -------------------------------------------------------------------------------------------------
+
+    def _pages(self, number: int) -> Callable[[], Iterator[tuple[int, Fetched]]]:
+        run = self._runs[number]
+
+        def pages() -> Iterator[tuple[int, Fetched]]:
+            if run.start.link is None:  # chosen only when its turn has come: the size may have changed meanwhile
+                run.start = Start(self._sizes.current)
+            for fetched in self._source.pages(run.segment, run.start):
+                yield number, fetched
+                del fetched
+
+        run.next_link = run.start.link
+        return pages
+
+    def _work(self, numbered: tuple[int, Fetched]) -> _Decoded:
+        """Decode a page and copy it to the disk; called by several threads at once."""
+        number, fetched = numbered
+        try:
+            # Nothing is fetched while the last page is decoded, so use all cores for it.
+            table = decode_rows(fetched.page.view, self._columns, by_all_cores=fetched.next_link is None)
+        except BadAnswer as error:
+            if not error.truncated:
+                raise
+            # An error that SAC put among the rows shows up only here, long after the request succeeded.
+            table = decode_rows(self._source.again(fetched).view, self._columns)
+        table = self._all_of(fetched, table)
+        self._job.context.telemetry.on_rows(table.num_rows)
+        return _Decoded(
+            fetched.index,
+            fetched.link,
+            fetched.next_link,
+            fetched.page.count,
+            table,
+            self._checkpoints.write(
+                number,
+                fetched.index,
+                table,
+                is_all=len(self._runs) == 1 and fetched.index == 0 and fetched.next_link is None,
+            ),
+        )
+
+    def _all_of(self, fetched: Fetched, table: pa.Table) -> pa.Table:
+        """Return the rows of a page if they are as many as the page says, and fetch it once more if not."""
+        if fetched.page.rows_in_page in {None, table.num_rows}:
+            return table
+        page = self._source.again(fetched)
+        table = decode_rows(page.view, self._columns)
+        if page.rows_in_page not in {None, table.num_rows}:
+            raise Inconsistent(
+                f"A page of {self._job.label} holds {table.num_rows:,} rows, and says itself that it has "
+                f"{page.rows_in_page:,}.",
+                hint="No data was saved. Download again; if it happens again, report it to your SAC administrator.",
+            )
+        return table
+
+    def _take_in(self, number: int, decoded: _Decoded) -> pa.Table:
+        """Count a page, and return the rows of it that have not been given out."""
+        run, table = self._runs[number], decoded.table
+        # A page that was asked for by its number announces the rows of all segments together.
+        if run.announced is None and decoded.count is not None and run.segment.packages is None:
+            limit = self._job.query.top
+            run.announced = decoded.count if limit is None else min(decoded.count, limit)
+            self.meter.expect(number, run.announced)
+        if decoded.copy is not None:
+            page = PageFile(
+                decoded.index,
+                decoded.copy.file,
+                run.received,
+                table.num_rows,
+                decoded.copy.sha256,
+                decoded.link,
+                decoded.next_link,
+            )
+            self._checkpoints.add(number, page, announced=run.announced)
+        before, run.received = run.received, run.received + table.num_rows
+        run.pages += 1
+        run.next_link = decoded.next_link
+        if run.in_parts > before:
+            table = self._without_known(number, table, before)
+        # Hash on this thread, which is mostly idle; on a fast network the decode threads are the bottleneck.
+        self.watch.add(number, self.watch.hashes(table))
+        self._job.observe(table)
+        self.meter.add(number, table.num_rows)
+        if run.announced is not None and run.received > run.announced and self._job.check_count:
+            self._compare(run.announced, run.received)  # no need to wait for the end, if it ever comes
+        return table
+
+    def _without_known(self, number: int, table: pa.Table, first_row: int) -> pa.Table:
+        """Return the rows of a page, fetched again, that are not in part files; those that are must be the same."""
+        known = min(self._runs[number].in_parts - first_row, table.num_rows)
+        if not self._checkpoints.has_rows(number, first_row, table.slice(0, known)):
+            raise Inconsistent(
+                f"A page of {self._job.label} has other rows now than when the download was begun.",
+                hint="Download again; it starts over.",
+            )
+        return table.slice(known)
+
+    def _restart_or_raise(self, number: int, error: BaseException, may_restart: Callable[[int], bool]) -> None:
+        """Restart a segment if that may help; otherwise raise *error*."""
+        run = self._runs[number]
+        remedy = remedy_for(error, "link" if run.pages else run.position)
+        if remedy == "smaller pages" and (self._plan.page_size or not self._sizes.shrink(run.start.page_size)):
+            remedy = "give up"
+        if remedy != "give up" and run.restarts < _MAX_RESTARTS and may_restart(number) and self._is_there(number):
+            self._restart(number, error, with_smaller_pages=remedy == "smaller pages")
+            return
+        if run.next_link is not None and remedy_for(error, "link that failed before") == "smaller pages":
+            self._checkpoints.note_failure(number, run.next_link)
+        raise error
+
+    def _is_there(self, number: int) -> bool:
+        """Probe SAC with a one-row page before discarding downloaded pages, where it may be down."""
+        run = self._runs[number]
+        return bool(run.pages) or run.position != "link that failed before" or self._source.answers(run.segment)
+
+    def _restart(self, number: int, error: BaseException, *, with_smaller_pages: bool) -> None:
+        run = self._runs[number]
+        _log.warning(
+            "%s: restarting part %d of %d%s because a page could not be fetched: %s",
+            self._job.label,
+            number + 1,
+            len(self._runs),
+            f" with pages of {self._sizes.current:,} rows" if with_smaller_pages else "",
+            error,
+        )
+        self._runs[number] = _Run(run.segment, Start(None), restarts=run.restarts + 1)
+        self._checkpoints.restart(number)
+        self.watch.forget(number)
+        self.meter.restart(number)
+
+    # -- rows of an earlier run ----------------------------------------------------------------------------------------
+
+    def _restore(self, number: int, sink: Sink) -> Generator[None, None, bool]:
+        """Give out the rows that an earlier run pulled of a segment; return whether that is all of it."""
+        state, run = self._checkpoints.segment(number), self._runs[number]
+        if state.next_link is None and not state.is_complete:
+            return False
+        for part in state.parts:
+            self._resume(number, self._checkpoints.read_part(part.file, self.watch.names), part.rows)
+        for page in state.pages:
+            table = self._checkpoints.read(page).slice(max(0, state.part_rows - page.first_row))
+            self._resume(number, table, table.num_rows)
+            sink.add(number, table)
+            yield
+        run.received, run.announced, run.in_parts = state.next_row, state.announced, state.part_rows
+        if state.announced is not None:
+            self.meter.expect(number, state.announced)
+        if state.is_complete:
+            self._compare(state.announced, state.rows)
+            return True
+        run.position = "link that failed before" if state.failed_link == state.next_link else "resumed link"
+        run.start = Start(self._sizes.current, state.next_index, state.next_link, state.announced)
+        return False
+
+    def _resume(self, number: int, table: pa.Table, rows: int) -> None:
+        self.watch.add(number, self.watch.hashes(table))
+        self._job.observe(table)
+        self.meter.resume(number, rows)
+
+    # -- the whole pull ----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _throttled(self) -> Iterator[None]:
+        """Slow all streams of this pull down after each 429."""
+        trace_id = current_trace_id()
+
+        def hook(event: Event) -> None:
+            if isinstance(event, RetryEvent) and event.cause == "429" and event.trace_id == trace_id:
+                self._source.pace.throttled(event.delay_s)
+
+        remove = self._job.context.telemetry.add_hook(hook)
+        try:
+            yield
+        finally:
+            remove()
+
+    def _is_unchecked(self) -> bool:
+        """Return whether there were several pages, and no page said how many rows there are."""
+        counted = all(run.announced is not None for run in self._runs)
+        several = self.meter.pages > len(self._runs) or self.meter.resumed_rows > 0
+        return self._job.check_count and several and not counted
+
+    def _count(self) -> int | None:
+        """Ask SAC for the count that its pages did not hold, and warn where it does not say."""
+        (count,) = count_rows(self._job, [self._job.query.where])
+        if count is None:
+            warn_user(
+                f"SAC sent no row count for {self._job.label}, so sacnb cannot check that the {self.meter.rows:,} rows "
+                f"of {self.meter.pages:,} pages are all. Compare them with a total in SAC.",
+                RowCountWarning,
+            )
+            return None
+        limit = self._job.query.top
+        return count if limit is None else min(count, limit)
+
+    def _compare(self, announced: int | None, received: int, *, is_vital: bool = False) -> None:
+        if announced is None or announced == received:
+            return
+        label = self._job.label
+        problem = f"SAC announced {announced:,} rows of {label} and sent {received:,}; rows are missing or repeated."
+        if self._job.check_count or is_vital:
+            hint = (
+                "No data was saved. Download again; if it happens again and nobody is writing to the model, try "
+                f"smaller pages: facts(..., page_size={SMALL_PAGE_ROWS})."
+            )
+            raise Inconsistent(problem, hint=hint)
+        warn_user(problem, RowCountWarning)
+
+
+class _Limited:
+    """A sink that passes on the first ``limit`` rows, of segments that come one after the other."""
+
+    def __init__(self, sink: Sink, limit: int) -> None:
+        self._sink = sink
+        self._left = limit
+        self._of_this_segment = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether all rows have been passed on."""
+        return not self._left
+
+    def add(self, segment: int, table: pa.Table) -> None:
+        rows = min(table.num_rows, self._left)
+        self._left -= rows
+        self._of_this_segment += rows
+        self._sink.add(segment, table.slice(0, rows))
+        if self.is_full:
+            self._sink.finish(segment)
+
+    def finish(self, segment: int) -> None:
+        self._of_this_segment = 0
+        if not self.is_full:
+            self._sink.finish(segment)
+
+    def restart(self, segment: int) -> None:
+        self._left += self._of_this_segment
+        self._of_this_segment = 0
+        self._sink.restart(segment)

@@ -1,0 +1,1 @@
+"""Hold the answer to a question: its rows, its metadata, its files."""

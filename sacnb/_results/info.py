@@ -1,0 +1,210 @@
+"""Where a result came from, and the same as metadata of a file."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any, Final, Literal, cast, get_args
+
+import pyarrow as pa
+
+from sacnb._frames.convert import column_from_dict, column_to_dict
+from sacnb._frames.periods import date_range
+from sacnb._frames.tidy import CONTRACT_VERSION
+from sacnb._odata.schema import Column, DateColumn, Schema
+from sacnb._results.files import UnusableFileError
+
+__all__ = ["METADATA_KEYS", "ResultInfo", "Source", "digest_of", "from_metadata", "principal_digest", "to_metadata"]
+
+Source = Literal["sac", "sandbox"]
+
+_PREFIX: Final = "sacnb."
+METADATA_KEYS: Final = tuple(
+    _PREFIX + name
+    for name in (
+        "contract_version",
+        "last_refresh_time",
+        "source",
+        "tenant_host",
+        "principal",
+        "provider_id",
+        "namespace",
+        "entity_set",
+        "query",
+        "row_count",
+        "min_date",
+        "max_date",
+        "columns",
+        "schema",
+        "digest",
+    )
+)
+_DIGEST: Final = _PREFIX + "digest"
+
+
+def principal_digest(principal: str) -> str:
+    """Return a principal (client id or user) as 16 hex digits: tells two apart without naming them."""
+    return hashlib.sha256(principal.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultInfo:
+    """Where a result came from.
+
+    ``query`` is canonical; ``principal`` is a digest; ``last_refresh_time`` is when SAC sent the rows, in UTC;
+    ``min_date`` and ``max_date`` are the first days of the first and last period in the date column, or ``None``
+    without one; ``columns`` are those of the result, in order.
+    """
+
+    provider_id: str
+    namespace: str
+    entity_set: str
+    query: str
+    tenant_host: str
+    principal: str
+    source: Source
+    last_refresh_time: datetime
+    row_count: int
+    min_date: date | None
+    max_date: date | None
+    columns: tuple[Column, ...]
+    contract_version: int = CONTRACT_VERSION
+
+    @classmethod
+    def describe(
+        cls,
+        table: pa.Table,
+        schema: Schema,
+        *,
+        provider_id: str,
+        namespace: str,
+        entity_set: str,
+        query: str,
+        tenant_host: str,
+        principal: str,
+        source: Source,
+        last_refresh_time: datetime,
+    ) -> ResultInfo:
+        """Describe rows that were just fetched; counts and dates are read from the table.
+
+        Args:
+            table: The rows.
+            schema: The columns of the entity set they come from.
+            provider_id: The model.
+            namespace: The model's namespace.
+            entity_set: The entity set, such as ``"FactData"``.
+            query: The query in canonical form.
+            tenant_host: The tenant.
+            principal: The client id or user; only a digest is stored.
+            source: ``"sac"`` or ``"sandbox"``.
+            last_refresh_time: The current time, with a time zone.
+
+        Raises:
+            ValueError: The time has no time zone.
+        """
+        if last_refresh_time.tzinfo is None:
+            raise ValueError(f"last_refresh_time needs a time zone, got {last_refresh_time!r}.")
+        first, last = date_range(table, schema)
+        return cls(
+            provider_id=provider_id,
+            namespace=namespace,
+            entity_set=entity_set,
+            query=query,
+            tenant_host=tenant_host,
+            principal=principal_digest(principal),
+            source=source,
+            last_refresh_time=last_refresh_time.astimezone(UTC),
+            row_count=table.num_rows,
+            min_date=first,
+            max_date=last,
+            columns=tuple(schema.column(name) for name in table.column_names),
+        )
+
+
+def to_metadata(info: ResultInfo, schema: Schema, arrow_schema: pa.Schema) -> dict[str, str]:
+    """Return info and schema as texts for a file's footer: every key of ``METADATA_KEYS``.
+
+    Parquet has checksums for its rows but not for its footer; ``digest`` covers the texts and the column types.
+    """
+    values = {
+        **{field.name: getattr(info, field.name) for field in dataclasses.fields(info)},
+        "last_refresh_time": info.last_refresh_time.isoformat(timespec="microseconds"),
+        "min_date": info.min_date.isoformat() if info.min_date else "",
+        "max_date": info.max_date.isoformat() if info.max_date else "",
+        "columns": _json([column_to_dict(column) for column in info.columns]),
+        "schema": _json(
+            {
+                "provider_id": schema.provider_id,
+                "entity_set": schema.entity_set,
+                "namespace": schema.namespace,
+                "columns": [column_to_dict(column) for column in schema.columns],
+                "date_columns": [{"name": one.name, "grain": one.grain} for one in schema.date_columns],
+            }
+        ),
+    }
+    texts = {key: str(values[key.removeprefix(_PREFIX)]) for key in METADATA_KEYS if key != _DIGEST}
+    return {**texts, _DIGEST: digest_of(texts, arrow_schema)}
+
+
+def digest_of(texts: Mapping[str, str], arrow_schema: pa.Schema) -> str:
+    """Return ``sacnb.digest``: 64 hex digits that differ if a text or the name or type of a column does."""
+    types = [[field.name, str(field.type)] for field in arrow_schema]
+    return hashlib.sha256(_json([sorted(texts.items()), types]).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def from_metadata(metadata: Mapping[str, str], arrow_schema: pa.Schema) -> tuple[ResultInfo, Schema]:
+    """Read info and schema from the texts of ``to_metadata``.
+
+    Raises:
+        UnusableFileError: The metadata is not from sacnb, of another contract version, or damaged.
+    """
+    version = metadata.get(_PREFIX + "contract_version")
+    if version is None:
+        raise UnusableFileError("was not written by sacnb")
+    if version != str(CONTRACT_VERSION):
+        raise UnusableFileError(f"has version {version} of the data contract; this sacnb reads {CONTRACT_VERSION}")
+    texts = {key: text for key, text in metadata.items() if key.startswith(_PREFIX) and key != _DIGEST}
+    if metadata.get(_DIGEST) != digest_of(texts, arrow_schema):
+        raise UnusableFileError("is damaged (its metadata was changed)")
+    try:
+        values = {key.removeprefix(_PREFIX): text for key, text in texts.items()}
+        return _info(values), _schema(json.loads(values["schema"]))
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as e:
+        raise UnusableFileError(f"has unreadable metadata ({e!r})") from e
+
+
+def _info(values: Mapping[str, str]) -> ResultInfo:
+    if values["source"] not in get_args(Source):
+        raise ValueError(f"source {values['source']!r}")
+    return ResultInfo(
+        provider_id=values["provider_id"],
+        namespace=values["namespace"],
+        entity_set=values["entity_set"],
+        query=values["query"],
+        tenant_host=values["tenant_host"],
+        principal=values["principal"],
+        source=cast("Source", values["source"]),
+        last_refresh_time=datetime.fromisoformat(values["last_refresh_time"]),
+        row_count=int(values["row_count"]),
+        min_date=date.fromisoformat(values["min_date"]) if values["min_date"] else None,
+        max_date=date.fromisoformat(values["max_date"]) if values["max_date"] else None,
+        columns=tuple(map(column_from_dict, json.loads(values["columns"]))),
+    )
+
+
+def _schema(values: Mapping[str, Any]) -> Schema:
+    return Schema(
+        provider_id=values["provider_id"],
+        entity_set=values["entity_set"],
+        namespace=values["namespace"],
+        columns=tuple(map(column_from_dict, values["columns"])),
+        date_columns=tuple(DateColumn(**one) for one in values["date_columns"]),
+    )
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,299 @@
+"""The result of a query: its rows, and their ways into frames, files and charts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import pyarrow as pa
+
+from sacnb._frames.convert import to_pandas, to_polars
+from sacnb._frames.preview import preview
+from sacnb._frames.tidy import Aggregation, TidyFrame, tidy
+from sacnb._odata.schema import DateColumn, Grain, Schema
+from sacnb._rendering import Preview, Previewed
+from sacnb._results.files import Target, UnusableFileError, read_parquet, write_arrow, write_csv, write_parquet
+from sacnb._results.info import ResultInfo, from_metadata, to_metadata
+from sacnb.errors import ContractError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
+    from sacnb._charts.plot import Chart, Kind, Labels, Theme
+    from sacnb._charts.variance import Accounts, Better, Variance
+
+__all__ = ["Result", "ResultInfo", "read_result"]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Result(Previewed):
+    """The rows of one query.
+
+    ``table`` holds them with exact decimals, in SAC's order; ``schema`` describes the entity set they come from;
+    ``info`` says what was queried, when, and by whom. ``stale`` is true if SAC failed and this is the last good result
+    from the cache; ``warning`` then says how old it is and why.
+    """
+
+    __module__ = "sacnb"
+
+    table: pa.Table
+    schema: Schema
+    info: ResultInfo
+    warning: str | None = None
+    stale: bool = False
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def arrow(self) -> pa.Table:
+        """Return the rows as an Arrow table, without a copy; each field's metadata describes its column."""
+        return self.table
+
+    def polars(self, *, decimals: bool = False) -> pl.DataFrame:
+        """Return the rows as a polars frame; measures are ``Float64``, or exact with ``decimals=True``.
+
+        Raises:
+            ContractError: ``decimals=True`` and a value has more than 38 digits, the most that polars holds.
+
+        Warns:
+            PrecisionWarning: A float64 cannot hold all digits.
+        """
+        return to_polars(self.table, decimals=decimals)
+
+    def pandas(self, *, decimals: bool = False, backend: Literal["numpy", "pyarrow"] = "numpy") -> pd.DataFrame:
+        """Return the rows as a pandas frame; measures are ``float64``, or exact Arrow decimals with ``decimals=True``.
+
+        ``backend="pyarrow"`` keeps every column in Arrow, which is fast and needs little memory.
+
+        Warns:
+            PrecisionWarning: A float64 cannot hold all digits.
+        """
+        return to_pandas(self.table, decimals=decimals, backend=backend)
+
+    def tidy(
+        self, grain: Grain | None = None, *, date: str | DateColumn | None = None, agg: Aggregation = "sum"
+    ) -> TidyFrame:
+        """Return the rows as a long frame: ``date``, ``dim_*``, ``value``, and ``dim_measure`` for several measures.
+
+        Args:
+            grain: ``"day"``, ``"week"``, ``"month"``, ``"quarter"`` or ``"year"``, not finer than the model's.
+            date: The date column, if there are several.
+            agg: How to combine values when the grain gets coarser; ``"sum"`` is wrong for headcounts, balances and
+                rates.
+
+        Raises:
+            ContractError: There is no date or measure, the grain is too fine, or two rows have the same key.
+            UnknownNameError: ``date`` is not a column of the result.
+
+        Warns:
+            PrecisionWarning: A float64 cannot hold all digits.
+        """
+        return tidy(self.table, self.schema, grain, date=date, agg=agg)
+
+    def to_parquet(self, target: Target) -> None:
+        """Write the rows as Parquet, with exact decimals; ``info`` and ``schema`` go into the metadata.
+
+        ``target`` is a path, whose file is replaced in one step, or a binary stream.
+        """
+        write_parquet(self.table, to_metadata(self.info, self.schema, self.table.schema), target)
+
+    def to_csv(self, target: Target, *, separator: str = ",", escape_formulas: bool = False) -> None:
+        """Write the rows as CSV in UTF-8, with exact decimals; null is an empty field, an empty string ``""``.
+
+        A spreadsheet runs texts that begin with ``=``, ``+``, ``-`` or ``@`` as formulas. If a member may come from
+        somebody you do not trust, ``escape_formulas=True`` puts an apostrophe before them; programs that read the
+        file then see it too. ``separator`` is one character, such as ``";"``.
+
+        Raises:
+            ContractError: ``separator`` is not one character.
+        """
+        if len(separator.encode()) != 1 or separator in '"\r\n':
+            raise ContractError(f"separator must be one ASCII character, got {separator!r}.", hint='Such as ";".')
+        write_csv(self.table, target, separator=separator, escape_formulas=escape_formulas)
+
+    def to_arrow(self, target: Target) -> None:
+        """Write the rows as an Arrow IPC file, with exact decimals and the metadata of ``to_parquet``."""
+        write_arrow(self.table, to_metadata(self.info, self.schema, self.table.schema), target)
+
+    @classmethod
+    def from_parquet(cls, path: str | os.PathLike[str]) -> Result:
+        """Read a file of ``to_parquet``: the same rows, types, schema and info.
+
+        Raises:
+            ContractError: The file is damaged, or was not written by this version of sacnb.
+            OSError: It cannot be opened.
+        """
+        try:
+            return read_result(Path(path))
+        except UnusableFileError as e:
+            raise ContractError(f"{os.fspath(path)} {e}.", hint="Write it again with to_parquet().") from e
+
+    def plot(
+        self,
+        grain: Grain | None = None,
+        *,
+        by: str | Sequence[str] | None = None,
+        measure: str | None = None,
+        agg: Aggregation = "sum",
+        kind: Kind | None = None,
+        labels: Labels | None = None,
+        other: bool = False,
+        title: str | None = None,
+        unit: str | None = None,
+        theme: Theme = "light",
+    ) -> Chart:
+        """Draw the rows: lines over time, bars of a dimension, or a heat map of two.
+
+        Too many lines become a heat map over time. Versions look the same in every chart: actuals blue and solid,
+        plans orange and dashed, forecasts green and dotted. The subtitle says what is left out.
+
+        Args:
+            grain: The grain of the dates; see ``tidy``.
+            by: One or two dimensions that distinguish the lines (colour, then dashes); by default those with more than
+                one member in the result.
+            measure: The measure, if the result has several; by default all of them.
+            agg: How to combine values when the grain gets coarser; see ``tidy``.
+            kind: ``"line"``, ``"bar"`` or ``"heatmap"``, instead of the automatic choice.
+            labels: Member labels by dimension: ``{"Sector": model.members("Sector")}``, or a mapping of ids to texts
+                instead of the frame.
+            other: If there are more members than fit, also draw the sum of the rest. Only the caller knows whether
+                members may be added up.
+            title: By default the model and the measure.
+            unit: The unit of the values for the axis; SAC's export does not tell it.
+            theme: ``"light"`` or ``"dark"``: the chart has its own background, so that it is readable on any page.
+
+        Raises:
+            MissingExtraError: The extra ``plot`` is not installed.
+            ContractError: More dimensions vary than the chart shows, so it would draw several values as one.
+            UnknownNameError: ``by``, ``measure``, ``kind``, ``labels`` or ``theme`` is unknown.
+        """
+        from sacnb._charts.plot import plot
+
+        return plot(
+            self.table,
+            self.schema,
+            grain,
+            by=by,
+            measure=measure,
+            agg=agg,
+            kind=kind,
+            labels=labels,
+            other=other,
+            title=title,
+            unit=unit,
+            theme=theme,
+            note=self.warning,
+        )
+
+    def variance(
+        self,
+        *,
+        base: str,
+        against: str,
+        by: str | Sequence[str] | None = None,
+        measure: str | None = None,
+        grain: Grain | None = None,
+        accounts: Accounts | None = None,
+        better: Better | None = None,
+    ) -> Variance:
+        """Compare two versions: absolute and relative differences, computed from exact decimals and rounded once.
+
+        Args:
+            base: The version to compare with, such as ``"public.Plan"``.
+            against: The version to compare, such as ``"public.Actual"``; the variance is this minus ``base``.
+            by: The dimensions to compare by, including the date column; other dimensions are added up, and the
+                result's ``note`` says so. By default all dimensions that vary.
+            measure: The measure, if the result has several.
+            grain: The grain of the dates, if comparing by date; see ``tidy``.
+            accounts: ``model.members("Account")``, or the type of each account (``INC``, ``EXP``, ...): more income
+                and less expense are favourable.
+            better: ``"higher"`` or ``"lower"``, if that holds for all values.
+
+        Raises:
+            ContractError: There is no version dimension, or the arguments do not fit the result.
+            UnknownNameError: The result has no such version, dimension or measure.
+
+        Warns:
+            MixedAccountsWarning: The sums mix accounts.
+        """
+        from sacnb._charts.variance import variance
+
+        return variance(
+            self.table,
+            self.schema,
+            base=base,
+            against=against,
+            by=by,
+            measure=measure,
+            grain=grain,
+            accounts=accounts,
+            better=better,
+            note=self.warning,
+        )
+
+    def variance_plot(
+        self,
+        *,
+        base: str,
+        against: str,
+        by: str,
+        kind: Literal["bar", "waterfall"] = "bar",
+        measure: str | None = None,
+        grain: Grain | None = None,
+        accounts: Accounts | None = None,
+        better: Better | None = None,
+        labels: Labels | None = None,
+        title: str | None = None,
+        unit: str | None = None,
+        theme: Theme = "light",
+    ) -> Chart:
+        """Draw ``variance(...)``: bars, or a waterfall from the total of ``base`` to that of ``against``.
+
+        Favourable is blue, unfavourable orange; grey is neutral or unknown. The other arguments are those of
+        ``variance`` and ``plot``.
+
+        Raises what ``variance`` raises; MissingExtraError if the extra ``plot`` is not installed.
+        """
+        made = self.variance(
+            base=base, against=against, by=by, measure=measure, grain=grain, accounts=accounts, better=better
+        )
+        return made.plot(kind, labels=labels, title=title, unit=unit, theme=theme)
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Export the rows to any library that reads Arrow streams, such as polars and DuckDB."""
+        return self.table.__arrow_c_stream__(requested_schema)
+
+    def __repr__(self) -> str:
+        return self._preview().text()
+
+    def _preview(self) -> Preview:
+        """Leave out the time of the refresh, so that a notebook looks the same when it is run again."""
+        info = self.info
+        span = f", {info.min_date} to {info.max_date}" if info.min_date else ""
+        title = (
+            f"{info.provider_id}/{info.entity_set}: {_count(info.row_count, 'row')}, "
+            f"{_count(self.table.num_columns, 'column')}{span} ({info.source})"
+        )
+        return preview(self.table, title=title, notes=(self.warning,) if self.warning else ())
+
+
+def read_result(path: Path) -> Result:
+    """Read a file of ``Result.to_parquet``.
+
+    Raises:
+        UnusableFileError: The file is damaged, or was not written by this version of sacnb.
+        OSError: It cannot be opened.
+    """
+    table, metadata = read_parquet(path)
+    info, schema = from_metadata(metadata, table.schema)
+    if table.num_rows != info.row_count or table.column_names != [column.name for column in info.columns]:
+        raise UnusableFileError("has other rows or columns than its metadata says")
+    return Result(table, schema, info)
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number:,} {word}{'' if number == 1 else 's'}"

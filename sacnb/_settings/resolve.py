@@ -1,0 +1,429 @@
+"""Resolve arguments, environment, ``.env`` and defaults into one frozen value."""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, Literal, cast, get_args
+
+from sacnb._endpoints import REPLAY_TENANT_URL, REPLAY_TOKEN_URL
+from sacnb._settings.ca_bundle import check_bundle
+from sacnb._settings.sources import Given, Sources, show
+from sacnb._settings.tenant_url import TOKEN_URL_EXAMPLE, TenantAddress, check_token_url, read_tenant_url
+from sacnb._settings.variables import VARIABLES, Secret
+from sacnb.errors import SettingsError
+
+SANDBOX: Final = "sandbox"
+
+AuthMethod = Literal["client_credentials", "static"]
+ReplayMode = Literal["off", "replay", "record"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+# A corporate machine usually has one of these set; requests reads the first two itself.
+_BUNDLE_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+
+# These shape the requests. A cassette must fit every machine, so with one only the code decides them.
+_SHAPE_VARIABLES: Final = ("SAC_PAGE_SIZE", "SAC_STREAMS")
+
+# These decide where a secret or a token is sent, which certificates are trusted, and whose numbers the user sees.
+_GUARDED_VARIABLES: Final = (
+    "SAC_TENANT_URL",
+    "SAC_TOKEN_URL",
+    "SAC_CA_BUNDLE",
+    "SAC_CACHE_DIR",
+    "SAC_REPLAY",
+    "SAC_REPLAY_CASSETTE",
+)
+
+# Placeholders for a replay, which asks no tenant.
+_REPLAYED: Final = MappingProxyType(
+    {
+        "tenant_url": REPLAY_TENANT_URL,
+        "is_sandbox": False,
+        "token_url": REPLAY_TOKEN_URL,
+        "client_id": "replay",
+        "client_secret": Secret("replay"),
+        "auth": "client_credentials",
+        "token": None,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything ``connect()`` needs to know; times are in seconds.
+
+    ``notes`` tells in words which values were understood differently from how they were written, such as a modeler
+    address used as the tenant URL. ``sources`` names where each variable that is set was read, ``dotenv_path`` the
+    ``.env`` that was read. For the sandbox, address and client are filled in when it starts; for a replay they are
+    placeholders.
+    """
+
+    tenant_url: str
+    is_sandbox: bool
+    token_url: str
+    client_id: str
+    client_secret: Secret
+    auth: AuthMethod = "client_credentials"
+    token: Secret | None = None
+    token_lifetime_s: float = 3600.0
+    refresh_margin_s: float | None = None
+    connect_timeout_s: float = 10.0
+    read_timeout_s: float = 120.0
+    deadline_s: float = 900.0
+    max_attempts: int = 4
+    page_size: int = 50_000
+    streams: int = 4
+    cache_dir: Path = Path()
+    cache_max_age_s: float = 0.0
+    ca_bundle: Path | None = None
+    replay: ReplayMode = "off"
+    replay_cassette: str | None = None
+    log: LogLevel = "warning"
+    notes: tuple[str, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict, compare=False)
+    dotenv_path: Path | None = field(default=None, compare=False)
+
+    @classmethod
+    def resolve(
+        cls,
+        *,
+        environ: Mapping[str, str] | None = None,
+        dotenv_path: str | os.PathLike[str] | None = None,
+        **arguments: Any,
+    ) -> Settings:
+        """Return the settings from arguments, then ``environ``, then the ``.env`` file, then defaults.
+
+        ``dotenv_path`` names the file; without it, ``.env`` is looked for from the working directory upwards.
+        Raises SettingsError with every problem at once; no frame of its traceback holds a secret.
+        """
+        resolver = _Resolver(Sources(environ, dotenv_path, arguments), arguments)
+        del environ, arguments
+        return resolver.settings()
+
+    def with_sandbox(self, *, tenant_url: str, token_url: str, client_id: str, client_secret: str) -> Settings:
+        """Return the same settings for a sandbox that has been started."""
+        return replace(
+            self,
+            tenant_url=tenant_url,
+            token_url=token_url,
+            client_id=client_id,
+            client_secret=Secret(client_secret),
+            auth="client_credentials",
+            is_sandbox=True,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayChoice:
+    """The variables about replay alone; ``None`` for one that is not set."""
+
+    mode: ReplayMode | None
+    cassette: str | None
+
+    @classmethod
+    def resolve(
+        cls,
+        *,
+        environ: Mapping[str, str] | None = None,
+        dotenv_path: str | os.PathLike[str] | None = None,
+        replay: str | None = None,
+        replay_cassette: str | os.PathLike[str] | None = None,
+    ) -> ReplayChoice:
+        """Resolve as ``Settings.resolve`` does, without a tenant. Raises SettingsError."""
+        arguments = {"replay": replay, "replay_cassette": replay_cassette}
+        resolver = _Resolver(Sources(environ, dotenv_path, arguments), arguments)
+        del environ
+        return resolver.replay_choice()
+
+
+_DEFAULTS: Final[Mapping[str, Any]] = {name: member.default for name, member in Settings.__dataclass_fields__.items()}
+
+
+class _Resolver:
+    """Reads each variable by its meaning, and gathers problems instead of stopping at the first."""
+
+    def __init__(self, sources: Sources, arguments: Mapping[str, Any]) -> None:
+        known = {variable.argument for variable in VARIABLES}
+        self._sources = sources
+        self._problems = [
+            f"connect() has no argument {name!r}; there is: {', '.join(sorted(known))}."
+            for name in sorted(set(arguments) - known)
+        ]
+        self._problems += sources.problems
+
+    def _given(self, name: str) -> Given:
+        return self._sources.get(name) or Given(None, name, "the defaults")
+
+    def _text(self, name: str) -> str:
+        given = self._given(name)
+        if given.value is None:
+            return ""
+        if not isinstance(given.value, str):
+            self._problems.append(f"{given.origin} must be a text, not {type(given.value).__name__}.")
+            return ""
+        return given.value
+
+    def _secret(self, name: str) -> Secret | None:
+        given = self._given(name)
+        if given.value is not None and not isinstance(given.value, Secret):
+            self._problems.append(f"{given.origin} must be a text, not {type(given.value).__name__}.")
+            return None
+        return given.value
+
+    def _choice(self, name: str, choices: tuple[str, ...], default: str) -> str:
+        given = self._given(name)
+        if given.value is None:
+            return default
+        if str(given.value).lower() not in choices:
+            self._problems.append(f"{given.origin} is {show(given.value)}; expected one of {', '.join(choices)}.")
+            return default
+        return str(given.value).lower()
+
+    def _number(self, name: str, accept: Callable[[float], bool], expected: str, example: float | None = None) -> float:
+        given, default = self._given(name), _DEFAULTS[name.removeprefix("SAC_").lower()]
+        if given.value is None:
+            return cast("float", default)
+        try:
+            number = float(given.value)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if isinstance(given.value, bool) or not math.isfinite(number) or not accept(number):
+            shown = f"{default if example is None else example:g}"
+            self._problems.append(f"{given.origin} is {show(given.value)}; expected {expected}, for example {shown}.")
+            return cast("float", default)
+        return number
+
+    def _whole(self, name: str, most: int) -> int:
+        def accept(number: float) -> bool:
+            return number.is_integer() and 1 <= number <= most
+
+        return int(self._number(name, accept, f"a whole number from 1 to {most}"))
+
+    def _seconds(self, name: str, *, zero: bool = False) -> float:
+        expected = "seconds, 0 or more" if zero else "seconds, more than 0"
+        return self._number(name, lambda n: n > 0 or (zero and n == 0), expected)
+
+    def _margin_s(self) -> float | None:
+        return self._number("SAC_REFRESH_MARGIN_S", lambda n: n >= 30, "at least 30 seconds", 60.0)
+
+    def _ca_bundle(self) -> Path | None:
+        given = self._given("SAC_CA_BUNDLE")
+        if given.value is None:
+            for name in _BUNDLE_VARIABLES:
+                if (found := self._sources.environment(name)) is not None:
+                    given = Given(found, name, "the environment")
+                    break
+        if given.value is None:
+            return None
+        path = self._path(given, "the path of a PEM file with your company's certificate authority")
+        if path is not None:
+            try:
+                check_bundle(path)
+            except ValueError as error:
+                self._problems.append(f"{given.origin} {error}")
+        return path
+
+    def _path(self, given: Given, expected: str) -> Path | None:
+        try:
+            return Path(given.value).expanduser()
+        except (RuntimeError, TypeError):  # ~somebody, who is not known here, or ~ without a home folder
+            self._problems.append(f"{given.origin} is {given.value!r}, which leads nowhere here; expected {expected}.")
+            return None
+
+    def _cache_dir(self) -> Path:
+        given = self._given("SAC_CACHE_DIR")
+        if given.value is not None:
+            return self._path(given, "a folder, such as /data/sac-cache") or Path()
+        from platformdirs import user_cache_path
+
+        # No HOME and no entry in passwd, as in a container that runs under a number: it raises, or leaves "~".
+        with suppress(RuntimeError):
+            folder = user_cache_path("sacnb", appauthor=False)
+            if folder.is_absolute():
+                return folder
+        user = os.getuid() if hasattr(os, "getuid") else 0
+        try:
+            folder = Path(tempfile.gettempdir()) / f"sacnb-{user}"
+        except FileNotFoundError:
+            self._problems.append("There is neither a home folder nor a temporary one: set SAC_CACHE_DIR to a folder.")
+            return Path()
+        self._sources.notes.append(
+            f"There is no home folder, so results are kept in {folder}; set SAC_CACHE_DIR to keep them elsewhere."
+        )
+        if folder.is_symlink() or (folder.exists() and folder.stat().st_uid != user):
+            self._problems.append(
+                f"There is no home folder, and {folder} belongs to another user: set SAC_CACHE_DIR to your own folder."
+            )
+        return folder
+
+    def _tenant(self) -> TenantAddress | None:
+        text, origin = self._text("SAC_TENANT_URL"), self._given("SAC_TENANT_URL").origin
+        if not text:
+            self._problems.append(
+                "SAC_TENANT_URL is missing: the address of your tenant, for example https://acme.eu10.hcs.cloud.sap, "
+                "or 'sandbox' for the embedded one."
+            )
+            return None
+        try:
+            return read_tenant_url(text)
+        except ValueError as error:
+            self._problems.append(f"{origin} {error}")
+            return None
+
+    def _token_url(self, tenant: TenantAddress | None, auth: str) -> str:
+        text = self._text("SAC_TOKEN_URL")
+        if text:
+            try:
+                return check_token_url(text)
+            except ValueError as error:
+                self._problems.append(f"{self._given('SAC_TOKEN_URL').origin} {error}")
+                return ""
+        if tenant is None or auth == "static":
+            return ""
+        if tenant.derived_token_url is None:
+            self._problems.append(
+                f"SAC_TOKEN_URL is missing and cannot be derived from {tenant.url}: copy the 'Token URL' of "
+                f"System > Administration > App Integration, for example {TOKEN_URL_EXAMPLE}."
+            )
+            return ""
+        return tenant.derived_token_url
+
+    def settings(self) -> Settings:
+        """Return the settings. Raises SettingsError with every problem."""
+        replay = cast("ReplayMode", self._choice("SAC_REPLAY", get_args(ReplayMode), _DEFAULTS["replay"]))
+        if replay != "off":
+            self._leave_to_the_code(replay)
+        who = _REPLAYED if replay == "replay" else self._who()
+        settings = Settings(
+            **who,
+            # Out of range is not an error here: the guard clamps it and warns once.
+            token_lifetime_s=self._number("SAC_TOKEN_LIFETIME_S", lambda _: True, "seconds"),
+            refresh_margin_s=self._margin_s(),
+            connect_timeout_s=self._seconds("SAC_CONNECT_TIMEOUT_S"),
+            read_timeout_s=self._seconds("SAC_READ_TIMEOUT_S"),
+            deadline_s=self._seconds("SAC_DEADLINE_S"),
+            max_attempts=self._whole("SAC_MAX_ATTEMPTS", 20),
+            page_size=self._whole("SAC_PAGE_SIZE", 1_000_000),
+            streams=self._whole("SAC_STREAMS", 16),
+            cache_dir=self._cache_dir(),
+            cache_max_age_s=self._seconds("SAC_CACHE_MAX_AGE_S", zero=True),
+            ca_bundle=self._ca_bundle(),
+            replay=replay,
+            replay_cassette=self._path_text("SAC_REPLAY_CASSETTE"),
+            log=cast("LogLevel", self._choice("SAC_LOG", get_args(LogLevel), _DEFAULTS["log"])),
+        )
+        if not settings.is_sandbox:
+            self._check_trust()
+        self._raise_problems()
+        sources = self._sources
+        return replace(
+            settings,
+            notes=tuple(dict.fromkeys(sources.notes)),
+            sources=sources.provenance(),
+            dotenv_path=sources.dotenv.path,
+        )
+
+    def replay_choice(self) -> ReplayChoice:
+        """Return the choice. Raises SettingsError with every problem."""
+        mode = self._choice("SAC_REPLAY", get_args(ReplayMode), "") or None
+        choice = ReplayChoice(cast("ReplayMode | None", mode), self._path_text("SAC_REPLAY_CASSETTE"))
+        self._check_trust(("SAC_REPLAY", "SAC_REPLAY_CASSETTE"))
+        self._raise_problems()
+        return choice
+
+    def _raise_problems(self) -> None:
+        if self._problems:
+            raise SettingsError(tuple(dict.fromkeys(self._problems)))
+
+    def _check_trust(self, names: tuple[str, ...] = _GUARDED_VARIABLES) -> None:
+        """Refuse to send the user's secret where a ``.env`` says that happened to lie in the folder or above it.
+
+        A cloned repository or a shared folder may hold one. What the user sets, and a file that the user names, are
+        trusted; a file that was found is only trusted with the secrets in it.
+        """
+        is_static = str(self._given("SAC_AUTH").value or self._usual_auth()).lower() == "static"
+        secret = self._given("SAC_TOKEN" if is_static else "SAC_CLIENT_SECRET")
+        found = [name for name in names if self._given(name).is_found]
+        if secret.value is None or secret.is_found or not found:
+            return
+        path, one = str(self._sources.dotenv.path), len(found) == 1
+        self._problems.append(
+            f"{', '.join(found)} {'comes' if one else 'come'} from {path}, which was found and not named, while "
+            f"{'the token' if is_static else 'the client secret'} comes from {secret.source}. Such a file must "
+            f"not decide where your secret goes: set {'it' if one else 'them'} in {secret.source} too, or, if you "
+            f"trust the file, name it: sacnb.connect(dotenv_path={path!r}) or sacnb --env-file {shlex.quote(path)}."
+        )
+
+    def _path_text(self, name: str) -> str | None:
+        given = self._given(name)
+        if given.value is not None and not isinstance(given.value, str | os.PathLike):
+            self._problems.append(f"{given.origin} must be a text or a path, not {type(given.value).__name__}.")
+            return None
+        return None if given.value is None else os.fspath(given.value)
+
+    def _leave_to_the_code(self, replay: ReplayMode) -> None:
+        """Forget the variables that would make the requests of one machine differ from those of another."""
+        for name in _SHAPE_VARIABLES:
+            given = self._sources.get(name)
+            if given is not None and given.source != "the arguments":
+                self._sources.forget(name)
+                self._sources.notes.append(
+                    f"{name} is not used with SAC_REPLAY={replay}: a cassette must fit every machine."
+                )
+
+    def _usual_auth(self) -> str:
+        has_client = any(self._given(name).value for name in ("SAC_CLIENT_ID", "SAC_CLIENT_SECRET"))
+        pasted_only = self._given("SAC_TOKEN").value is not None and not has_client
+        return "static" if pasted_only else _DEFAULTS["auth"]
+
+    def _who(self) -> Mapping[str, Any]:
+        """Return the settings that name the tenant and the client."""
+        is_sandbox = self._text("SAC_TENANT_URL").lower() == SANDBOX
+        client_id, client_secret, token = (
+            self._text("SAC_CLIENT_ID"),
+            self._secret("SAC_CLIENT_SECRET"),
+            self._secret("SAC_TOKEN"),
+        )
+        auth = self._choice("SAC_AUTH", get_args(AuthMethod), self._usual_auth())
+        tenant_url = token_url = ""
+        if not is_sandbox:
+            tenant = self._tenant()
+            token_url = self._token_url(tenant, auth)
+            if tenant is not None:
+                tenant_url = tenant.url
+                self._sources.notes.extend(tenant.notes)
+                if auth == "client_credentials" and token_url and self._given("SAC_TOKEN_URL").value is None:
+                    self._sources.notes.append(f"The token URL was derived from the tenant URL: {token_url}.")
+            self._check_client(auth, client_id, client_secret, token)
+        return {
+            "tenant_url": tenant_url,
+            "is_sandbox": is_sandbox,
+            "token_url": token_url,
+            "client_id": client_id,
+            "client_secret": client_secret or Secret(""),
+            "auth": auth,
+            "token": token,
+        }
+
+    def _check_client(self, auth: str, client_id: str, client_secret: Secret | None, token: Secret | None) -> None:
+        where = "create an OAuth client under System > Administration > App Integration (see docs/access.md)"
+        if auth == "static":
+            if token is None:
+                self._problems.append("SAC_TOKEN is missing, and SAC_AUTH=static needs it; better: " + where + ".")
+            return
+        if not client_id:
+            example = "sb-00000000-0000-0000-0000-000000000000!b0|client!b0"
+            self._problems.append(f"SAC_CLIENT_ID is missing: {where}. It looks like {example}.")
+        if client_secret is None:
+            self._problems.append(
+                "SAC_CLIENT_SECRET is missing: SAC shows it when the OAuth client is made; in .env put it in "
+                "single quotes, since it holds $ and !."
+            )

@@ -1,0 +1,94 @@
+"""The variables a user can set, in one table; ``.env.example`` and the documents are tested against it."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One variable with its meaning, default and example as in ``.env.example``."""
+
+    name: str
+    meaning: str
+    default: str
+    example: str
+
+    @property
+    def argument(self) -> str:
+        """Return the name of the argument of ``connect()``."""
+        return self.name.removeprefix("SAC_").lower()
+
+
+VARIABLES: Final = (
+    Variable("SAC_TENANT_URL", "the tenant, or 'sandbox' for the embedded one", "", "https://acme.eu10.hcs.cloud.sap"),
+    Variable(
+        "SAC_TOKEN_URL",
+        "the Token URL of System > Administration > App Integration",
+        "derived from the tenant URL where that is safe",
+        "https://acme.authentication.eu10.hana.ondemand.com/oauth/token",
+    ),
+    Variable("SAC_CLIENT_ID", "the OAuth client's id", "", "sb-00000000-0000-0000-0000-000000000000!b0|client!b0"),
+    Variable("SAC_CLIENT_SECRET", "the OAuth client's secret; single quotes keep $ and ! as they are", "", ""),
+    Variable("SAC_AUTH", "client_credentials, or static for a pasted token", "client_credentials", ""),
+    Variable("SAC_TOKEN", "a pasted access token: deprecated, it cannot be refreshed", "", ""),
+    Variable("SAC_TOKEN_LIFETIME_S", "seconds assumed where SAC does not say, within 30 to 3600", "3600", ""),
+    Variable(
+        "SAC_REFRESH_MARGIN_S", "seconds before the end at which a token is refreshed, at least 30", "by policy", ""
+    ),
+    Variable("SAC_CONNECT_TIMEOUT_S", "seconds to wait for a connection", "10", ""),
+    Variable("SAC_READ_TIMEOUT_S", "seconds to wait for the next bytes", "120", ""),
+    Variable("SAC_DEADLINE_S", "seconds for one request with all its retries", "900", ""),
+    Variable("SAC_MAX_ATTEMPTS", "tries for one request", "4", ""),
+    Variable("SAC_PAGE_SIZE", "rows asked for in one page", "50000", ""),
+    Variable("SAC_STREAMS", "requests at the same time in one pull", "4", ""),
+    Variable("SAC_CACHE_DIR", "where results are kept", "the platform's user cache folder", ""),
+    Variable("SAC_CACHE_MAX_AGE_S", "seconds a kept result is served without asking SAC; 0 always asks", "0", ""),
+    Variable("SAC_CA_BUNDLE", "the file with your company's certificate authority", "the usual bundle variables", ""),
+    Variable("SAC_REPLAY", "off, replay or record", "off", ""),
+    Variable("SAC_REPLAY_CASSETTE", "the cassette that SAC_REPLAY means, by its name or as a file", "", "first_read"),
+    Variable("SAC_LOG", "debug, info, warning or error", "warning", ""),
+)
+
+
+SECRETS: Final = frozenset({"SAC_CLIENT_SECRET", "SAC_TOKEN"})
+
+
+class Secret:
+    """A text that only ``reveal()`` shows: masked in ``repr`` and ``str``, and never pickled."""
+
+    __slots__ = ("__weakref__", "_value")
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+        _alive[id(self)] = self
+
+    def reveal(self) -> str:
+        """Return the text."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret('**********')"
+
+    def __str__(self) -> str:
+        return "**********"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A secret is not pickled. Send tenant.spec to the worker, and call sacnb.connect(spec) there.")
+
+
+# For as long as a secret is held by anybody, texts of servers are searched for it before a person sees them.
+_alive: Final[weakref.WeakValueDictionary[int, Secret]] = weakref.WeakValueDictionary()
+
+
+def known_secrets() -> set[str]:
+    """Return the text of every secret of this process."""
+    return {secret.reveal() for reference in _alive.valuerefs() if (secret := reference()) is not None}

@@ -1,0 +1,121 @@
+"""What a model needs of its tenant: the engine, the settings, the cache, and how the tenant is called.
+
+The schema of a model from a kept result, for the day when SAC cannot be asked for it.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from sacnb._cache.folder import CacheKey
+from sacnb._endpoints import DEFAULT_NAMESPACE, providers_path
+from sacnb._odata.page import cut_page, next_page, read_list
+from sacnb._results.info import ResultInfo, principal_digest
+from sacnb.errors import CacheError, SacError
+
+if TYPE_CHECKING:
+    from sacnb._cache.store import Cache
+    from sacnb._odata.schema import Schema
+    from sacnb._settings import Settings
+    from sacnb._wire.context import DispatchContext
+    from sacnb._wire.message import Answer
+
+Source = Literal["sac", "sandbox"]
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A connected tenant: what requests, results and the cache need to know of it.
+
+    ``tenant_host`` names the tenant in cache keys and results (``sandbox`` for the embedded one, whose port changes);
+    ``principal`` is the client or user, because two users may see different rows.
+    """
+
+    context: DispatchContext
+    settings: Settings
+    cache: Cache
+    tenant_host: str
+    principal: str
+    source: Source
+
+    @property
+    def tenant_url(self) -> str:
+        """The tenant's origin."""
+        return self.settings.tenant_url
+
+    def url(self, path: str) -> str:
+        """Return the URL of a path of this tenant."""
+        return self.tenant_url + path
+
+    def read_list(self, path: str, operation: str) -> list[dict[str, Any]]:
+        """Return all rows of an OData list, following its pages."""
+        rows: list[dict[str, Any]] = []
+        url: str | None = self.url(path)
+        seen: set[str] = set()
+        while url is not None:
+            seen.add(url)
+            answer = self.context.session.fetch("GET", url, operation=operation, check=_check)
+            page = cut_page(answer.body, status=answer.status)
+            rows.extend(read_list(answer.body, status=answer.status))
+            url = next_page(page, answer.url, origin=self.tenant_url, seen=seen)
+        return rows
+
+
+def _check(answer: Answer) -> None:
+    cut_page(answer.body, status=answer.status)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """A model as the tenant lists it. ``name`` may occur twice; ``id`` does not."""
+
+    id: str
+    name: str
+    description: str
+    namespace: str
+
+
+def list_models(connection: Connection, namespace: str = DEFAULT_NAMESPACE) -> tuple[ModelEntry, ...]:
+    """Return the models of a namespace that the Data Export Service offers to this client, in SAC's order."""
+    rows = connection.read_list(providers_path(namespace), "list models")
+    return tuple(
+        ModelEntry(
+            id=str(row.get("ProviderID", "")),
+            name=str(row.get("ProviderName") or ""),
+            description=str(row.get("Description") or ""),
+            namespace=str(row.get("NamespaceID") or namespace),
+        )
+        for row in rows
+    )
+
+
+_log = logging.getLogger("sacnb.model")
+
+
+def schema_of_last_result(connection: Connection, model_id: str, namespace: str, reason: SacError) -> Schema | None:
+    """Return the schema of this user's newest cached result of a model, or ``None`` if nothing is cached.
+
+    A program that starts while SAC is unreachable needs it to find its cached result: the cache key is made with the
+    schema. ``reason`` is why SAC could not be asked; problems of the cache are added to it as notes.
+    """
+    ours = (connection.tenant_host.casefold(), principal_digest(connection.principal), model_id, namespace)
+    try:
+        infos = [entry.info for entry in connection.cache.entries() if entry.info and _whose(entry.info) == ours]
+    except CacheError as error:
+        reason.add_note(f"The cache cannot be read either: {error}")
+        return None
+    for info in sorted(infos, key=lambda info: info.last_refresh_time, reverse=True):
+        try:
+            schema = connection.cache.load(CacheKey.of(info)).schema
+        except CacheError as error:
+            reason.add_note(f"A cached result of the model cannot be used either: {error}")
+            continue
+        _log.info("Using the columns of the last cached result of %s, because SAC is unreachable: %s", model_id, reason)
+        return schema
+    return None
+
+
+def _whose(info: ResultInfo) -> tuple[str, str, str, str]:
+    return info.tenant_host.casefold(), info.principal, info.provider_id, info.namespace

@@ -1,0 +1,218 @@
+"""Connect to a tenant."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from urllib.parse import urlsplit
+
+from sacnb._cache.store import Cache
+from sacnb._http import seal
+from sacnb._redact import RedactingFilter
+from sacnb._settings import SANDBOX, ConnectSpec, Secret, Settings
+from sacnb._tenant.connection import Connection
+from sacnb._tenant.tenant import Tenant
+from sacnb._wire.context import build_context
+from sacnb.errors import MissingExtraError, SettingsError
+from sacnb.replay import active, start_for
+
+if TYPE_CHECKING:
+    from sacnb.sandbox import Sandbox
+
+_log = logging.getLogger("sacnb")
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def _sealed(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Clear the locals of *function* and all it called before an error leaves it.
+
+    Tools that show locals below a traceback (rich, IPython, Sentry) would show the secrets among the arguments.
+    """
+
+    @functools.wraps(function)
+    def sealed(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return function(*args, **kwargs)
+        except BaseException as error:  # noqa: BLE001 - raised again below
+            failure = error
+        finally:
+            del args, kwargs
+        seal(failure)
+        raise failure
+
+    return sealed
+
+
+@_sealed
+def connect(
+    tenant_url: str | ConnectSpec | None = None,
+    *,
+    token_url: str | None = None,
+    client_id: str | None = None,
+    client_secret: str | Secret | None = None,
+    auth: str | None = None,
+    token: str | Secret | None = None,
+    token_lifetime_s: float | None = None,
+    refresh_margin_s: float | None = None,
+    connect_timeout_s: float | None = None,
+    read_timeout_s: float | None = None,
+    deadline_s: float | None = None,
+    max_attempts: int | None = None,
+    page_size: int | None = None,
+    streams: int | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    cache_max_age_s: float | None = None,
+    ca_bundle: str | os.PathLike[str] | None = None,
+    replay: str | None = None,
+    replay_cassette: str | os.PathLike[str] | None = None,
+    log: str | None = None,
+    dotenv_path: str | os.PathLike[str] | None = None,
+) -> Tenant:
+    """Connect to a tenant: arguments, then the environment, then ``.env``; ``"sandbox"`` is the embedded one.
+
+    Each argument is also a variable, in upper case after ``SAC_``; see ``.env.example``. Nothing is requested yet:
+    ``authenticate()`` or the first query does that.
+
+    With ``replay="replay"``, or within ``sacnb.replay.cassette()``, the cassette answers instead of a tenant, and no
+    other setting is needed. A replay runs at the time of its recording. Replays and recordings cache results in a
+    folder of their own.
+
+    In a worker process, pass the ``spec`` of a tenant that is connected elsewhere: ``sacnb.connect(spec)`` has the same
+    settings, reads the secret there, and takes further arguments before those of the spec.
+
+    In a worker process, pass the ``spec`` of a tenant that is connected elsewhere: ``sacnb.connect(spec)`` has the same
+    settings and reads the secret in the worker. Further arguments replace those of the spec.
+
+    Raises SettingsError with all problems at once; MissingExtraError for the sandbox or a cassette without its extra;
+    ReplayError for a missing cassette, or if another one is in use.
+    """
+    in_use = active()
+    if in_use is not None and replay_cassette is not None:
+        in_use.must_be(replay_cassette)
+    given: dict[str, Any] = {
+        "tenant_url": tenant_url,
+        "token_url": token_url,
+        "client_id": client_id,
+        "client_secret": client_secret,
+        "auth": auth,
+        "token": token,
+        "token_lifetime_s": token_lifetime_s,
+        "refresh_margin_s": refresh_margin_s,
+        "connect_timeout_s": connect_timeout_s,
+        "read_timeout_s": read_timeout_s,
+        "deadline_s": deadline_s,
+        "max_attempts": max_attempts,
+        "page_size": page_size,
+        "streams": streams,
+        "cache_dir": cache_dir,
+        "cache_max_age_s": cache_max_age_s,
+        "ca_bundle": ca_bundle,
+        "replay": replay if replay is not None or in_use is None else in_use.mode,
+        "replay_cassette": replay_cassette,
+        "log": log,
+    }
+    if isinstance(tenant_url, ConnectSpec):
+        of_spec = tenant_url.for_connect()
+        spec_dotenv = of_spec.pop("dotenv_path")
+        dotenv_path = dotenv_path if dotenv_path is not None else spec_dotenv
+        given["tenant_url"] = None
+        given |= {name: value for name, value in of_spec.items() if given[name] is None}
+    try:
+        settings = Settings.resolve(dotenv_path=dotenv_path, **given)
+    except SettingsError as error:
+        if isinstance(tenant_url, ConnectSpec):
+            error.add_note(
+                "A ConnectSpec carries no secret: set SAC_CLIENT_SECRET (or SAC_TOKEN) in the worker's environment, or "
+                "pass it: sacnb.connect(spec, client_secret=...)."
+            )
+        raise
+    return connect_with(settings)
+
+
+def connect_with(settings: Settings, *, sandbox: Sandbox | None = None, **engine: Any) -> Tenant:
+    """Connect with resolved settings; *sandbox* is used if they say ``sandbox``.
+
+    *engine* are clocks, sleep and randomness for ``build_context``.
+    """
+    _set_up_logging(settings.log)
+    spec = ConnectSpec.of(settings)
+    if settings.sources:
+        _log.info("Settings: %s.", "; ".join(_by_source(settings.sources)))
+    cassette = None if settings.replay == "off" else start_for(settings)
+    if cassette is not None:
+        settings = replace(settings, cache_dir=cassette.cache_dir)
+        engine = {**cassette.engine(), **engine}
+    for note in settings.notes:
+        _log.info("%s", note)
+    if settings.is_sandbox:
+        sandbox = sandbox or embedded_sandbox()
+        settings = settings.with_sandbox(
+            tenant_url=sandbox.tenant_url,
+            token_url=sandbox.token_url,
+            client_id=sandbox.client_id,
+            client_secret=sandbox.client_secret,
+        )
+    if cassette is not None:
+        cassette.learn_settings(settings)
+    # A cassette recorded from the sandbox counts as the sandbox.
+    is_sandbox = settings.is_sandbox if cassette is None else cassette.source == "sandbox"
+    context = build_context(settings, **engine)
+    connection = Connection(
+        context=context,
+        settings=settings,
+        cache=Cache(settings.cache_dir),
+        tenant_host=SANDBOX if is_sandbox else urlsplit(settings.tenant_url).netloc,
+        # The sandbox makes up a client at each start; all of them see the same data.
+        principal=SANDBOX if is_sandbox else context.guard.principal,
+        source="sandbox" if is_sandbox else "sac",
+    )
+    return Tenant(connection, sandbox, spec)
+
+
+def _by_source(sources: Mapping[str, str]) -> Iterator[str]:
+    for source in dict.fromkeys(sources.values()):
+        yield f"{', '.join(name for name, other in sources.items() if other == source)} from {source}"
+
+
+_embedded: dict[str, Sandbox] = {}
+_embedded_lock = threading.Lock()
+
+
+def embedded_sandbox() -> Sandbox:
+    """Return the process's sandbox, started on first use and stopped when the process ends."""
+    with _embedded_lock:
+        if SANDBOX not in _embedded:
+            sandbox = start_sandbox()
+            atexit.register(sandbox.close)
+            _embedded[SANDBOX] = sandbox
+        return _embedded[SANDBOX]
+
+
+def start_sandbox(**options: Any) -> Sandbox:
+    """Start a sandbox. Raises MissingExtraError if the extra is not installed."""
+    from sacnb import sandbox
+
+    try:
+        return sandbox.start(**options)
+    except ImportError as error:
+        raise MissingExtraError("sandbox", "The embedded tenant") from error
+
+
+def _set_up_logging(level: str) -> None:
+    """Show log records on stderr, unless the program has set up logging itself."""
+    _log.setLevel(level.upper())
+    own = [handler for handler in _log.handlers if not isinstance(handler, logging.NullHandler)]
+    if own or logging.getLogger().handlers:
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("sacnb %(levelname)s: %(message)s"))
+    handler.addFilter(RedactingFilter())
+    _log.addHandler(handler)

@@ -1,0 +1,326 @@
+"""A query of a model's facts, and the ways to run it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from sacnb._cache.folder import CacheKey
+from sacnb._cache.staging import staging_root
+from sacnb._endpoints import FACT_DATA_AGGREGATION
+from sacnb._frames.convert import column_to_dict
+from sacnb._frames.tidy import CONTRACT_VERSION
+from sacnb._odata.expression import And, Comparison, Expression, Membership, Not, Or, TextMatch
+from sacnb._odata.schema import NUMERIC_TYPES
+from sacnb._odata.where import both, from_where
+from sacnb._pull.checkpoints import Staging
+from sacnb._pull.collect import pull, pull_resumable, refresh
+from sacnb._pull.count import count_rows
+from sacnb._pull.parquet import ParquetFolder, to_parquet
+from sacnb._pull.partition import Partitions, make_plan
+from sacnb._pull.plan import Job, Plan
+from sacnb._pull.progress import ProgressListener, ProgressOption, progress_listener
+from sacnb._pull.stream import BatchStream
+from sacnb._results.info import principal_digest
+from sacnb._results.result import Result, ResultInfo
+from sacnb._tenant.members import NamedMembers, member_ids
+from sacnb.errors import MixedAccountsWarning, QueryError, warn_user
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from sacnb._odata.query import Query
+    from sacnb._odata.schema import Column, Schema
+    from sacnb._tenant.connection import Connection
+
+__all__ = ["typed_where", "with_conditions"]
+
+# The account dimension of a classic account model, whose one measure mixes revenue, costs and headcount (seen on live
+# tenants). The name is only a convention of SAC's own models, so this warns and does not raise.
+_ACCOUNT_DIMENSION = "account"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """A query of a model's facts that has not been sent yet.
+
+    ``fetch()`` returns the rows, ``stream()`` iterates over them, ``to_parquet()`` writes them to a folder, and
+    ``refresh()`` also caches them. ``query`` is the query in canonical form, ``url`` its address. With
+    ``check_members`` a filter on a member that the dimension does not have is an error.
+    """
+
+    __module__ = "sacnb"
+
+    connection: Connection = dataclasses.field(repr=False)
+    schema: Schema = dataclasses.field(repr=False)
+    query: Query
+    check_count: bool = True
+    partitions: Partitions = None
+    check_members: bool = True
+
+    @property
+    def url(self) -> str:
+        """The URL of the first page. Long lists of members are split over several requests."""
+        return self.query.url(self.connection.tenant_url, self.schema)
+
+    def count(self) -> int | None:
+        """Return the number of rows without fetching them, or ``None`` if SAC does not say.
+
+        Raises AuthError and RequestError.
+        """
+        return count_rows(self._job(self._named_members()), [self.query.where])[0]
+
+    def fetch(self, *, progress: ProgressOption = "auto", cancelled: Callable[[], bool] | None = None) -> Result:
+        """Fetch all rows from SAC into memory.
+
+        ``progress`` is called after each page; by default a notebook shows a bar when the download takes longer than a
+        second, and ``None`` shows nothing. ``cancelled`` is polled several times a second, also while waiting for a
+        page; returning true ends the download within a second.
+
+        Raises UnknownNameError for a filter on a member that the dimension does not have; BadAnswer, Cancelled,
+        AuthError and RequestError.
+        """
+        _warn_of_mixed_accounts(self.query, self.schema)
+        named = self._named_members()
+        with progress_listener(progress) as listener:
+            job = self._job(named, listener, cancelled)
+            with job.context.telemetry.operation(f"pull {job.label}"):
+                table = pull(job, self._plan(job))
+                named.refuse_unknown()
+        return self._result(table, self.connection.context.session.now())
+
+    def stream(
+        self, *, progress: ProgressListener | None = None, cancelled: Callable[[], bool] | None = None
+    ) -> BatchStream:
+        """Iterate over the rows as Arrow record batches, one page at a time, in bounded memory.
+
+        Anything that reads Arrow streams accepts it: ``polars.DataFrame(facts.stream())``, DuckDB, pyarrow. The first
+        request is sent when the first batch is read.
+
+        Iterating raises what ``fetch`` raises, some of it after the last batch; also BadAnswer if a page has more
+        digits than ``$metadata`` declares, because batches already handed out cannot be widened.
+        """
+        _warn_of_mixed_accounts(self.query, self.schema)
+        named = self._named_members()
+        return BatchStream(self._job(named, progress, cancelled), self._plan, finish=named.refuse_unknown)
+
+    def to_parquet(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        resume: bool = True,
+        progress: ProgressOption = "auto",
+        cancelled: Callable[[], bool] | None = None,
+    ) -> ParquetFolder:
+        """Write the rows to a folder of Parquet files, in bounded memory, with exact decimals.
+
+        The folder is replaced once all rows have arrived, and a manifest ``<folder>.manifest.json`` is written beside
+        it. A download that ended early, even by ``kill -9`` or a power cut, resumes where it stopped for up to 12
+        hours; ``resume=False`` starts over.
+
+        Raises ExportError if the folder holds other files or cannot be written; and what ``fetch`` raises.
+        """
+        _warn_of_mixed_accounts(self.query, self.schema)
+        named = self._named_members()
+        with progress_listener(progress) as listener:
+            job = self._job(named, listener, cancelled)
+            with job.context.telemetry.operation(f"export {job.label}"):
+                return to_parquet(
+                    job,
+                    self._plan,
+                    Path(folder),
+                    self._staging(resume=resume),
+                    about=self._about(),
+                    finish=named.refuse_unknown,
+                )
+
+    def refresh(
+        self,
+        *,
+        strict: bool = False,
+        max_age_s: float | None = None,
+        resume: bool = True,
+        progress: ProgressOption = "auto",
+        cancelled: Callable[[], bool] | None = None,
+        announce: Callable[[str], None] = print,
+    ) -> Result:
+        """Fetch and cache the rows; if SAC fails, return the last good result with a warning.
+
+        The warning says how old the result is and why; it is in ``result.warning`` and passed to ``announce``.
+        ``strict`` raises instead of returning an old result. ``max_age_s`` (seconds; by default the setting
+        ``SAC_CACHE_MAX_AGE_S``) returns a younger cached result without asking SAC. A refresh that ended early resumes
+        where it stopped for up to 12 hours, unless ``resume`` is false; the result is then as old as its first page.
+
+        Raises what ``fetch`` raises if nothing is cached, or if SAC refused the query (403, 404, 412).
+        """
+
+        def pull_anew() -> Result:
+            _warn_of_mixed_accounts(self.query, self.schema)
+            named = self._named_members()
+            with progress_listener(progress) as listener:
+                job = self._job(named, listener, cancelled)
+                with job.context.telemetry.operation(f"refresh {job.label}"):
+                    table, began = pull_resumable(
+                        job, self._plan, self._staging(resume=resume), finish=named.refuse_unknown
+                    )
+            return self._result(table, began or self.connection.context.session.now())
+
+        return refresh(
+            pull_anew,
+            self.connection.cache,
+            self.cache_key,
+            strict=strict,
+            max_age_s=self.connection.settings.cache_max_age_s if max_age_s is None else max_age_s,
+            now=self.connection.context.session.now,
+            announce=announce,
+        )
+
+    @property
+    def cache_key(self) -> CacheKey:
+        """The cache entry of this query: tenant, principal, model, entity set and canonical query."""
+        return CacheKey.build(
+            tenant_host=self.connection.tenant_host,
+            principal=self.connection.principal,
+            provider_id=self.query.provider_id,
+            entity_set=self.query.entity_set,
+            query=self.query.canonical(self.schema),
+        )
+
+    def _named_members(self) -> NamedMembers:
+        query = self.query if self.check_members else dataclasses.replace(self.query, where=None)
+        return NamedMembers(self.connection, query, self.schema)
+
+    def _job(
+        self,
+        named: NamedMembers,
+        progress: ProgressListener | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Job:
+        return Job(
+            context=self.connection.context,
+            tenant_url=self.connection.tenant_url,
+            schema=self.schema,
+            query=self.query,
+            streams=self.connection.settings.streams,
+            check_count=self.check_count,
+            progress=progress,
+            cancelled=cancelled,
+            clock=self.connection.context.session.clock,
+            observe=named.observe,
+        )
+
+    def _plan(self, job: Job) -> Plan:
+        def members(dimension: str) -> list[str] | None:
+            found = member_ids(self.connection, self.query, dimension)
+            return None if found is None else sorted(found)
+
+        return make_plan(job, self.partitions, members)
+
+    def _result(self, table: pa.Table, pulled_at: datetime) -> Result:
+        info = ResultInfo.describe(
+            table,
+            self.schema,
+            provider_id=self.query.provider_id,
+            namespace=self.query.namespace,
+            entity_set=self.query.entity_set,
+            query=self.query.canonical(self.schema),
+            tenant_host=self.connection.tenant_host,
+            principal=self.connection.principal,
+            source=self.connection.source,
+            last_refresh_time=pulled_at,
+        )
+        return Result(table, self.schema, info)
+
+    def _about(self) -> dict[str, Any]:
+        """Describe the query for manifests, as plain values; the principal as a digest."""
+        return {
+            "tenant_host": self.connection.tenant_host,
+            "principal": principal_digest(self.connection.principal),
+            "provider_id": self.query.provider_id,
+            "namespace": self.query.namespace,
+            "entity_set": self.query.entity_set,
+            "query": self.query.canonical(self.schema),
+            "contract_version": CONTRACT_VERSION,
+            "source": self.connection.source,
+            "columns": [column_to_dict(column) for column in self.query.columns(self.schema)],
+        }
+
+    def _staging(self, *, resume: bool) -> Staging:
+        """Return the staging of this query. Another schema or contract version counts as another query."""
+        identity = {
+            name: value if isinstance(value, str) else json.dumps(value) for name, value in self._about().items()
+        }
+        root = staging_root(self.connection.settings.cache_dir)
+        return Staging(root, identity, self.connection.context.session.now, resume)
+
+
+def _columns_of(expression: Expression | None) -> set[str]:
+    match expression:
+        case Comparison(column=column) | Membership(column=column) | TextMatch(column=column):
+            return {column}
+        case Not(operand=operand):
+            return _columns_of(operand)
+        case And(operands=operands) | Or(operands=operands):
+            return set().union(*(_columns_of(operand) for operand in operands))
+    return set()
+
+
+def _warn_of_mixed_accounts(query: Query, schema: Schema) -> None:
+    if query.entity_set != FACT_DATA_AGGREGATION:
+        return
+    filtered = _columns_of(query.where)
+    for column in schema.dimensions:
+        if column.name.casefold() == _ACCOUNT_DIMENSION and column.name not in {*query.select, *filtered}:
+            warn_user(
+                f"This query adds up all members of {column.name!r} in {query.provider_id!r}, revenue and costs alike. "
+                f"Filter {column.name!r} or add it to dims.",
+                MixedAccountsWarning,
+            )
+
+
+_TRUTH: Final = {"true": True, "false": False}
+
+
+def with_conditions(facts: Facts, pairs: Iterable[tuple[str, str]]) -> Facts:
+    """Return *facts* narrowed by conditions as people type them: pairs of a column and a text.
+
+    Uses the query's schema (the cached one while SAC is unreachable), so that the cache key matches.
+
+    Raises UnknownNameError for an unknown column, QueryError for a text that the column cannot hold.
+    """
+    where = both(from_where(typed_where(pairs, facts.schema) or None), facts.query.where)
+    filtered = replace(facts, query=replace(facts.query, where=where))
+    filtered.query.options(facts.schema)  # refuse an impossible query now, and not when it is fetched
+    return filtered
+
+
+def typed_where(pairs: Iterable[tuple[str, str]], schema: Schema) -> dict[str, object]:
+    """Return pairs of column and text as a mapping for ``facts(where=...)``; repeated columns become lists.
+
+    Raises UnknownNameError for an unknown column, QueryError for a text that the column cannot hold.
+    """
+    found: dict[str, list[object]] = {}
+    for name, text in pairs:
+        found.setdefault(name, []).append(_value(text, schema.column(name)))
+    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
+
+
+def _value(text: str, column: Column) -> object:
+    """Return *text* as a number or a boolean if the column holds those, else as typed."""
+    if column.edm_type in NUMERIC_TYPES:
+        try:
+            return Decimal(text)
+        except InvalidOperation:
+            raise QueryError(f"{column.name!r} holds {column.edm_type}, and {text!r} is not a number.") from None
+    if column.edm_type == "Edm.Boolean":
+        if text.lower() not in _TRUTH:
+            raise QueryError(f"{column.name!r} holds {column.edm_type}; expected true or false, got {text!r}.")
+        return _TRUTH[text.lower()]
+    return text

@@ -1,0 +1,382 @@
+"""A model of a tenant: its schema, members and facts."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from sacnb._arguments import names, text, whole_number
+from sacnb._endpoints import (
+    DEFAULT_NAMESPACE,
+    FACT_DATA,
+    FACT_DATA_AGGREGATION,
+    hierarchy_set,
+    master_set,
+    metadata_path,
+)
+from sacnb._frontend import frontend
+from sacnb._odata.expression import Expression, col
+from sacnb._odata.metadata import Metadata, parse_metadata
+from sacnb._odata.query import Query
+from sacnb._odata.schema import Column, Grain, Schema
+from sacnb._odata.where import When, bounds, from_where
+from sacnb._pull.collect import is_outage
+from sacnb._pull.partition import checked_partitions
+from sacnb._tenant.connection import Connection, list_models, schema_of_last_result
+from sacnb._tenant.facts import Facts
+from sacnb._tenant.members import members_frame, read_members
+from sacnb.errors import NotFoundError, QueryError, SacError, UnknownNameError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from sacnb._frames.tidy import Aggregation
+    from sacnb._frontend import Panel
+    from sacnb._pull.progress import ProgressOption
+    from sacnb._results.result import Result
+    from sacnb._tenant.scan import Explanation, Scan
+
+Where = Mapping[str, Any] | Expression | None
+
+
+class Model:
+    """A model of a tenant (SAC also says provider). Nothing is requested until something of it is used."""
+
+    __module__ = "sacnb"
+
+    def __init__(self, connection: Connection, model_id: str, namespace: str = DEFAULT_NAMESPACE) -> None:
+        if model_id.strip() in {"", ".", ".."}:  # dots would walk up the URL's path
+            raise UnknownNameError("model", model_id, where="this tenant")
+        self._connection = connection
+        self._id = model_id
+        self._namespace = namespace
+        self._lock = threading.Lock()
+        self._metadata: Metadata | None = None
+
+    @property
+    def id(self) -> str:
+        """The model's id: SAC's ``ProviderID``."""
+        return self._id
+
+    def __repr__(self) -> str:
+        return f"Model({self._id!r})"
+
+    @property
+    def metadata(self) -> Metadata:
+        """The model's ``$metadata``, read once and kept with this object.
+
+        Raises UnknownNameError, with the nearest ids, for an unknown model; LiveConnectionError for one that SAC does
+        not export.
+        """
+        with self._lock:
+            if self._metadata is None:
+                self._metadata = self._read_metadata()
+            return self._metadata
+
+    @property
+    def schema(self) -> Schema:
+        """The dimensions, measures and attributes of the model's facts, with their types and the grain of its dates.
+
+        Raises what ``metadata`` raises; QueryError for a provider without facts.
+        """
+        metadata = self.metadata
+        if FACT_DATA not in metadata.entity_sets:
+            raise QueryError(
+                f"The model {self._id!r} has no facts.", hint=f"It has: {', '.join(metadata.entity_sets)}."
+            )
+        return metadata.schema(self._id, FACT_DATA, self._namespace)
+
+    def members(self, dimension: str) -> pl.DataFrame:
+        """Return a dimension's members: ``id``, ``description``, with a hierarchy ``parent`` and ``level``, attributes.
+
+        All columns are String except ``level`` (Int32; 0 is a root). A root's ``parent`` is null. The hierarchy is
+        SAC's ``<Dim>MasterWithHierarchy`` if ``$metadata`` has it; otherwise ``<Dim>Master`` is read.
+
+        Raises UnknownNameError for an unknown dimension; QueryError for one without master data.
+        """
+        self._check_names("dimension", [dimension], self.schema.dimensions)
+        declared = self.metadata.entity_sets
+        wanted = [name for name in (hierarchy_set(dimension), master_set(dimension)) if name in declared]
+        for entity_set in wanted or [master_set(dimension)]:
+            rows = read_members(self._connection, self._id, self._namespace, entity_set)
+            if rows is not None:
+                return members_frame(rows)
+        raise QueryError(
+            f"SAC has no master data for the dimension {dimension!r} of {self._id!r}.",
+            hint=f"List the members that occur in the facts: model.facts(dims=[{dimension!r}]).fetch().polars()",
+        )
+
+    def facts(
+        self,
+        *,
+        where: Where = None,
+        since: When | None = None,
+        until: When | None = None,
+        date: str | None = None,
+        dims: Sequence[str] | None = None,
+        measures: Sequence[str] | None = None,
+        select: Sequence[str] | None = None,
+        order_by: Sequence[str] | str | None = None,
+        limit: int | None = None,
+        page_size: int | None = None,
+        check_count: bool = True,
+        partitions: int | str | Sequence[str] | None = None,
+    ) -> Facts:
+        """Prepare a query of the model's facts; only the schema is read before ``fetch()`` or ``refresh()``.
+
+        Args:
+            where: A mapping of columns to a value or a list of values, all of which must match; or an expression of
+                ``sacnb.col``.
+            since: The first period, as "2010", "2010-Q1", "2010-01", "2010-01-31" or a date; inclusive.
+            until: The last period, inclusive.
+            date: The date column for ``since`` and ``until``, if there are several.
+            dims: The dimensions to keep, by default all. With fewer SAC adds up (``FactDataAggregation``), each
+                measure by its own aggregation.
+            measures: The measures to keep, by default all.
+            select: Dimensions, measures and attributes in one list, instead of ``dims`` and ``measures``.
+            order_by: Columns to sort by; a leading ``-`` sorts in descending order.
+            limit: The maximum number of rows.
+            page_size: Rows per page, instead of the setting ``SAC_PAGE_SIZE``.
+            check_count: Raise if the number of rows differs from SAC's count; ``False`` only warns.
+            partitions: How to split the download into up to ``SAC_STREAMS`` concurrent requests: a number, "auto" (by
+                the number of rows), or a list of the dimension to split by, such as ["Date"]. The rows are the same,
+                in another order. "package" requests pages by number, which is unconfirmed on real tenants. By default
+                one stream; ``docs/pulling.md`` says when more of them help.
+
+        Raises UnknownNameError with the nearest names; QueryError for a query that SAC cannot answer correctly.
+        """
+        schema = self._schema_for_questions()
+        columns = _columns(self, schema, names("dims", dims), names("measures", measures), names("select", select))
+        missing = [column for column in schema.dimensions if column not in columns]
+        rows_a_page = whole_number("page_size", page_size, least=1)
+        query = Query(
+            provider_id=self._id,
+            namespace=self._namespace,
+            entity_set=FACT_DATA_AGGREGATION if missing else FACT_DATA,
+            select=tuple(column.name for column in columns),
+            where=from_where(where),
+            order_by=tuple(
+                (name.removeprefix("-"), name.startswith("-")) for name in names("order_by", order_by) or ()
+            ),
+            top=whole_number("limit", limit),
+            page_size=self._connection.settings.page_size if rows_a_page is None else rows_a_page,
+        )
+        if since is not None or until is not None:
+            period = self._period(schema, query, text("date", date), since, until)
+            query = replace(query, where=period if query.where is None else query.where & period)
+        query.options(schema)  # refuse an impossible query now, and not when it is fetched
+        return Facts(self._connection, schema, query, check_count, checked_partitions(partitions))
+
+    def refresh(
+        self,
+        *,
+        where: Where = None,
+        since: When | None = None,
+        until: When | None = None,
+        dims: Sequence[str] | None = None,
+        measures: Sequence[str] | None = None,
+        partitions: int | str | Sequence[str] | None = None,
+        strict: bool = False,
+        max_age_s: float | None = None,
+        resume: bool = True,
+        progress: ProgressOption = "auto",
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Result:
+        """Fetch and cache facts, or return the last good result; short for ``facts(...).refresh(...)``."""
+        facts = self.facts(where=where, since=since, until=until, dims=dims, measures=measures, partitions=partitions)
+        return facts.refresh(strict=strict, max_age_s=max_age_s, resume=resume, progress=progress, cancelled=cancelled)
+
+    def scan(
+        self,
+        *,
+        where: Where = None,
+        since: When | None = None,
+        until: When | None = None,
+        date: str | None = None,
+        dims: Sequence[str] | None = None,
+        measures: Sequence[str] | None = None,
+        decimals: bool = False,
+        page_size: int | None = None,
+        check_count: bool = True,
+        partitions: int | str | Sequence[str] | None = None,
+    ) -> pl.LazyFrame:
+        """Return the facts as a polars LazyFrame; only the schema is read before it is collected.
+
+        Columns, filters and limits are pushed down to SAC where that loses no row. polars does the rest, by its own
+        rules for nulls, case and order; ``explain`` shows the plan. Measures are Float64, or exact Decimals with
+        ``decimals``. An unknown member is not an error but matches no rows. The other arguments are those of
+        ``facts``: ``where``, ``since`` and ``until`` are always sent to SAC, and with ``dims`` SAC adds up.
+
+        Raises what ``facts`` raises; QueryError with polars before version 2. Collecting raises what ``fetch`` raises.
+        """
+        return self._scan(
+            decimals=decimals,
+            where=where,
+            since=since,
+            until=until,
+            date=date,
+            dims=dims,
+            measures=measures,
+            page_size=page_size,
+            check_count=check_count,
+            partitions=partitions,
+        ).frame()
+
+    def explain(
+        self,
+        steps: pl.Expr | Callable[[pl.LazyFrame], pl.LazyFrame] | None = None,
+        *,
+        count: bool = False,
+        decimals: bool = False,
+        **question: Any,
+    ) -> Explanation:
+        """Return the plan of a ``scan`` and some steps on it: the requests to SAC, and what polars does.
+
+            model.explain(lambda rows: rows.filter(pl.col("Sector") == "31").select("Date", "Employees"))
+
+        Args:
+            steps: A function that takes the scan and returns another LazyFrame; or a condition to filter by. A
+                LazyFrame itself does not tell how it was made.
+            count: Ask SAC for the number of rows.
+            decimals: As for ``scan``.
+            question: The other arguments of ``scan``.
+
+        Raises what ``scan`` raises; QueryError for other steps.
+        """
+        from sacnb._tenant.scan import explain
+
+        return explain(self._scan(decimals=decimals, **question), steps, count=count)
+
+    def _scan(self, *, decimals: bool, **question: Any) -> Scan:
+        from sacnb._tenant.scan import Scan
+
+        return Scan(self.facts(**question), decimals=decimals)
+
+    def refresh_panel(
+        self,
+        *,
+        grain: Grain | None = None,
+        agg: Aggregation = "sum",
+        every_minutes: float | None = None,
+        **question: Any,
+    ) -> Panel:
+        """Return a notebook widget with a button that refreshes ``facts(**question)``; see ``RefreshPanel``.
+
+        Raises what ``facts`` raises; MissingExtraError if the extra ``notebook`` is not installed.
+        """
+        return frontend().RefreshPanel(self.facts(**question), grain=grain, agg=agg, every_minutes=every_minutes)
+
+    def _schema_for_questions(self) -> Schema:
+        """Return the schema, or that of the last cached result while SAC is unreachable, so that it can be found."""
+        try:
+            return self.schema
+        except SacError as error:
+            if not is_outage(error):
+                raise
+            kept = schema_of_last_result(self._connection, self._id, self._namespace, error)
+            if kept is None:
+                raise
+            return kept
+
+    def _period(
+        self, schema: Schema, query: Query, date: str | None, since: When | None, until: When | None
+    ) -> Expression:
+        column = self._date_column(schema, date)
+        grain = schema.grain_of(column.name)
+        if grain is None and column.edm_type == "Edm.String":
+            grain = self._grain_as_written(schema, query, column)
+        period = bounds(column, since, until, grain)
+        assert period is not None  # noqa: S101 - one of the two bounds is given
+        return period
+
+    def _date_column(self, schema: Schema, date: str | None) -> Column:
+        if date is not None:
+            return schema.column(date)
+        if not schema.date_columns:
+            raise QueryError(
+                f"since and until need a date column, and the $metadata of {self._id!r} does not show one.",
+                hint="Name it: facts(since=..., date='...').",
+            )
+        return schema.column(schema.date_columns[0].name)
+
+    def _grain_as_written(self, schema: Schema, query: Query, column: Column) -> Grain | None:
+        """Read the grain of a date column from one row with a date; ``$metadata`` does not tell it."""
+        sample = replace(
+            query,
+            entity_set=FACT_DATA,
+            select=(),
+            where=col(column.name) >= "0",
+            order_by=(),
+            top=1,
+            page_size=1,
+            count=False,
+        )
+        from sacnb._frames.periods import grain_as_written
+
+        table = Facts(self._connection, schema, sample).fetch().arrow()
+        return grain_as_written(table[column.name][0].as_py()) if table.num_rows else None
+
+    def _check_names(
+        self, kind: Literal["dimension", "measure"], names: Sequence[str], known: Sequence[Column]
+    ) -> None:
+        known_names = [column.name for column in known]
+        for name in names:
+            if name not in known_names:
+                raise UnknownNameError(kind, name, known_names, where=f"the model {self._id!r}")
+
+    def _read_metadata(self) -> Metadata:
+        path = metadata_path(self._id, self._namespace)
+        try:
+            answer = self._connection.context.session.fetch(
+                "GET",
+                self._connection.url(path),
+                operation="read $metadata",
+                accept="application/xml",
+                expect="xml",
+                check=lambda a: _parse_check(a.body),
+            )
+        except NotFoundError as error:
+            raise self._unknown(error) from error
+        return parse_metadata(answer.body, content_type=answer.headers.get("Content-Type"))
+
+    def _unknown(self, error: NotFoundError) -> SacError:
+        """Return the error for a model that SAC does not have, with the nearest ids from the list of models."""
+        try:
+            entries = list_models(self._connection, self._namespace)
+        except SacError as catalogue_error:
+            error.add_note(f"The list of models could not be read either: {catalogue_error}")
+            return error
+        unknown = UnknownNameError("model", self._id, [entry.id for entry in entries], where="this tenant")
+        for entry in entries:
+            if entry.name.casefold() == self._id.casefold():
+                unknown.add_note(f"{entry.name!r} is the name of the model {entry.id!r}: use sac.model({entry.id!r}).")
+        return unknown
+
+
+def _parse_check(body: bytes) -> None:
+    parse_metadata(body)
+
+
+def _columns(
+    model: Model,
+    schema: Schema,
+    dims: Sequence[str] | None,
+    measures: Sequence[str] | None,
+    select: Sequence[str] | None,
+) -> tuple[Column, ...]:
+    """Return the columns to request: dimensions first, each group in the order given."""
+    if select is not None:
+        if dims is not None or measures is not None:
+            raise QueryError(
+                "select cannot be combined with dims or measures.", hint="Use select alone, or dims and measures."
+            )
+        return tuple(schema.column(name) for name in select)
+    model._check_names("dimension", dims or (), schema.dimensions)
+    model._check_names("measure", measures or (), schema.measures)
+    if dims is None and measures is None:
+        return schema.columns
+    kept_dims = [schema.column(name) for name in dims] if dims is not None else list(schema.dimensions)
+    kept_measures = [schema.column(name) for name in measures] if measures is not None else list(schema.measures)
+    return (*kept_dims, *kept_measures)

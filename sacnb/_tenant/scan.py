@@ -1,0 +1,249 @@
+"""A model as a polars LazyFrame: SAC filters what it can, and polars does the rest; and the plan in words."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
+
+import polars as pl
+import pyarrow as pa
+
+from sacnb._endpoints import FACT_DATA_AGGREGATION
+from sacnb._frames.convert import arrow_schema
+from sacnb._odata.render import to_odata
+from sacnb._odata.where import both
+from sacnb._pull.progress import progress_listener
+from sacnb._pushdown.source import Ask, Source
+from sacnb._pushdown.translate import Kept, PushDown
+from sacnb.errors import QueryError
+
+if TYPE_CHECKING:
+    from sacnb._odata.query import Query
+    from sacnb._pushdown.source import Read
+    from sacnb._tenant.facts import Facts
+
+__all__ = ["Explanation", "Reading", "Scan", "ScanExplanation", "explain", "rehearse"]
+
+# Shorten longer conditions and URLs, such as those of long lists.
+_MOST_CHARS: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class ScanExplanation:
+    """The plan for one model in a query.
+
+    ``columns`` are those that are requested: on ``FactData`` always every dimension, because SAC refuses anything
+    else. ``filter`` is the OData filter, empty for all rows; ``sent`` are the polars conditions in it, and ``kept``
+    those that polars applies. ``requests`` are the decoded URLs of the first pages without the host; empty if no row
+    can match. ``rows`` is SAC's count if it was requested and SAC returned one.
+    """
+
+    model: str
+    entity_set: str
+    columns: tuple[str, ...]
+    filter: str
+    sent: tuple[str, ...]
+    kept: tuple[Kept, ...]
+    limit: int | None
+    requests: tuple[str, ...]
+    rows: int | None = None
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.model}/{self.entity_set}",
+            f"  columns  {', '.join(self.columns)}",
+            f"  filter   {_short(self.filter) or 'none'}",
+        ]
+        lines += [f"  limit    {self.limit:,} rows"] if self.limit is not None else []
+        lines += [f"  polars   {_short(kept.text)}: {kept.reason}" for kept in self.kept]
+        lines += [f"  request  {_short(request)}" for request in self.requests[:1]]
+        lines += [f"           and {len(self.requests) - 1:,} more"] if len(self.requests) > 1 else []
+        lines += [] if self.requests else ["  request  none: no row can match"]
+        lines += [f"  rows     {self.rows:,}"] if self.rows is not None else []
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The plan for each model in a query; print it to read it."""
+
+    scans: tuple[ScanExplanation, ...]
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.scans)) or "No request to SAC."
+
+    __repr__ = __str__
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MOST_CHARS else f"{text[:_MOST_CHARS]}… ({len(text):,} characters)"
+
+
+_log = logging.getLogger("sacnb.model")
+
+_TYPE_ERRORS: Final = (
+    pl.exceptions.ColumnNotFoundError,
+    pl.exceptions.InvalidOperationError,
+    pl.exceptions.SchemaError,
+)
+
+Steps = pl.Expr | Callable[[pl.LazyFrame], pl.LazyFrame] | None
+_AS_STEPS: Final = "Pass the steps as a function: explain(lambda rows: rows.filter(...).select(...))."
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The query for one model, and which part of the predicate it contains."""
+
+    facts: Facts
+    pushed: PushDown
+
+    @property
+    def is_everything(self) -> bool:
+        """Return whether all rows are requested."""
+        return self.facts.query.where is None and self.facts.query.top is None
+
+    def explain(self, *, count: bool) -> ScanExplanation:
+        """Return the plan in words; *count* asks SAC for the number of rows."""
+        query, schema, tenant_url = self.facts.query, self.facts.schema, self.facts.connection.tenant_url
+        partitions = () if query.top == 0 else query.split(schema, tenant_url)
+        rows = self.facts.count() if count else None
+        return ScanExplanation(
+            model=query.provider_id,
+            entity_set=query.entity_set,
+            columns=query.select,
+            filter=to_odata(query.where, schema) if query.where is not None else "",
+            sent=tuple(sent.text for sent in self.pushed.sent),
+            kept=self.pushed.kept,
+            limit=query.top,
+            requests=tuple(
+                unquote(partition.url(tenant_url, schema).removeprefix(tenant_url)) for partition in partitions
+            ),
+            rows=rows if rows is None or query.top is None else min(rows, query.top),
+        )
+
+
+class Scan:
+    """LazyFrames over a query, whose own filter is always sent to SAC."""
+
+    def __init__(self, facts: Facts, *, decimals: bool = False) -> None:
+        # Here an unknown member is not an error: it matches no rows, as in any frame.
+        self._facts = replace(facts, check_members=False)
+        self._decimals = decimals
+        query = facts.query
+        self._schema = replace(facts.schema, entity_set=query.entity_set, columns=query.columns(facts.schema))
+
+    def frame(self) -> pl.LazyFrame:
+        """Return the LazyFrame; requests are sent when it is collected."""
+        return self._frame(self._stream)
+
+    def rehearsal(self, found: list[Reading]) -> pl.LazyFrame:
+        """Return the same frame without rows: collecting it sends nothing and appends each reading to *found*."""
+
+        @contextmanager
+        def note(ask: Ask) -> Iterator[Iterable[pa.RecordBatch]]:
+            reading = self._reading(ask)
+            found.append(reading)
+            # An empty batch, so that polars refuses a senseless condition now and not after an hour.
+            columns = reading.facts.query.columns(reading.facts.schema)
+            yield [pa.RecordBatch.from_pylist([], schema=arrow_schema(columns))]
+
+        return self._frame(note)
+
+    def _frame(self, read: Read) -> pl.LazyFrame:
+        # SAC aggregates the rows that pass the filter, so it cannot filter by the sums.
+        columns = self._schema.dimensions if self._aggregates else self._schema.columns
+        filterable = frozenset(column.name for column in columns)
+        return Source(self._schema, read, filterable=filterable, decimals=self._decimals).frame()
+
+    @contextmanager
+    def _stream(self, ask: Ask) -> Iterator[Iterable[pa.RecordBatch]]:
+        if ask.limit == 0:
+            yield ()
+            return
+        reading = self._reading(ask)
+        if _log.isEnabledFor(logging.INFO):
+            _log.info("Reading %s", reading.explain(count=False))
+        with progress_listener("auto") as listener, reading.facts.stream(progress=listener) as batches:
+            yield batches
+
+    def _reading(self, ask: Ask) -> Reading:
+        base = self._facts.query
+        query = replace(base, select=self._selected(ask), top=ask.limit)
+        if ask.limit and base.page_size is not None:
+            query = replace(query, page_size=min(ask.limit, base.page_size))
+        query, pushed = self._fitting(query, ask.pushed)
+        partitions = None if ask.limit is not None else self._facts.partitions
+        return Reading(replace(self._facts, query=query, partitions=partitions), pushed)
+
+    def _selected(self, ask: Ask) -> tuple[str, ...]:
+        """Return all dimensions (SAC refuses FactData with fewer, or adds up) and what else polars needs."""
+        kept = [column for column in self._schema.columns if column.role == "dimension" or column.name in ask.columns]
+        if self._aggregates and all(column.role == "dimension" for column in kept):
+            kept += self._schema.measures[:1]  # the answer to an aggregation without measures is unconfirmed
+        return tuple(column.name for column in kept)
+
+    def _fitting(self, query: Query, pushed: PushDown) -> tuple[Query, PushDown]:
+        """Return the query with as much of the filter as fits into a URL; leave the longest conditions to polars."""
+        base = query.where
+        while True:
+            query = replace(query, where=both(base, pushed.where))
+            try:
+                query.split(self._facts.schema, self._facts.connection.tenant_url)
+            except QueryError as error:
+                if not pushed.sent:
+                    raise
+                longest = max(pushed.sent, key=lambda sent: len(to_odata(sent.where, self._facts.schema)))
+                pushed = pushed.without(longest, error.message)
+            else:
+                return query, pushed
+
+    @property
+    def _aggregates(self) -> bool:
+        return self._facts.query.entity_set == FACT_DATA_AGGREGATION
+
+
+def rehearse(rows: pl.LazyFrame, found: list[Reading]) -> None:
+    """Collect a frame of rehearsals, so that *found* has every reading.
+
+    Raises polars' error for steps that make no sense. An error that may only be due to the missing rows is logged;
+    *found* then has the readings up to there.
+    """
+    rows.collect_schema()
+    try:
+        rows.collect()
+    except pl.exceptions.PolarsError as error:
+        if not found or _is_about_types(error):
+            raise
+        _log.debug("The rehearsal without rows ended early: %s", error)
+
+
+def _is_about_types(error: pl.exceptions.PolarsError) -> bool:
+    return isinstance(error, _TYPE_ERRORS) or str(error).startswith("cannot compare")
+
+
+def explain(scan: Scan, steps: Steps, *, count: bool) -> Explanation:
+    """Return the plan of a scan after some steps.
+
+    Raises QueryError if *steps* is neither a condition nor a function that returns a LazyFrame; and polars' errors.
+    """
+    found: list[Reading] = []
+    rows = scan.rehearsal(found)
+    if isinstance(steps, pl.Expr):
+        rows = rows.filter(steps)
+    elif callable(steps):
+        rows = steps(rows)
+    elif steps is not None:
+        raise QueryError(f"explain() expects a function or a condition, got {type(steps).__name__}.", hint=_AS_STEPS)
+    if not isinstance(rows, pl.LazyFrame):
+        raise QueryError(
+            f"The function given to explain() must return a LazyFrame, got {type(rows).__name__}.", hint=_AS_STEPS
+        )
+    rehearse(rows, found)
+    return Explanation(tuple(reading.explain(count=count) for reading in found))

@@ -1,0 +1,171 @@
+"""SQL over the models of a tenant, run by polars; its errors become ours, with a remedy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+from sacnb._tenant.connection import Connection, list_models
+from sacnb._tenant.model import Model
+from sacnb._tenant.parameters import bind
+from sacnb._tenant.scan import Explanation, Reading, Scan, rehearse
+from sacnb.errors import LargeScanWarning, QueryError, SacError, UnknownNameError, warn_user
+
+if TYPE_CHECKING:
+    from sacnb._odata.schema import Schema
+
+__all__ = ["LARGE_ROWS", "SqlQuery", "as_our_error", "missing_table"]
+
+_TABLE: Final = re.compile(r"relation '(?P<name>.*)' was not found", re.DOTALL)
+# Of a column alone, and of one with its table.
+_COLUMN: Final = re.compile(
+    r"""unable to find column "(?P<name>.*?)"; valid columns|no column named '(?P<of_table>.*?)' found in table""",
+    re.DOTALL,
+)
+_TEXT_WITH_OTHER: Final = re.compile(r"cannot compare (string|'date/datetime/time' to a string)", re.IGNORECASE)
+
+
+def missing_table(error: pl.exceptions.PolarsError) -> str | None:
+    """Return the table that polars reports as unknown, or ``None``."""
+    found = _TABLE.search(_first(error))
+    return found["name"] if found else None
+
+
+def as_our_error(error: pl.exceptions.PolarsError, columns: Iterable[str]) -> SacError:
+    """Return our error for one of polars about a query over *columns*."""
+    said = _first(error)
+    column = _COLUMN.search(said)
+    if column:
+        return UnknownNameError("column", column["name"] or column["of_table"], columns, where="the query")
+    hint = None
+    if _TEXT_WITH_OTHER.match(said):
+        hint = (
+            "SAC's dimensions and dates are text. Compare them with text as SAC writes it, in single quotes: "
+            "'201001' or '0042'."
+        )
+    return QueryError(f"polars cannot run the query: {said.rstrip('.')}.", hint=hint)
+
+
+def _first(error: pl.exceptions.PolarsError) -> str:
+    """Return the first paragraph of the message, without the plan that polars appends."""
+    return str(error).partition("\n\n")[0].strip()
+
+
+# Warn before downloading this many rows: 20 pages of the default size, each of which can take a second or more.
+LARGE_ROWS: Final = 1_000_000
+
+
+class SqlQuery:
+    """An SQL query whose tables are resolved to models; only their ``$metadata`` has been read.
+
+    A table is a model id or, if no model has that id, a model name. Case is ignored if nothing matches exactly.
+
+    Args:
+        connection: The tenant.
+        text: One SQL statement.
+        values: The values of its ``:name`` parameters.
+        namespace: The models' namespace.
+        decimals: Return measures as exact decimals instead of float64.
+
+    Raises:
+        UnknownNameError: A table or column does not exist; with the nearest names.
+        QueryError: The statement cannot be read or run, or a parameter does not fit.
+    """
+
+    def __init__(
+        self, connection: Connection, text: str, values: Mapping[str, object], *, namespace: str, decimals: bool
+    ) -> None:
+        self._text = bind(text, values)
+        self._schemas: dict[str, Schema] = {}
+        self._scans: dict[str, Scan] = {}
+        with self._our_errors():
+            while (table := self._missing_table()) is not None:
+                model = _model(connection, table, namespace)
+                self._schemas[table] = model.schema
+                self._scans[table] = Scan(model.facts(), decimals=decimals)
+
+    def frame(self, limit: int | None) -> pl.LazyFrame:
+        """Return the answer as a LazyFrame of at most *limit* rows; requests are sent when it is collected."""
+        return self._plan({table: scan.frame() for table, scan in self._scans.items()}, limit)
+
+    def collect(self, limit: int | None, *, large_rows: int | None) -> pl.DataFrame:
+        """Return the answer; polars' errors are raised as ours.
+
+        Warns:
+            LargeScanWarning: The query needs every row of a model with at least ``large_rows`` rows.
+        """
+        with self._our_errors():
+            if large_rows is not None:
+                self._warn_of_large_scans(self._readings(limit), large_rows)
+            return self.frame(limit).collect()
+
+    def explain(self, limit: int | None, *, count: bool) -> Explanation:
+        """Return the plan."""
+        with self._our_errors():
+            readings = self._readings(limit)
+        return Explanation(tuple(reading.explain(count=count) for reading in readings))
+
+    def _readings(self, limit: int | None) -> list[Reading]:
+        found: list[Reading] = []
+        rehearse(self._plan({table: scan.rehearsal(found) for table, scan in self._scans.items()}, limit), found)
+        return found
+
+    def _plan(self, frames: Mapping[str, pl.LazyFrame], limit: int | None) -> pl.LazyFrame:
+        rows: pl.LazyFrame = pl.SQLContext(frames).execute(self._text, eager=False)
+        return rows if limit is None else rows.head(limit)
+
+    def _missing_table(self) -> str | None:
+        """Return the next table that polars does not know; its parser tells tables from other names."""
+        try:
+            self._plan({table: scan.rehearsal([]) for table, scan in self._scans.items()}, None).collect_schema()
+        except pl.exceptions.PolarsError as error:
+            table = missing_table(error)
+            if table is None or table in self._scans:
+                raise
+            return table
+        return None
+
+    def _warn_of_large_scans(self, readings: list[Reading], large_rows: int) -> None:
+        for reading in readings:
+            rows = reading.facts.count() if reading.is_everything else None
+            if rows is not None and rows >= large_rows:
+                warn_user(
+                    f"The query may download all {rows:,} rows of {reading.facts.query.provider_id}: it has no limit "
+                    "and no condition that SAC can apply. Filter by a member or a date, or let SAC add up: "
+                    "model.scan(dims=[...]).",
+                    LargeScanWarning,
+                )
+
+    @contextmanager
+    def _our_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except pl.exceptions.PolarsError as error:
+            columns = dict.fromkeys(name for schema in self._schemas.values() for name in schema.names)
+            raise as_our_error(error, columns) from error
+
+
+def _model(connection: Connection, table: str, namespace: str) -> Model:
+    """Return the model for a table; the list of models is read only if no model has that id."""
+    try:
+        model = Model(connection, table, namespace)
+        _ = model.schema
+    except UnknownNameError:
+        entries = list_models(connection, namespace)
+    else:
+        return model
+    folded = table.casefold()
+    named = [entry for entry in entries if entry.name == table] or [
+        entry for entry in entries if folded in {entry.id.casefold(), entry.name.casefold()}
+    ]
+    if not named:
+        known = [name for entry in entries for name in (entry.id, entry.name)]
+        raise UnknownNameError("model", table, known, where="this tenant")
+    if len(named) > 1:
+        listed = ", ".join(f'"{entry.id}"' for entry in named)
+        raise QueryError(f"{len(named)} models are called {table!r}.", hint=f"Use the id of one of them: {listed}.")
+    return Model(connection, named[0].id, namespace)

@@ -1,0 +1,252 @@
+"""A connected tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, overload
+
+from sacnb._endpoints import DEFAULT_NAMESPACE
+from sacnb._frontend import frontend
+from sacnb._rendering import Preview, Previewed, fact_table
+from sacnb._settings import ConnectSpec
+from sacnb._tenant.connection import Connection, list_models
+from sacnb._tenant.model import Model
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from sacnb._cache.store import Cache
+    from sacnb._frontend import Explorer
+    from sacnb._settings import Settings
+    from sacnb._tenant.scan import Explanation
+    from sacnb._wire.telemetry import Telemetry
+    from sacnb.sandbox import Sandbox
+
+
+@dataclass(frozen=True, slots=True)
+class TokenStatus(Previewed):
+    """A token's times, without the token: issued and expires (both UTC), and the seconds remaining.
+
+    ``end_is_known`` is false for a pasted token that does not say when it expires; its times are then meaningless.
+    """
+
+    issued_at: datetime
+    expires_at: datetime
+    remaining_s: float
+    renewed: bool
+    end_is_known: bool = True
+
+    def __str__(self) -> str:
+        if not self.end_is_known:
+            return "OK, using a pasted token (SAC_TOKEN); it does not say when it expires"
+        minutes, seconds = divmod(int(self.remaining_s), 60)
+        return f"OK, the token is valid until {self.expires_at:%H:%M:%S} UTC ({minutes} min {seconds} s)"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: FBT001, ARG002 - IPython's signature
+        printer.text(str(self))
+
+    def _preview(self) -> Preview:
+        facts = {
+            "issued": f"{self.issued_at:%Y-%m-%d %H:%M:%S} UTC",
+            "valid until": f"{self.expires_at:%Y-%m-%d %H:%M:%S} UTC" if self.end_is_known else "it does not say",
+            "remaining": f"{self.remaining_s:.0f} s" if self.end_is_known else "it does not say",
+            "renewed just now": "yes" if self.renewed else "no",
+        }
+        return fact_table("The token", facts)
+
+
+class Tenant(Previewed):
+    """One tenant, connected; made by ``connect()``. A context manager: leaving it closes the connections.
+
+    It may be shared between threads.
+    """
+
+    __module__ = "sacnb"
+
+    def __init__(self, connection: Connection, sandbox: Sandbox | None = None, spec: ConnectSpec | None = None) -> None:
+        self._connection = connection
+        self._sandbox = sandbox
+        self._spec = spec or ConnectSpec.of(connection.settings)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A tenant is not pickled. Send tenant.spec to the worker, and call sacnb.connect(spec) there.")
+
+    def __repr__(self) -> str:
+        return f"Tenant({self._connection.tenant_host!r})"
+
+    def _preview(self) -> Preview:
+        """Show only what is the same in each run and does not identify the client."""
+        kind = "embedded sandbox" if self._connection.source == "sandbox" else "SAP Analytics Cloud"
+        facts = {
+            "tenant": self._connection.tenant_host,
+            "kind": kind,
+            "sign-in": self.settings.auth.replace("_", " "),
+            "replay": self.settings.replay,
+            "next": "models(), model(id), explore()",
+        }
+        return fact_table(f"Tenant {self._connection.tenant_host}", facts)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of this connection; secrets are masked."""
+        return self._connection.settings
+
+    @property
+    def spec(self) -> ConnectSpec:
+        """The settings without secrets, to be pickled to a worker process that calls ``sacnb.connect(spec)``."""
+        return self._spec
+
+    @property
+    def telemetry(self) -> Telemetry:
+        """Counters and events of this connection: ``tenant.telemetry.summary()``. They stay on this machine."""
+        return self._connection.context.telemetry
+
+    @property
+    def cache(self) -> Cache:
+        """The cache of this tenant's results."""
+        return self._connection.cache
+
+    @property
+    def sandbox(self) -> Sandbox | None:
+        """The embedded sandbox, which can be told to misbehave; ``None`` for a real tenant."""
+        return self._sandbox
+
+    def models(self, namespace: str = DEFAULT_NAMESPACE) -> pl.DataFrame:
+        """Return the models SAC offers to this client: ``id``, ``name``, ``description``, all String, in SAC's order.
+
+        ``name`` may occur twice; pass ``id`` to ``model()``. Raises AuthError and RequestError.
+        """
+        import polars as pl
+
+        entries = list_models(self._connection, namespace)
+        rows = [(entry.id, entry.name, entry.description) for entry in entries]
+        return pl.DataFrame(rows, schema=dict.fromkeys(("id", "name", "description"), pl.String), orient="row")
+
+    def model(self, model_id: str, namespace: str = DEFAULT_NAMESPACE) -> Model:
+        """Return the model with this id; nothing is requested until something of it is used."""
+        return Model(self._connection, model_id, namespace)
+
+    def explore(self, model_id: str | None = None) -> Explorer:
+        """Return a notebook widget to choose a model, look at its data and copy the code; see ``Explorer``.
+
+        Raises MissingExtraError if the extra ``notebook`` is not installed.
+        """
+        return frontend().Explorer(self, model_id)
+
+    @overload
+    def sql(
+        self,
+        query: str,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        limit: int | None = None,
+        decimals: bool = False,
+        lazy: Literal[False] = False,
+        large_rows: int | None = 1_000_000,
+        namespace: str = DEFAULT_NAMESPACE,
+    ) -> pl.DataFrame: ...
+
+    @overload
+    def sql(
+        self,
+        query: str,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        limit: int | None = None,
+        decimals: bool = False,
+        lazy: Literal[True],
+        large_rows: int | None = 1_000_000,
+        namespace: str = DEFAULT_NAMESPACE,
+    ) -> pl.LazyFrame: ...
+
+    def sql(
+        self,
+        query: str,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        limit: int | None = None,
+        decimals: bool = False,
+        lazy: bool = False,
+        large_rows: int | None = 1_000_000,
+        namespace: str = DEFAULT_NAMESPACE,
+    ) -> pl.DataFrame | pl.LazyFrame:
+        """Run an SQL query (polars' dialect) whose tables are models, by id or name.
+
+            sac.sql("select Sector, sum(Employees) as jobs from US_EMPLOYMENT where Date >= :start group by Sector",
+                    {"start": "201001"})
+
+        Filters, columns and limits are pushed down to SAC as in ``Model.scan``; polars does sums, joins and the rest.
+
+        Args:
+            query: One statement. Put names with blanks or special characters in double quotes.
+            parameters: Values of ``:name`` in the query: text, numbers, dates, or a list of them after ``IN``.
+            limit: The maximum number of rows to return.
+            decimals: Return measures as exact Decimals instead of Float64.
+            lazy: Return a LazyFrame, which sends its requests when it is collected and does not warn of its size.
+            large_rows: Warn if a query needs every row of a model with at least so many rows; SAC is asked for the
+                count first. ``None`` neither asks nor warns.
+            namespace: The namespace of the models.
+
+        Raises UnknownNameError for an unknown model or column, with the nearest names; QueryError for a statement that
+        polars cannot run; and what ``fetch`` raises. Warns with LargeScanWarning.
+        """
+        from sacnb._tenant.sql import SqlQuery
+
+        found = SqlQuery(self._connection, query, parameters or {}, namespace=namespace, decimals=decimals)
+        return found.frame(limit) if lazy else found.collect(limit, large_rows=large_rows)
+
+    def explain(
+        self,
+        query: str,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        limit: int | None = None,
+        count: bool = False,
+        namespace: str = DEFAULT_NAMESPACE,
+    ) -> Explanation:
+        """Return the plan of an SQL query: what SAC is asked, what polars does, and with ``count`` the number of rows.
+
+        Raises what ``sql`` raises before it requests facts.
+        """
+        from sacnb._tenant.sql import SqlQuery
+
+        found = SqlQuery(self._connection, query, parameters or {}, namespace=namespace, decimals=False)
+        return found.explain(limit, count=count)
+
+    def authenticate(self) -> TokenStatus:
+        """Make sure that there is a valid token and return its status. Raises RefreshError."""
+        result = self._connection.context.guard.ensure()
+        return self._status(renewed=result.refresh_applied)
+
+    def renew_token(self) -> TokenStatus:
+        """Request a new token now, whatever the age of the present one. Raises RefreshError."""
+        self._connection.context.guard.force()
+        return self._status(renewed=True)
+
+    def _status(self, *, renewed: bool) -> TokenStatus:
+        guard, now = self._connection.context.guard, self._connection.context.session.now()
+        token = guard.peek() or guard.ensure().token
+        return TokenStatus(token.issued_at, token.expires_at, token.remaining_s(now), renewed, token.end_is_known)
+
+    def read(self, path: str, operation: str = "read") -> bytes:
+        """GET a path of this tenant, authorised and retried like every request, and return the body.
+
+        Raises AuthError and RequestError.
+        """
+        url = self._connection.url(path)
+        return self._connection.context.session.fetch("GET", url, operation=operation).body
+
+    def close(self) -> None:
+        """Close the connections. The embedded sandbox runs until the process ends, because other tenants may use it."""
+        self._connection.context.session.close()

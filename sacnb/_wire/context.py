@@ -1,0 +1,117 @@
+"""Build the engine under every request, once, out of the settings."""
+
+from __future__ import annotations
+
+import random as _random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from types import TracebackType
+from typing import Final, Self
+
+from sacnb._auth.guard import TokenGuard
+from sacnb._auth.sources import ClientCredentials, StaticToken, TokenSource
+from sacnb._auth.token import RefreshPolicy, utc_now
+from sacnb._settings import Settings
+from sacnb._settings.ca_bundle import usable_bundle
+from sacnb._wire.retry import RetryPlan, refresh_runner
+from sacnb._wire.session import SacSession
+from sacnb._wire.telemetry import Telemetry, discover
+from sacnb.errors import SettingsError
+
+# Everybody waits for a token: it is given up sooner than a page of a million rows.
+_TOKEN_READ_TIMEOUT_S: Final = 30.0
+_TOKEN_DEADLINE_S: Final = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchContext:
+    """What export, import and every other sender receive; none of them builds its own."""
+
+    session: SacSession
+    guard: TokenGuard
+    retry_plan: RetryPlan
+    refresh_policy: RefreshPolicy
+    telemetry: Telemetry
+
+    def close(self) -> None:
+        """Close the connections that are kept open; sending opens new ones."""
+        self.session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def build_context(
+    settings: Settings,
+    *,
+    source: TokenSource | None = None,
+    telemetry: Telemetry | None = None,
+    now: Callable[[], datetime] = utc_now,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+    random: Callable[[], float] = _random.random,
+) -> DispatchContext:
+    """The engine for ``settings``; nothing is sent yet.
+
+    ``source`` replaces the one that the settings ask for, ``telemetry`` the one that tells OpenTelemetry where it is
+    installed. ``now`` is the wall clock, ``clock`` monotonic seconds, ``random`` gives numbers in [0, 1).
+    Raises SettingsError for what the settings lack.
+    """
+    policy = RefreshPolicy(margin_s=settings.refresh_margin_s)
+    plan = RetryPlan(max_attempts=settings.max_attempts, deadline_s=settings.deadline_s)
+    token_plan = replace(plan, deadline_s=min(settings.deadline_s, _TOKEN_DEADLINE_S))
+    telemetry = telemetry or Telemetry(exporter=discover())
+    guard = TokenGuard(
+        source or _source(settings, policy),
+        policy,
+        run=refresh_runner(token_plan, clock=clock, sleep=sleep, random=random),
+        listener=telemetry.on_refresh,
+        now=now,
+        random=random,
+    )
+    session = SacSession(
+        settings.tenant_url,
+        guard,
+        retry_plan=plan,
+        telemetry=telemetry,
+        timeout=(settings.connect_timeout_s, settings.read_timeout_s),
+        verify=_verify(settings),
+        now=now,
+        clock=clock,
+        sleep=sleep,
+        random=random,
+    )
+    return DispatchContext(session, guard, plan, policy, telemetry)
+
+
+def _source(settings: Settings, policy: RefreshPolicy) -> TokenSource:
+    if settings.auth == "static":
+        if settings.token is None:
+            raise SettingsError("SAC_TOKEN is missing, and SAC_AUTH=static needs it.")
+        return StaticToken(settings.token)
+    return ClientCredentials(
+        settings.token_url,
+        settings.client_id,
+        settings.client_secret,
+        assumed_lifetime_s=settings.token_lifetime_s,
+        max_skew_s=policy.max_skew_s,
+        timeout=(settings.connect_timeout_s, min(settings.read_timeout_s, _TOKEN_READ_TIMEOUT_S)),
+        deadline_s=min(settings.deadline_s, _TOKEN_DEADLINE_S),
+        verify=_verify(settings),
+    )
+
+
+def _verify(settings: Settings) -> bool | str:
+    if settings.ca_bundle is None:
+        return True
+    try:
+        return usable_bundle(settings.ca_bundle)
+    except ValueError as error:
+        raise SettingsError(f"SAC_CA_BUNDLE {error}") from None

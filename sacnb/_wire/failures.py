@@ -1,0 +1,258 @@
+"""Read what a server says went wrong, in whichever envelope, and turn it into one typed error with a hint.
+
+What it means that no answer came, or not a whole one, or not from the tenant: the error, and whether to retry.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import requests
+
+from sacnb._http import Origin, in_words, is_certificate_error, surely_not_sent
+from sacnb._redact import redact_text, redact_url
+from sacnb._wire.message import Demand, UndecodableBody
+from sacnb._wire.retry import Setback
+from sacnb.errors import (
+    AuthError,
+    BadAnswer,
+    ForbiddenError,
+    LiveConnectionError,
+    NoAnswerError,
+    NotFoundError,
+    RequestError,
+    ServerError,
+    ThrottledError,
+)
+
+_MAX_MESSAGE: Final = 500
+_MAX_READ_BYTES: Final = 65_536
+
+# SAC puts the number that means something in brackets at the end of the message; error.code is a correlation id.
+_SAC_NUMBER: Final = re.compile(r"\[(\d{3,5})\]\s*\.?\s*$")
+_TITLE: Final = re.compile(r"<(?:title|h1)[^>]*>(.*?)</(?:title|h1)>", re.IGNORECASE | re.DOTALL)
+_TAG: Final = re.compile(r"<[^>]*>")
+
+# Seen on live tenants (unconfirmed by SAP's documents), except 1001 to 1011, which are in SAP's guide.
+_HINT_BY_NUMBER: Final[Mapping[int, str]] = {
+    1001: "The import job is in another state; ask for its status.",
+    1002: "Too many import jobs are open for this user or model; delete abandoned ones.",
+    1003: "The import job is in another state; ask for its status.",
+    1004: "A field of the mapping does not exist in the model.",
+    1007: "Too many import jobs are open for this user or model; delete abandoned ones.",
+    1010: "A request for the same job is still in progress; wait for it.",
+    1011: "No row of the upload was valid; look at the invalid rows of the job.",
+    1305: "SAC has no such endpoint.",
+    1402: "$select must name every dimension of FactData; for fewer, ask FactDataAggregation.",
+    3401: "The OAuth client is not granted this API: System > Administration > App Integration, 'Access'.",
+    3707: "The model has no such entity set; its service document lists those it has.",
+    3905: "Data audit is switched off for this model.",
+}
+_HINT_BY_STATUS: Final[Mapping[int, str]] = {
+    400: "SAC did not understand the request; names and quoting in $select and $filter are the usual causes.",
+    # Restricted Export as a cause is an inference (docs/sac_facts.md); sharing is asked of named users only.
+    403: "Tick the API under 'Access' of the OAuth client in App Integration. If it is ticked, the model's preference "
+    "'Restricted Export' may be on: then nobody can export it. A named user also needs the model shared.",
+    404: "Check the id: sac.models() lists what this client can see.",
+    405: "SAC does not offer this method here.",
+    406: "SAC refuses the asked-for format here.",
+    408: "SAC took too long; a smaller SAC_PAGE_SIZE or a narrower filter may help.",
+    412: "The model has a live connection, and SAC exports acquired (imported) models only.",
+    413: "The request is too large; send fewer rows at a time.",
+    414: "The address is too long; use fewer members in one filter.",
+    429: "SAC throttles this client; wait, or lower SAC_STREAMS.",
+    502: "SAC is busy or being maintained; a smaller SAC_PAGE_SIZE may help.",
+    503: "SAC is busy or being maintained; try again later.",
+    504: "SAC took too long; a smaller SAC_PAGE_SIZE or a narrower filter may help.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What a server said: its ``code`` (SAC: a correlation id), its ``message``, and SAC's bracketed number."""
+
+    code: str | None
+    message: str
+    sac_number: int | None
+
+
+def read_problem(body: bytes, content_type: str | None = None) -> Problem:
+    """The problem in ``body``: OData, SCIM and OAuth envelopes, other JSON, a web page's title, or plain text.
+
+    Never fails, and never gives back more than a few lines; what looks like a secret is taken out.
+    """
+    text = body[:_MAX_READ_BYTES].decode("utf-8", "replace").lstrip("\ufeff").strip()
+    code, message = None, None
+    if text[:1] in {"{", "["}:
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            value = None
+        code, message = _from_json(value)
+    if message is None:
+        message = _from_page(text) if text[:1] == "<" or "html" in (content_type or "").lower() else text
+    message = _one_line(redact_text(message))
+    number = _SAC_NUMBER.search(message)
+    return Problem(redact_text(code)[:100] if code else None, message, int(number[1]) if number else None)
+
+
+def _from_json(value: Any) -> tuple[str | None, str | None]:
+    """Code and message of a parsed answer; the message is ``None`` where no envelope is known."""
+    if isinstance(value, list) and value:
+        value = value[0]
+    if not isinstance(value, dict):
+        return None, None
+    error = value.get("error")
+    if isinstance(error, dict):  # OData: {"error": {"code", "message" or {"value"}}}
+        return _text(error.get("code")), _text(error.get("message")) or _text(error.get("code"))
+    if isinstance(error, str):  # OAuth: {"error", "error_description"}
+        description = _text(value.get("error_description"))
+        return error, f"{error}: {description}" if description else error
+    for key in ("detail", "message", "error_description", "title", "fault"):  # SCIM, RFC 9457, gateways
+        if message := _text(value.get(key)):
+            return _text(value.get("code")) or _text(value.get("status")), message
+    return None, None
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, dict):
+        return next((found for key in ("value", "message", "faultstring") if (found := _text(value.get(key)))), None)
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) and str(value) else None
+
+
+def _from_page(text: str) -> str:
+    title = _TITLE.search(text)
+    return html.unescape(_TAG.sub(" ", title[1] if title else text))
+
+
+def _one_line(text: str) -> str:
+    line = " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    return line if len(line) <= _MAX_MESSAGE else line[: _MAX_MESSAGE - 1] + "…"
+
+
+def is_transient(status: int) -> bool:
+    """Whether the same request may succeed in a moment: 408 and 5xx, but not 501 and 505, which are final."""
+    return status == 408 or (500 <= status <= 599 and status not in {501, 505})
+
+
+def _error_class(status: int) -> type[RequestError]:
+    if status == 408 or status >= 500:
+        return ServerError
+    known: Mapping[int, type[RequestError]] = {
+        403: ForbiddenError,
+        404: NotFoundError,
+        412: LiveConnectionError,
+        429: ThrottledError,
+    }
+    return known.get(status, RequestError)
+
+
+def error_for(
+    status: int, problem: Problem, *, method: str, url: str, request_id: str | None, operation: str
+) -> RequestError:
+    """The error for an answer with ``status``; ``url`` is redacted already. Its outcome is added by the sender."""
+    said = f": {problem.message}" if problem.message else ""
+    reference = f" (request id {request_id})" if request_id else ""
+    error_class = _error_class(status)
+    number_hint = _HINT_BY_NUMBER.get(problem.sac_number) if problem.sac_number is not None else None
+    return error_class(
+        _sentence(f"{operation}: {method} {url} was answered {status}{reference}{said}"),
+        method=method,
+        url=url,
+        status=status,
+        sac_number=problem.sac_number,
+        request_id=request_id,
+        hint=number_hint or _HINT_BY_STATUS.get(status),
+    )
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
+
+
+_LOGIN_HINT: Final = (
+    "The two usual causes: SAC_TENANT_URL is not the tenant's own address, or the OAuth client is not set up for API "
+    "access (System > Administration > App Integration: purpose and 'Access')."
+)
+_UNAUTHORIZED_HINT: Final = (
+    "Likely causes: the API is not ticked under 'Access' of the OAuth client (System > Administration > App "
+    "Integration), SAC_TOKEN_URL belongs to another tenant or region than SAC_TENANT_URL, or the client was deleted."
+)
+_CERTIFICATE_HINT: Final = "Set SAC_CA_BUNDLE to a PEM file with your company's certificate authority."
+_NETWORK_HINT: Final = "Look at SAC_TENANT_URL and at the network: VPN, proxy variables. 'sacnb doctor' tests each."
+_DOUBT_HINT: Final = "It was not sent again, since SAC may have carried it out: look before you repeat it."
+
+
+def no_answer(demand: Demand, error: Exception, *, headers_came: bool) -> Setback:
+    """The setback for an ``error`` of requests, urllib3 or the decoding; ``headers_came`` says that an answer began."""
+    kind, words = in_words(error)
+    if isinstance(error, UndecodableBody):
+        return _not_whole(demand, error.reason, is_foreign=error.is_foreign)
+    if headers_came and kind != "read_timeout":
+        return _not_whole(demand, words)
+    what = f"{demand.operation}: {demand.method} {demand.shown_url}"
+    if isinstance(error, requests.TooManyRedirects | ValueError):  # the latter: an address or header that is none
+        invalid = RequestError(f"{what} cannot be sent ({words}).", method=demand.method, url=demand.shown_url)
+        return Setback(kind, invalid, may_retry=False)
+    was_not_sent = surely_not_sent(error)
+    is_untrusted = is_certificate_error(error)
+    refusal = NoAnswerError(
+        f"{what} got no answer: {'the TLS certificate is not trusted' if is_untrusted else words}.",
+        method=demand.method,
+        url=demand.shown_url,
+        hint=_CERTIFICATE_HINT if is_untrusted else _NETWORK_HINT if was_not_sent else _doubt(demand),
+    )
+    return Setback(kind, refusal, may_retry=not is_untrusted and (demand.is_idempotent or was_not_sent))
+
+
+def _not_whole(demand: Demand, reason: str, *, is_foreign: bool = False) -> Setback:
+    bad = BadAnswer(
+        f"{demand.operation}: the answer from {demand.shown_url} did not come whole: {reason}.",
+        truncated=not is_foreign,
+        hint=_doubt(demand),
+    )
+    return Setback("truncated", bad, may_retry=demand.is_idempotent and not is_foreign)
+
+
+def too_late(demand: Demand, deadline_s: float) -> Setback:
+    """The setback for an answer that is still dripping in at the deadline."""
+    error = NoAnswerError(
+        f"{demand.operation}: the answer from {demand.shown_url} was still coming at the deadline of {deadline_s:g} s.",
+        method=demand.method,
+        url=demand.shown_url,
+        hint="Raise SAC_DEADLINE_S, or lower SAC_PAGE_SIZE.",
+    )
+    return Setback("deadline", error, may_retry=False)
+
+
+def _doubt(demand: Demand) -> str | None:
+    return None if demand.is_idempotent else _DOUBT_HINT
+
+
+def unauthorized(operation: str, method: str, shown_url: str, how: str) -> AuthError:
+    """The error for a 401 that a fresh token did not, or could not, cure."""
+    return AuthError(f"{operation}: SAC answered 401 to {method} {shown_url}, {how}.", hint=_UNAUTHORIZED_HINT)
+
+
+def redirected(operation: str, url: str, location: str) -> AuthError:
+    """The error for a redirect that is not followed, because the token may not go there."""
+    target = Origin.of_link(url, location)
+    where = f"{target.scheme}://{target.host}" if target is not None else "another address"
+    return AuthError(
+        f"{operation}: {redact_url(url)} redirects to {where}, most likely a login page; the token is not sent there.",
+        hint=_LOGIN_HINT,
+    )
+
+
+def login_page(demand: Demand, status: int) -> AuthError:
+    """The error for a web page where data should be."""
+    return AuthError(
+        f"{demand.operation}: {demand.shown_url} answered {status} with a web page, most likely a login page, instead "
+        "of data.",
+        hint=_LOGIN_HINT,
+    )

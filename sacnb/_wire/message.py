@@ -1,0 +1,295 @@
+"""Read a body to its very end, or say that it did not come whole.
+
+What comes back from SAC, read to its end.
+
+What is asked for, in the form in which it can be sent any number of times.
+"""
+
+from __future__ import annotations
+
+import json as _json
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, Literal, Protocol
+from urllib.parse import quote
+
+from requests.structures import CaseInsensitiveDict
+
+from sacnb._endpoints import CSRF_HEADER, REQUEST_ID_HEADERS
+from sacnb._redact import redact_url
+from sacnb.errors import BadAnswer, RetryOutcome
+
+# What to ask for: exactly what is understood below. The zlib module reads both, and lets other threads run meanwhile.
+ACCEPT_ENCODING: Final = "gzip, deflate"
+
+_CHUNK_BYTES: Final = 131_072
+_GZIP: Final = 16 + zlib.MAX_WBITS
+
+
+class UndecodableBody(Exception):
+    """The body is cut short, damaged, or encoded in a way that was not asked for; ``is_foreign`` is the last."""
+
+    def __init__(self, reason: str, *, is_foreign: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.is_foreign = is_foreign
+
+
+class _Decoder(Protocol):
+    def feed(self, data: bytes) -> bytes: ...
+
+    def close(self) -> None:
+        """Raise UndecodableBody if the end is missing."""
+
+
+class _Identity:
+    def feed(self, data: bytes) -> bytes:
+        return data
+
+    def close(self) -> None:
+        """A body as it is has no end mark; urllib3 compares its length with Content-Length."""
+
+
+class _Gzip:
+    """Any number of gzip members, one after the other (RFC 1952 2.2), with zero padding at the end.
+
+    zlib raises nothing when the stream just stops: ``eof`` of the last member must be looked at.
+    """
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(_GZIP)
+
+    def feed(self, data: bytes) -> bytes:
+        parts = []
+        while data:
+            if self._member.eof:
+                data = data.lstrip(b"\0")
+                if not data:
+                    break
+                self._member = zlib.decompressobj(_GZIP)
+            parts.append(self._member.decompress(data))
+            data = self._member.unused_data
+        return b"".join(parts)
+
+    def close(self) -> None:
+        if not self._member.eof:
+            raise UndecodableBody("the gzip stream ends before its end mark")
+
+
+class _Deflate:
+    """HTTP's "deflate" is a zlib stream (RFC 9110 8.4.1.2), but some servers send the bare deflate data instead."""
+
+    def __init__(self) -> None:
+        self._stream = zlib.decompressobj()
+        self._head = b""
+        self._is_decided = False
+
+    def feed(self, data: bytes) -> bytes:
+        if self._is_decided:
+            return self._stream.decompress(data)
+        self._head += data
+        if len(self._head) < 2:
+            return b""
+        self._is_decided = True
+        # A zlib header is a multiple of 31 and names method 8.
+        if self._head[0] & 0x0F != 8 or int.from_bytes(self._head[:2]) % 31:
+            self._stream = zlib.decompressobj(-zlib.MAX_WBITS)
+        return self._stream.decompress(self._head)
+
+    def close(self) -> None:
+        if not self._stream.eof:
+            raise UndecodableBody("the deflate stream ends before its end mark")
+
+
+def _decoder(encoding: str) -> _Decoder:
+    name = encoding.strip().lower()
+    if name in {"", "identity"}:
+        return _Identity()
+    if name in {"gzip", "x-gzip"}:
+        return _Gzip()
+    if name == "deflate":
+        return _Deflate()
+    raise UndecodableBody(f"it is encoded as {name[:40]!r}, which was not asked for", is_foreign=True)
+
+
+def read_body(
+    raw: Any, encoding: str, *, between: Callable[[], None] = lambda: None, max_bytes: int | None = None
+) -> tuple[bytes, int]:
+    """The decoded body of a urllib3 response, and the number of bytes that came for it.
+
+    ``between`` is called after every packet, and may raise to stop. With ``max_bytes`` the rest is left unread.
+    Raises UndecodableBody, and urllib3's own errors where the connection breaks or the length is not as announced.
+    """
+    decoder = _decoder(encoding)
+    parts: list[bytes] = []
+    received = decoded = 0
+    while True:
+        # read1 returns with what has arrived; read would wait for a full chunk, and nobody could stop it meanwhile.
+        data = raw.read1(_CHUNK_BYTES)
+        if not data:
+            break
+        received += len(data)
+        try:
+            part = decoder.feed(data)
+        except zlib.error as error:
+            raise UndecodableBody(f"it cannot be decompressed ({error})") from None
+        parts.append(part)
+        decoded += len(part)
+        if max_bytes is not None and decoded >= max_bytes:
+            return b"".join(parts)[:max_bytes], received
+        between()
+    if received:  # an announced encoding of nothing is nothing: HEAD, 204, and some servers' empty answers
+        decoder.close()
+    return b"".join(parts), received
+
+
+Expect = Literal["json", "xml", "csv", "any"]
+
+# The session keeps what is in these to itself.
+_KEPT_BACK: Final = frozenset({"set-cookie", CSRF_HEADER, "www-authenticate"})
+_PEEK_BYTES: Final = 256
+_BOM: Final = b"\xef\xbb\xbf"
+# How a whole body begins and, for each beginning, ends, past blanks.
+_FRAMES: Final[Mapping[str, Mapping[bytes, bytes]]] = {"json": {b"{": b"}", b"[": b"]"}, "xml": {b"<": b">"}}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Answer:
+    """A good answer: 2xx, its body complete and decoded.
+
+    ``url`` is the address it came from, to resolve links against; ``headers`` ignore case and are without cookies and
+    tokens; ``server_date`` is its ``Date`` header, aware and in UTC; ``outcome`` says what it took to get it.
+    """
+
+    url: str
+    status: int
+    headers: Mapping[str, str] = field(compare=False)
+    body: bytes
+    request_id: str | None
+    outcome: RetryOutcome
+    server_date: datetime | None
+
+    @property
+    def content_type(self) -> str | None:
+        """The ``Content-Type`` header, as it is."""
+        return self.headers.get("Content-Type")
+
+    def __repr__(self) -> str:
+        return f"<Answer {self.status} {redact_url(self.url)} {len(self.body):,} bytes>"
+
+
+# Looks at an answer while it can still be asked for again: BadAnswer(truncated=True) makes the session do that.
+Check = Callable[[Answer], None]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Received:
+    """One reply as it came, good or not; only the session's insides see it."""
+
+    url: str
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    request_id: str | None
+    server_date: datetime | None
+
+    def answer(self, outcome: RetryOutcome) -> Answer:
+        """The reply as an answer to give out."""
+        kept = {name: value for name, value in self.headers.items() if name.lower() not in _KEPT_BACK}
+        headers: Mapping[str, str] = CaseInsensitiveDict(kept)
+        return Answer(self.url, self.status, headers, self.body, self.request_id, outcome, self.server_date)
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it is a web page, by its type or by its first bytes."""
+        if "html" in self.headers.get("Content-Type", "").lower():
+            return True
+        head = self.body[:_PEEK_BYTES].removeprefix(_BOM).lstrip().lower()
+        return head.startswith((b"<!doctype html", b"<html"))
+
+
+def request_id(headers: Mapping[str, str]) -> str | None:
+    """SAC's id of a request, under any of the names seen (unconfirmed)."""
+    return next((headers[name] for name in REQUEST_ID_HEADERS if name in headers), None)
+
+
+def check_shape(answer: Answer, expect: Expect) -> None:
+    """Raise BadAnswer if the body cannot be what was expected, ``truncated`` where its end is missing.
+
+    A look at its two ends, which costs nothing; whoever parses it checks the rest.
+    """
+    if expect not in _FRAMES or (answer.status in {202, 204, 205} and not answer.body):
+        return
+    ends = _FRAMES[expect]
+    head = answer.body[:_PEEK_BYTES].removeprefix(_BOM).lstrip() or answer.body.removeprefix(_BOM).lstrip()
+    where = f"The answer from {redact_url(answer.url)}"
+    if not head:
+        raise BadAnswer(f"{where} is empty; expected {expect.upper()}.", truncated=True)
+    if head[:1] not in ends:
+        raise BadAnswer(
+            f"{where} is not {expect.upper()} (its type is {answer.content_type or 'not said'}).",
+            hint="Look at SAC_TENANT_URL: does it point at the tenant itself, and not at a portal or proxy?",
+        )
+    tail = answer.body[-_PEEK_BYTES:].rstrip() or answer.body.rstrip()
+    if tail[-1:] != ends[head[:1]]:
+        raise BadAnswer(f"{where} ends before its end ({len(answer.body):,} bytes came).", truncated=True)
+
+
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_IDEMPOTENT_METHODS: Final = SAFE_METHODS | {"PUT", "DELETE"}
+# In a query these may stand as they are, and SAC's "$" must; a blank becomes %20, since SAC refuses "+" in places.
+_QUERY_SAFE: Final = "$,:'()*@/"
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """A request to SAC. ``url`` is absolute; ``is_idempotent`` says that carrying it out twice does no harm."""
+
+    method: str
+    url: str
+    operation: str
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes | None = field(repr=False)
+    is_idempotent: bool
+    expect: Expect
+    check: Check | None = None
+
+    @property
+    def shown_url(self) -> str:
+        """The address as it may be seen."""
+        return redact_url(self.url)
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether it only reads."""
+        return self.method in SAFE_METHODS
+
+    @property
+    def accepts_pages(self) -> bool:
+        """Whether a web page may be an answer; SAC's API has none, so one is a login page otherwise."""
+        return "html" in self.headers.get("Accept", "")
+
+
+def with_query(url: str, params: Mapping[str, str] | None) -> str:
+    """``url`` with ``params`` appended to its query."""
+    if not params:
+        return url
+    query = "&".join(f"{quote(k, safe=_QUERY_SAFE)}={quote(v, safe=_QUERY_SAFE)}" for k, v in params.items())
+    return f"{url}{'&' if '?' in url else '?'}{query}"
+
+
+def encode_body(json: Any, data: bytes | str | Mapping[str, str] | None) -> tuple[bytes | None, str | None]:
+    """The body as bytes, and its type where it is known: a JSON value, a form, text (as UTF-8) or bytes."""
+    if json is not None:
+        return _json.dumps(json, ensure_ascii=False, allow_nan=False).encode(), "application/json"
+    if isinstance(data, Mapping):
+        form = "&".join(f"{quote(k, safe='')}={quote(v, safe='')}" for k, v in data.items())
+        return form.encode("ascii"), "application/x-www-form-urlencoded"
+    return data.encode() if isinstance(data, str) else data, None
+
+
+def may_be_repeated(method: str, headers: Mapping[str, str]) -> bool:
+    """Whether HTTP, or a key by which the server knows a repetition, makes it harmless to send a request twice."""
+    return method in _IDEMPOTENT_METHODS or any(name.lower() == "idempotency-key" for name in headers)

@@ -1,0 +1,347 @@
+"""Count what happens on the wire, tell it to whoever wants to know, and stamp the log. Nothing leaves the machine.
+
+Hand spans and metrics to OpenTelemetry's API, where it is installed; what it does with them is its configuration.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from sacnb._auth.token import RefreshEvent
+from sacnb._redact import RedactingFilter
+from sacnb._rendering import Preview, Previewed, fact_table
+
+_trace_id: Final[ContextVar[str | None]] = ContextVar("sacnb_trace_id", default=None)
+
+
+def current_trace_id() -> str | None:
+    """The id of the user-level operation this thread works for; ``None`` outside of one.
+
+    A thread of one's own inherits it through ``contextvars.copy_context().run``.
+    """
+    return _trace_id.get()
+
+
+class _Stamp(RedactingFilter):
+    """Gives every record ``trace_id`` and ``request_id`` (SAC's, where one is known), and redacts it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.trace_id = getattr(record, "trace_id", None) or _trace_id.get()
+        record.request_id = getattr(record, "request_id", None)
+        return super().filter(record)
+
+
+_stamp: Final = _Stamp()
+
+
+def room_logger(room: str) -> logging.Logger:
+    """The logger ``sacnb.<room>``, whose records carry ``trace_id`` and ``request_id`` and hold no secret."""
+    logger = logging.getLogger(f"sacnb.{room}")
+    logger.addFilter(_stamp)  # does nothing the second time
+    return logger
+
+
+log = room_logger("wire")
+room_logger("auth")  # that room is below this one and cannot ask for it
+
+
+@dataclass(frozen=True, slots=True)
+class RequestEvent:
+    """One request was sent, and answered (``status``) or not (``error_kind``); ``url`` is redacted."""
+
+    operation: str
+    method: str
+    url: str
+    status: int | None
+    error_kind: str | None
+    elapsed_s: float
+    bytes_received: int
+    request_id: str | None
+    trace_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RetryEvent:
+    """A request will be sent again after ``delay_s`` seconds; ``cause`` is a status (``"429"``) or an error kind.
+
+    ``attempt`` is the number of the try that failed, from 1; ``max_attempts`` how many there may be.
+    """
+
+    operation: str
+    cause: str
+    delay_s: float
+    attempt: int
+    max_attempts: int
+    trace_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FailureEvent:
+    """A request failed for good, with the error class ``error_kind``."""
+
+    operation: str
+    error_kind: str
+    status: int | None
+    trace_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RowsEvent:
+    """``rows`` rows were received and decoded."""
+
+    rows: int
+    trace_id: str | None
+
+
+Event = RequestEvent | RetryEvent | FailureEvent | RowsEvent | RefreshEvent
+Hook = Callable[[Event], None]
+
+
+class Exporter(Protocol):
+    """Carries spans and metrics elsewhere, such as to OpenTelemetry."""
+
+    def span(self, name: str) -> AbstractContextManager[object]:
+        """A span around a user-level operation, as the current one."""
+        ...
+
+    def __call__(self, event: Event) -> None:
+        """Take an event in."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetrySummary(Previewed):
+    """What was counted so far. ``bytes`` are those received, compressed as they came; ``seconds_waited`` for retries.
+
+    ``coalesced`` counts callers that waited for a token renewal which another one ran.
+    """
+
+    requests: int
+    retries: Mapping[str, int]
+    refreshes: Mapping[str, int]
+    refresh_failures: int
+    coalesced: int
+    escalations: int
+    failures: int
+    rows: int
+    bytes: int
+    seconds_waited: float
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name:<16}{value}" for name, value in self._facts().items())
+
+    __repr__ = __str__
+
+    def _preview(self) -> Preview:
+        return fact_table("What this connection did", self._facts())
+
+    def _facts(self) -> dict[str, str]:
+        def listed(counts: Mapping[str, int]) -> str:
+            return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "none"
+
+        return {
+            "requests": f"{self.requests:,} ({self.failures:,} failed for good)",
+            "retries": f"{listed(self.retries)} ({self.seconds_waited:.1f} s waited)",
+            "token renewals": f"{listed(self.refreshes)} ({self.refresh_failures:,} failed)",
+            "renewals shared": f"{self.coalesced:,}",
+            "escalations": f"{self.escalations:,}",
+            "rows": f"{self.rows:,}",
+            "bytes": f"{self.bytes:,}",
+        }
+
+
+class Telemetry:
+    """Counters and hooks of one connection; safe for threads.
+
+    A hook receives every event, in the thread where it happens; one that fails is reported in the log and otherwise
+    ignored, since somebody's progress bar must not cost a pull. ``exporter`` gets the events too, and the operations as
+    spans.
+    """
+
+    def __init__(self, *, exporter: Exporter | None = None) -> None:
+        self._exporter = exporter
+        self._hooks: tuple[Hook, ...] = (exporter,) if exporter is not None else ()
+        # Reentrant: a pull that was let go of takes its hook off wherever garbage is collected, perhaps in here.
+        self._lock = threading.RLock()
+        self._totals: Counter[str] = Counter()
+        self._retries: Counter[str] = Counter()
+        self._refreshes: Counter[str] = Counter()
+        self._seconds_waited = 0.0
+
+    def add_hook(self, hook: Hook) -> Callable[[], None]:
+        """Have ``hook`` called with every event from now on; what is returned takes it off again."""
+        with self._lock:
+            self._hooks += (hook,)
+
+        def remove() -> None:
+            with self._lock:
+                # By identity and not by equality: the same function may have been added twice.
+                self._hooks = tuple(kept for kept in self._hooks if kept is not hook)
+
+        return remove
+
+    @contextmanager
+    def operation(self, name: str) -> Iterator[str]:
+        """A user-level operation: everything within carries its trace id, which is given back.
+
+        One inside another belongs to the outer one.
+        """
+        outer = _trace_id.get()
+        if outer is not None:
+            yield outer
+            return
+        trace_id = uuid.uuid4().hex
+        reset = _trace_id.set(trace_id)
+        try:
+            with self._exporter.span(name) if self._exporter is not None else nullcontext():
+                yield trace_id
+        finally:
+            _trace_id.reset(reset)
+
+    def on_request(self, event: RequestEvent) -> None:
+        """A request was sent."""
+        with self._lock:
+            self._totals["requests"] += 1
+            self._totals["bytes"] += event.bytes_received
+        self._tell(event)
+
+    def on_retry(self, event: RetryEvent) -> None:
+        """A request will be sent again."""
+        with self._lock:
+            self._retries[event.cause] += 1
+            self._seconds_waited += event.delay_s
+        self._tell(event)
+
+    def on_failure(self, event: FailureEvent) -> None:
+        """A request failed for good."""
+        with self._lock:
+            self._totals["failures"] += 1
+        self._tell(event)
+
+    def on_refresh(self, event: RefreshEvent) -> None:
+        """Something happened to the token; the guard's listener."""
+        with self._lock:
+            if event.outcome == "retrying":
+                self._retries["token"] += 1
+                self._seconds_waited += event.delay_s
+            else:
+                self._totals["coalesced"] += event.coalesced
+                self._totals["escalations"] += event.escalated
+                if event.outcome == "success":
+                    self._refreshes[event.reason] += 1
+                else:
+                    self._totals["refresh_failures"] += 1
+        self._tell(event)
+
+    def on_rows(self, rows: int) -> None:
+        """``rows`` rows were received and decoded."""
+        with self._lock:
+            self._totals["rows"] += rows
+        self._tell(RowsEvent(rows, _trace_id.get()))
+
+    def summary(self) -> TelemetrySummary:
+        """What was counted so far; printing it gives a small table."""
+        with self._lock:
+            totals = self._totals
+            return TelemetrySummary(
+                requests=totals["requests"],
+                retries=dict(self._retries),
+                refreshes=dict(self._refreshes),
+                refresh_failures=totals["refresh_failures"],
+                coalesced=totals["coalesced"],
+                escalations=totals["escalations"],
+                failures=totals["failures"],
+                rows=totals["rows"],
+                bytes=totals["bytes"],
+                seconds_waited=self._seconds_waited,
+            )
+
+    def _tell(self, event: Event) -> None:
+        for hook in self._hooks:
+            try:
+                hook(event)
+            except Exception:
+                log.exception("A telemetry hook failed.")
+
+
+_SCOPE: Final = "sacnb"
+
+
+class OpenTelemetry:
+    """Turns events into metrics and spans with a ``tracer`` and a ``meter`` of OpenTelemetry's API.
+
+    Any: the package is not among our dependencies, so its types are not at hand.
+    """
+
+    def __init__(self, tracer: Any, meter: Any, *, time_ns: Callable[[], int] = time.time_ns) -> None:
+        self._tracer = tracer
+        self._time_ns = time_ns
+        self._requests = meter.create_counter("sacnb.requests", unit="1", description="requests sent")
+        self._duration = meter.create_histogram("sacnb.request.duration", unit="s", description="time per request")
+        self._bytes = meter.create_counter("sacnb.bytes", unit="By", description="bytes received")
+        self._retries = meter.create_counter("sacnb.retries", unit="1", description="requests sent again, by cause")
+        self._waited = meter.create_counter("sacnb.waited", unit="s", description="time waited for retries")
+        self._refreshes = meter.create_counter("sacnb.token.refreshes", unit="1", description="token renewals")
+        self._coalesced = meter.create_counter("sacnb.token.coalesced", unit="1", description="waits that were shared")
+        self._failures = meter.create_counter("sacnb.failures", unit="1", description="requests failed for good")
+        self._rows = meter.create_counter("sacnb.rows", unit="1", description="rows received")
+
+    def span(self, name: str) -> AbstractContextManager[object]:
+        """A span around a user-level operation, as the current one."""
+        span: AbstractContextManager[object] = self._tracer.start_as_current_span(f"sacnb.{name}")
+        return span
+
+    def __call__(self, event: Event) -> None:
+        """Count an event; a request becomes a span of its own as well, within the operation's."""
+        if isinstance(event, RequestEvent):
+            self._take_request(event)
+        elif isinstance(event, RetryEvent):
+            self._retries.add(1, {"cause": event.cause, "operation": event.operation})
+            self._waited.add(event.delay_s, {"cause": event.cause})
+        elif isinstance(event, FailureEvent):
+            self._failures.add(1, {"error.type": event.error_kind, "operation": event.operation})
+        elif isinstance(event, RefreshEvent):
+            self._refreshes.add(1, {"reason": event.reason, "outcome": event.outcome})
+            self._coalesced.add(event.coalesced, {"reason": event.reason})
+        else:
+            self._rows.add(event.rows)
+
+    def _take_request(self, event: RequestEvent) -> None:
+        # The names of OpenTelemetry's semantic conventions for HTTP clients; the address is redacted already.
+        result = (
+            {"http.response.status_code": event.status}
+            if event.status is not None
+            else {"error.type": event.error_kind or "unknown"}
+        )
+        common = {"http.request.method": event.method, "operation": event.operation, **result}
+        self._requests.add(1, common)
+        self._bytes.add(event.bytes_received, {"operation": event.operation})
+        self._duration.record(event.elapsed_s, common)
+        # It is over when we hear of it, so the span is written with times of its own.
+        ended_ns = self._time_ns()
+        span = self._tracer.start_span(
+            event.method,
+            start_time=ended_ns - int(event.elapsed_s * 1e9),
+            attributes={**common, "url.full": event.url, "sap.request_id": event.request_id or ""},
+        )
+        span.end(end_time=ended_ns)
+
+
+def discover() -> OpenTelemetry | None:
+    """An exporter to OpenTelemetry, if its API is installed."""
+    try:
+        trace = importlib.import_module("opentelemetry.trace")
+        metrics = importlib.import_module("opentelemetry.metrics")
+    except ImportError:
+        return None
+    return OpenTelemetry(trace.get_tracer(_SCOPE), metrics.get_meter(_SCOPE))

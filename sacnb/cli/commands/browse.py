@@ -1,0 +1,108 @@
+"""``sacnb describe``: what one model holds.
+
+``sacnb members``: the master data of one dimension.
+
+``sacnb models``: what there is to read.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sacnb.cli.application import Invocation
+from sacnb.cli.output import json_option, print_facts, print_json, print_table
+from sacnb.cli.question import model_argument
+
+if TYPE_CHECKING:
+    from sacnb._odata.schema import Column
+    from sacnb._tenant import Model
+
+__all__ = ["describe", "members", "models"]
+
+
+@click.command("describe", short_help="A model's columns, types and dates.")
+@model_argument
+@json_option(
+    "model, namespace, entity_sets, dimensions, measures and attributes (each a list of name, label, type, nullable, "
+    "max_length, precision, scale), date_columns (name, grain)"
+)
+@click.pass_obj
+def describe(invocation: Invocation, model_id: str, as_json: bool) -> None:
+    """Show a model's dimensions, measures, attributes, types and the grain of its dates."""
+    with invocation.connect() as tenant:
+        model = tenant.model(model_id)
+        described = _described(model)
+    if as_json:
+        print_json(described)
+        return
+    dates = {date["name"]: date["grain"] or "date" for date in described["date_columns"]}
+    rows = [
+        (role.removesuffix("s"), column["name"], column["label"], _type(column), dates.get(column["name"], ""))
+        for role in ("dimensions", "measures", "attributes")
+        for column in described[role]
+    ]
+    print_table(("role", "name", "label", "type", "grain"), rows)
+    print_facts({"entity sets": ", ".join(described["entity_sets"])})
+
+
+def _described(model: Model) -> dict[str, Any]:
+    schema = model.schema
+    return {
+        "model": schema.provider_id,
+        "namespace": schema.namespace,
+        "entity_sets": list(model.metadata.entity_sets),
+        "dimensions": [_column(column) for column in schema.dimensions],
+        "measures": [_column(column) for column in schema.measures],
+        "attributes": [_column(column) for column in schema.attributes],
+        "date_columns": [{"name": date.name, "grain": date.grain} for date in schema.date_columns],
+    }
+
+
+def _column(column: Column) -> dict[str, Any]:
+    return {
+        "name": column.name,
+        "label": column.label,
+        "type": column.edm_type,
+        "nullable": column.nullable,
+        "max_length": column.max_length,
+        "precision": column.precision,
+        "scale": column.scale,
+    }
+
+
+def _type(column: dict[str, Any]) -> str:
+    """``Decimal(31,7)``, ``String(256)``, ``Date``: the Edm type as people write it."""
+    sizes = [column["max_length"]] if column["max_length"] else [column["precision"], column["scale"]]
+    known = ",".join(str(size) for size in sizes if size is not None)
+    return str(column["type"]).removeprefix("Edm.") + (f"({known})" if known else "")
+
+
+@click.command("members", short_help="A dimension's members and hierarchy.")
+@model_argument
+@click.argument("dimension")
+@json_option("a list of id, description, with a hierarchy parent and level (0 is a root), and SAC's attributes")
+@click.pass_obj
+def members(invocation: Invocation, model_id: str, dimension: str, as_json: bool) -> None:
+    """List the members of a dimension, with their place in its hierarchy."""
+    with invocation.connect() as tenant:
+        frame = tenant.model(model_id).members(dimension)
+    if as_json:
+        print_json(frame.to_dicts())
+    else:
+        right = ("level",) if "level" in frame.columns else ()
+        print_table(frame.columns, frame.rows(), right=right)
+
+
+@click.command("models", short_help="What there is to read.")
+@json_option("a list of id, name, description")
+@click.pass_obj
+def models(invocation: Invocation, as_json: bool) -> None:
+    """List the models that SAC offers to this client."""
+    with invocation.connect() as tenant:
+        frame = tenant.models()
+    if as_json:
+        print_json(frame.to_dicts())
+    else:
+        print_table(frame.columns, frame.rows())

@@ -1,1 +1,0 @@
-"""The demonstration: the main job end to end, against a pretend tenant of its own."""
