@@ -220,7 +220,7 @@ def test_what_is_no_number_of_rows_is_a_typed_error(value: Any) -> None:
 
 def test_zero_rows_a_page_are_as_few_as_minus_one() -> None:
     for value in (0, -1):
-        with pytest.raises(QueryError, match=rf"page_size={value}: a whole number of at least 1 was"):
+        with pytest.raises(QueryError, match=rf"page_size must be a whole number of at least 1, got {value}"):
             whole_number("page_size", value, least=1)
 
 
