@@ -144,7 +144,6 @@ class SacSession(NoRedirects, OAuth2Session):
 
     # -- the face of requests ----------------------------------------------------------------------------------------
 
-    # Without the two arguments that only served OAuth2Session's own renewal.
     def request(  # type: ignore[override]  # noqa: PLR0917
         self,
         method: str,
@@ -163,6 +162,8 @@ class SacSession(NoRedirects, OAuth2Session):
         ``withhold_token`` sends it without a token, wherever it goes; so does an ``auth`` of your own.
         """
         kwargs.setdefault("timeout", self.timeout)
+        for unused in ("client_id", "client_secret"):  # of OAuth2Session's own renewal
+            kwargs.pop(unused, None)
         address = self._absolute(url.decode() if isinstance(url, bytes) else url)
         method = method.upper()
         auth = kwargs.pop("auth", None) or self.auth
