@@ -97,7 +97,7 @@ def _current_cell() -> dict[str, Any] | None:
 def _shown_in(cell: dict[str, Any] | None) -> Iterator[None]:
     """Send the outputs of this thread to a cell; before ipykernel 7 they go to the cell that is running."""
     shell: Any = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    publisher = getattr(shell, "display_pub", None)
+    publisher: Any = getattr(shell, "display_pub", None)
     if not cell or not hasattr(publisher, "set_thread_parent"):
         yield
         return
