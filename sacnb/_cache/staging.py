@@ -128,6 +128,8 @@ class StagingArea:
             return None
         try:
             directory = root / digest
+            if directory.is_symlink():
+                directory.unlink()
             area = cls(directory, directory / "rows" if rows is None else rows.absolute(), lock, identity, now)
             if not (resume and area._is_usable(max_age)):
                 area.begin_anew()
@@ -298,6 +300,8 @@ class StagingArea:
 
 def remove_area(directory: Path, rows: Path) -> None:
     """Remove an area, and its rows, also where they lie outside of it. Links are removed, never followed."""
+    if directory.is_symlink():
+        directory.unlink()
     remove_rows(rows)
     remove(directory)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ import pytest
 from sacnb._cache.staging import StagingArea, clean_staging, has_area, list_staging, staging_root
 from sacnb._cache.state import PageFile, SegmentState
 from sacnb._cache.store import Cache
+from sacnb._files import dump_with_digest, load_with_digest
 from sacnb._frames.convert import arrow_schema
 from sacnb._odata.schema import Column
 
@@ -98,7 +100,7 @@ def test_pages_come_back_as_they_were_with_the_link_to_go_on_from(open_area: Ope
     assert (later.plan, later.started_at) == ({"segments": []}, NOW)
 
 
-def test_the_last_page_completes_its_lane(open_area: Open) -> None:
+def test_the_last_page_completes_its_segment(open_area: Open) -> None:
     area = open_area()
     assert area is not None
     add_pages(area, 3, 0, last=True)
@@ -143,7 +145,7 @@ def test_a_torn_page_and_those_after_it_are_pulled_again(open_area: Open, spoil:
 
 
 @pytest.mark.parametrize("spoil", [damage, Path.unlink])
-def test_a_lane_with_a_torn_part_begins_anew(open_area: Open, spoil: Callable[[Path], Any]) -> None:
+def test_a_segment_with_a_torn_part_starts_over(open_area: Open, spoil: Callable[[Path], Any]) -> None:
     area = open_area()
     assert area is not None
     add_pages(area, 4)
@@ -160,20 +162,131 @@ def test_a_lane_with_a_torn_part_begins_anew(open_area: Open, spoil: Callable[[P
     [
         b"",
         b"{",
+        b"[" * 100_000,
+        b'{"digest": "x"}',
         b"[]",
         b'{"parts": [], "pages": []',
         b'{"parts": [{}], "pages": []}',
         b'{"parts": [], "pages": [], "surprise": 1}',
-        json.dumps({"parts": [{"file": "../../x", "rows": 1, "size_bytes": 1, "sha256": ""}], "pages": []}).encode(),
-        json.dumps({"parts": [], "pages": [], "next_link": "@elsewhere.invalid/F"}).encode(),
+        json.dumps({"parts": [], "pages": []}).encode(),
     ],
 )
-def test_a_note_that_cannot_be_read_counts_as_none(open_area: Open, text: bytes) -> None:
+def test_a_state_that_cannot_be_read_counts_as_none(open_area: Open, text: bytes) -> None:
     area = open_area()
     assert area is not None
     add_pages(area, 4)
     (area.directory / "segment-0000.json").write_bytes(text)
     assert again(open_area, area).segment(0) == SegmentState()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"parts": [{"file": "../../x", "rows": 1, "size_bytes": 1, "sha256": ""}], "pages": []},
+        {"parts": [], "pages": [], "next_link": "@elsewhere.invalid/F"},
+        {"parts": [], "pages": [], "next_link": "/F?at=5", "next_row": 5},  # no file has these rows
+        {"parts": 1, "pages": []},
+        {"parts": [1], "pages": []},
+    ],
+)
+def test_a_state_that_makes_no_sense_counts_as_none(open_area: Open, values: dict[str, Any]) -> None:
+    area = open_area()
+    assert area is not None
+    add_pages(area, 4)
+    written = {"run": area._head["run"], "segment": 0, **values}
+    (area.directory / "segment-0000.json").write_bytes(dump_with_digest(written))
+    assert again(open_area, area).segment(0) == SegmentState()
+
+
+@pytest.mark.parametrize("name", ["pull.json", "segment-0000.json"])
+def test_one_flipped_bit_anywhere_is_noticed(open_area: Open, name: str) -> None:
+    area = open_area()
+    assert area is not None
+    area.keep_plan({"segments": [["/F?a=1", 20, None, True]], "expected_rows": 20, "page_size": None})
+    add_pages(area, 3, 2)
+    area.write_part(0, buffer_of(table(0, 4)), 4)
+    area.close()
+    path = area.directory / name
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        assert load_with_digest(bytes(damaged)) is None, (place, whole[place - 20 : place + 1])
+    damaged = bytearray(whole)
+    damaged[whole.index(b"20" if name == "pull.json" else b"4,")] ^= 1
+    path.write_bytes(damaged)
+    later = open_area()
+    assert later is not None
+    assert later.segment(0) == SegmentState()
+    assert later.plan is None or name != "pull.json"
+
+
+def test_the_state_of_another_segment_or_another_run_counts_as_none(open_area: Open) -> None:
+    area = open_area()
+    assert area is not None
+    add_pages(area, 4)
+    shutil.copy(area.directory / "segment-0000.json", area.directory / "segment-0001.json")
+    older = (area.directory / "segment-0000.json").read_bytes()
+    later = again(open_area, area)
+    assert later.segment(1) == SegmentState()
+    later.begin_anew()
+    add_pages(later, 4)  # the same pages
+    (later.directory / "segment-0000.json").write_bytes(older)
+    assert again(open_area, later).segment(0) == SegmentState()
+
+
+def test_a_page_without_rows_moves_a_segment_on_and_needs_no_file(open_area: Open) -> None:
+    area = open_area()
+    assert area is not None
+    add_pages(area, 3)
+    size = (area.directory / "segment-0000.json").stat().st_size
+    for index in range(1, 50):
+        area.add_page(0, PageFile(index, "", 3, 0, "", f"/F?at={index}", f"/F?at={index + 1}"), announced=99)
+    assert (area.directory / "segment-0000.json").stat().st_size < size + 20
+    state = again(open_area, area).segment(0)
+    assert (state.rows, state.next_index, state.next_link, len(state.pages)) == (3, 50, "/F?at=50", 1)
+
+
+def test_a_torn_page_across_the_end_of_a_part_keeps_the_part(open_area: Open) -> None:
+    area = open_area()
+    assert area is not None
+    add_pages(area, 3, 3, 3)
+    area.write_part(0, buffer_of(table(0, 5)), 5)
+    damage(area.rows / "page-0000-00001.arrow")
+    state = again(open_area, area).segment(0)
+    assert (state.part_rows, state.rows, state.next_row, state.next_link) == (5, 5, 3, "/F?at=3")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a right of their own on Windows")
+def test_links_in_the_staging_folder_are_not_followed(root: Path, open_area: Open, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    (mine / "rows").mkdir(parents=True)
+    for name in ("part-0000-00000.parquet", "rows/page-0000-00000.arrow", "pull.json"):
+        (mine / name).write_text("do not touch")
+    area = open_area()
+    assert area is not None
+    area.discard()
+    area.directory.symlink_to(mine, target_is_directory=True)
+    area = open_area()
+    assert area is not None
+    add_pages(area, 2)
+    area.rows.rename(area.directory / "away")
+    area.rows.symlink_to(mine, target_is_directory=True)
+    area.close()
+    clean_staging(root)
+    left = {str(path.relative_to(mine)): path.read_text() for path in mine.rglob("*") if path.is_file()}
+    assert left == dict.fromkeys(("part-0000-00000.parquet", "rows/page-0000-00000.arrow", "pull.json"), "do not touch")
+    assert list_staging(root) == ()
+
+
+@pytest.mark.parametrize(("ahead", "resumed"), [(timedelta(seconds=30), True), (timedelta(days=1), False)])
+def test_a_pull_from_the_future_is_not_resumed_unless_clocks_differ_a_little(
+    open_area: Open, ahead: timedelta, *, resumed: bool
+) -> None:
+    area = open_area(now=lambda: NOW + ahead)
+    assert area is not None
+    add_pages(area, 4)
+    assert (again(open_area, area).segment(0).rows == 4) is resumed
 
 
 @pytest.mark.parametrize(
@@ -213,7 +326,8 @@ def test_a_note_of_another_format_is_not_resumed(open_area: Open) -> None:
     assert area is not None
     add_pages(area, 4)
     head = json.loads((area.directory / "pull.json").read_bytes())
-    (area.directory / "pull.json").write_text(json.dumps({**head, "format": 0}))
+    del head["digest"]
+    (area.directory / "pull.json").write_bytes(dump_with_digest({**head, "format": 0}))
     assert again(open_area, area).segment(0) == SegmentState()
 
 

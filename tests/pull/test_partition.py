@@ -208,7 +208,7 @@ def test_without_counts_there_is_one_stream_and_the_log_says_why(
     sandbox: Sandbox, connect_to: ConnectTo, caplog: pytest.LogCaptureFixture
 ) -> None:
     facts = connect_to(sandbox).model("US_EMPLOYMENT").facts()
-    job = facts._job(facts._asked())
+    job = facts._job(facts._named_members())
     job = dataclasses.replace(job, context=dataclasses.replace(job.context, session=NotCounting(job.context.session)))
     assert count_rows(job, [None]) == [None]
     with caplog.at_level(logging.WARNING, "sacnb.export"):
@@ -239,7 +239,7 @@ def test_slices_that_do_not_add_up_are_not_used(
         return MONTHS
 
     with caplog.at_level(logging.WARNING, "sacnb.export"):
-        plan = make_plan(facts._job(facts._asked()), 4, members_of)
+        plan = make_plan(facts._job(facts._named_members()), 4, members_of)
     assert len(plan.segments) == 1
     assert "do not add up to the 250 rows" in caplog.text
 

@@ -341,6 +341,38 @@ def test_a_stop_by_the_user_is_seen_while_nothing_comes() -> None:
     assert threads_of_ours() == []
 
 
+def test_ctrl_c_between_the_starts_of_the_threads_leaves_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+
+    def start_and_interrupt(thread: threading.Thread) -> None:
+        start(thread)
+        if thread.name == "sacnb-stream-0":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", start_and_interrupt)
+    with pytest.raises(KeyboardInterrupt), line():
+        pass
+    assert threads_of_ours() == []
+
+
+def test_ctrl_c_at_the_beginning_of_the_end_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def run() -> None:
+        with line() as pipeline:
+            monkeypatch.setattr(type(pipeline), "close", interrupted)  # before it has done anything
+            pipeline.add(0, lambda: iter(range(3)))
+            list(pipeline)
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    for thread in threading.enumerate():
+        if thread.name.startswith(("sacnb-stream", "sacnb-decode")):
+            thread.join(PATIENCE_S)
+    assert threads_of_ours() == []
+
+
 def test_the_threads_belong_to_the_operation_they_were_started_in() -> None:
     operation: contextvars.ContextVar[str] = contextvars.ContextVar("operation", default="none")
     token = operation.set("pull")

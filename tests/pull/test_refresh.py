@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import Callable
 from datetime import UTC, timedelta
 from pathlib import Path
@@ -185,3 +186,61 @@ def test_ages_are_said_as_people_say_them(age: timedelta, words: str) -> None:
 )
 def test_the_last_good_result_stands_in_for_outages_and_not_for_refusals(error: SacError, serves: bool) -> None:
     assert is_outage(error) is serves
+
+
+# -- time, and a console that is not there ---------------------------------------------------------------------------
+
+
+def test_a_result_from_the_future_is_never_fresh(sandbox: Sandbox, connect_to: ConnectTo, time: Any) -> None:
+    facts = connect_to(sandbox).model("US_EMPLOYMENT").facts(where={"Sector": "31"})
+    time.began += timedelta(days=3650)  # the clock of the machine is wrong
+    facts.refresh()
+    time.began -= timedelta(days=3650)
+    asked = sandbox.counts["facts_requests"]
+    sandbox.misbehave("error_503", on="facts")
+    served = facts.refresh(max_age_s=3600, announce=lambda _: None)
+    assert sandbox.counts["facts_requests"] > asked
+    assert served.warning is not None
+    assert "of unknown age, since that is in the future" in served.warning
+    sandbox.behave()
+    facts.refresh()
+    asked = sandbox.counts["facts_requests"]
+    facts.refresh(max_age_s=3600)
+    assert sandbox.counts["facts_requests"] == asked, "fresh by the right clock"
+
+
+def test_a_job_without_a_console_gets_its_data(
+    sandbox: Sandbox, connect_to: ConnectTo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = connect_to(sandbox).model("US_EMPLOYMENT").facts(where={"Sector": "31"})
+    facts.refresh()
+    sandbox.misbehave("error_503", on="facts")
+    closed = io.StringIO()
+    closed.close()
+    for stream in (None, closed):
+        monkeypatch.setattr("sys.stdout", stream)
+        assert facts.refresh().stale
+
+    def refuse(_: str) -> None:
+        raise ValueError("of the user's own")
+
+    with pytest.raises(ValueError, match="of the user's own"):
+        facts.refresh(announce=refuse)
+
+
+def test_a_cache_that_cannot_even_be_looked_at_gives_fresh_data_and_sacs_own_answer(
+    sandbox: Sandbox, connect_to: ConnectTo, tmp_path: Path
+) -> None:
+    facts = connect_to(sandbox, cache_dir=tmp_path / ("y" * 300)).model("US_EMPLOYMENT").facts(where={"Sector": "31"})
+    said: list[str] = []
+    for options in ({}, {"max_age_s": 60}):
+        assert len(facts.refresh(announce=said.append, **options)) == 228
+    assert [text.startswith("The data is fresh, but could not be cached") for text in said] == [True, True]
+    sandbox.misbehave("forbidden")
+    with pytest.raises(ForbiddenError):
+        facts.refresh()
+    sandbox.behave()
+    sandbox.misbehave("error_503", on="facts")
+    with pytest.raises(ServerError) as caught:
+        facts.refresh()
+    assert "cannot be read" in " ".join(caught.value.__notes__)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from sacnb._cache.staging import list_staging, staging_root
+from sacnb._pull.checkpoints import Staging
+from sacnb._pull.parquet import to_parquet
+from sacnb._pull.plan import Job, Plan
 from sacnb._pull.progress import Progress
 from sacnb._tenant import Tenant
 from sacnb.errors import BadAnswer, Cancelled, ExportError, NoAnswerError, RequestError, SacError, ServerError
@@ -98,6 +102,37 @@ def test_a_refresh_killed_at_any_moment_is_gone_on_with(
     kept = tenant.model("SCALE").facts(**facts).refresh(max_age_s=3600)
     assert kept.arrow().equals(undisturbed.arrow())
     assert tenant.cache.staging() == ()
+
+
+# -- a page that a power cut tore ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_torn_page_across_the_end_of_a_part_is_fetched_again_and_the_part_is_kept(
+    job_of: Callable[..., Job], tmp_path: Path, *, changed: bool
+) -> None:
+    def pages(value: int) -> list[dict[str, str]]:
+        return [{f"{page}-{row}": str(value) for row in range(4)} for page in range(5)]
+
+    def export(job: Job) -> Any:
+        staging = Staging(tmp_path / "staging", {"query": "given"}, lambda: datetime(2026, 11, 20, tzinfo=UTC))
+        plan = lambda job: Plan.of(job.query, job.schema, job.tenant_url)  # noqa: E731
+        return to_parquet(job, plan, tmp_path / "x", staging, about={}, rows_per_part=6)
+
+    with pytest.raises(KeyboardInterrupt):
+        export(job_of(*pages(1), progress=stop_after(3)))
+    (rows,) = tmp_path.glob(".x.*.partial")
+    assert {path.name for path in rows.glob("part-*")} == {"part-0000-00000.parquet"}
+    torn = rows / "page-0000-00001.arrow"
+    torn.write_bytes(torn.read_bytes()[:100])
+    if changed:
+        with pytest.raises(BadAnswer, match="other rows now than when the download was begun"):
+            export(job_of(*pages(2)))
+        assert not rows.exists()
+    result = export(job_of(*pages(1)))
+    assert (result.row_count, result.resumed_rows) == (20, 0 if changed else 6)
+    names = pq.read_table(result.path)["Name"].to_pylist()
+    assert names == [f"{page}-{row}" for page in range(5) for row in range(4)]
 
 
 # -- what else ends a pull early -------------------------------------------------------------------------------------

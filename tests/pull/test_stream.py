@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from decimal import Decimal
@@ -19,7 +22,7 @@ from sacnb._pull.plan import Job, Plan
 from sacnb._pull.stream import BatchStream, Spool
 from sacnb._tenant import Tenant
 from sacnb._wire.telemetry import current_trace_id
-from sacnb.errors import BadAnswer, Cancelled, UnknownNameError
+from sacnb.errors import BadAnswer, Cancelled, ExportError, UnknownNameError
 from sacnb.sandbox import Sandbox
 
 ConnectTo = Callable[..., Tenant]
@@ -176,3 +179,35 @@ def test_what_comes_ahead_of_its_turn_waits_on_the_disk(tmp_path: Path, monkeypa
         spool.drop(5)
         assert list(spool.take(5)) == []
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no limits on the size of files")
+def test_a_full_folder_for_temporary_files_is_an_error_with_a_remedy(tmp_path: Path) -> None:
+    code = (
+        "import pyarrow as pa, resource, signal, sys\n"
+        "from sacnb._pull.stream import Spool\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))\n"
+        "table = pa.table({'x': [str(number) for number in range(100_000)]})\n"
+        "from sacnb.errors import ExportError\n"
+        "try:\n"
+        "    with Spool() as spool:\n"
+        "        spool.put(1, table)\n"
+        "except ExportError as error:\n"
+        "    print(error)\n"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert "is full" in done.stdout
+    assert "TMPDIR" in done.stdout
+    assert str(tmp_path) in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_folder_for_temporary_files_is_an_error_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.mkdtemp", refuse)
+    with Spool() as spool, pytest.raises(ExportError, match=r"cannot be used \(No usable.*TMPDIR"):
+        spool.put(1, pa.table({"x": [1]}))
