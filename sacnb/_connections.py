@@ -22,60 +22,31 @@ import os
 import socket
 import threading
 import time
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 import requests
 from requests.adapters import HTTPAdapter
 
+from sacnb._fork import renew_after_fork
 from sacnb.errors import SettingsError
 
 __all__ = [
     "NoRedirects",
-    "PerProcess",
     "Watch",
     "current_watch",
     "open_session",
     "prepare_session",
-    "renew_after_fork",
     "watch",
 ]
 
 # More than any proxy sends before its answer. A server that sends them without end meets the deadline.
 _MAX_INTERIM_ANSWERS: Final = 100
 _IDLE_S: Final = 10.0
-
-
-# -- what belongs to one process --------------------------------------------------------------------------------------
-
-
-class PerProcess(Protocol):
-    """Holds sockets, locks or threads, none of which a forked child may share with its parent."""
-
-    def after_fork(self) -> None:
-        """Begin anew; called in the child. What the parent held is let go, and neither closed nor locked."""
-
-
-_per_process: Final[weakref.WeakSet[PerProcess]] = weakref.WeakSet()
-
-
-def renew_after_fork(owner: PerProcess) -> None:
-    """Have ``owner.after_fork()`` called in every child that is forked while ``owner`` lives."""
-    _per_process.add(owner)
-
-
-def _in_child() -> None:
-    for owner in list(_per_process):
-        owner.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
 
 
 # -- the watchdog -----------------------------------------------------------------------------------------------------

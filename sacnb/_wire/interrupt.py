@@ -10,7 +10,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sacnb._connections import Watch, renew_after_fork
+from sacnb._connections import Watch
+from sacnb._fork import renew_after_fork
 
 __all__ = ["Interrupt"]
 
