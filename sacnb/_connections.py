@@ -13,10 +13,8 @@ The token endpoint and SAC are asked through the same connections. A request out
 
 Nested watches end with the outer one: a token that is awaited for a pull ends when the pull is cancelled.
 
-Stop requests that wait for their answer.
-
-``cancelled`` of ``SacSession.fetch`` is called between packets. A server that takes a minute to make a page sends none,
-and the thread waits in ``recv`` meanwhile. An ``Interrupt`` is a ``cancelled`` that also ends that wait.
+``cancelled`` of ``SacSession.fetch`` is called between packets, and a thread that waits for a slow page waits in
+``recv``. An ``Interrupt`` is a ``cancelled`` that also ends that wait.
 """
 
 from __future__ import annotations
@@ -27,61 +25,32 @@ import os
 import socket
 import threading
 import time
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 import requests
 from requests.adapters import HTTPAdapter
 
+from sacnb._fork import renew_after_fork
 from sacnb.errors import SettingsError
 
 __all__ = [
     "Interrupt",
     "NoRedirects",
-    "PerProcess",
     "Watch",
     "current_watch",
     "open_session",
     "prepare_session",
-    "renew_after_fork",
     "watch",
 ]
 
 # More than any proxy sends before its answer. A server that sends them without end meets the deadline.
 _MAX_INTERIM_ANSWERS: Final = 100
 _IDLE_S: Final = 10.0
-
-
-# -- what belongs to one process --------------------------------------------------------------------------------------
-
-
-class PerProcess(Protocol):
-    """Holds sockets, locks or threads, none of which a forked child may share with its parent."""
-
-    def after_fork(self) -> None:
-        """Begin anew; called in the child. What the parent held is let go, and neither closed nor locked."""
-
-
-_per_process: Final[weakref.WeakSet[PerProcess]] = weakref.WeakSet()
-
-
-def renew_after_fork(owner: PerProcess) -> None:
-    """Have ``owner.after_fork()`` called in every child that is forked while ``owner`` lives."""
-    _per_process.add(owner)
-
-
-def _in_child() -> None:
-    for owner in list(_per_process):
-        owner.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
 
 
 # -- the watchdog -----------------------------------------------------------------------------------------------------

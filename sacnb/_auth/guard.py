@@ -14,7 +14,8 @@ from typing import Final, Protocol
 from sacnb._auth.sources import MIGRATE_HINT, TokenSource
 from sacnb._auth.state import Failure, TokenState
 from sacnb._auth.token import RefreshEvent, RefreshPolicy, RefreshReason, TokenEnvelope, utc_now
-from sacnb._connections import current_watch, renew_after_fork
+from sacnb._connections import current_watch
+from sacnb._fork import renew_after_fork
 from sacnb.errors import Cancelled, RefreshError
 
 log = logging.getLogger("sacnb.auth")

@@ -1,7 +1,4 @@
-"""The job of a pull, and its plan: the segments that its pages are divided into.
-
-Decide how to go on when a page cannot be fetched: restart its segment, with smaller pages, or give up.
-"""
+"""The job of a pull, its plan of segments, and the remedy for a page that cannot be fetched."""
 
 from __future__ import annotations
 

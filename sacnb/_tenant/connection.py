@@ -1,9 +1,4 @@
-"""What a model needs of its tenant: the engine, the settings, the cache, and how the tenant is called.
-
-The schema of a model from a kept result, for the day when SAC cannot be asked for it.
-
-The settings of a tenant without its secrets, for worker processes.
-"""
+"""A connected tenant for models and cache, and its settings without secrets for worker processes."""
 
 from __future__ import annotations
 

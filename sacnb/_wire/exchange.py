@@ -16,8 +16,9 @@ from requests.cookies import RequestsCookieJar
 
 from sacnb._auth.guard import TokenGuard
 from sacnb._auth.token import TokenEnvelope
-from sacnb._connections import Interrupt, Watch, renew_after_fork, watch
+from sacnb._connections import Interrupt, Watch, watch
 from sacnb._endpoints import CSRF_HEADER
+from sacnb._fork import renew_after_fork
 from sacnb._http import read_http_date, read_retry_after_s, seal
 from sacnb._settings import Secret
 from sacnb._wire.authorizer import Authorizer, UselessRenewals
