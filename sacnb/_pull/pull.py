@@ -384,7 +384,7 @@ class _Limited:
 
     @property
     def is_full(self) -> bool:
-        """Whether all rows have been passed on."""
+        """True once all rows have been passed on."""
         return not self._left
 
     def add(self, segment: int, table: pa.Table) -> None:
