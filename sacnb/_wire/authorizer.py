@@ -68,6 +68,8 @@ class Authorizer:
             received = send(token)
             if again(received):
                 continue
+            if received.status < 400:
+                return received
             if received.status == 401:
                 self._reject(token, received, can_be_sent_again=can_be_sent_again)
             elif not (can_be_sent_again and self._renew(token, received)):
@@ -88,7 +90,7 @@ class Authorizer:
     def _renew(self, token: TokenEnvelope, received: Received) -> bool:
         """Renew *token* if that may help against a refusal other than 401; return whether there is another one now."""
         challenge = read_challenge(received.headers)
-        is_dead = challenge.error == "invalid_token" and 400 <= received.status < 500
+        is_dead = challenge.error == "invalid_token" and received.status < 500
         is_about_csrf = received.headers.get(CSRF_HEADER, "").lower() == "required"
         may_be_dead = received.status == 403 and challenge.error != "insufficient_scope" and not is_about_csrf
         if not (is_dead or may_be_dead):
