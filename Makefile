@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := $(VENV)/.peers
+DOCS := $(VENV)/.docs
 OWN_POETRY := .tools/poetry/bin/poetry
 POETRY_VERSION := 2.5.1
 MIRROR_PLUGIN_VERSION := 0.6.5
@@ -23,8 +24,11 @@ PIP_INDEX = $$($(PYTHON) -c "from pip._internal.commands import create_command a
 	print(c('install').parser.get_default_values().index_url)" 2>/dev/null)
 WITH_MIRROR = POETRY_PYPI_MIRROR_URL="$${POETRY_PYPI_MIRROR_URL:-$(PIP_INDEX)}"
 INSTALL = install --no-interaction --quiet
+REPORT = --junit-xml=".tools/test/$(1).xml"
+# uv knows nothing of pip's settings either.
+WITH_INDEX = UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$(PIP_INDEX)}"
 
-.PHONY: help setup demo test search notebooks browser pictures check format bench lock build clean
+.PHONY: help setup demo test docs announce suite search judges notebooks browser pictures secrets check format bench lock dist lowest pythons clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,28 +53,36 @@ $(OWN_POETRY):
 demo: setup ## Run the main job against the embedded sandbox tenant
 	@$(BIN)/sacnb demo
 
-check: setup ## Format, lint, types and the import rule
+check: setup ## Format, lint, types and the import rule; .pre-commit-config.yaml runs the same
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-test: check ## Everything that guards the project
+secrets: setup ## Look for secrets in what git knows
 	$(BIN)/sacnb replay scan
-	@$(MAKE) --no-print-directory browser
-	@$(MAKE) --no-print-directory notebooks
-	$(BIN)/pytest -q -n 2 --dist worksteal --randomly-seed 1 --cov=sacnb._auth --cov=sacnb._wire --cov=sacnb._odata --cov-report= --ignore tests/browser
+
+# The first line says how long it takes, the last one what ran and what was skipped; both also where something fails.
+test: announce ## Everything that guards the project
+	@$(MAKE) --no-print-directory check secrets browser notebooks suite; code=$$?; \
+		$(PYTHON) tests/summary.py end $$code; exit $$code
+
+announce:
+	@test -z "$(PYTHON)" || $(PYTHON) tests/summary.py begin
+
+suite: setup ## All tests but those of notebooks and browsers, with coverage
+	$(BIN)/pytest -q -n 2 --dist worksteal --randomly-seed 1 $(call REPORT,tests) --cov=sacnb._auth --cov=sacnb._wire --cov=sacnb._odata --cov-report= --ignore tests/browser
 	$(BIN)/coverage report --fail-under=95
 
-# Cells run in their order, so nothing shuffles them and a notebook stays with one worker. A replay refuses every connection;
-# where the system allows it, there is no network either. Papermill, nbconvert and a live tenant: pytest tests/notebooks
+# A replay refuses every connection; where the system allows it, there is no network either. notebooks/conftest.py keeps
+# the cells in their order. Papermill, nbconvert and a live tenant: pytest tests/notebooks
 notebooks: setup ## Run the notebooks from their cassettes, without a network, and compare what they show
-	SAC_REPLAY=replay $(BIN)/python tests/notebooks/unplugged.py --if-possible $(BIN)/pytest -q -n 2 --dist loadfile -p no:randomly --nbval notebooks \
-		--nbval-sanitize-with tests/notebooks/sanitize.cfg --nbval-cell-timeout 120
+	SAC_REPLAY=replay $(BIN)/python tests/notebooks/unplugged.py --if-possible $(BIN)/pytest -q -n 2 $(call REPORT,notebook cells) --nbval notebooks
 
 # One Jupyter and one Chromium for all of them, so they run in one process. Without Chromium they say so and are skipped.
 browser: setup ## Drive JupyterLab and Notebook 7 with the system's Chromium
-	$(BIN)/pytest -q --timeout 300 tests/browser
+	$(BIN)/pytest -q --timeout 300 $(call REPORT,browser tests) tests/browser
 
 pictures: setup ## Make the pictures of panel and explorer anew, by the same tests
 	SACNB_BROWSER=required SACNB_PICTURES=keep $(BIN)/pytest -q --timeout 300 tests/browser
@@ -78,6 +90,22 @@ pictures: setup ## Make the pictures of panel and explorer anew, by the same tes
 search: setup ## Look for failures with new generated examples and another order of the tests; takes its time
 	$(BIN)/pytest -q -n 2 --dist worksteal --timeout 3600 --hypothesis-profile search -m 'not benchmark' \
 		$$(grep -rl '@given' tests)
+
+# Sphinx and its extensions are of use to nobody else. The build itself needs no network.
+$(DOCS): $(READY)
+	@echo "Installing what the documentation site is built with ..."
+	@if poetry --version 2>/dev/null | grep -q 'version 2' && poetry $(INSTALL) --with docs >/dev/null 2>&1; then :; else \
+		$(MAKE) --no-print-directory $(OWN_POETRY) && $(WITH_MIRROR) $(OWN_POETRY) $(INSTALL) --with docs; \
+	fi
+	@touch $@
+
+docs: $(DOCS) ## Build the documentation site into out/docs; a warning is an error
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs . out/docs
+	@echo "Open out/docs/README.html"
+
+# Grammars, parsers and a server of others, fetched into .tools/judges; docs/judges.md tells what they judge.
+judges: setup ## Try filters, scans, SQL, metadata and pulls against grammars, parsers and a server of others
+	PYTHONPATH=tests $(BIN)/python -m judges
 
 # What sacnb is measured against is heavy, and nobody else needs it.
 $(PEERS): $(READY)
@@ -98,8 +126,18 @@ lock: $(OWN_POETRY) ## Resolve the dependencies anew into poetry.lock
 	$(WITH_MIRROR) $(OWN_POETRY) lock
 	$(OWN_POETRY) check --lock
 
-build: $(OWN_POETRY) ## Build the wheel into dist/
-	$(OWN_POETRY) build --format wheel
+# The wheel is built from the source distribution, which shows that nothing is missing in it.
+dist: setup ## Build wheel and sdist into dist/, check them, and run README's lines with the wheel in an empty environment
+	@rm -rf dist
+	$(WITH_INDEX) $(BIN)/uv build --quiet --out-dir dist
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python tests/packaging/dist.py dist/*.whl
+
+lowest: setup ## Run the core of the suite with the lowest versions that pyproject.toml allows
+	$(WITH_INDEX) $(BIN)/python tests/packaging/environments.py lowest
+
+pythons: setup ## Run the core of the suite on every Python of this machine, with the newest versions
+	$(WITH_INDEX) $(BIN)/python tests/packaging/environments.py pythons
 
 clean: ## Remove what the commands above made
 	rm -rf $(VENV) .tools dist out .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

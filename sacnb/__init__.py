@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     from sacnb._odata.metadata import Schema
     from sacnb._results.result import Result
     from sacnb._tenant import Facts, Model, Tenant, connect
+    from sacnb._tenant.connection import ConnectSpec
 
 __version__ = "0.1.0"
 
-__all__ = ["Facts", "Model", "Result", "SacError", "Schema", "Tenant", "__version__", "col", "connect"]
+__all__ = ["ConnectSpec", "Facts", "Model", "Result", "SacError", "Schema", "Tenant", "__version__", "col", "connect"]
 
 _HOME = {
+    "ConnectSpec": "sacnb._tenant.connection",
     "Facts": "sacnb._tenant",
     "Model": "sacnb._tenant",
     "Result": "sacnb._results.result",
@@ -42,7 +44,7 @@ _HOME = {
     "connect": "sacnb._tenant",
 }
 
-# A library says nothing unless it is asked to (SAC_LOG, or the program's own logging configuration).
+# A library logs nothing unless it is asked to (by SAC_LOG, or the program's own logging configuration).
 logging.getLogger("sacnb").addHandler(logging.NullHandler())
 
 
@@ -64,10 +66,10 @@ def __dir__() -> list[str]:
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
-    """What ``%load_ext sacnb`` calls. Raises MissingExtraError where the extra ``notebook`` is not installed."""
+    """Run ``%load_ext sacnb``. Raises MissingExtraError where the extra ``notebook`` is not installed."""
     importlib.import_module("sacnb.notebook").load_ipython_extension(shell)
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
-    """What ``%unload_ext sacnb`` calls."""
+    """Run ``%unload_ext sacnb``."""
     importlib.import_module("sacnb.notebook").unload_ipython_extension(shell)

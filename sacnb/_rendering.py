@@ -1,4 +1,4 @@
-"""A small table to look at, as text, HTML and Markdown: static, escaped, the same every time, and never large."""
+"""Small tables and paragraphs as text, HTML and Markdown: static, escaped, the same every time, and never large."""
 
 from __future__ import annotations
 
@@ -9,15 +9,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-__all__ = ["MAX_BYTES", "Preview", "Previewed", "fact_table"]
+__all__ = ["MAX_BYTES", "Paragraphs", "Preview", "Previewed", "fact_table", "printable"]
 
 MAX_BYTES: Final = 64 * 1024
 _MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]<>|$~#])")
 
 
+def printable(text: str) -> str:
+    """Return *text* without control characters, which a terminal would obey; line ends and tabs stay."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() or each in "\n\t" else " " for each in text)
+
+
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A table to look at. ``notes`` are lines that stand above it; ``more`` says what is not shown."""
+    """A table for display. ``notes`` are the lines above it; ``more`` tells how many rows are left out."""
 
     title: str
     notes: tuple[str, ...]
@@ -27,7 +34,7 @@ class Preview:
     more: str
 
     def text(self) -> str:
-        """For a terminal: aligned columns, numbers to the right."""
+        """Return the table for a terminal: aligned columns, numbers to the right."""
         widths = [max(map(len, cells)) for cells in zip(self.columns, *self.rows, strict=True)]
         lines = [self.title, *self.notes]
         for cells in (self.columns, *self.rows):
@@ -39,11 +46,11 @@ class Preview:
         return "\n".join([*lines, self.more] if self.more else lines)
 
     def html(self) -> str:
-        """For a notebook: without scripts, styles and colours, so that it looks right in the light and in the dark."""
+        """Return the table for a notebook, without scripts and colours, so that it fits light and dark themes."""
         return self._within_budget(Preview._html)
 
     def markdown(self) -> str:
-        """For a notebook on a code host, and for a README."""
+        """Return the table for a notebook on a code host, or for a README."""
         return self._within_budget(Preview._markdown)
 
     def _within_budget(self, render: Callable[[Preview], str]) -> str:
@@ -79,8 +86,25 @@ class Preview:
         return "\n\n".join([*parts, _escaped(self.more)] if self.more else parts)
 
 
+@dataclass(frozen=True, slots=True)
+class Paragraphs:
+    """A title and lines of text, for display in a notebook."""
+
+    title: str
+    lines: tuple[str, ...]
+
+    def html(self) -> str:
+        """Return the text as static HTML."""
+        paragraphs = "".join(f"<p>{html.escape(line)}</p>" for line in self.lines)
+        return f"<div><p><strong>{html.escape(self.title)}</strong></p>{paragraphs}</div>"
+
+    def markdown(self) -> str:
+        """Return the text as Markdown."""
+        return "\n\n".join([f"**{_escaped(self.title)}**", *(_escaped(line) for line in self.lines)])
+
+
 class Previewed(ABC):
-    """What a notebook, and a code host, show as a small table."""
+    """Base class of objects that a notebook or a code host shows as a small table."""
 
     __slots__ = ()
 
@@ -95,7 +119,7 @@ class Previewed(ABC):
 
 
 def fact_table(title: str, facts: Mapping[str, str]) -> Preview:
-    """A table of names and what is to be said of them."""
+    """Return a table of names and values."""
     return Preview(title, (), ("", ""), (False, False), tuple(facts.items()), "")
 
 

@@ -2,23 +2,23 @@
 
     SacError
     ├── SettingsError            a variable or argument is missing or malformed (also a ValueError)
-    ├── AuthError                SAC does not accept who we are
+    ├── AuthError                SAC does not accept the client
     │   └── RefreshError         no valid token could be obtained
     ├── RequestError             SAC answered with a refusal, or did not answer
     │   ├── ForbiddenError       403
     │   ├── NotFoundError        404
     │   ├── LiveConnectionError  412: a live-connection model, which SAC does not export
     │   ├── ThrottledError       429, after all retries
-    │   ├── ServerError          408 and 5xx, after all retries
+    │   ├── ServerError          408, 425 and 5xx, after all retries
     │   └── NoAnswerError        connection, TLS, proxy or timeout, after all retries
-    ├── BadAnswer                an answer came that cannot be trusted; nothing of it was kept
+    ├── BadAnswer                an answer that cannot be trusted; nothing of it was kept
     ├── UnknownNameError         no such model, dimension, measure or member (also a LookupError)
     ├── QueryError               a query SAC cannot answer, or would answer wrongly (also a ValueError)
     ├── ContractError            a frame that does not fit the tidy contract (also a ValueError)
-    ├── CacheError               a cache entry that cannot be used; ``repair_command`` says what to run
-    ├── ExportError              a pull cannot be written where it was told to
+    ├── CacheError               a cache entry that cannot be used; ``repair_command`` is the command to run
+    ├── ExportError              the result cannot be written to the chosen place
     ├── ReplayError              a request that is not in the cassette, or a cassette that cannot be made or used
-    ├── Cancelled                the user stopped it
+    ├── Cancelled                the user stopped the operation
     └── MissingExtraError        an optional part is not installed (also an ImportError)
 
     SacWarning (a UserWarning)
@@ -26,23 +26,25 @@
     ├── DeprecatedTokenWarning   a pasted token is used
     ├── PrecisionWarning         digits would be lost in a float64
     ├── MixedAccountsWarning     accounts of different kinds share one measure
-    ├── RowCountWarning          the rows received are not as many as SAC announced
+    ├── RowCountWarning          fewer or more rows arrived than SAC announced
     └── LargeScanWarning         a query is about to pull every row of a large model
 
-Every message says which value, what was expected, and what to do now.
+Every message names the value, what was expected, and what to do now. Errors can be pickled and copied with all their
+attributes, so they survive the way from a worker process. ``sacnb.SacError`` is the same class as
+``sacnb.errors.SacError``.
 """
 
 from __future__ import annotations
 
 import difflib
-import html
 import inspect
-import re
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final, Self
+
+from sacnb._rendering import Paragraphs, printable
 
 __all__ = [
     "Attempt",
@@ -78,14 +80,12 @@ __all__ = [
 ]
 
 
-_MOST_CHARS: Final = 8000
-# As the tables of rendering, which stands beside this file and does not know it.
-_MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]<>|$~#])")
+_MAX_CHARS: Final = 8000
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try of a request: what came back, how long we then slept, and SAC's request id."""
+    """One attempt of a request: the status or the kind of error, the wait after it, and SAC's request id."""
 
     status: int | None
     error_kind: str | None
@@ -95,7 +95,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class RetryOutcome:
-    """What it took to send one request: every attempt, the last status and the seconds it lasted."""
+    """All attempts of one request, its last status and the seconds it took."""
 
     operation: str
     attempts: tuple[Attempt, ...]
@@ -103,13 +103,50 @@ class RetryOutcome:
     elapsed_s: float
 
 
-class SacError(Exception):
-    """The one base of everything sacnb raises on purpose.
+@dataclass(frozen=True, slots=True)
+class ErrorText:
+    """The text of an error in the order in which people need it; every surface shows this one."""
 
-    ``hint`` says what to do now and is part of the message; ``outcome`` holds the attempts where a request was sent.
+    headline: str
+    hint: str
+    details: tuple[str, ...]
+
+    @classmethod
+    def of(cls, error: SacError) -> Self:
+        """Return the text of *error*: its message, the remedy, its notes, its attempts and SAC's request id."""
+        headline, details = error.message, []
+        if isinstance(error, SettingsError) and len(error.problems) > 1:
+            headline = f"{len(error.problems)} settings need a change."
+            details += [f"- {problem}" for problem in error.problems]
+        details += getattr(error, "__notes__", ())
+        if error.outcome is not None and len(error.outcome.attempts) > 1:
+            seen = ", ".join(
+                str(attempt.status or (attempt.error_kind or "?").replace("_", " "))
+                for attempt in error.outcome.attempts
+            )
+            details.append(f"{len(error.outcome.attempts)} attempts in {error.outcome.elapsed_s:.1f} s: {seen}")
+        if isinstance(error, RequestError) and error.request_id:
+            details.append(f"SAC's request id, for SAP's support: {error.request_id}")
+        return cls(headline, error.hint or "", tuple(line for text in details for line in text.splitlines()))
+
+    def lines(self) -> list[str]:
+        """Return the lines to show below the name of the error, cut where they would fill a notebook."""
+        text = "\n".join([self.headline, self.hint, *self.details])
+        if len(text) > _MAX_CHARS:
+            text = f"{text[:_MAX_CHARS]} …\nOnly the beginning is shown, to keep the notebook small."
+        return [line for line in text.splitlines() if line]
+
+
+class SacError(Exception):
+    """Base class of every error that sacnb raises on purpose.
+
+    ``hint`` is the remedy and part of the message; ``outcome`` holds the attempts of a request that was sent.
     """
 
+    __module__ = "sacnb"
+
     def __init__(self, message: str, *, hint: str | None = None, outcome: RetryOutcome | None = None) -> None:
+        message = printable(message)  # it may quote a server
         super().__init__(message)
         self.message = message
         self.hint = hint
@@ -118,20 +155,27 @@ class SacError(Exception):
     def __str__(self) -> str:
         return f"{self.message} {self.hint}" if self.hint else self.message
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An exception is pickled as a call of its class with ``args``, the message. The constructors here take other
+        # arguments, and a failing call would hang multiprocessing.Pool. So make the error without its constructor.
+        reduced = super().__reduce__()
+        return (_new_error, (type(self), self.args), *reduced[2:])
+
     def _repr_html_(self) -> str:
-        """An error that is looked at, and not raised: what it is, what happened, what to do now."""
-        name, *lines = (html.escape(line) for line in self._lines())
-        return f"<div><p><strong>{name}</strong></p>{''.join(f'<p>{line}</p>' for line in lines)}</div>"
+        return self._paragraphs().html()
 
     def _repr_markdown_(self) -> str:
-        name, *lines = (_MARKDOWN.sub(r"\\\1", line.replace("&", "&amp;")) for line in self._lines())
-        return "\n\n".join([f"**{name}**", *lines])
+        return self._paragraphs().markdown()
 
-    def _lines(self) -> list[str]:
-        said = "\n".join([self.message, self.hint or "", *getattr(self, "__notes__", ())])
-        if len(said) > _MOST_CHARS:
-            said = f"{said[:_MOST_CHARS]} …\nOnly the beginning is shown, to keep the notebook small."
-        return [type(self).__name__, *filter(None, said.splitlines())]
+    def _paragraphs(self) -> Paragraphs:
+        return Paragraphs(type(self).__name__, tuple(ErrorText.of(self).lines()))
+
+
+def _new_error(error_class: type[SacError], args: tuple[Any, ...]) -> SacError:
+    error = error_class.__new__(error_class, *args)
+    if isinstance(error, ImportError):
+        ImportError.__init__(error, *args)  # sets ``msg``, which is not part of the pickled state
+    return error
 
 
 class SettingsError(SacError, ValueError):
@@ -143,14 +187,14 @@ class SettingsError(SacError, ValueError):
 
 
 class AuthError(SacError):
-    """SAC does not accept who we are."""
+    """SAC does not accept the client or its token."""
 
 
 class RefreshError(AuthError):
     """No valid token could be obtained.
 
-    ``error_code`` is ``"refresh_failed"`` (try again later) or ``"non_retriable"`` (something must be changed first);
-    ``last_attempt_at`` is the UTC time of the last try; ``retry_after_s`` the seconds the token endpoint asked for.
+    ``error_code`` is ``"refresh_failed"`` (try again later) or ``"non_retriable"`` (change something first).
+    ``last_attempt_at`` is the UTC time of the last attempt, ``retry_after_s`` the wait that the endpoint asked for.
     """
 
     def __init__(
@@ -212,7 +256,7 @@ class ThrottledError(RequestError):
 
 
 class ServerError(RequestError):
-    """408 or 5xx after all retries."""
+    """408, 425 and 5xx after all retries."""
 
 
 class NoAnswerError(RequestError):
@@ -220,9 +264,9 @@ class NoAnswerError(RequestError):
 
 
 class BadAnswer(SacError):
-    """An answer came that cannot be trusted: cut short, foreign, or against the schema. Nothing of it was kept.
+    """SAC's answer cannot be trusted: cut short, foreign, or against the schema. Nothing of it was kept.
 
-    ``truncated`` is true where asking again may help. ``row`` and ``column`` say where, if it is known.
+    ``truncated`` is true where asking again may help. ``row`` and ``column`` name the place, if it is known.
     """
 
     def __init__(
@@ -242,7 +286,7 @@ class BadAnswer(SacError):
 
 
 class UnknownNameError(SacError, LookupError):
-    """There is no model, dimension, measure or member of that name; ``nearest`` holds those that come close."""
+    """There is no model, dimension, measure or member of that name; ``nearest`` holds similar names."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str] = (), *, where: str = "") -> None:
         self.kind = kind
@@ -271,7 +315,7 @@ class ContractError(SacError, ValueError):
 
 
 class CacheError(SacError):
-    """A cache entry that cannot be used; ``repair_command`` is the command that mends it."""
+    """A cache entry cannot be used; ``repair_command`` is the command that repairs it."""
 
     def __init__(self, message: str, *, repair_command: str = "sacnb cache repair") -> None:
         super().__init__(message, hint=f"Run: {repair_command}")
@@ -279,10 +323,10 @@ class CacheError(SacError):
 
 
 class ReplayError(SacError):
-    """A request that the cassette has no answer to, or a cassette that cannot be recorded, found or read.
+    """The cassette has no answer to a request, or cannot be recorded, found or read.
 
-    ``method`` and ``url`` (redacted) are those of the missing request, empty where it is not about one; ``nearest``
-    says of the recorded requests that come close how they differ.
+    ``method`` and ``url`` (redacted) are those of the missing request, empty where the error concerns none; ``nearest``
+    lists similar recorded requests and how they differ.
     """
 
     def __init__(
@@ -301,7 +345,7 @@ class ReplayError(SacError):
 
 
 class ExportError(SacError):
-    """A pull cannot be written where it was told to: something else is there, or the system refuses."""
+    """The result cannot be written: something else is in the place, or the system refuses."""
 
 
 class Cancelled(SacError):
@@ -309,7 +353,7 @@ class Cancelled(SacError):
 
 
 class MissingExtraError(SacError, ImportError):
-    """An optional part is not installed; the message holds the command that installs it."""
+    """An optional part is not installed; the hint is the command that installs it."""
 
     def __init__(self, extra: str, what: str) -> None:
         super().__init__(f"{what} needs an optional part of sacnb.", hint=f'Run: pip install "sacnb[{extra}]"')
@@ -317,7 +361,7 @@ class MissingExtraError(SacError, ImportError):
 
 
 class SacWarning(UserWarning):
-    """The base of every warning of ours."""
+    """Base class of every warning that sacnb gives."""
 
 
 class StaleDataWarning(SacWarning):
@@ -325,7 +369,7 @@ class StaleDataWarning(SacWarning):
 
 
 class DeprecatedTokenWarning(SacWarning):
-    """A pasted token is used: it cannot be renewed."""
+    """A pasted token is used, which cannot be refreshed."""
 
 
 class PrecisionWarning(SacWarning):
@@ -337,7 +381,7 @@ class MixedAccountsWarning(SacWarning):
 
 
 class RowCountWarning(SacWarning):
-    """The rows received are not as many as SAC announced."""
+    """Fewer or more rows arrived than SAC announced."""
 
 
 class LargeScanWarning(SacWarning):
@@ -345,7 +389,7 @@ class LargeScanWarning(SacWarning):
 
 
 def warn_user(message: str, category: type[SacWarning]) -> None:
-    """Warn at the line of the user's code that led here, however deep in sacnb this is called."""
+    """Warn at the line of the user's code, however deep in sacnb the call is."""
     frame, level = inspect.currentframe(), 1
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "sacnb":
         frame, level = frame.f_back, level + 1

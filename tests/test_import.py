@@ -54,6 +54,7 @@ def test_connecting_to_a_tenant_loads_no_optional_part(name: str) -> None:
 
 def test_the_public_face_is_exactly_this() -> None:
     assert sacnb.__all__ == [
+        "ConnectSpec",
         "Facts",
         "Model",
         "Result",

@@ -1,4 +1,4 @@
-"""What objects look like in a notebook: text, static HTML and Markdown, escaped, small, the same every time."""
+"""Objects in a notebook: text, static HTML and Markdown, escaped, small, the same every time."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_everything_shows_as_static_escaped_html_and_markdown(name: str) -> None
     ],
     ids=lambda shown: type(shown).__name__,
 )
-def test_what_is_long_is_cut_and_says_so(shown: Any) -> None:
+def test_long_text_is_cut_with_a_note(shown: Any) -> None:
     for text in (shown._repr_html_(), shown._repr_markdown_()):
         assert len(text.encode()) <= MAX_BYTES
         assert "to keep the notebook small" in text
@@ -83,9 +83,9 @@ def test_a_diagnosis_is_a_table_with_the_verdict_above() -> None:
     assert pretty(diagnosis) == str(diagnosis)
     assert str(diagnosis).splitlines() == [
         "Not healthy: 1 of 2 failed",
-        "check  status  what was seen  what to do",
+        "check  status  found    what to do",
         "host   ok      answers",
-        "token  failed  refused        Renew it.",
+        "token  failed  refused  Renew it.",
     ]
     assert str(Diagnosis(diagnosis.checks[:1])).startswith("Healthy")
 

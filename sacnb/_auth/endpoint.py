@@ -1,25 +1,36 @@
-"""One POST to a token endpoint: the reply, or an error that says which variable to look at."""
+"""Post to a token endpoint: return the reply, or raise an error that names the variable to look at."""
 
 from __future__ import annotations
 
 import base64
 import json
-import time
-from collections.abc import Callable, Iterator, Mapping
+import ssl
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
-from urllib.parse import quote, quote_plus, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import requests
 import urllib3
 
-from sacnb._http import environment_proxies, in_words, is_certificate_error, read_http_date, read_retry_after_s, seal
+from sacnb._connections import Watch, open_session, watch
+from sacnb._http import (
+    causes,
+    environment_proxies,
+    in_words,
+    is_certificate_error,
+    is_web_page,
+    read_http_date,
+    read_retry_after_s,
+    seal,
+)
+from sacnb._redact import one_line, redact_text
 from sacnb._settings import Secret
-from sacnb._settings.tenant_url import is_loopback
-from sacnb.errors import RefreshError, SettingsError
+from sacnb._settings.tenant_url import TOKEN_URL_EXAMPLE, check_token_url
+from sacnb.errors import Cancelled, RefreshError, SettingsError
 
-# A token reply is a few kilobytes. More than this is not one, and must not fill the memory.
+# A token reply is a few kilobytes. More than this is none, and must not fill the memory.
 _MAX_REPLY_BYTES: Final = 1_000_000
 _CHUNK_BYTES: Final = 65_536
 _MAX_QUOTED: Final = 200
@@ -30,19 +41,21 @@ _CLIENT_HINT: Final = (
 )
 _URL_HINT: Final = (
     "Look at SAC_TOKEN_URL: copy the 'Token URL' of System > Administration > App Integration, such as "
-    "https://acme.authentication.eu10.hana.ondemand.com/oauth/token."
+    f"{TOKEN_URL_EXAMPLE}."
 )
 _NETWORK_HINT: Final = (
     "Look at SAC_TOKEN_URL, and at the network: VPN, the proxy variables, and SAC_CA_BUNDLE where a proxy re-signs TLS."
 )
-# The codes of RFC 6749 that may pass by themselves; every other one needs somebody to change something.
+# The codes of RFC 6749 that may pass by themselves; every other one needs a change first.
 _PASSING_CODES: Final = frozenset({"temporarily_unavailable", "server_error"})
 _PASSING_STATUSES: Final = frozenset({408, 425, 429})
+# X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL.
+_WRONG_HOST: Final = frozenset({62, 64})
 
 
 @dataclass(frozen=True, slots=True)
 class TokenReply:
-    """The JSON object of a successful reply, never shown, and the server's clock when the request was sent."""
+    """The JSON object of a successful reply, hidden from ``repr``, and the server's clock when the request was sent."""
 
     fields: Mapping[str, Any] = field(repr=False)
     server_date: datetime | None
@@ -51,74 +64,58 @@ class TokenReply:
 class TokenEndpoint:
     """Posts forms to a token endpoint, each over a connection of its own.
 
-    Tokens are asked for once an hour: a session kept for them would only go stale, and could not be shared by threads.
-    Redirects are never followed, since the form or its header holds the client's secret. ``timeout`` is the seconds to
-    connect and to wait for bytes; a reply that drips in is given up after their sum.
+    Tokens are requested once an hour: a session kept for them would go stale, and could not be shared by threads.
+    Redirects are not followed, since the form or its header holds the client's secret. ``timeout`` is the seconds to
+    connect and to wait for bytes; their sum, at most ``deadline_s``, is the limit of the whole exchange. Raises
+    SettingsError for an address that is not https (plain http is allowed to this machine only).
     """
 
     def __init__(
-        self,
-        url: str,
-        *,
-        timeout: tuple[float, float],
-        verify: bool | str,
-        trust_env: bool,
-        clock: Callable[[], float] = time.monotonic,
+        self, url: str, *, timeout: tuple[float, float], deadline_s: float | None, verify: bool | str, trust_env: bool
     ) -> None:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        if not host or parts.username is not None or parts.password is not None:
-            raise SettingsError(f"SAC_TOKEN_URL is not a plain address of a token endpoint. {_URL_HINT}")
-        if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
-            raise SettingsError(
-                f"SAC_TOKEN_URL begins with {parts.scheme}://; secrets are sent only over https (plain http only to "
-                "this machine)."
-            )
-        self.host = host
-        self._url = url
+        try:
+            self._url = check_token_url(url)
+        except ValueError as error:
+            problem = f"SAC_TOKEN_URL {error}"
+        else:
+            problem = ""
+        if problem:
+            raise SettingsError(problem)
+        self.host = urlsplit(url).hostname or ""
         self._timeout = timeout
+        self._deadline_s = sum(timeout) if deadline_s is None else min(sum(timeout), deadline_s)
         self._verify = verify
         self._proxies = environment_proxies(url) if trust_env else {}
-        self._clock = clock
 
     def post(self, form: Mapping[str, Secret | str], *, basic: tuple[str, Secret] | None, now: datetime) -> TokenReply:
         """Send ``form``, with id and secret of ``basic`` in a header, and read the reply.
 
-        Raises RefreshError, whose text repeats no secret and whose traceback holds none.
+        Raises RefreshError, whose text repeats no secret and whose traceback holds none; Cancelled where a pull that
+        waits for the token is stopped.
         """
         authorization = None
-        secrets = [value for value in form.values() if isinstance(value, Secret)]
         if basic is not None:
             pair = f"{basic[0]}:{basic[1].reveal()}".encode()
             authorization = Secret(base64.b64encode(pair).decode("ascii"))
-            secrets += [basic[1], authorization]
             del pair
         try:
-            return self._post(form, authorization, secrets, now)
+            return self._post(form, authorization, now)
         except BaseException as error:
             seal(error)
             raise
 
-    def _post(
-        self,
-        form: Mapping[str, Secret | str],
-        authorization: Secret | None,
-        secrets: list[Secret],
-        now: datetime,
-    ) -> TokenReply:
+    def _post(self, form: Mapping[str, Secret | str], authorization: Secret | None, now: datetime) -> TokenReply:
         headers = {
             "Accept": "application/json",
-            # Nothing to gain on two kilobytes, and it keeps the reading of a reply that drips in simple.
+            # Two kilobytes gain nothing by compression, and a reply that drips in is simpler to bound.
             "Accept-Encoding": "identity",
             "Content-Type": "application/x-www-form-urlencoded",
         }
         if authorization is not None:
             headers["Authorization"] = f"Basic {authorization.reveal()}"
         plain = {name: value.reveal() if isinstance(value, Secret) else value for name, value in form.items()}
-        failure: RefreshError | None = None
-        with requests.Session() as session:
-            # Off, because requests would let a .netrc replace the Authorization header; proxies were looked up once.
-            session.trust_env = False
+        failure: Exception | None = None
+        with open_session() as session, watch(self._deadline_s) as watched:
             try:
                 with session.post(
                     self._url,
@@ -130,50 +127,54 @@ class TokenEndpoint:
                     allow_redirects=False,
                     stream=True,
                 ) as response:
-                    body = b"".join(self._chunks(response))
-            except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+                    # The body of a redirect is not read: it may be endless, and says nothing.
+                    is_redirect = 300 <= response.status_code < 400
+                    body = b"" if is_redirect else b"".join(_chunks(response))
+            # ValueError: requests and http.client raise it for headers that cannot be parsed.
+            except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
                 failure = self._no_answer(error)
+        failure = self._end_of(watched) or failure
         if failure is not None:
             # Raised out here, so that the error of requests, with the request on it, is not its context.
             raise failure
         date = read_http_date(response.headers.get("Date"))
         if response.status_code != 200:
-            raise self._refusal(response, body, date, secrets, now)
-        return TokenReply(
-            self._read_success(response, body, secrets),
-            # Date is written when the reply is; take off what the reply took, or slowness would look like skew.
-            date - timedelta(seconds=response.elapsed.total_seconds()) if date is not None else None,
-        )
+            raise self._refusal(response, body, date, now)
+        return TokenReply(self._read_success(response, body), _sent_at(date, response.elapsed))
 
-    def _chunks(self, response: requests.Response) -> Iterator[bytes]:
-        """The body as it arrives: read1 returns with every packet, so that the time can be looked at in between."""
-        give_up_at = self._clock() + sum(self._timeout)
-        response.raw.decode_content = True
-        size = 0
-        while chunk := response.raw.read1(_CHUNK_BYTES):
-            size += len(chunk)
-            if self._clock() > give_up_at:
-                raise requests.ReadTimeout("the reply drips in too slowly")
-            if size > _MAX_REPLY_BYTES:
-                raise requests.exceptions.ContentDecodingError("the reply is far too long for a token")
-            yield chunk
+    def _end_of(self, watched: Watch) -> Exception | None:
+        if watched.ended == "stopped":
+            return Cancelled("The operation was cancelled while it waited for a token.")
+        if watched.ended == "deadline":
+            return RefreshError(
+                f"The token endpoint {self.host} did not answer within {self._deadline_s:g} s.", hint=_NETWORK_HINT
+            )
+        return None
 
     def _no_answer(self, error: Exception) -> RefreshError:
         if is_certificate_error(error):
-            return RefreshError(
-                f"The TLS certificate of the token endpoint {self.host} is not trusted.",
-                error_code="non_retriable",
-                hint="Set SAC_CA_BUNDLE to a PEM file with your company's certificate authority.",
-            )
+            return self._untrusted(error)
         return RefreshError(
-            f"The token endpoint {self.host} did not answer ({in_words(error)[1]}).",
+            f"The token endpoint {self.host} did not answer: {in_words(error)[1]}.",
             hint=_NETWORK_HINT,
         )
 
-    def _read_success(self, response: requests.Response, body: bytes, secrets: list[Secret]) -> Mapping[str, Any]:
+    def _untrusted(self, error: Exception) -> RefreshError:
+        reason = next(cause for cause in causes(error) if isinstance(cause, ssl.SSLCertVerificationError))
+        if reason.verify_code in _WRONG_HOST:
+            message = f"The TLS certificate of the token endpoint {self.host} belongs to another host."
+            hint = f"{_URL_HINT} If the address is right, a proxy or a firewall answers in its place."
+        else:
+            message = f"The TLS certificate of the token endpoint {self.host} is not trusted: {reason.verify_message}."
+            hint = "Set SAC_CA_BUNDLE to a PEM file with your company's certificate authority."
+            if self._verify is not True:
+                hint = "The file in SAC_CA_BUNDLE lacks the authority that signed it; ask your IT for the right one."
+        return RefreshError(message, error_code="non_retriable", hint=hint)
+
+    def _read_success(self, response: requests.Response, body: bytes) -> Mapping[str, Any]:
         fields = _read_json_object(body)
         if fields is None:
-            is_page = body.lstrip()[:1] == b"<"
+            is_page = is_web_page(body, response.headers.get("Content-Type"))
             raise RefreshError(
                 f"The token endpoint {self.host} answered with "
                 + ("a web page" if is_page else "something that is not JSON")
@@ -183,29 +184,22 @@ class TokenEndpoint:
                 hint=_URL_HINT,
             )
         if "error" in fields and "access_token" not in fields:
-            raise self._oauth_error(fields, 200, None, secrets)
+            raise self._oauth_error(fields, 200, None)
         return fields
 
-    def _refusal(
-        self,
-        response: requests.Response,
-        body: bytes,
-        date: datetime | None,
-        secrets: list[Secret],
-        now: datetime,
-    ) -> RefreshError:
+    def _refusal(self, response: requests.Response, body: bytes, date: datetime | None, now: datetime) -> RefreshError:
         status = response.status_code
         retry_after_s = read_retry_after_s(response.headers.get("Retry-After"), server_date=date, now=now)
         if 300 <= status < 400:
-            target = urlsplit(response.headers.get("Location", "")).hostname or "another address"
             return RefreshError(
-                f"The token endpoint {self.host} redirects to {target}; the client's secret is not sent there.",
+                f"The token endpoint {self.host} redirects to {_host_of(response.headers.get('Location', ''))}; the "
+                "client's secret is not sent there.",
                 error_code="non_retriable",
                 hint=_URL_HINT,
             )
         fields = _read_json_object(body)
         if fields is not None and isinstance(fields.get("error"), str):
-            return self._oauth_error(fields, status, retry_after_s, secrets)
+            return self._oauth_error(fields, status, retry_after_s)
         if status == 404:
             return RefreshError(
                 f"The token endpoint {self.host} answered 404: there is no such token service or subdomain.",
@@ -214,17 +208,15 @@ class TokenEndpoint:
             )
         passing = status in _PASSING_STATUSES or status >= 500
         return RefreshError(
-            f"The token endpoint {self.host} answered {status} ({_content_type(response)}) without saying why.",
+            f"The token endpoint {self.host} answered {status} ({_content_type(response)}) without a reason.",
             error_code="refresh_failed" if passing else "non_retriable",
             retry_after_s=retry_after_s,
             hint=None if passing else (_CLIENT_HINT if status in {400, 401, 403} else _URL_HINT),
         )
 
-    def _oauth_error(
-        self, fields: Mapping[str, Any], status: int, retry_after_s: float | None, secrets: list[Secret]
-    ) -> RefreshError:
-        code = _quotable(fields.get("error"), secrets)
-        text = _quotable(fields.get("error_description"), secrets)
+    def _oauth_error(self, fields: Mapping[str, Any], status: int, retry_after_s: float | None) -> RefreshError:
+        code = _quotable(fields.get("error"))
+        text = _quotable(fields.get("error_description"))
         passing = code in _PASSING_CODES or status in _PASSING_STATUSES or status >= 500
         return RefreshError(
             f"The token endpoint {self.host} answered {status} {code}" + (f" ({text})." if text else "."),
@@ -232,6 +224,25 @@ class TokenEndpoint:
             retry_after_s=retry_after_s,
             hint=None if passing else _CLIENT_HINT,
         )
+
+
+def _chunks(response: requests.Response) -> Iterator[bytes]:
+    """Yield the body as it arrives, at most ``_MAX_REPLY_BYTES`` of it."""
+    response.raw.decode_content = True
+    size = 0
+    while chunk := response.raw.read1(_CHUNK_BYTES):
+        size += len(chunk)
+        if size > _MAX_REPLY_BYTES:
+            raise requests.exceptions.ContentDecodingError("the reply is far too long for a token")
+        yield chunk
+
+
+def _sent_at(date: datetime | None, elapsed: timedelta) -> datetime | None:
+    """Return the server's clock when the request was sent; ``Date`` is written when the reply is."""
+    try:
+        return None if date is None else date - elapsed
+    except OverflowError:  # the first moment of the year 1
+        return None
 
 
 def _read_json_object(body: bytes) -> dict[str, Any] | None:
@@ -243,16 +254,17 @@ def _read_json_object(body: bytes) -> dict[str, Any] | None:
 
 
 def _content_type(response: requests.Response) -> str:
-    return response.headers.get("Content-Type", "no content type").partition(";")[0].strip()[:60]
+    return _quotable(response.headers.get("Content-Type", "no content type").partition(";")[0])[:60]
 
 
-def _quotable(value: object, secrets: list[Secret]) -> str:
-    """Text of the server, on one line, short, and without the secrets that it may repeat."""
-    text = " ".join(str(value).split()) if value is not None else ""
-    for secret in secrets:
-        plain = secret.reveal()
-        encoded = base64.b64encode(plain.encode()).decode("ascii")
-        for form in {plain, quote(plain, safe=""), quote_plus(plain), encoded} - {""}:
-            text = text.replace(form, "***")
-    printable = "".join(character for character in text if character.isprintable())
-    return printable[:_MAX_QUOTED] + ("…" if len(printable) > _MAX_QUOTED else "")
+def _host_of(location: str) -> str:
+    try:
+        host = urlsplit(location).hostname
+    except ValueError:
+        host = None
+    return one_line(host, 100) if host else "another address"
+
+
+def _quotable(value: object) -> str:
+    """Return text of the server on one line, short, and without the secrets that it may repeat."""
+    return one_line(redact_text(str(value)), _MAX_QUOTED) if value is not None else ""

@@ -1,4 +1,4 @@
-"""Keep one token valid for any number of threads, and ask for a new one as rarely as can be."""
+"""Keep one token valid for any number of threads, with as few requests to the token endpoint as possible."""
 
 from __future__ import annotations
 
@@ -12,26 +12,28 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from sacnb._auth.sources import MIGRATE_HINT, TokenSource
-from sacnb._auth.state import Failure, Ledger
+from sacnb._auth.state import Failure, TokenState
 from sacnb._auth.token import RefreshEvent, RefreshPolicy, RefreshReason, TokenEnvelope, utc_now
-from sacnb.errors import RefreshError
+from sacnb._connections import current_watch
+from sacnb._fork import renew_after_fork
+from sacnb.errors import Cancelled, RefreshError
 
 log = logging.getLogger("sacnb.auth")
 
-# Callers wait in slices, because a wait without an end cannot be interrupted on Windows.
-_WAIT_SLICE_S: Final = 0.5
+# Callers wait in slices: a wait without an end cannot be interrupted on Windows, and would not see a cancellation.
+_WAIT_SLICE_S: Final = 0.2
 
 
 class RefreshRunner(Protocol):
-    """Repeats ``fetch`` until it succeeds or must be given up; tells ``on_retry`` of each failure and wait (seconds).
+    """Repeats ``fetch`` until it succeeds or must be given up; calls ``on_retry`` with each failure and wait (seconds).
 
-    The room above hands it in, since how to wait and how often is its business.
+    The room above provides it, since it decides how to wait and how often.
     """
 
     def __call__(
         self, fetch: Callable[[], TokenEnvelope], on_retry: Callable[[RefreshError, float], None]
     ) -> TokenEnvelope:
-        """The token that ``fetch`` gave in the end; its last RefreshError where it gave none."""
+        """Return the token of ``fetch``. Raises its last RefreshError, or Cancelled."""
         ...
 
 
@@ -39,8 +41,8 @@ class RefreshRunner(Protocol):
 class EnsureResult:
     """A token to send now.
 
-    ``refresh_applied`` says that it comes from a renewal which this call ran or waited for, ``attempts`` how many
-    requests to the token endpoint that took.
+    ``refresh_applied`` is true for the token of a refresh that this call ran or waited for, ``attempts`` the number of
+    requests to the token endpoint that it took.
     """
 
     token: TokenEnvelope
@@ -49,8 +51,8 @@ class EnsureResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _Landing:
-    """How the latest renewal ended. A waiter that sees another ``number`` knows that it ended while it waited."""
+class RefreshOutcome:
+    """Outcome of the latest refresh. Waiters compare ``number`` to see whether a refresh finished meanwhile."""
 
     number: int = 0
     failure: Failure | None = None
@@ -58,20 +60,23 @@ class _Landing:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Claim:
-    """The right to ask the source; one exists at a time."""
+class RefreshLease:
+    """The right to ask the source; there is one at a time."""
 
     thread: int
 
 
 class TokenGuard:
-    """Gives out a valid token; however many threads ask, one renewal runs and all get its token.
+    """Gives out a valid token; however many threads ask, one refresh runs and all get its token.
 
-    A token inside the policy's threshold is *aging*: one caller renews it, with one request and no waiting, while the
-    others go on with it, and a failure is nobody's problem but the log's. A token that is expired, absent, rejected or
-    forced makes everybody wait for the one renewal, and its failure is raised to all who waited.
+    A token inside the policy's threshold is *aging*: one caller refreshes it, with one request and no retry, while the
+    others go on with it, and a failure is only logged. For a token that is expired, absent, rejected or forced all
+    callers wait for the one refresh, and its failure is raised to each of them.
 
-    ``run`` repeats failed requests where callers wait; without it there is one try. ``listener`` receives every
+    A caller that is cancelled stops waiting, and leaves a refresh that it ran to the next one. A forked child keeps the
+    token, but no lock, no waiter and no refresh of its parent.
+
+    ``run`` repeats failed requests where callers wait; without it there is one attempt. ``listener`` receives every
     RefreshEvent, outside of all locks. ``now`` is the wall clock; ``random`` gives numbers in [0, 1).
     """
 
@@ -90,124 +95,135 @@ class TokenGuard:
         self._run = run
         self._listener = listener
         self._now = now
-        # Guards what follows, and is never held while the source is asked or the listener told.
-        self._state = threading.Condition()
-        self._ledger = Ledger(self.policy, random)
-        self._claim: _Claim | None = None
+        self._token_state = TokenState(self.policy, random)
+        self._outcome = RefreshOutcome()
+        self.after_fork()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Make the lock anew, without the lease: the threads of the parent do not exist in a forked child."""
+        # Guards the state, and is never held while the source is asked or the listener called.
+        self._changed = threading.Condition()
+        self._lease: RefreshLease | None = None
         self._waiting = 0
-        self._landing = _Landing()
 
     @property
     def principal(self) -> str:
-        """Who the tokens stand for; stable, not secret."""
+        """Return the owner of the tokens; stable, not secret."""
         return self.source.principal
 
     @property
     def waiting(self) -> int:
-        """How many callers wait for a renewal at this moment."""
+        """Return the number of callers that wait for a refresh now."""
         return self._waiting
 
     def peek(self) -> TokenEnvelope | None:
-        """The token as it is, expired or not, without asking for one; ``None`` before the first and after a 401."""
-        return self._ledger.token
+        """Return the token, expired or not, without asking for one; ``None`` before the first and after a 401."""
+        return self._token_state.token
 
     def ensure(self) -> EnsureResult:
-        """A token that is valid now.
+        """Return a token that is valid now.
 
-        Raises RefreshError, with ``error_code`` ``"refresh_failed"`` (try again later) or ``"non_retriable"``.
+        Raises RefreshError, with ``error_code`` ``"refresh_failed"`` (try again later) or ``"non_retriable"``, and
+        Cancelled as soon as the request that waits for the token is stopped (the watch around this call).
         """
-        token = self._ledger.token
+        token = self._token_state.token
         now = self._now()
         if token is None or token.is_expired(now):
-            return self._renew(forced=False)
+            return self._refresh(forced=False)
         remaining_s = token.remaining_s(now)
         if remaining_s <= self.policy.threshold_s(token.lifetime_s):
-            renewed = self._renew_early(token)
-            if renewed is not None:
-                return renewed
+            refreshed = self._refresh_early(token)
+            if refreshed is not None:
+                return refreshed
         log.debug("Token reused; %.0f s remain.", remaining_s)
         return EnsureResult(token, refresh_applied=False, attempts=0)
 
     def reject(self, token: TokenEnvelope) -> None:
-        """SAC answered 401 to ``token``: drop it, if it is still the one that is given out.
+        """Drop ``token``, which SAC refused, if it is still the current one.
 
-        Of twenty threads refused with the same token only the first still finds it here: they cause one renewal.
+        Of twenty threads refused with the same token only the first still finds it here: they cause one refresh.
         """
-        with self._state:
-            self._ledger.reject(token, self._now())
+        with self._changed:
+            self._token_state.reject(token, self._now())
 
     def force(self) -> EnsureResult:
-        """Renew now, whatever the age; callers that force at the same time share one renewal. Raises RefreshError."""
-        return self._renew(forced=True)
+        """Refresh now, whatever the age; simultaneous callers share one refresh. Raises as ``ensure`` does."""
+        return self._refresh(forced=True)
 
-    def _renew_early(self, token: TokenEnvelope) -> EnsureResult | None:
-        """Renew an aging ``token``, or ``None`` where this caller is to go on with it."""
-        claim = _Claim(threading.get_ident())
+    def _refresh_early(self, token: TokenEnvelope) -> EnsureResult | None:
+        """Refresh an aging ``token``; return ``None`` where this caller is to go on with it."""
+        lease = RefreshLease(threading.get_ident())
         try:
-            with self._state:
-                if self._claim is not None or not self.source.renewable:
+            with self._changed:
+                if self._lease is not None or not self.source.renewable:
                     return None
-                if not self._ledger.may_renew_early(token, self._now()):
+                if not self._token_state.may_refresh_early(token, self._now()):
                     return None
-                self._claim = claim
-            result, attempts = self._fetch(claim, "aging", patient=False)
+                self._lease = lease
+            result, attempts = self._fetch(lease, "aging", patient=False)
         finally:
-            self._release(claim)
+            self._release(lease)
         if isinstance(result, TokenEnvelope):
             return EnsureResult(result, refresh_applied=True, attempts=attempts)
-        log.warning("The early renewal of the token failed; the old token is kept. %s", result.message)
-        if self._ledger.token is token and not token.is_expired(self._now()):
+        log.warning("The early refresh of the token failed; the old token is kept. %s", result.message)
+        if self._token_state.token is token and not token.is_expired(self._now()):
             return EnsureResult(token, refresh_applied=False, attempts=attempts)
-        return self._renew(forced=False)  # it died while we asked
+        return self._refresh(forced=False)  # it expired meanwhile
 
-    def _renew(self, *, forced: bool) -> EnsureResult:
-        """Look again, now that it is certain that nobody else is renewing, and fetch."""
-        claim = _Claim(threading.get_ident())
+    def _refresh(self, *, forced: bool) -> EnsureResult:
+        """Wait for a refresh that is running, look again, and fetch."""
+        lease = RefreshLease(threading.get_ident())
         try:
-            with self._state:
-                landing = self._wait_for_landing(claim)
-                if landing is not None and landing.failure is not None:
-                    raise landing.failure.error()
-                token, now = self._ledger.token, self._now()
-                if token is not None and not token.is_expired(now) and (landing is not None or not forced):
-                    attempts = landing.attempts if landing is not None else 0
-                    return EnsureResult(token, refresh_applied=landing is not None, attempts=attempts)
-                reason = "forced" if forced else self._ledger.reason_to_renew()
+            with self._changed:
+                outcome = self._wait_for_outcome(lease)
+                if outcome is not None and outcome.failure is not None:
+                    raise outcome.failure.error()
+                token, now = self._token_state.token, self._now()
+                if token is not None and not token.is_expired(now) and (outcome is not None or not forced):
+                    attempts = outcome.attempts if outcome is not None else 0
+                    return EnsureResult(token, refresh_applied=outcome is not None, attempts=attempts)
+                reason = "forced" if forced else self._token_state.reason_to_refresh()
                 self._raise_if_pointless(reason, now)
-                self._claim = claim
-            result, attempts = self._fetch(claim, reason, patient=True)
+                self._lease = lease
+            result, attempts = self._fetch(lease, reason, patient=True)
         finally:
-            self._release(claim)
+            self._release(lease)
         if isinstance(result, Failure):
             raise result.error()
         return EnsureResult(result, refresh_applied=True, attempts=attempts)
 
-    def _wait_for_landing(self, claim: _Claim) -> _Landing | None:
-        """Wait until nobody is renewing; how the last renewal ended that we waited for, ``None`` if for none."""
-        before = self._landing.number
-        while self._claim is not None:
-            if self._claim.thread == claim.thread:
-                raise RuntimeError("A token was asked for by the very call that is renewing it (a hook or a source).")
+    def _wait_for_outcome(self, lease: RefreshLease) -> RefreshOutcome | None:
+        """Wait until no refresh runs. Return the outcome of the last one that was waited for, ``None`` without one."""
+        before = self._outcome.number
+        while self._lease is not None:
+            if self._lease.thread == lease.thread:
+                raise RuntimeError("A token was requested by the very call that refreshes it (a hook or a source).")
+            _raise_if_ended()
             self._waiting += 1
             try:
-                self._state.wait(_WAIT_SLICE_S)
+                self._changed.wait(_WAIT_SLICE_S)
             finally:
                 self._waiting -= 1
-        return self._landing if self._landing.number != before else None
+        return self._outcome if self._outcome.number != before else None
 
     def _raise_if_pointless(self, reason: RefreshReason, now: datetime) -> None:
-        """Refuse to ask a source that cannot help, or that has just said that something must be changed first."""
+        """Refuse to ask a source that cannot help, or that has just refused for good."""
         if not self.source.renewable and reason in ("rejected", "forced"):
-            what = "SAC rejected the pasted token (401)" if reason == "rejected" else "A pasted token cannot be renewed"
+            what = (
+                "SAC rejected the pasted token (401)" if reason == "rejected" else "A pasted token cannot be refreshed"
+            )
             raise RefreshError(f"{what}.", error_code="non_retriable", last_attempt_at=now, hint=MIGRATE_HINT)
-        refusal = self._ledger.refusal(now, is_final=True)
+        refusal = self._token_state.refusal(now, is_final=True)
         if refusal is not None:
             raise refusal
 
-    def _fetch(self, claim: _Claim, reason: RefreshReason, *, patient: bool) -> tuple[TokenEnvelope | Failure, int]:
-        """Ask the source, as the owner of ``claim``; enter the result and let the next caller in before telling of it.
+    def _fetch(
+        self, lease: RefreshLease, reason: RefreshReason, *, patient: bool
+    ) -> tuple[TokenEnvelope | Failure, int]:
+        """Ask the source, as the owner of ``lease``; enter the result and let the next caller in before the listener.
 
-        Anything but a RefreshError (Ctrl-C, a defect of the source) passes through and counts as not having asked.
+        Anything but a RefreshError (Ctrl-C, Cancelled, a defect of the source) passes through and counts as no attempt.
         """
         attempt_id = str(uuid.uuid4())
         attempts = 0
@@ -215,10 +231,10 @@ class TokenGuard:
         def fetch() -> TokenEnvelope:
             nonlocal attempts
             now = self._now()
-            with self._state:
-                refusal = self._ledger.refusal(now, is_final=False)
+            with self._changed:
+                refusal = self._token_state.refusal(now, is_final=False)
             if refusal is not None:
-                raise refusal  # as if the endpoint had repeated its Retry-After, but without bothering it
+                raise refusal  # as if the endpoint had repeated its Retry-After
             attempts += 1
             return self.source.fetch(now)
 
@@ -229,20 +245,23 @@ class TokenGuard:
         try:
             result = self._run(fetch, on_retry) if patient and self._run is not None else fetch()
         except RefreshError as error:
+            watched = current_watch()
+            if watched is not None and watched.ended is not None:
+                raise  # the time of this caller's request is up, which is not the failure of the others
             result = Failure.of(error, self._now())
-        with self._state:
+        with self._changed:
             if isinstance(result, TokenEnvelope):
-                event = self._land(attempt_id, reason, result, attempts)
+                event = self._succeed(attempt_id, reason, result, attempts)
             else:
-                result, event = self._crash(attempt_id, reason, result, attempts)
-            self._release(claim)
+                result, event = self._fail(attempt_id, reason, result, attempts)
+            self._release(lease)
         self._tell(event)
         return result, attempts
 
-    def _land(self, attempt_id: str, reason: RefreshReason, fresh: TokenEnvelope, attempts: int) -> RefreshEvent:
+    def _succeed(self, attempt_id: str, reason: RefreshReason, fresh: TokenEnvelope, attempts: int) -> RefreshEvent:
         now = self._now()
-        self._ledger.succeed(fresh, reason, now)
-        self._landing = _Landing(self._landing.number + 1, None, attempts)
+        self._token_state.succeed(fresh, reason, now)
+        self._outcome = RefreshOutcome(self._outcome.number + 1, None, attempts)
         log.info(
             "Token refreshed (%s): %.0f s remain%s; %d waiting callers served.",
             reason,
@@ -259,12 +278,12 @@ class TokenGuard:
             coalesced=self._waiting,
         )
 
-    def _crash(
+    def _fail(
         self, attempt_id: str, reason: RefreshReason, failure: Failure, attempts: int
     ) -> tuple[Failure, RefreshEvent]:
-        failure, delay_s, escalated = self._ledger.fail(failure, reason, was_asked=attempts > 0)
-        if reason != "aging":  # of an early renewal nobody hears: who waits by then asks again, with patience
-            self._landing = _Landing(self._landing.number + 1, failure, attempts)
+        failure, delay_s, escalated = self._token_state.fail(failure, reason, was_asked=attempts > 0)
+        if reason != "aging":  # callers that wait by then ask again, with retries
+            self._outcome = RefreshOutcome(self._outcome.number + 1, failure, attempts)
         event = RefreshEvent(
             attempt_id,
             reason,
@@ -276,11 +295,11 @@ class TokenGuard:
         )
         return failure, event
 
-    def _release(self, claim: _Claim) -> None:
-        with self._state:
-            if self._claim is claim:
-                self._claim = None
-                self._state.notify_all()
+    def _release(self, lease: RefreshLease) -> None:
+        with self._changed:
+            if self._lease is lease:
+                self._lease = None
+                self._changed.notify_all()
 
     def _tell(self, event: RefreshEvent) -> None:
         if self._listener is None:
@@ -288,5 +307,15 @@ class TokenGuard:
         try:
             self._listener(event)
         except Exception:
-            # Somebody's progress bar must not cost a pull its token; the log says what is wrong with it.
+            # A broken progress bar must not cost a pull its token.
             log.exception("A listener for refresh events failed.")
+
+
+def _raise_if_ended() -> None:
+    """Raise Cancelled where the caller's request is stopped, RefreshError where its time is up."""
+    watched = current_watch()
+    ended = None if watched is None else watched.ended
+    if ended == "stopped":
+        raise Cancelled("The operation was cancelled while it waited for a token.")
+    if ended == "deadline":
+        raise RefreshError("The deadline passed while the request waited for a token.")

@@ -1,4 +1,4 @@
-"""Where tokens come from."""
+"""Get tokens from an OAuth client, or from what the user pasted."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import base64
 import json
 import logging
 import re
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final, Literal, Protocol
 
@@ -17,8 +15,8 @@ from sacnb._auth.token import (
     UNKNOWN_END,
     TokenEnvelope,
     WarnOnce,
-    check_token_text,
     envelope_from_reply,
+    is_token_text,
 )
 from sacnb._http import seal
 from sacnb._settings import Secret
@@ -28,7 +26,7 @@ log = logging.getLogger("sacnb.auth")
 
 MIGRATE_HINT: Final = (
     "Create an OAuth client (System > Administration > App Integration), set SAC_CLIENT_ID and SAC_CLIENT_SECRET, and "
-    "remove SAC_TOKEN: tokens are then obtained and renewed by themselves."
+    "remove SAC_TOKEN: tokens are then obtained and refreshed automatically."
 )
 
 _PASTED_SCHEME: Final = re.compile(r"^bearer(?:\s+|$)", re.IGNORECASE)
@@ -37,39 +35,40 @@ _PASTED_SCHEME: Final = re.compile(r"^bearer(?:\s+|$)", re.IGNORECASE)
 class TokenSource(Protocol):
     """Obtains tokens. ``fetch`` is called by one thread at a time, by the guard, which does everything else.
 
-    ``name`` is for logs. ``principal`` says who the tokens stand for, is stable and not secret: results are cached
-    under it, since two users may see different rows. ``renewable`` is false where a second ``fetch`` cannot help.
+    ``name`` is for logs. ``principal`` is the owner of the tokens, stable and not secret: results are cached under it,
+    since two users may see different rows. ``renewable`` is false where a second ``fetch`` cannot help.
     """
 
     @property
     def name(self) -> str:
-        """The kind of source, for logs."""
+        """Return the kind of source, for logs."""
         ...
 
     @property
     def principal(self) -> str:
-        """Who the tokens stand for."""
+        """Return the owner of the tokens."""
         ...
 
     @property
     def renewable(self) -> bool:
-        """Whether another ``fetch`` can bring a newer token."""
+        """Return whether another ``fetch`` can bring a newer token."""
         ...
 
     def fetch(self, now: datetime) -> TokenEnvelope:
-        """A token; RefreshError if there is none, ``non_retriable`` where something must be changed first."""
+        """Return a token. Raises RefreshError, ``non_retriable`` where something must be changed first."""
         ...
 
 
 class ClientCredentials:
     """The technical user of an OAuth client: SAC's "2-legged" flow.
 
-    ``style`` is how the client shows itself: ``"basic"``, a header with id and secret as they are and only
-    ``grant_type`` in the body, or ``"body"``, all three in the body. In the header they are *not* form-encoded first,
-    although RFC 6749 2.3.1 asks for it: SAC's ids hold ``!`` and ``|``, and every client known to work sends them raw.
-    ``timeout`` is the seconds to connect and to wait for bytes; ``verify`` a CA bundle's path or True; proxies are
-    taken from the environment unless ``trust_env`` is False. Raises SettingsError for an address that is not https
-    (plain http is allowed to this machine only).
+    ``style`` is the way in which the client identifies itself: ``"basic"``, a header with id and secret as they are and
+    only ``grant_type`` in the body, or ``"body"``, all three in the body. In the header they are *not* form-encoded
+    first, although RFC 6749 2.3.1 asks for it: SAC's ids hold ``!`` and ``|``, and every client known to work sends
+    them raw. ``timeout`` is the seconds to connect and to wait for bytes, ``deadline_s`` the limit of one whole request
+    (at most the sum of both); ``verify`` is a CA bundle's path or True; proxies are taken from the environment unless
+    ``trust_env`` is False. Raises SettingsError for an address that is not https (plain http is allowed to this machine
+    only).
     """
 
     name = "client_credentials"
@@ -85,13 +84,14 @@ class ClientCredentials:
         assumed_lifetime_s: float = 3600.0,
         max_skew_s: float = 30.0,
         timeout: tuple[float, float] = (10.0, 30.0),
+        deadline_s: float | None = None,
         verify: bool | str = True,
         trust_env: bool = True,
-        clock: Callable[[], float] = time.monotonic,
         warn_once: WarnOnce = PROCESS_WARNINGS,
     ) -> None:
+        client_secret = client_secret if isinstance(client_secret, Secret) else Secret(client_secret)
         self.principal = client_id
-        self._secret = client_secret if isinstance(client_secret, Secret) else Secret(client_secret)
+        self._secret = client_secret
         missing = [
             name
             for name, value in (("SAC_CLIENT_ID", client_id), ("SAC_CLIENT_SECRET", self._secret.reveal()))
@@ -103,7 +103,9 @@ class ClientCredentials:
         self._assumed_lifetime_s = assumed_lifetime_s
         self._max_skew_s = max_skew_s
         self._warn_once = warn_once
-        self._endpoint = TokenEndpoint(token_url, timeout=timeout, verify=verify, trust_env=trust_env, clock=clock)
+        self._endpoint = TokenEndpoint(
+            token_url, timeout=timeout, deadline_s=deadline_s, verify=verify, trust_env=trust_env
+        )
 
     def __repr__(self) -> str:
         return f"ClientCredentials({self._endpoint.host!r}, client_id={self.principal!r})"
@@ -133,10 +135,10 @@ class ClientCredentials:
 
 
 class StaticToken:
-    """A token that the user pasted: deprecated, never renewed, and finished with the first 401.
+    """A pasted token: deprecated, never refreshed, and of no use after the first 401.
 
-    Its expiry is read from it, where it is a JWT that says so. Otherwise only SAC knows it, and ``expires_at`` is
-    ``UNKNOWN_END``. Warns with DeprecatedTokenWarning and in the log.
+    The expiry is read from a JWT. Of any other token only SAC knows it, and ``expires_at`` is ``UNKNOWN_END``. Warns
+    with DeprecatedTokenWarning and in the log.
     """
 
     name = "static"
@@ -145,21 +147,21 @@ class StaticToken:
 
     def __init__(self, value: Secret | str) -> None:
         value = value if isinstance(value, Secret) else Secret(value)  # from here on no traceback shows it
-        try:
-            self._value = check_token_text(_PASTED_SCHEME.sub("", value.reveal().strip(), count=1))
-        except RefreshError as error:
-            seal(error)
+        text = _PASTED_SCHEME.sub("", value.reveal().strip(), count=1)
+        if not is_token_text(text):
+            del text
             raise SettingsError(
                 "SAC_TOKEN is empty or holds blanks or line breaks; expected the access token alone. " + MIGRATE_HINT
-            ) from None
-        log.warning("A pasted token (SAC_TOKEN) is used; it cannot be renewed. %s", MIGRATE_HINT)
-        warn_user(f"A pasted token cannot be renewed. {MIGRATE_HINT}", DeprecatedTokenWarning)
+            )
+        self._value = Secret(text)
+        log.warning("A pasted token (SAC_TOKEN) is used; it cannot be refreshed. %s", MIGRATE_HINT)
+        warn_user(f"A pasted token cannot be refreshed. {MIGRATE_HINT}", DeprecatedTokenWarning)
 
     def __repr__(self) -> str:
         return "StaticToken(**********)"
 
     def fetch(self, now: datetime) -> TokenEnvelope:
-        """The pasted token; RefreshError if it says itself that it has expired."""
+        """Return the pasted token. Raises RefreshError if its own expiry has passed."""
         expires_at = _expiry_of_jwt(self._value)
         if expires_at is not None and expires_at <= now:
             raise RefreshError(
@@ -171,7 +173,7 @@ class StaticToken:
 
 
 def _expiry_of_jwt(token: Secret) -> datetime | None:
-    """The ``exp`` claim, read without checking the signature: it only spares us a request that would fail."""
+    """Return the ``exp`` claim. The signature is not checked: the claim only spares a request that would fail."""
     parts = token.reveal().split(".")
     if len(parts) != 3:
         return None

@@ -1,4 +1,4 @@
-"""What the guard knows about its token and its renewals, and the rules that follow; no threads in here."""
+"""State of the token (current and previous value, failures, cooldowns) and its rules; no threads in here."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from sacnb.errors import RefreshError, RetryOutcome
 log = logging.getLogger("sacnb.auth")
 
 _ESCALATE_AT: Final = 3
-# An answer that will not change by itself is remembered for this long (jittered), so that a loop of a user's cannot
-# hammer the token endpoint until it locks the client out.
+# Remember a final refusal for this long (jittered): a user's loop must not hammer the token endpoint until it locks the
+# client out.
 _REFUSAL_MEMORY_S: Final = (10.0, 20.0)
-# As with requests: a Retry-After of hours must not lock a notebook up.
+# Cap Retry-After, as for requests: a value of hours would freeze the notebook.
 _RETRY_AFTER_CAP_S: Final = 60.0
-# A cooldown is up to this share longer than the policy says, so that many notebooks do not come back together.
+# Lengthen a cooldown by up to this share, so that many notebooks do not come back together.
 _COOLDOWN_JITTER: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What is kept of a failed renewal: enough to raise its error again, in another thread or a little later."""
+    """A failed refresh, kept to raise its error again in another thread or a little later."""
 
     message: str
     error_code: str
@@ -36,11 +36,11 @@ class Failure:
 
     @classmethod
     def of(cls, error: RefreshError, at: datetime) -> Failure:
-        """The failure that ``error`` tells of."""
+        """Return the failure in ``error``."""
         return cls(error.message, error.error_code, error.hint, error.retry_after_s, error.outcome, at)
 
     def error(self, note: str = "", *, retry_after_s: float | None = None) -> RefreshError:
-        """A new error of the same content; each thread raises its own, since tracebacks grow on the object."""
+        """Return a new error of the same content; each thread raises its own, since tracebacks grow on the object."""
         return RefreshError(
             self.message + note,
             error_code=self.error_code,
@@ -67,10 +67,10 @@ def _left_s(span: _Span | None, now: datetime) -> float:
     return span.left_s(now) if span is not None else 0.0
 
 
-class Ledger:
-    """The token, the one before it, the failures in a row, and the times at which asking is no use.
+class TokenState:
+    """State of the token: current and previous value, consecutive failures, cooldowns.
 
-    Not safe for threads by itself: the guard calls it under its lock. ``random`` gives numbers in [0, 1).
+    Not thread-safe: the guard calls it under its lock. ``random`` gives numbers in [0, 1).
     """
 
     def __init__(self, policy: RefreshPolicy, random: Callable[[], float]) -> None:
@@ -85,26 +85,26 @@ class Ledger:
         self._stuck: _Span | None = None  # rejecting does not help: the rejected token came back
         self._warned_no_progress = False
 
-    def may_renew_early(self, token: TokenEnvelope, now: datetime) -> bool:
-        """Whether an aging ``token`` is to be renewed now: it is still the one given out, and nothing holds it back."""
+    def may_refresh_early(self, token: TokenEnvelope, now: datetime) -> bool:
+        """Return whether to refresh an aging ``token`` now: it is the current one, and no cooldown runs."""
         return self.token is token and not _left_s(self._cooldown, now) and not _left_s(self._refused, now)
 
     def reject(self, token: TokenEnvelope, now: datetime) -> None:
-        """Compare and drop. By identity, since a source may hand the same text out again."""
+        """Drop ``token`` if it is the current one, by identity: a source may hand out the same text again."""
         if self.token is token and not _left_s(self._stuck, now):
             self.token = None
 
-    def reason_to_renew(self) -> RefreshReason:
-        """Why callers would have to wait for a renewal now."""
+    def reason_to_refresh(self) -> RefreshReason:
+        """Return why callers would have to wait for a refresh now."""
         if self.token is not None:
             return "expired"
         return "absent" if self._latest is None else "rejected"
 
     def refusal(self, now: datetime, *, is_final: bool) -> RefreshError | None:
-        """The error to raise instead of asking, while an earlier answer still counts.
+        """Return the error to raise instead of asking, while an earlier answer still counts.
 
-        ``is_final`` asks for answers that will not change by themselves, otherwise for a ``Retry-After``, with the
-        seconds that are left of it.
+        ``is_final`` selects answers that will not change by themselves; otherwise a ``Retry-After``, with the seconds
+        that are left of it.
         """
         left_s = _left_s(self._refused, now)
         if self._refusal is None or not left_s or (self._refusal.error_code == "non_retriable") is not is_final:
@@ -113,7 +113,7 @@ class Ledger:
         return self._refusal.error(note, retry_after_s=None if is_final else left_s)
 
     def succeed(self, fresh: TokenEnvelope, reason: RefreshReason, now: datetime) -> None:
-        """A renewal brought ``fresh``."""
+        """Enter the token of a successful refresh."""
         previous, self.token, self._latest = self._latest, fresh, fresh
         self._failures = 0
         self._refusal = self._refused = self._cooldown = self._stuck = None
@@ -122,7 +122,7 @@ class Ledger:
         is_rejected_again = reason == "rejected" and fresh.value == previous.value
         if fresh.expires_at_local > previous.expires_at_local and not is_rejected_again:
             return
-        # The identity provider caches. Asking again would bring the same token, and again, and again.
+        # The identity provider caches: asking again would bring the same token again.
         self._cooldown = _Span(now, self._cooldown_s())
         if is_rejected_again:
             self._stuck = _Span(now, self._memory_s())
@@ -130,14 +130,14 @@ class Ledger:
             self._warned_no_progress = True
             log.warning(
                 "The token endpoint handed out a token that is no newer than the one it replaces; it is used, and not "
-                "renewed early for %.0f s.",
+                "refreshed early for %.0f s.",
                 self._cooldown.seconds,
             )
 
     def fail(self, failure: Failure, reason: RefreshReason, *, was_asked: bool) -> tuple[Failure, float, bool]:
-        """A renewal failed; ``was_asked`` is false where the source was spared and nothing new was learnt.
+        """Enter a failed refresh; ``was_asked`` is false where the source was not asked, and nothing new is known.
 
-        Returns the failure as it is to be raised, the cooldown that follows in seconds, and whether it escalates.
+        Return the failure to raise, the cooldown that follows in seconds, and whether it escalates.
         """
         if was_asked:
             self._failures += 1

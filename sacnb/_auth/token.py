@@ -1,18 +1,14 @@
-"""One access token as one immutable value, and how its life is counted.
-
-When a token is renewed, and the event that tells of it.
-"""
+"""One access token as an immutable value, its lifetime, and the policy and the event of its refresh."""
 
 from __future__ import annotations
 
 import logging
 import math
 import re
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeGuard
 
 from sacnb._settings import Secret
 from sacnb.errors import RefreshError, SettingsError
@@ -31,37 +27,34 @@ _TOKEN_SHAPE = re.compile(r"[\x21-\x7e]+")
 
 
 def utc_now() -> datetime:
-    """The wall clock, aware and in UTC. Ages are judged on it, so that a laptop that slept sees that a token died."""
+    """Return the wall clock in UTC. Ages are judged on it, so that a laptop that slept sees that a token expired."""
     return datetime.now(UTC)
 
 
 class WarnOnce:
-    """Logs a WARNING for a key the first time it comes up, and never again."""
+    """Log a WARNING for a key the first time, and never again."""
 
     def __init__(self) -> None:
-        self._said: set[str] = set()
-        self._lock = threading.Lock()
+        self._said: dict[str, object] = {}
 
     def __call__(self, key: str, message: str, *args: object) -> None:
         """Log ``message % args`` unless ``key`` was warned about before."""
-        with self._lock:
-            if key in self._said:
-                return
-            self._said.add(key)
-        log.warning(message, *args)
+        mark = object()
+        if self._said.setdefault(key, mark) is mark:  # one step, so that no lock is needed
+            log.warning(message, *args)
 
 
-# For the life of the process: a token is renewed every hour, and nobody wants the same sentence every hour.
+# For the life of the process: a token is refreshed every hour, and the same warning every hour would be noise.
 PROCESS_WARNINGS: Final = WarnOnce()
 
 
 @dataclass(frozen=True, slots=True)
 class TokenEnvelope:
-    """An access token with its times (aware, UTC, on the clock of whoever issued it).
+    """An access token with its times (aware, UTC, on the issuer's clock).
 
-    ``value`` shows itself to nobody but ``reveal()``, and cannot be pickled. ``clock_offset`` is how far the issuer's
-    clock is ahead of ours, where it is too far to ignore: ages are judged with it, so that a wrong clock on this
-    machine makes a token neither immortal nor stillborn.
+    Only ``value.reveal()`` shows the token, and it cannot be pickled. ``clock_offset`` is the lead of the issuer's
+    clock over ours, where it is too large to ignore: with it a wrong clock on this machine neither keeps an expired
+    token nor drops a fresh one.
     """
 
     value: Secret
@@ -73,35 +66,40 @@ class TokenEnvelope:
 
     @property
     def lifetime_s(self) -> float:
-        """The seconds from issue to expiry."""
+        """Return the seconds from issue to expiry."""
         return (self.expires_at - self.issued_at).total_seconds()
 
     @property
     def end_is_known(self) -> bool:
-        """Whether anybody but SAC knows when the token ends; of a pasted one that is no JWT nobody does."""
+        """Return whether the expiry is known; of a pasted token that is no JWT only SAC knows it."""
         return self.expires_at != UNKNOWN_END
 
     @property
     def expires_at_local(self) -> datetime:
-        """The moment of expiry as this machine's clock will show it."""
+        """Return the moment of expiry on this machine's clock."""
         return self.expires_at - self.clock_offset
 
     def remaining(self, now: datetime) -> timedelta:
-        """What is left at ``now`` on this machine's clock; never negative."""
+        """Return the time left at ``now`` on this machine's clock; never negative."""
         return max(self.expires_at_local - now, timedelta(0))
 
     def remaining_s(self, now: datetime) -> float:
-        """The seconds left at ``now`` on this machine's clock; never negative."""
+        """Return the seconds left at ``now`` on this machine's clock; never negative."""
         return self.remaining(now).total_seconds()
 
     def is_expired(self, now: datetime) -> bool:
-        """Whether nothing is left at ``now``."""
+        """Return whether nothing is left at ``now``."""
         return now >= self.expires_at_local
 
 
-def check_token_text(text: object) -> Secret:
-    """``text`` as a Secret, if it can be sent as a bearer token; RefreshError, without the text, if it cannot."""
-    if not isinstance(text, str) or not _TOKEN_SHAPE.fullmatch(text):
+def is_token_text(text: object) -> TypeGuard[str]:
+    """Return whether *text* can be sent as a bearer token."""
+    return isinstance(text, str) and _TOKEN_SHAPE.fullmatch(text) is not None
+
+
+def _token_in(reply: Mapping[str, Any]) -> Secret:
+    text = reply.get("access_token")
+    if not is_token_text(text):
         raise RefreshError(
             "The access token is empty or holds blanks, line breaks or other characters that no token has.",
             error_code="non_retriable",
@@ -111,7 +109,7 @@ def check_token_text(text: object) -> Secret:
 
 
 def clamp_chosen_lifetime_s(seconds: float, *, setting: str, warn_once: WarnOnce = PROCESS_WARNINGS) -> float:
-    """A lifetime that we choose, brought into 30 to 3600 seconds; out of range is warned about once per setting."""
+    """Return a lifetime that we choose, clamped to 30 to 3600 seconds; warn once per setting where that changes it."""
     effective = min(max(seconds, MIN_LIFETIME_S), MAX_LIFETIME_S) if math.isfinite(seconds) else MAX_LIFETIME_S
     if effective != seconds:
         warn_once(
@@ -127,7 +125,7 @@ def clamp_chosen_lifetime_s(seconds: float, *, setting: str, warn_once: WarnOnce
 
 
 def _declared_lifetime_s(raw: object) -> float | None:
-    """``expires_in`` as positive seconds (servers also send it as a string), or ``None`` where it says nothing."""
+    """Return ``expires_in`` as positive seconds (servers also send a string); ``None`` where it is none."""
     if isinstance(raw, bool) or not isinstance(raw, int | float | str):
         return None
     try:
@@ -138,16 +136,16 @@ def _declared_lifetime_s(raw: object) -> float | None:
 
 
 def _effective_lifetime_s(raw: object, assumed_lifetime_s: float, warn_once: WarnOnce) -> tuple[float, bool]:
-    """The lifetime to count with, and whether it differs from what was declared or configured."""
+    """Return the lifetime to use, and whether it differs from the declared or configured one."""
     declared = _declared_lifetime_s(raw)
     if declared is None:
         effective = clamp_chosen_lifetime_s(assumed_lifetime_s, setting=LIFETIME_SETTING, warn_once=warn_once)
         return effective, effective != assumed_lifetime_s
     if declared > MAX_LIFETIME_S:
-        # Renewing early is harmless, and an hour is as long as a revoked client should stay unnoticed.
+        # An early refresh is harmless, and a revoked client should be noticed within an hour.
         warn_once(
             "expires_in above",
-            "SAC declares a token lifetime of %g seconds; %g is used: tokens are renewed earlier than they must be.",
+            "SAC declares a token lifetime of %g seconds; %g is used: tokens are refreshed earlier than necessary.",
             declared,
             MAX_LIFETIME_S,
         )
@@ -173,7 +171,7 @@ def envelope_from_reply(
     max_skew_s: float = 30.0,
     warn_once: WarnOnce = PROCESS_WARNINGS,
 ) -> TokenEnvelope:
-    """The token endpoint's JSON reply as an envelope.
+    """Return the token in the token endpoint's JSON reply.
 
     ``now`` is this machine's clock when the token was asked for, ``server_date`` the server's at the same moment (its
     ``Date`` header); if the two differ by more than ``max_skew_s`` seconds the envelope is shifted by the difference.
@@ -187,17 +185,20 @@ def envelope_from_reply(
             error_code="non_retriable",
             hint="Look at SAC_TOKEN_URL.",
         )
-    value = check_token_text(reply.get("access_token"))
+    value = _token_in(reply)
     lifetime_s, was_clamped = _effective_lifetime_s(reply.get("expires_in"), assumed_lifetime_s, warn_once)
     offset = timedelta(0)
     if server_date is not None and abs(server_date - now) > timedelta(seconds=max_skew_s):
         offset = server_date - now
     scope = reply.get("scope")
-    issued_at = now + offset
+    try:
+        expires_at = now + offset + timedelta(seconds=lifetime_s)
+    except OverflowError:  # a server whose clock shows the end of the year 9999
+        offset, expires_at = timedelta(0), now + timedelta(seconds=lifetime_s)
     return TokenEnvelope(
         value=value,
-        issued_at=issued_at,
-        expires_at=issued_at + timedelta(seconds=lifetime_s),
+        issued_at=now + offset,
+        expires_at=expires_at,
         scope=scope if isinstance(scope, str) else None,
         was_clamped=was_clamped,
         clock_offset=offset,
@@ -214,12 +215,12 @@ _THRESHOLD_SHARE: Final = 0.20
 
 @dataclass(frozen=True, slots=True)
 class RefreshPolicy:
-    """How early a token is renewed, and how long a fruitless early renewal is not repeated. All in seconds.
+    """The time of an early refresh, and the pause after one that failed; all in seconds.
 
     ``margin_s`` replaces the threshold of min(120 s, a fifth of the lifetime); it is at least 30 s, and is ignored for
-    a token that lives no longer than it, since such a token would be renewed with every request.
-    ``min_cooldown_s`` never holds back the renewal of a token that is expired, rejected or forced.
-    ``max_skew_s`` is how far the server's clock may be from ours before it is reckoned with.
+    a token that lives no longer than it, since such a token would be refreshed with every request.
+    ``min_cooldown_s`` never delays the refresh of a token that is expired, rejected or forced.
+    ``max_skew_s`` is the difference of the server's clock from ours that is ignored.
     """
 
     margin_s: float | None = None
@@ -233,7 +234,7 @@ class RefreshPolicy:
             )
 
     def threshold_s(self, ttl_s: float) -> float:
-        """The seconds before expiry at which a token with a lifetime of ``ttl_s`` seconds counts as aging."""
+        """Return the seconds before expiry at which a token with a lifetime of ``ttl_s`` seconds counts as aging."""
         if self.margin_s is not None and self.margin_s < ttl_s:
             return self.margin_s
         return min(_THRESHOLD_CAP_S, _THRESHOLD_SHARE * ttl_s)
@@ -241,10 +242,10 @@ class RefreshPolicy:
 
 @dataclass(frozen=True, slots=True)
 class RefreshEvent:
-    """What happened to a token, without any secret.
+    """One step of a token refresh, without any secret.
 
-    ``attempt_id`` (a UUID) is shared by the events of one renewal. ``delay_s`` is the wait before the next try, or the
-    cooldown after a failed one. ``coalesced`` counts the other callers that were waiting for the same renewal.
+    ``attempt_id`` (a UUID) is shared by the events of one refresh. ``delay_s`` is the wait before the next attempt, or
+    the cooldown after a failed one. ``coalesced`` counts the other callers that were waiting for the same refresh.
     ``escalated`` is true on the third failure in a row.
     """
 

@@ -148,7 +148,7 @@ def decode_rows(
     if bytes(view[:3]) == _BOM:
         view = view[3:]
     if len(view) == 2 and bytes(view) == b"[]":
-        return arrow_schema(columns).empty_table()
+        return pa.Table.from_batches([], arrow_schema(columns))  # empty_table() would load pandas
     table = decode_natively(view, columns, block_bytes=_BLOCK_BYTES if by_all_cores else None)
     if table is None:
         _log.debug("a page of %d bytes is read by the strict decoder", len(view))

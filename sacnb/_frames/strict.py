@@ -28,6 +28,7 @@ from sacnb._frames.types import (
     arrow_type,
     decimal_type,
 )
+from sacnb._http import is_web_page
 from sacnb._odata.schema import Column
 from sacnb.errors import BadAnswer
 
@@ -38,7 +39,7 @@ MAX_LEVELS: Final = 100
 _ESCAPED: Final = re.compile(rb"\\.", re.DOTALL)
 
 _SHOWN_CHARS: Final = 80
-_NUMBER_FORM: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,9})?", re.ASCII)
+_NUMBER_FORM: Final = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:[eE]([+-]?)0*(\d+))?", re.ASCII)
 _NOT_FINITE: Final = {"NaN": math.nan, "INF": math.inf, "-INF": -math.inf}
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
@@ -120,7 +121,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _objects(raw: bytes) -> list[Any]:
     text = raw.decode("utf-8-sig", "surrogateescape").strip()
-    if text.startswith("<"):
+    if is_web_page(raw):
         raise BadAnswer("A web page came instead of rows.", hint="Check the tenant URL and the login.")
     try:
         page = json.loads(
@@ -200,14 +201,19 @@ def _number(value: Any) -> Decimal:
     """A JSON number, or a string that holds one, as IEEE754Compatible=true writes it."""
     if not isinstance(value, str):
         raise _UnreadableError("that is not a number")
-    if _NUMBER_FORM.fullmatch(value) is None:
+    form = _NUMBER_FORM.fullmatch(value)
+    if form is None:
         raise _UnreadableError("that is not a number")
-    return Decimal(value)
+    mantissa, sign, exponent = form.groups(default="")
+    # Decimal refuses exponents of more than 18 digits. Past nine digits no column can hold the number, unless it is 0.
+    return Decimal(f"{mantissa}e{sign}{exponent if len(exponent) < 10 else '9' * 9}" if exponent else mantissa)
 
 
 def _integer(value: Any, column: Column) -> int:
     number = _number(value)
     kind = INTEGERS[column.edm_type]
+    if not number:
+        return 0  # also for 0e99, whose exponent says nothing about its size
     if number.adjusted() > 20:
         raise _UnreadableError("it is too large")
     if number != number.to_integral_value():

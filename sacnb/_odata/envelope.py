@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, NoReturn
 
+from sacnb._http import is_web_page
 from sacnb._wire.failures import read_problem
 from sacnb.errors import BadAnswer
 
@@ -22,7 +23,6 @@ __all__ = [
     "Envelope",
     "first_byte",
     "is_cut_short",
-    "is_html",
     "read_envelope",
     "refuse_error_in",
     "refuse_foreign",
@@ -39,12 +39,6 @@ def first_byte(body: bytes) -> bytes:
     start = len(BOM) if body.startswith(BOM) else 0
     # A page has megabytes, and its first kilobyte nearly always tells.
     return body[start : start + 1024].lstrip(_BLANK_BYTES)[:1] or body[start:].lstrip(_BLANK_BYTES)[:1]
-
-
-def is_html(body: bytes) -> bool:
-    """Whether ``body`` begins like a web page."""
-    head = body[:1024].lower()
-    return b"<html" in head or b"<!doctype html" in head
 
 
 def text_of(body: bytes, what: str) -> str:
@@ -76,7 +70,7 @@ def refuse_foreign(body: bytes, what: str, expected: str, content_type: str | No
     """
     if not first_byte(body):
         raise BadAnswer(f"The answer for {what} is empty where {expected} was expected.", truncated=True)
-    if is_html(body):
+    if is_web_page(body):
         raise BadAnswer(
             f"A web page came for {what} where {expected} was expected.",
             hint="It is usually a login page: look at the tenant URL, and at the grants of the OAuth client.",

@@ -16,7 +16,8 @@ from typing import Final, NoReturn
 from xml.etree import ElementTree as ET
 
 from sacnb._endpoints import DEFAULT_NAMESPACE, FACT_DATA, MASTER_DATA, master_set
-from sacnb._odata.envelope import BOM, first_byte, is_html, refuse_foreign, refuse_problem
+from sacnb._http import is_web_page
+from sacnb._odata.envelope import BOM, first_byte, refuse_foreign, refuse_problem
 from sacnb._odata.schema import MASTER_SEPARATOR, NUMERIC_TYPES, Column, DateColumn, Grain, Role, Schema, date_columns
 from sacnb.errors import BadAnswer, UnknownNameError
 
@@ -31,7 +32,6 @@ __all__ = [
     "Role",
     "Schema",
     "TypeDefinition",
-    "first_segment",
     "is_label",
     "parse_metadata",
     "read_edmx",
@@ -127,10 +127,14 @@ class Document:
                 if one.name in found:
                     raise BadAnswer(f"$metadata declares the property {one.name!r} of {entity_type.name!r} twice.")
                 found[one.name] = self._resolved(one, ancestor)
+        own = []
         for key in keys:
-            if key not in found:
+            name, behind, _ = key.partition("/")
+            if name in found:
+                own.append(name)
+            elif not behind:  # a path through a navigation property, as SAP CAP writes it, is a key of the other set
                 raise BadAnswer(f"$metadata names {key!r} as a key of {entity_type.name!r}, but not as its property.")
-        return tuple(found.values()), keys
+        return tuple(found.values()), tuple(own)
 
     def _named(self, name: str) -> EntityType | None:
         wanted = self.qualified(name)
@@ -254,7 +258,7 @@ def _entity_type(element: ET.Element, namespace: str) -> EntityType:
     name = element.get("Name", "")
     properties = tuple(_property(child, name) for child in _children(element, "Property"))
     keys = (ref.get("Name", "") for key in _children(element, "Key") for ref in _children(key, "PropertyRef"))
-    return EntityType(namespace, name, element.get("BaseType"), tuple(map(first_segment, keys)), properties)
+    return EntityType(namespace, name, element.get("BaseType"), tuple(keys), properties)
 
 
 def _property(element: ET.Element, owner: str) -> Property:
@@ -287,11 +291,6 @@ def _label(element: ET.Element) -> str | None:
 def is_label(term: str) -> bool:
     """Whether a term is that of a label: ``sap:label``, ``Common.Label``, ``com.sap.vocabularies.Common.v1.Label``."""
     return re.split(r"[.:]", term)[-1].casefold() == "label"
-
-
-def first_segment(path: str) -> str:
-    """The property a path begins with: a key may be a part of a complex property."""
-    return path.split("/", 1)[0]
 
 
 def size(text: object) -> int | None:
@@ -360,7 +359,7 @@ def parse_metadata(body: bytes, *, content_type: str | None = None) -> Metadata:
         document = read_edmx(body.removeprefix(BOM))
     except BadAnswer:
         # Only now: a comment in real metadata may speak of <html> too.
-        if is_html(body) and b"Edmx" not in body[:_HEAD_BYTES]:
+        if is_web_page(body) and b"Edmx" not in body[:_HEAD_BYTES]:
             refuse_foreign(body, "$metadata", "XML", content_type)
         raise
     if not document.types:

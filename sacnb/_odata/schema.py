@@ -89,6 +89,8 @@ class Schema(Previewed):
     and filtered, but is not part of the key. ``date_columns`` begins with the one that is most likely the model's date.
     """
 
+    __module__ = "sacnb"
+
     provider_id: str
     entity_set: str
     columns: tuple[Column, ...]

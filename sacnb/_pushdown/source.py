@@ -84,7 +84,7 @@ class Source:
             QueryError: polars is too old.
         """
         require_polars(pl.__version__)
-        empty = to_polars(arrow_schema(self._schema.columns).empty_table(), decimals=self._decimals)
+        empty = to_polars(pa.Table.from_batches([], arrow_schema(self._schema.columns)), decimals=self._decimals)
         return register_io_source(
             self._rows,
             schema=empty.schema,

@@ -1,13 +1,10 @@
-"""Tables into files: Parquet with everything that is known about them, CSV with every digit, Arrow as it is.
-
-A file given by its path is written beside it and then put in its place, so that a failure leaves what was there.
-"""
+"""Read and write tables as Parquet, CSV and Arrow files. A failed write leaves the old file in place."""
 
 from __future__ import annotations
 
 import io
 import os
-import secrets
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +15,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
+from sacnb._files import replacing
 from sacnb._frames.convert import to_polars
 from sacnb._frames.types import duration_text
 
@@ -25,28 +23,22 @@ __all__ = ["Target", "UnusableFileError", "read_footer", "read_parquet", "write_
 
 Target: TypeAlias = str | os.PathLike[str] | IO[bytes]
 
-# Small row groups make a file a fifth larger; this many rows are some ten megabytes.
+# Smaller row groups make files a fifth larger; this many rows are about ten megabytes.
 _ROW_GROUP_ROWS: Final = 1_000_000
 
 _MAGIC: Final = b"PAR1"
 
 
 class UnusableFileError(ValueError):
-    """A file that is not what it should be; the text says what is wrong with it, as the end of a sentence."""
+    """A file that cannot be used; the message is the end of a sentence that begins with its path."""
 
 
 @contextmanager
 def opened(target: Target) -> Iterator[IO[bytes]]:
-    """A stream that can be written to and asked for its position, whatever the target is."""
+    """Yield a seekable binary stream that ends up in *target*."""
     if isinstance(target, str | os.PathLike):
-        path = Path(target)
-        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-        try:
-            with part.open("xb") as file:
-                yield file
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        with replacing(Path(target)) as file:
+            yield file
     elif target.seekable():
         yield target
     else:  # such as a pipe
@@ -56,9 +48,9 @@ def opened(target: Target) -> Iterator[IO[bytes]]:
 
 
 def write_parquet(table: pa.Table, metadata: Mapping[str, str], target: Target) -> None:
-    """The table as Parquet: zstd, checksums, row groups of a million rows, and ``metadata`` in the file's footer.
+    """Write a table as Parquet: zstd, checksums, row groups of a million rows, *metadata* in the footer.
 
-    The same table and metadata give the same bytes (with the same pyarrow), however the table is cut into chunks.
+    The same table and metadata give the same bytes (with the same pyarrow), whatever the chunks.
     """
     table = table.replace_schema_metadata(None)
     with (
@@ -69,32 +61,40 @@ def write_parquet(table: pa.Table, metadata: Mapping[str, str], target: Target) 
     ):
         for start in range(0, max(table.num_rows, 1), _ROW_GROUP_ROWS):
             writer.write_table(table.slice(start, _ROW_GROUP_ROWS).combine_chunks(), row_group_size=_ROW_GROUP_ROWS)
-        # Not by way of the Arrow schema: that would write it twice, the second time in base64.
+        # Not in the Arrow schema, which would write it a second time in base64.
         writer.add_key_value_metadata(dict(metadata))
 
 
 def write_arrow(table: pa.Table, metadata: Mapping[str, str], target: Target) -> None:
-    """The table as an Arrow IPC file, uncompressed, so that it can be mapped into memory."""
+    """Write a table as an uncompressed Arrow IPC file, which can be memory-mapped."""
     table = table.replace_schema_metadata(dict(metadata))
     with opened(target) as stream, pa.ipc.new_file(stream, table.schema) as writer:
         writer.write_table(table)
 
 
-def write_csv(table: pa.Table, target: Target) -> None:
-    """The table as CSV in UTF-8, with a header, decimals with all their digits, and an empty field for null.
+# A spreadsheet takes a text that begins with one of these for a formula.
+_FORMULA: Final = r"^[=+\-@\t\r]"
 
-    An empty string is written as ``""``. Time stamps are in UTC, durations in ISO 8601, binaries in base64.
+
+def write_csv(table: pa.Table, target: Target, *, separator: str = ",", escape_formulas: bool = False) -> None:
+    """Write a table as CSV in UTF-8, with a header, all digits of decimals, and an empty field for null.
+
+    An empty string is written as ``""``. Time stamps are in UTC, durations in ISO 8601, binaries in base64. With
+    *escape_formulas* a text or column name that a spreadsheet would run as a formula gets an apostrophe before it.
     """
     frame = _for_csv(table)
+    if escape_formulas:
+        frame = frame.with_columns(pl.col(pl.String).str.replace(_FORMULA, "'$0"))
+        frame = frame.rename({name: re.sub(_FORMULA, r"'\g<0>", name) for name in frame.columns})
     with opened(target) as stream:
-        frame.write_csv(stream, datetime_format="%Y-%m-%dT%H:%M:%S%.fZ")
+        frame.write_csv(stream, separator=separator, datetime_format="%Y-%m-%dT%H:%M:%S%.fZ")
 
 
 def _for_csv(table: pa.Table) -> pl.DataFrame:
     for i, field in enumerate(table.schema):
         column = table.column(i)
         texts: list[str | None] | None = None
-        if pa.types.is_decimal256(field.type):  # polars has no such decimals
+        if pa.types.is_decimal256(field.type):  # polars has no decimal256
             texts = [None if value is None else f"{value:f}" for value in column.to_pylist()]
         elif pa.types.is_duration(field.type):
             size = 1000 if field.type.unit == "us" else 1
@@ -107,7 +107,7 @@ def _for_csv(table: pa.Table) -> pl.DataFrame:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[pq.ParquetFile]:
-    """A Parquet file, with its checksums verified.
+    """Open a Parquet file that verifies its checksums.
 
     Raises:
         UnusableFileError: The file is empty, was cut short, or is damaged.
@@ -117,13 +117,13 @@ def _reading(path: Path) -> Iterator[pq.ParquetFile]:
         if not start:
             raise UnusableFileError("is empty")
         if start != _MAGIC:
-            raise UnusableFileError("is no Parquet file")
+            raise UnusableFileError("is not a Parquet file")
         file.seek(-min(len(_MAGIC), path.stat().st_size), os.SEEK_END)
         if file.read() != _MAGIC or file.tell() < 3 * len(_MAGIC):
-            raise UnusableFileError("was not written to its end")
+            raise UnusableFileError("is incomplete")
     try:
-        # By its path: pyarrow's threads let go of a file of Python's a little after the read is over, and a process
-        # that ends just then is aborted (in 13 of 80 runs, tried with pyarrow 26 and Python 3.11).
+        # Open by path: pyarrow's threads release a Python file object shortly after the read, and a process that exits
+        # just then aborts (13 of 80 runs with pyarrow 26 and Python 3.11).
         with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
             yield parquet
     except (pa.ArrowException, OSError, UnicodeDecodeError) as e:
@@ -131,7 +131,7 @@ def _reading(path: Path) -> Iterator[pq.ParquetFile]:
 
 
 def read_footer(path: Path) -> tuple[pa.Schema, dict[str, str]]:
-    """The columns of a table and the metadata that ``write_parquet`` was given, without reading the rows.
+    """Read the columns of a file of ``write_parquet`` and its metadata, without the rows.
 
     Raises:
         UnusableFileError: The file is empty, was cut short, or is damaged.
@@ -142,7 +142,7 @@ def read_footer(path: Path) -> tuple[pa.Schema, dict[str, str]]:
 
 
 def read_parquet(path: Path) -> tuple[pa.Table, dict[str, str]]:
-    """The table and the metadata that ``write_parquet`` was given, exactly.
+    """Read the table and the metadata of a file of ``write_parquet``.
 
     Raises:
         UnusableFileError: The file is empty, was cut short, or is damaged.

@@ -1,4 +1,4 @@
-"""Where a result came from: what was asked, of whom, when, and what came back; and the same as metadata of a file."""
+"""Where a result came from, and the same as metadata of a file."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _DIGEST: Final = _PREFIX + "digest"
 
 
 def principal_digest(principal: str) -> str:
-    """A principal (a client id, a user) as 16 hex digits: enough to tell two apart, and not the name itself."""
+    """Return a principal (client id or user) as 16 hex digits: tells two apart without naming them."""
     return hashlib.sha256(principal.encode()).hexdigest()[:16]
 
 
@@ -55,9 +55,9 @@ def principal_digest(principal: str) -> str:
 class ResultInfo:
     """Where a result came from.
 
-    ``query`` is canonical; ``principal`` is a digest; ``last_refresh_time`` is when SAC gave the rows, in UTC;
-    ``min_date`` and ``max_date`` are the first days of the first and the last period in the date column, and ``None``
-    without one; ``columns`` are those of the result, in its order.
+    ``query`` is canonical; ``principal`` is a digest; ``last_refresh_time`` is when SAC sent the rows, in UTC;
+    ``min_date`` and ``max_date`` are the first days of the first and last period in the date column, or ``None``
+    without one; ``columns`` are those of the result, in order.
     """
 
     provider_id: str
@@ -89,25 +89,25 @@ class ResultInfo:
         source: Source,
         last_refresh_time: datetime,
     ) -> ResultInfo:
-        """The info of rows that were just pulled; counts and dates are read off the table.
+        """Describe rows that were just fetched; counts and dates are read from the table.
 
         Args:
             table: The rows.
             schema: The columns of the entity set they come from.
             provider_id: The model.
             namespace: The model's namespace.
-            entity_set: What was asked, such as ``"FactData"``.
+            entity_set: The entity set, such as ``"FactData"``.
             query: The query in canonical form.
             tenant_host: The tenant.
-            principal: Who asked, in clear; only a digest is kept.
+            principal: The client id or user; only a digest is stored.
             source: ``"sac"`` or ``"sandbox"``.
-            last_refresh_time: Now; must know its time zone.
+            last_refresh_time: The current time, with a time zone.
 
         Raises:
             ValueError: The time has no time zone.
         """
         if last_refresh_time.tzinfo is None:
-            raise ValueError(f"last_refresh_time needs a time zone, and {last_refresh_time!r} has none.")
+            raise ValueError(f"last_refresh_time needs a time zone, got {last_refresh_time!r}.")
         first, last = date_range(table, schema)
         return cls(
             provider_id=provider_id,
@@ -126,9 +126,9 @@ class ResultInfo:
 
 
 def to_metadata(info: ResultInfo, schema: Schema, arrow_schema: pa.Schema) -> dict[str, str]:
-    """Info and schema as texts for the footer of a file with this Arrow schema: every key of ``METADATA_KEYS``.
+    """Return info and schema as texts for a file's footer: every key of ``METADATA_KEYS``.
 
-    Parquet has checksums for its rows and none for its footer; ``digest`` is that of the texts and the column types.
+    Parquet has checksums for its rows but not for its footer; ``digest`` covers the texts and the column types.
     """
     values = {
         **{field.name: getattr(info, field.name) for field in dataclasses.fields(info)},
@@ -151,34 +151,30 @@ def to_metadata(info: ResultInfo, schema: Schema, arrow_schema: pa.Schema) -> di
 
 
 def digest_of(texts: Mapping[str, str], arrow_schema: pa.Schema) -> str:
-    """What ``sacnb.digest`` must be: 64 hex digits that differ if a text or the name or type of a column does.
-
-    The time of the refresh is left out, so that two refreshes of the same rows differ in nothing but that.
-    """
-    lasting = sorted(pair for pair in texts.items() if pair[0] != _PREFIX + "last_refresh_time")
+    """Return ``sacnb.digest``: 64 hex digits that differ if a text or the name or type of a column does."""
     types = [[field.name, str(field.type)] for field in arrow_schema]
-    return hashlib.sha256(_json([lasting, types]).encode()).hexdigest()
+    return hashlib.sha256(_json([sorted(texts.items()), types]).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def from_metadata(metadata: Mapping[str, str], arrow_schema: pa.Schema) -> tuple[ResultInfo, Schema]:
-    """The info and the schema that ``to_metadata`` was given.
+    """Read info and schema from the texts of ``to_metadata``.
 
     Raises:
-        UnusableFileError: The metadata is not ours, of another version of the contract, or damaged.
+        UnusableFileError: The metadata is not from sacnb, of another contract version, or damaged.
     """
     version = metadata.get(_PREFIX + "contract_version")
     if version is None:
         raise UnusableFileError("was not written by sacnb")
     if version != str(CONTRACT_VERSION):
-        raise UnusableFileError(f"has version {version} of the data contract, and this sacnb reads {CONTRACT_VERSION}")
+        raise UnusableFileError(f"has version {version} of the data contract; this sacnb reads {CONTRACT_VERSION}")
     texts = {key: text for key, text in metadata.items() if key.startswith(_PREFIX) and key != _DIGEST}
     if metadata.get(_DIGEST) != digest_of(texts, arrow_schema):
-        raise UnusableFileError("is damaged (its metadata is not what was written)")
+        raise UnusableFileError("is damaged (its metadata was changed)")
     try:
         values = {key.removeprefix(_PREFIX): text for key, text in texts.items()}
         return _info(values), _schema(json.loads(values["schema"]))
-    except (KeyError, TypeError, ValueError) as e:
-        raise UnusableFileError(f"has metadata that cannot be read ({e!r})") from e
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as e:
+        raise UnusableFileError(f"has unreadable metadata ({e!r})") from e
 
 
 def _info(values: Mapping[str, str]) -> ResultInfo:

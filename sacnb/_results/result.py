@@ -1,4 +1,4 @@
-"""What a pull gives: the rows, what they are, where they came from, and the ways out of Arrow."""
+"""The result of a query: its rows, and their ways into frames, files and charts."""
 
 from __future__ import annotations
 
@@ -33,10 +33,12 @@ __all__ = ["Result", "ResultInfo", "read_result"]
 class Result(Previewed):
     """The rows of one query.
 
-    ``table`` holds them with exact decimals, in the order in which SAC sent them; ``schema`` describes the entity set
-    they come from; ``info`` says what was asked, when, and of whom. ``stale`` is true where SAC failed and the last
-    good result was served instead; ``warning`` then says how old it is and why.
+    ``table`` holds them with exact decimals, in SAC's order; ``schema`` describes the entity set they come from;
+    ``info`` says what was queried, when, and by whom. ``stale`` is true if SAC failed and this is the last good result
+    from the cache; ``warning`` then says how old it is and why.
     """
+
+    __module__ = "sacnb"
 
     table: pa.Table
     schema: Schema
@@ -48,60 +50,70 @@ class Result(Previewed):
         return int(self.table.num_rows)
 
     def arrow(self) -> pa.Table:
-        """The rows as an Arrow table, without a copy; the metadata of each field holds its column."""
+        """Return the rows as an Arrow table, without a copy; each field's metadata describes its column."""
         return self.table
 
     def polars(self, *, decimals: bool = False) -> pl.DataFrame:
-        """The rows as a polars frame; measures are ``Float64``, or exact with ``decimals=True``.
+        """Return the rows as a polars frame; measures are ``Float64``, or exact with ``decimals=True``.
 
         Raises:
-            ContractError: ``decimals=True`` and a value has more than the 38 digits that polars has.
+            ContractError: ``decimals=True`` and a value has more than 38 digits, the most that polars holds.
 
         Warns:
-            PrecisionWarning: Digits are lost in a float64.
+            PrecisionWarning: A float64 cannot hold all digits.
         """
         return to_polars(self.table, decimals=decimals)
 
     def pandas(self, *, decimals: bool = False, backend: Literal["numpy", "pyarrow"] = "numpy") -> pd.DataFrame:
-        """The rows as a pandas frame; measures are ``float64``, or exact Arrow decimals with ``decimals=True``.
+        """Return the rows as a pandas frame; measures are ``float64``, or exact Arrow decimals with ``decimals=True``.
 
-        ``backend="pyarrow"`` keeps every column in Arrow, which costs next to nothing.
+        ``backend="pyarrow"`` keeps every column in Arrow, which is fast and needs little memory.
 
         Warns:
-            PrecisionWarning: Digits are lost in a float64.
+            PrecisionWarning: A float64 cannot hold all digits.
         """
         return to_pandas(self.table, decimals=decimals, backend=backend)
 
     def tidy(
         self, grain: Grain | None = None, *, date: str | DateColumn | None = None, agg: Aggregation = "sum"
     ) -> TidyFrame:
-        """The rows as a long frame: ``date``, ``dim_*``, ``value``, and ``dim_measure`` with more than one measure.
+        """Return the rows as a long frame: ``date``, ``dim_*``, ``value``, and ``dim_measure`` for several measures.
 
         Args:
             grain: ``"day"``, ``"week"``, ``"month"``, ``"quarter"`` or ``"year"``, not finer than the model's.
-            date: The date column, where there are several.
-            agg: How values become one where the grain gets coarser; ``"sum"`` is wrong for headcounts, balances and
+            date: The date column, if there are several.
+            agg: How to combine values when the grain gets coarser; ``"sum"`` is wrong for headcounts, balances and
                 rates.
 
         Raises:
-            ContractError: There is no date or no measure, the grain is too fine, or two rows have the same key.
-            UnknownNameError: ``date`` names no column of the result.
+            ContractError: There is no date or measure, the grain is too fine, or two rows have the same key.
+            UnknownNameError: ``date`` is not a column of the result.
 
         Warns:
-            PrecisionWarning: Digits are lost in a float64.
+            PrecisionWarning: A float64 cannot hold all digits.
         """
         return tidy(self.table, self.schema, grain, date=date, agg=agg)
 
     def to_parquet(self, target: Target) -> None:
-        """Write the rows as Parquet, with exact decimals and everything that ``info`` and ``schema`` know.
+        """Write the rows as Parquet, with exact decimals; ``info`` and ``schema`` go into the metadata.
 
         ``target`` is a path, whose file is replaced in one step, or a binary stream.
         """
         write_parquet(self.table, to_metadata(self.info, self.schema, self.table.schema), target)
 
-    def to_csv(self, target: Target) -> None:
-        """Write the rows as CSV in UTF-8, with exact decimals; null is an empty field, and an empty text is ``""``."""
-        write_csv(self.table, target)
+    def to_csv(self, target: Target, *, separator: str = ",", escape_formulas: bool = False) -> None:
+        """Write the rows as CSV in UTF-8, with exact decimals; null is an empty field, an empty string ``""``.
+
+        A spreadsheet runs texts that begin with ``=``, ``+``, ``-`` or ``@`` as formulas. If a member may come from
+        somebody you do not trust, ``escape_formulas=True`` puts an apostrophe before them; programs that read the
+        file then see it too. ``separator`` is one character, such as ``";"``.
+
+        Raises:
+            ContractError: ``separator`` is not one character.
+        """
+        if len(separator.encode()) != 1 or separator in '"\r\n':
+            raise ContractError(f"separator must be one ASCII character, got {separator!r}.", hint='Such as ";".')
+        write_csv(self.table, target, separator=separator, escape_formulas=escape_formulas)
 
     def to_arrow(self, target: Target) -> None:
         """Write the rows as an Arrow IPC file, with exact decimals and the metadata of ``to_parquet``."""
@@ -109,7 +121,7 @@ class Result(Previewed):
 
     @classmethod
     def from_parquet(cls, path: str | os.PathLike[str]) -> Result:
-        """The result that ``to_parquet`` wrote, exactly: rows, types, schema and info.
+        """Read a file of ``to_parquet``: the same rows, types, schema and info.
 
         Raises:
             ContractError: The file is damaged, or was not written by this version of sacnb.
@@ -134,31 +146,30 @@ class Result(Previewed):
         unit: str | None = None,
         theme: Theme = "light",
     ) -> Chart:
-        """A chart of the rows: lines over time, bars of a dimension, or a heat map of two.
+        """Draw the rows: lines over time, bars of a dimension, or a heat map of two.
 
-        Lines that are more than can be told apart become a heat map over time. Versions look the same in every chart:
-        actuals blue and solid, plans orange and dashed, forecasts green and dotted. What is left out is said below
-        the title.
+        Too many lines become a heat map over time. Versions look the same in every chart: actuals blue and solid,
+        plans orange and dashed, forecasts green and dotted. The subtitle says what is left out.
 
         Args:
             grain: The grain of the dates; see ``tidy``.
-            by: One or two dimensions that tell the lines apart (colour, then dashes); by default those with more than
+            by: One or two dimensions that distinguish the lines (colour, then dashes); by default those with more than
                 one member in the result.
-            measure: The measure, where the result has several; by default all of them.
-            agg: How values become one where the grain gets coarser; see ``tidy``.
-            kind: ``"line"``, ``"bar"`` or ``"heatmap"``, instead of what fits.
-            labels: What members are called, by dimension: ``{"Sector": model.members("Sector")}``, or a mapping of ids
-                to texts in the place of the frame.
-            other: Where there are more members than can be drawn, also draw the sum of the rest. Only the caller knows
-                whether members may be added up.
+            measure: The measure, if the result has several; by default all of them.
+            agg: How to combine values when the grain gets coarser; see ``tidy``.
+            kind: ``"line"``, ``"bar"`` or ``"heatmap"``, instead of the automatic choice.
+            labels: Member labels by dimension: ``{"Sector": model.members("Sector")}``, or a mapping of ids to texts
+                instead of the frame.
+            other: If there are more members than fit, also draw the sum of the rest. Only the caller knows whether
+                members may be added up.
             title: By default the model and the measure.
-            unit: What the values are counted in, for the axis; SAC's export does not tell.
-            theme: ``"light"`` or ``"dark"``: the chart's own ground, so that it can be read on any page.
+            unit: The unit of the values for the axis; SAC's export does not tell it.
+            theme: ``"light"`` or ``"dark"``: the chart has its own background, so that it is readable on any page.
 
         Raises:
             MissingExtraError: The extra ``plot`` is not installed.
-            ContractError: More dimensions vary than the chart shows: it would draw several values as one.
-            UnknownNameError: ``by``, ``measure``, ``kind``, ``labels`` or ``theme`` names nothing that there is.
+            ContractError: More dimensions vary than the chart shows, so it would draw several values as one.
+            UnknownNameError: ``by``, ``measure``, ``kind``, ``labels`` or ``theme`` is unknown.
         """
         from sacnb._charts.plot import plot
 
@@ -189,25 +200,25 @@ class Result(Previewed):
         accounts: Accounts | None = None,
         better: Better | None = None,
     ) -> Variance:
-        """How one version differs from another, in total and in relation, made of exact decimals and rounded once.
+        """Compare two versions: absolute and relative differences, computed from exact decimals and rounded once.
 
         Args:
             base: The version to compare with, such as ``"public.Plan"``.
-            against: The version that is compared, such as ``"public.Actual"``; the variance is this less ``base``.
-            by: The dimensions to compare by, the date column among them; what else varies is added up, which the
-                result's ``note`` says. By default everything that varies.
-            measure: The measure, where the result has several.
-            grain: The grain of the dates, if the variances are made by date; see ``tidy``.
+            against: The version to compare, such as ``"public.Actual"``; the variance is this minus ``base``.
+            by: The dimensions to compare by, including the date column; other dimensions are added up, and the
+                result's ``note`` says so. By default all dimensions that vary.
+            measure: The measure, if the result has several.
+            grain: The grain of the dates, if comparing by date; see ``tidy``.
             accounts: ``model.members("Account")``, or the type of each account (``INC``, ``EXP``, ...): more income
                 and less expense are favourable.
-            better: ``"higher"`` or ``"lower"``, where all values are of one kind.
+            better: ``"higher"`` or ``"lower"``, if that holds for all values.
 
         Raises:
-            ContractError: There is no version dimension, or what is asked for does not fit the result.
-            UnknownNameError: There is no such version, dimension or measure in the result.
+            ContractError: There is no version dimension, or the arguments do not fit the result.
+            UnknownNameError: The result has no such version, dimension or measure.
 
         Warns:
-            MixedAccountsWarning: Accounts are among what is added up.
+            MixedAccountsWarning: The sums mix accounts.
         """
         from sacnb._charts.variance import variance
 
@@ -240,12 +251,12 @@ class Result(Previewed):
         unit: str | None = None,
         theme: Theme = "light",
     ) -> Chart:
-        """``variance(...)`` as a chart: bars, or a waterfall from the total of ``base`` to that of ``against``.
+        """Draw ``variance(...)``: bars, or a waterfall from the total of ``base`` to that of ``against``.
 
-        Favourable is blue and unfavourable orange; grey is neutral, or not known. The other arguments are those of
+        Favourable is blue, unfavourable orange; grey is neutral or unknown. The other arguments are those of
         ``variance`` and ``plot``.
 
-        Raises what ``variance`` raises; MissingExtraError where the extra ``plot`` is not installed.
+        Raises what ``variance`` raises; MissingExtraError if the extra ``plot`` is not installed.
         """
         made = self.variance(
             base=base, against=against, by=by, measure=measure, grain=grain, accounts=accounts, better=better
@@ -253,14 +264,14 @@ class Result(Previewed):
         return made.plot(kind, labels=labels, title=title, unit=unit, theme=theme)
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        """The rows for any library that reads Arrow streams, such as ``polars.DataFrame(result)`` and DuckDB."""
+        """Export the rows to any library that reads Arrow streams, such as polars and DuckDB."""
         return self.table.__arrow_c_stream__(requested_schema)
 
     def __repr__(self) -> str:
         return self._preview().text()
 
     def _preview(self) -> Preview:
-        """The time of the refresh is not shown: a notebook that is run again should look the same."""
+        """Leave out the time of the refresh, so that a notebook looks the same when it is run again."""
         info = self.info
         span = f", {info.min_date} to {info.max_date}" if info.min_date else ""
         title = (
@@ -271,7 +282,7 @@ class Result(Previewed):
 
 
 def read_result(path: Path) -> Result:
-    """The result that ``Result.to_parquet`` wrote, exactly.
+    """Read a file of ``Result.to_parquet``.
 
     Raises:
         UnusableFileError: The file is damaged, or was not written by this version of sacnb.
@@ -280,7 +291,7 @@ def read_result(path: Path) -> Result:
     table, metadata = read_parquet(path)
     info, schema = from_metadata(metadata, table.schema)
     if table.num_rows != info.row_count or table.column_names != [column.name for column in info.columns]:
-        raise UnusableFileError("holds other rows or columns than its metadata says")
+        raise UnusableFileError("has other rows or columns than its metadata says")
     return Result(table, schema, info)
 
 

@@ -1,17 +1,22 @@
-"""Arguments, then the environment, then ``.env``, then defaults, resolved into one frozen value."""
+"""Resolve arguments, environment, ``.env`` and defaults into one frozen value."""
 
 from __future__ import annotations
 
 import math
 import os
+import shlex
+import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, cast, get_args
 
 from sacnb._endpoints import REPLAY_TENANT_URL, REPLAY_TOKEN_URL
-from sacnb._settings.tenant_url import TenantAddress, check_token_url, read_tenant_url
+from sacnb._settings.ca_bundle import check_bundle
+from sacnb._settings.sources import Given, Sources, show
+from sacnb._settings.tenant_url import TOKEN_URL_EXAMPLE, TenantAddress, check_token_url, read_tenant_url
 from sacnb._settings.variables import VARIABLES, Secret
 from sacnb.errors import SettingsError
 
@@ -20,14 +25,24 @@ SANDBOX: Final = "sandbox"
 AuthMethod = Literal["client_credentials", "static"]
 ReplayMode = Literal["off", "replay", "record"]
 LogLevel = Literal["debug", "info", "warning", "error"]
-REPLAY_MODES: Final = ("off", "replay", "record")
 
-# What a corporate machine usually has set already; requests reads the first two itself.
+# A corporate machine usually has one of these set; requests reads the first two itself.
 _BUNDLE_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
-# These shape the requests. In a cassette they must be the same on every machine, so there only the code has a say.
+# These shape the requests. A cassette must fit every machine, so with one only the code decides them.
 _SHAPE_VARIABLES: Final = ("SAC_PAGE_SIZE", "SAC_STREAMS")
-# Who is asked where a cassette answers: nobody.
+
+# These decide where a secret or a token is sent, which certificates are trusted, and whose numbers the user sees.
+_GUARDED_VARIABLES: Final = (
+    "SAC_TENANT_URL",
+    "SAC_TOKEN_URL",
+    "SAC_CA_BUNDLE",
+    "SAC_CACHE_DIR",
+    "SAC_REPLAY",
+    "SAC_REPLAY_CASSETTE",
+)
+
+# Placeholders for a replay, which asks no tenant.
 _REPLAYED: Final = MappingProxyType(
     {
         "tenant_url": REPLAY_TENANT_URL,
@@ -43,11 +58,12 @@ _REPLAYED: Final = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything ``connect()`` needs to know.
+    """Everything ``connect()`` needs to know; times are in seconds.
 
-    Times are in seconds. ``notes`` says in words what was understood differently from how it was written, such as a
-    modeler address used as the tenant URL. For the sandbox, address and client are filled in when it is started; where
-    a cassette is replayed, placeholders stand in their place.
+    ``notes`` tells in words which values were understood differently from how they were written, such as a modeler
+    address used as the tenant URL. ``sources`` names where each variable that is set was read, ``dotenv_path`` the
+    ``.env`` that was read. For the sandbox, address and client are filled in when it starts; for a replay they are
+    placeholders.
     """
 
     tenant_url: str
@@ -65,6 +81,7 @@ class Settings:
     max_attempts: int = 4
     page_size: int = 50_000
     streams: int = 4
+    max_answer_mb: int = 512
     cache_dir: Path = Path()
     cache_max_age_s: float = 0.0
     ca_bundle: Path | None = None
@@ -72,6 +89,8 @@ class Settings:
     replay_cassette: str | None = None
     log: LogLevel = "warning"
     notes: tuple[str, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict, compare=False)
+    dotenv_path: Path | None = field(default=None, compare=False)
 
     @classmethod
     def resolve(
@@ -81,16 +100,17 @@ class Settings:
         dotenv_path: str | os.PathLike[str] | None = None,
         **arguments: Any,
     ) -> Settings:
-        """Settings from arguments, then ``environ``, then the ``.env`` file, then defaults.
+        """Return the settings from arguments, then ``environ``, then the ``.env`` file, then defaults.
 
         ``dotenv_path`` names the file; without it, ``.env`` is looked for from the working directory upwards.
-        Raises SettingsError with every problem at once.
+        Raises SettingsError with every problem at once; no frame of its traceback holds a secret.
         """
-        environ = os.environ if environ is None else environ
-        return _Resolver(environ, read_dotenv(dotenv_path, environ), arguments).settings()
+        resolver = _Resolver(Sources(environ, dotenv_path, arguments), arguments)
+        del environ, arguments
+        return resolver.settings()
 
     def with_sandbox(self, *, tenant_url: str, token_url: str, client_id: str, client_secret: str) -> Settings:
-        """The same settings, pointed at a sandbox that has been started."""
+        """Return the same settings for a sandbox that has been started."""
         return replace(
             self,
             tenant_url=tenant_url,
@@ -104,7 +124,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class ReplayChoice:
-    """What the variables say about replay alone: ``None`` where they do not say."""
+    """The variables about replay alone; ``None`` for one that is not set."""
 
     mode: ReplayMode | None
     cassette: str | None
@@ -118,145 +138,146 @@ class ReplayChoice:
         replay: str | None = None,
         replay_cassette: str | os.PathLike[str] | None = None,
     ) -> ReplayChoice:
-        """As ``Settings.resolve``, for those who need no tenant. Raises SettingsError."""
-        environ = os.environ if environ is None else environ
+        """Resolve as ``Settings.resolve`` does, without a tenant. Raises SettingsError."""
         arguments = {"replay": replay, "replay_cassette": replay_cassette}
-        return _Resolver(environ, read_dotenv(dotenv_path, environ), arguments).replay_choice()
+        resolver = _Resolver(Sources(environ, dotenv_path, arguments), arguments)
+        del environ
+        return resolver.replay_choice()
 
 
-def read_dotenv(path: str | os.PathLike[str] | None, environ: Mapping[str, str]) -> Mapping[str, str]:
-    """The variables in a ``.env`` file; without ``path``, in the nearest one, if there is one.
-
-    Raises SettingsError where the file that was named is not there, or cannot be read.
-    """
-    from dotenv import dotenv_values, find_dotenv
-
-    if path is not None and not Path(path).is_file():
-        raise SettingsError(f"There is no file {os.fspath(path)!r}, which was named as the .env file.")
-    # A test or a job that hands in its own environment means that environment, and no file found by chance.
-    found = os.fspath(path) if path is not None else (find_dotenv(usecwd=True) if environ is os.environ else "")
-    if not found:
-        return {}
-    try:
-        # Without interpolation: client secrets contain "$", which is theirs.
-        values = dotenv_values(found, interpolate=False, encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        problem = f"The file {found!r} cannot be read: {error}. Save it as UTF-8 text."
-        raise SettingsError(problem) from error
-    return {name: value for name, value in values.items() if value is not None}
+_DEFAULTS: Final[Mapping[str, Any]] = {name: member.default for name, member in Settings.__dataclass_fields__.items()}
 
 
 class _Resolver:
-    """Looks each variable up once, in order, and gathers problems instead of stopping at the first."""
+    """Reads each variable by its meaning, and gathers problems instead of stopping at the first."""
 
-    def __init__(self, environ: Mapping[str, str], dotenv: Mapping[str, str], arguments: Mapping[str, Any]) -> None:
-        known = {variable.argument: variable.name for variable in VARIABLES}
-        unknown = sorted(set(arguments) - set(known))
-        self.problems = [f"connect() has no argument {name!r}; there is: {', '.join(known)}." for name in unknown]
-        self._environ = environ
-        self._given: dict[str, tuple[Any, str]] = {}
-        for argument, name in known.items():
-            for value, origin in (
-                (arguments.get(argument), f"the argument {argument}"),
-                (environ.get(name), name),
-                (dotenv.get(name), f"{name} (in .env)"),
-            ):
-                if isinstance(value, Secret):
-                    value = value.reveal()  # noqa: PLW2901
-                if value is None or (isinstance(value, str) and not value.strip()):
-                    continue
-                self._given[name] = (value.strip() if isinstance(value, str) else value, origin)
-                break
+    def __init__(self, sources: Sources, arguments: Mapping[str, Any]) -> None:
+        known = {variable.argument for variable in VARIABLES}
+        self._sources = sources
+        self._problems = [
+            f"connect() has no argument {name!r}; there is: {', '.join(sorted(known))}."
+            for name in sorted(set(arguments) - known)
+        ]
+        self._problems += sources.problems
 
-    def _value(self, name: str) -> tuple[Any, str]:
-        return self._given.get(name, (None, name))
+    def _given(self, name: str) -> Given:
+        return self._sources.get(name) or Given(None, name, "the defaults")
 
     def _text(self, name: str) -> str:
-        value, origin = self._value(name)
-        if value is None:
+        given = self._given(name)
+        if given.value is None:
             return ""
-        if not isinstance(value, str):
-            self.problems.append(f"{origin} must be a text, not {type(value).__name__}.")
+        if not isinstance(given.value, str):
+            self._problems.append(f"{given.origin} must be a text, not {type(given.value).__name__}.")
             return ""
-        return value
+        return given.value
+
+    def _secret(self, name: str) -> Secret | None:
+        given = self._given(name)
+        if given.value is not None and not isinstance(given.value, Secret):
+            self._problems.append(f"{given.origin} must be a text, not {type(given.value).__name__}.")
+            return None
+        return given.value
 
     def _choice(self, name: str, choices: tuple[str, ...], default: str) -> str:
-        value, origin = self._value(name)
-        if value is None:
+        given = self._given(name)
+        if given.value is None:
             return default
-        if str(value).lower() not in choices:
-            self.problems.append(f"{origin} is {value!r}; expected one of {', '.join(choices)}.")
+        if str(given.value).lower() not in choices:
+            self._problems.append(f"{given.origin} is {show(given.value)}; expected one of {', '.join(choices)}.")
             return default
-        return str(value).lower()
+        return str(given.value).lower()
 
-    def _number(self, name: str, default: float, accept: Callable[[float], bool], expected: str) -> float:
-        value, origin = self._value(name)
-        if value is None:
-            return default
+    def _number(self, name: str, accept: Callable[[float], bool], expected: str, example: float | None = None) -> float:
+        given, default = self._given(name), _DEFAULTS[name.removeprefix("SAC_").lower()]
+        if given.value is None:
+            return cast("float", default)
         try:
-            number = float(value)
-        except (TypeError, ValueError):
+            number = float(given.value)
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
-        if isinstance(value, bool) or not math.isfinite(number) or not accept(number):
-            self.problems.append(f"{origin} is {value!r}; expected {expected}, for example {default:g}.")
-            return default
+        if isinstance(given.value, bool) or not math.isfinite(number) or not accept(number):
+            shown = f"{default if example is None else example:g}"
+            self._problems.append(f"{given.origin} is {show(given.value)}; expected {expected}, for example {shown}.")
+            return cast("float", default)
         return number
 
-    def _whole(self, name: str, default: int, most: int) -> int:
+    def _whole(self, name: str, most: int) -> int:
         def accept(number: float) -> bool:
             return number.is_integer() and 1 <= number <= most
 
-        return int(self._number(name, default, accept, f"a whole number from 1 to {most}"))
+        return int(self._number(name, accept, f"a whole number from 1 to {most}"))
 
-    def _seconds(self, name: str, default: float, *, zero: bool = False) -> float:
+    def _seconds(self, name: str, *, zero: bool = False) -> float:
         expected = "seconds, 0 or more" if zero else "seconds, more than 0"
-        return self._number(name, default, lambda n: n > 0 or (zero and n == 0), expected)
+        return self._number(name, lambda n: n > 0 or (zero and n == 0), expected)
 
     def _margin_s(self) -> float | None:
-        if "SAC_REFRESH_MARGIN_S" not in self._given:
-            return None
-        return self._number("SAC_REFRESH_MARGIN_S", 60.0, lambda n: n >= 30, "at least 30 seconds")
+        return self._number("SAC_REFRESH_MARGIN_S", lambda n: n >= 30, "at least 30 seconds", 60.0)
 
     def _ca_bundle(self) -> Path | None:
-        value, origin = self._value("SAC_CA_BUNDLE")
-        if value is None:
+        given = self._given("SAC_CA_BUNDLE")
+        if given.value is None:
             for name in _BUNDLE_VARIABLES:
-                if self._environ.get(name):
-                    value, origin = self._environ[name], name
+                if (found := self._sources.environment(name)) is not None:
+                    given = Given(found, name, "the environment")
                     break
-        if value is None:
+        if given.value is None:
             return None
-        path = Path(value).expanduser()
-        if not path.exists():
-            self.problems.append(
-                f"{origin} is {str(value)!r}, which does not exist; expected the path of a PEM file with your "
-                "company's certificate authority."
-            )
+        path = self._path(given, "the path of a PEM file with your company's certificate authority")
+        if path is not None:
+            try:
+                check_bundle(path)
+            except ValueError as error:
+                self._problems.append(f"{given.origin} {error}")
         return path
 
+    def _path(self, given: Given, expected: str) -> Path | None:
+        try:
+            return Path(given.value).expanduser()
+        except (RuntimeError, TypeError):  # ~somebody, who is not known here, or ~ without a home folder
+            self._problems.append(f"{given.origin} is {given.value!r}, which leads nowhere here; expected {expected}.")
+            return None
+
     def _cache_dir(self) -> Path:
-        value, _ = self._value("SAC_CACHE_DIR")
-        if value is not None:
-            return Path(value).expanduser()
+        given = self._given("SAC_CACHE_DIR")
+        if given.value is not None:
+            return self._path(given, "a folder, such as /data/sac-cache") or Path()
         from platformdirs import user_cache_path
 
-        return user_cache_path("sacnb", appauthor=False)
+        # No HOME and no entry in passwd, as in a container that runs under a number: it raises, or leaves "~".
+        with suppress(RuntimeError):
+            folder = user_cache_path("sacnb", appauthor=False)
+            if folder.is_absolute():
+                return folder
+        user = os.getuid() if hasattr(os, "getuid") else 0
+        try:
+            folder = Path(tempfile.gettempdir()) / f"sacnb-{user}"
+        except FileNotFoundError:
+            self._problems.append("There is neither a home folder nor a temporary one: set SAC_CACHE_DIR to a folder.")
+            return Path()
+        self._sources.notes.append(
+            f"There is no home folder, so results are kept in {folder}; set SAC_CACHE_DIR to keep them elsewhere."
+        )
+        if folder.is_symlink() or (folder.exists() and folder.stat().st_uid != user):
+            self._problems.append(
+                f"There is no home folder, and {folder} belongs to another user: set SAC_CACHE_DIR to your own folder."
+            )
+        return folder
 
-    def _tenant(self) -> tuple[TenantAddress | None, str]:
-        """The tenant's address and the origin it was read from; ``None`` where there is none that can be used."""
-        text = self._text("SAC_TENANT_URL")
-        _, origin = self._value("SAC_TENANT_URL")
+    def _tenant(self) -> TenantAddress | None:
+        text, origin = self._text("SAC_TENANT_URL"), self._given("SAC_TENANT_URL").origin
         if not text:
-            self.problems.append(
+            self._problems.append(
                 "SAC_TENANT_URL is missing: the address of your tenant, for example https://acme.eu10.hcs.cloud.sap, "
                 "or 'sandbox' for the embedded one."
             )
-            return None, origin
+            return None
         try:
-            return read_tenant_url(text), origin
+            return read_tenant_url(text)
         except ValueError as error:
-            self.problems.append(f"{origin} {error}")
-            return None, origin
+            self._problems.append(f"{origin} {error}")
+            return None
 
     def _token_url(self, tenant: TenantAddress | None, auth: str) -> str:
         text = self._text("SAC_TOKEN_URL")
@@ -264,107 +285,147 @@ class _Resolver:
             try:
                 return check_token_url(text)
             except ValueError as error:
-                self.problems.append(f"{self._value('SAC_TOKEN_URL')[1]} {error}")
+                self._problems.append(f"{self._given('SAC_TOKEN_URL').origin} {error}")
                 return ""
         if tenant is None or auth == "static":
             return ""
         if tenant.derived_token_url is None:
-            self.problems.append(
+            self._problems.append(
                 f"SAC_TOKEN_URL is missing and cannot be derived from {tenant.url}: copy the 'Token URL' of "
-                "System > Administration > App Integration, for example "
-                "https://acme.authentication.eu10.hana.ondemand.com/oauth/token."
+                f"System > Administration > App Integration, for example {TOKEN_URL_EXAMPLE}."
             )
             return ""
         return tenant.derived_token_url
 
     def settings(self) -> Settings:
-        replay = cast("ReplayMode", self._choice("SAC_REPLAY", REPLAY_MODES, "off"))
-        notes: list[str] = [] if replay == "off" else self._leave_to_the_code(replay)
-        who = _REPLAYED if replay == "replay" else self._who(notes)
+        """Return the settings. Raises SettingsError with every problem."""
+        replay = cast("ReplayMode", self._choice("SAC_REPLAY", get_args(ReplayMode), _DEFAULTS["replay"]))
+        if replay != "off":
+            self._leave_to_the_code(replay)
+        who = _REPLAYED if replay == "replay" else self._who()
         settings = Settings(
             **who,
-            # Out of range is not an error here: the engine clamps it and says so once.
-            token_lifetime_s=self._number("SAC_TOKEN_LIFETIME_S", 3600.0, lambda _: True, "seconds"),
+            # Out of range is not an error here: the guard clamps it and warns once.
+            token_lifetime_s=self._number("SAC_TOKEN_LIFETIME_S", lambda _: True, "seconds"),
             refresh_margin_s=self._margin_s(),
-            connect_timeout_s=self._seconds("SAC_CONNECT_TIMEOUT_S", 10.0),
-            read_timeout_s=self._seconds("SAC_READ_TIMEOUT_S", 120.0),
-            deadline_s=self._seconds("SAC_DEADLINE_S", 900.0),
-            max_attempts=self._whole("SAC_MAX_ATTEMPTS", 4, 20),
-            page_size=self._whole("SAC_PAGE_SIZE", 50_000, 1_000_000),
-            streams=self._whole("SAC_STREAMS", 4, 16),
+            connect_timeout_s=self._seconds("SAC_CONNECT_TIMEOUT_S"),
+            read_timeout_s=self._seconds("SAC_READ_TIMEOUT_S"),
+            deadline_s=self._seconds("SAC_DEADLINE_S"),
+            max_attempts=self._whole("SAC_MAX_ATTEMPTS", 20),
+            page_size=self._whole("SAC_PAGE_SIZE", 1_000_000),
+            streams=self._whole("SAC_STREAMS", 16),
+            max_answer_mb=self._whole("SAC_MAX_ANSWER_MB", 100_000),
             cache_dir=self._cache_dir(),
-            cache_max_age_s=self._seconds("SAC_CACHE_MAX_AGE_S", 0.0, zero=True),
+            cache_max_age_s=self._seconds("SAC_CACHE_MAX_AGE_S", zero=True),
             ca_bundle=self._ca_bundle(),
             replay=replay,
             replay_cassette=self._path_text("SAC_REPLAY_CASSETTE"),
-            log=cast("LogLevel", self._choice("SAC_LOG", ("debug", "info", "warning", "error"), "warning")),
-            notes=tuple(notes),
+            log=cast("LogLevel", self._choice("SAC_LOG", get_args(LogLevel), _DEFAULTS["log"])),
         )
-        if self.problems:
-            raise SettingsError(self.problems)
-        return settings
+        if not settings.is_sandbox:
+            self._check_trust()
+        self._raise_problems()
+        sources = self._sources
+        return replace(
+            settings,
+            notes=tuple(dict.fromkeys(sources.notes)),
+            sources=sources.provenance(),
+            dotenv_path=sources.dotenv.path,
+        )
 
     def replay_choice(self) -> ReplayChoice:
-        mode = self._choice("SAC_REPLAY", REPLAY_MODES, "") or None
+        """Return the choice. Raises SettingsError with every problem."""
+        mode = self._choice("SAC_REPLAY", get_args(ReplayMode), "") or None
         choice = ReplayChoice(cast("ReplayMode | None", mode), self._path_text("SAC_REPLAY_CASSETTE"))
-        if self.problems:
-            raise SettingsError(self.problems)
+        self._check_trust(("SAC_REPLAY", "SAC_REPLAY_CASSETTE"))
+        self._raise_problems()
         return choice
 
-    def _path_text(self, name: str) -> str | None:
-        value, _ = self._value(name)
-        return None if value is None else os.fspath(value)
+    def _raise_problems(self) -> None:
+        if self._problems:
+            raise SettingsError(tuple(dict.fromkeys(self._problems)))
 
-    def _leave_to_the_code(self, replay: ReplayMode) -> list[str]:
-        """Forget the variables that would make one machine's requests differ from another's; what was forgotten."""
-        notes = []
-        for name in _SHAPE_VARIABLES:
-            _, origin = self._given.get(name, (None, ""))
-            if origin.startswith(name):
-                del self._given[name]
-                notes.append(f"{name} is not used with SAC_REPLAY={replay}: a cassette must fit every machine.")
-        return notes
+    def _check_trust(self, names: tuple[str, ...] = _GUARDED_VARIABLES) -> None:
+        """Refuse to send the user's secret where a ``.env`` says that happened to lie in the folder or above it.
 
-    def _who(self, notes: list[str]) -> Mapping[str, Any]:
-        """The settings that say which tenant is asked, and as whom; adds to ``notes``."""
-        is_sandbox = self._text("SAC_TENANT_URL").lower() == SANDBOX
-        token = self._text("SAC_TOKEN")
-        client_id, client_secret = self._text("SAC_CLIENT_ID"), self._text("SAC_CLIENT_SECRET")
-        pasted_only = bool(token) and not client_id and not client_secret
-        auth = self._choice(
-            "SAC_AUTH", ("client_credentials", "static"), "static" if pasted_only else "client_credentials"
+        A cloned repository or a shared folder may hold one. What the user sets, and a file that the user names, are
+        trusted; a file that was found is only trusted with the secrets in it.
+        """
+        is_static = str(self._given("SAC_AUTH").value or self._usual_auth()).lower() == "static"
+        secret = self._given("SAC_TOKEN" if is_static else "SAC_CLIENT_SECRET")
+        found = [name for name in names if self._given(name).is_found]
+        if secret.value is None or secret.is_found or not found:
+            return
+        path, one = str(self._sources.dotenv.path), len(found) == 1
+        self._problems.append(
+            f"{', '.join(found)} {'comes' if one else 'come'} from {path}, which was found and not named, while "
+            f"{'the token' if is_static else 'the client secret'} comes from {secret.source}. Such a file must "
+            f"not decide where your secret goes: set {'it' if one else 'them'} in {secret.source} too, or, if you "
+            f"trust the file, name it: sacnb.connect(dotenv_path={path!r}) or sacnb --env-file {shlex.quote(path)}."
         )
+
+    def _path_text(self, name: str) -> str | None:
+        given = self._given(name)
+        if given.value is not None and not isinstance(given.value, str | os.PathLike):
+            self._problems.append(f"{given.origin} must be a text or a path, not {type(given.value).__name__}.")
+            return None
+        return None if given.value is None else os.fspath(given.value)
+
+    def _leave_to_the_code(self, replay: ReplayMode) -> None:
+        """Forget the variables that would make the requests of one machine differ from those of another."""
+        for name in _SHAPE_VARIABLES:
+            given = self._sources.get(name)
+            if given is not None and given.source != "the arguments":
+                self._sources.forget(name)
+                self._sources.notes.append(
+                    f"{name} is not used with SAC_REPLAY={replay}: a cassette must fit every machine."
+                )
+
+    def _usual_auth(self) -> str:
+        has_client = any(self._given(name).value for name in ("SAC_CLIENT_ID", "SAC_CLIENT_SECRET"))
+        pasted_only = self._given("SAC_TOKEN").value is not None and not has_client
+        return "static" if pasted_only else _DEFAULTS["auth"]
+
+    def _who(self) -> Mapping[str, Any]:
+        """Return the settings that name the tenant and the client."""
+        is_sandbox = self._text("SAC_TENANT_URL").lower() == SANDBOX
+        client_id, client_secret, token = (
+            self._text("SAC_CLIENT_ID"),
+            self._secret("SAC_CLIENT_SECRET"),
+            self._secret("SAC_TOKEN"),
+        )
+        auth = self._choice("SAC_AUTH", get_args(AuthMethod), self._usual_auth())
         tenant_url = token_url = ""
         if not is_sandbox:
-            tenant, _ = self._tenant()
+            tenant = self._tenant()
             token_url = self._token_url(tenant, auth)
             if tenant is not None:
                 tenant_url = tenant.url
-                notes += tenant.notes
-                if auth == "client_credentials" and token_url and "SAC_TOKEN_URL" not in self._given:
-                    notes.append(f"The token URL was derived from the tenant URL: {token_url}.")
+                self._sources.notes.extend(tenant.notes)
+                if auth == "client_credentials" and token_url and self._given("SAC_TOKEN_URL").value is None:
+                    self._sources.notes.append(f"The token URL was derived from the tenant URL: {token_url}.")
             self._check_client(auth, client_id, client_secret, token)
         return {
             "tenant_url": tenant_url,
             "is_sandbox": is_sandbox,
             "token_url": token_url,
             "client_id": client_id,
-            "client_secret": Secret(client_secret),
+            "client_secret": client_secret or Secret(""),
             "auth": auth,
-            "token": Secret(token) if token else None,
+            "token": token,
         }
 
-    def _check_client(self, auth: str, client_id: str, client_secret: str, token: str) -> None:
+    def _check_client(self, auth: str, client_id: str, client_secret: Secret | None, token: Secret | None) -> None:
         where = "create an OAuth client under System > Administration > App Integration (see docs/access.md)"
         if auth == "static":
-            if not token:
-                self.problems.append("SAC_TOKEN is missing, and SAC_AUTH=static needs it; better: " + where + ".")
+            if token is None:
+                self._problems.append("SAC_TOKEN is missing, and SAC_AUTH=static needs it; better: " + where + ".")
             return
         if not client_id:
             example = "sb-00000000-0000-0000-0000-000000000000!b0|client!b0"
-            self.problems.append(f"SAC_CLIENT_ID is missing: {where}. It looks like {example}.")
-        if not client_secret:
-            self.problems.append(
+            self._problems.append(f"SAC_CLIENT_ID is missing: {where}. It looks like {example}.")
+        if client_secret is None:
+            self._problems.append(
                 "SAC_CLIENT_SECRET is missing: SAC shows it when the OAuth client is made; in .env put it in "
                 "single quotes, since it holds $ and !."
             )

@@ -1,22 +1,25 @@
-"""Read what people paste as their tenant's address, and understand it."""
+"""Read the addresses of tenant and token endpoint in the forms in which people paste them."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
 from dataclasses import dataclass
-from urllib.parse import unquote, urlsplit
+from typing import Final
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from sacnb._endpoints import derive_token_url
+from sacnb._settings.sources import show
 
 _MODELER_ID = re.compile(r"/m/model/([^/&?#]+)")
 _NEO_HOST = re.compile(r"\.[a-z]{2}\d\.(?:sapanalytics\.cloud|hcs\.cloud\.sap|hanacloudservices\.cloud\.sap)$")
-_EXAMPLE = "https://acme.eu10.hcs.cloud.sap"
+_EXAMPLE: Final = "https://acme.eu10.hcs.cloud.sap"
+TOKEN_URL_EXAMPLE: Final = "https://acme.authentication.eu10.hana.ondemand.com/oauth/token"  # noqa: S105 - an address
 
 
 @dataclass(frozen=True, slots=True)
 class TenantAddress:
-    """A tenant's origin (scheme and host, no path), the token URL that follows from it, and what was stripped."""
+    """A tenant's origin (scheme and host), the token URL derived from it, and notes about what was left out."""
 
     url: str
     derived_token_url: str | None
@@ -24,7 +27,7 @@ class TenantAddress:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether ``host`` is this machine: the only place plain http may go to."""
+    """Return whether ``host`` is this machine, the only place that plain http may go to."""
     if host.lower() == "localhost":
         return True
     try:
@@ -34,12 +37,12 @@ def is_loopback(host: str) -> bool:
 
 
 def read_tenant_url(text: str) -> TenantAddress:
-    """The tenant's origin out of whatever was pasted: trailing slash, ``/api/v1``, a modeler address, no scheme.
+    """Return the tenant's origin from a pasted address, which may have a path, or no scheme.
 
     Raises ValueError with the rest of a sentence that begins with the variable's name.
     """
     if "<" in text or ">" in text:
-        raise ValueError(f"is {text!r}, which still holds a part to be filled in; expected for example {_EXAMPLE}.")
+        raise ValueError(f"is {show(text)}, which still holds a part to be filled in; expected for example {_EXAMPLE}.")
     notes = []
     if "://" not in text:
         text = f"https://{text}"
@@ -48,23 +51,23 @@ def read_tenant_url(text: str) -> TenantAddress:
         parts = urlsplit(text)
         host, port = parts.hostname or "", parts.port
     except ValueError:
-        raise ValueError(f"is {text!r}, which is not an address; expected for example {_EXAMPLE}.") from None
+        raise ValueError(f"is {show(text)}, which is not an address; expected for example {_EXAMPLE}.") from None
     if parts.username is not None or parts.password is not None:
         raise ValueError(f"holds a user name or password before the host; expected only the address: {_EXAMPLE}.")
-    if not host or (("." not in host) and not is_loopback(host)):
-        raise ValueError(f"is {text!r}, which has no full host name; expected for example {_EXAMPLE}.")
+    if not host or re.search(r"\s", host) or (("." not in host) and not is_loopback(host)):
+        raise ValueError(f"is {show(text)}, which has no full host name; expected for example {_EXAMPLE}.")
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
         raise ValueError(f"begins with {parts.scheme}://; tokens are sent only over https: {_EXAMPLE}.")
     if ".authentication." in host:
-        raise ValueError(f"is {text!r}, which is the token service; that address belongs into SAC_TOKEN_URL.")
+        raise ValueError(f"is {show(text)}, which is the token service; that address belongs into SAC_TOKEN_URL.")
     if _NEO_HOST.search(host):
         notes.append(
             "The host has the form of an SAP data center (NEO); SAP offers the Data Export Service on Cloud Foundry "
             "tenants only."
         )
-    rest = text[text.index("://") + 3 :].partition("/")[2]
+    rest = unquote(text[text.index("://") + 3 :].partition("/")[2]).partition("?")[0]
     if rest:
-        notes.append(f"Only the host of the tenant URL is used; '/{unquote(rest)[:80]}' was left out.")
+        notes.append(f"Only the host of the tenant URL is used; '/{rest[:80]}' was left out.")
     model = _MODELER_ID.search(unquote(text))
     if model:
         notes.append(f"The address names a model; its id for sac.model(...) is {model[1].rpartition(':')[2]!r}.")
@@ -74,21 +77,20 @@ def read_tenant_url(text: str) -> TenantAddress:
 
 
 def check_token_url(text: str) -> str:
-    """The token URL as it is, if it can be one; ValueError with the rest of a sentence if it cannot."""
-    example = "https://acme.authentication.eu10.hana.ondemand.com/oauth/token"
+    """Return *text* if it can be a token URL. Raises ValueError with the rest of a sentence if it cannot."""
     try:
         parts = urlsplit(text)
-        host = parts.hostname or ""
+        host, _ = parts.hostname or "", parts.port
     except ValueError:
-        host = ""
-    if not host:
-        raise ValueError(f"is {text!r}, which is not a full address; expected for example {example}.")
+        host, parts = "", SplitResult("", "", "", "", "")
+    if not host or re.search(r"\s", text):
+        raise ValueError(f"is {show(text)}, which is not a full address; expected for example {TOKEN_URL_EXAMPLE}.")
     if parts.username is not None or parts.password is not None:
-        raise ValueError(f"holds a user name or password before the host; expected for example {example}.")
+        raise ValueError(f"holds a user name or password before the host; expected for example {TOKEN_URL_EXAMPLE}.")
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
-        raise ValueError(f"begins with {parts.scheme}://; secrets are sent only over https: {example}.")
+        raise ValueError(f"begins with {parts.scheme}://; secrets are sent only over https: {TOKEN_URL_EXAMPLE}.")
     if "/oauth/token/alias/" in parts.path:
-        raise ValueError("is the 'OAuth2SAML Token URL'; expected the 'Token URL' that stands beside it.")
+        raise ValueError("is the 'OAuth2SAML Token URL'; expected the 'Token URL' beside it.")
     if parts.path.endswith("/authorize"):
-        raise ValueError("is the 'Authorization URL'; expected the 'Token URL' that stands beside it.")
+        raise ValueError("is the 'Authorization URL'; expected the 'Token URL' beside it.")
     return text

@@ -1,17 +1,15 @@
-"""The variables a user can set, as one table: settings, ``.env.example`` and the documents are checked against it.
-
-A text that does not show itself.
-"""
+"""The variables a user can set, in one table; ``.env.example`` and the documents are tested against it."""
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """One variable: its name, what it means, and the default and an example as they stand in ``.env.example``."""
+    """One variable with its meaning, default and example as in ``.env.example``."""
 
     name: str
     meaning: str
@@ -20,7 +18,7 @@ class Variable:
 
     @property
     def argument(self) -> str:
-        """The name of the argument of ``connect()``."""
+        """Return the name of the argument of ``connect()``."""
         return self.name.removeprefix("SAC_").lower()
 
 
@@ -35,10 +33,10 @@ VARIABLES: Final = (
     Variable("SAC_CLIENT_ID", "the OAuth client's id", "", "sb-00000000-0000-0000-0000-000000000000!b0|client!b0"),
     Variable("SAC_CLIENT_SECRET", "the OAuth client's secret; single quotes keep $ and ! as they are", "", ""),
     Variable("SAC_AUTH", "client_credentials, or static for a pasted token", "client_credentials", ""),
-    Variable("SAC_TOKEN", "a pasted access token: deprecated, it cannot be renewed", "", ""),
+    Variable("SAC_TOKEN", "a pasted access token: deprecated, it cannot be refreshed", "", ""),
     Variable("SAC_TOKEN_LIFETIME_S", "seconds assumed where SAC does not say, within 30 to 3600", "3600", ""),
     Variable(
-        "SAC_REFRESH_MARGIN_S", "seconds before the end at which a token is renewed, at least 30", "by policy", ""
+        "SAC_REFRESH_MARGIN_S", "seconds before the end at which a token is refreshed, at least 30", "by policy", ""
     ),
     Variable("SAC_CONNECT_TIMEOUT_S", "seconds to wait for a connection", "10", ""),
     Variable("SAC_READ_TIMEOUT_S", "seconds to wait for the next bytes", "120", ""),
@@ -46,6 +44,7 @@ VARIABLES: Final = (
     Variable("SAC_MAX_ATTEMPTS", "tries for one request", "4", ""),
     Variable("SAC_PAGE_SIZE", "rows asked for in one page", "50000", ""),
     Variable("SAC_STREAMS", "requests at the same time in one pull", "4", ""),
+    Variable("SAC_MAX_ANSWER_MB", "megabytes that one answer may unpack to", "512", ""),
     Variable("SAC_CACHE_DIR", "where results are kept", "the platform's user cache folder", ""),
     Variable("SAC_CACHE_MAX_AGE_S", "seconds a kept result is served without asking SAC; 0 always asks", "0", ""),
     Variable("SAC_CA_BUNDLE", "the file with your company's certificate authority", "the usual bundle variables", ""),
@@ -55,16 +54,20 @@ VARIABLES: Final = (
 )
 
 
-class Secret:
-    """A text that shows itself only to ``reveal()``: masked in ``repr`` and ``str``, and refuses to be pickled."""
+SECRETS: Final = frozenset({"SAC_CLIENT_SECRET", "SAC_TOKEN"})
 
-    __slots__ = ("_value",)
+
+class Secret:
+    """A text that only ``reveal()`` shows: masked in ``repr`` and ``str``, and never pickled."""
+
+    __slots__ = ("__weakref__", "_value")
 
     def __init__(self, value: str) -> None:
         self._value = value
+        _alive[id(self)] = self
 
     def reveal(self) -> str:
-        """The text itself."""
+        """Return the text."""
         return self._value
 
     def __repr__(self) -> str:
@@ -80,4 +83,13 @@ class Secret:
         return hash(self._value)
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("A secret is not pickled: pass the settings and connect again where they arrive.")
+        raise TypeError("A secret is not pickled. Send tenant.spec to the worker, and call sacnb.connect(spec) there.")
+
+
+# For as long as a secret is held by anybody, texts of servers are searched for it before a person sees them.
+_alive: Final[weakref.WeakValueDictionary[int, Secret]] = weakref.WeakValueDictionary()
+
+
+def known_secrets() -> set[str]:
+    """Return the text of every secret of this process."""
+    return {secret.reveal() for reference in _alive.valuerefs() if (secret := reference()) is not None}

@@ -1,4 +1,4 @@
-"""What users hold: a tenant, its models, questions about their facts."""
+"""The objects users hold: a tenant, its models, and queries of their facts."""
 
 from __future__ import annotations
 

@@ -1,36 +1,38 @@
-"""What a model needs of its tenant: the engine, the settings, the cache, and how the tenant is called.
-
-The schema of a model from a kept result, for the day when SAC cannot be asked for it.
-"""
+"""A connected tenant for models and cache, and its settings without secrets for worker processes."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from sacnb._cache.folder import CacheKey
 from sacnb._endpoints import DEFAULT_NAMESPACE, providers_path
 from sacnb._odata.page import cut_page, next_page, read_list
 from sacnb._results.info import ResultInfo, principal_digest
+from sacnb._settings.resolve import SANDBOX, Settings
 from sacnb.errors import CacheError, SacError
 
 if TYPE_CHECKING:
     from sacnb._cache.store import Cache
     from sacnb._odata.schema import Schema
-    from sacnb._settings import Settings
+    from sacnb._settings.resolve import Settings
     from sacnb._wire.context import DispatchContext
     from sacnb._wire.message import Answer
+
+__all__ = ["ConnectSpec"]
 
 Source = Literal["sac", "sandbox"]
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """One tenant, ready to be asked.
+    """A connected tenant: what requests, results and the cache need to know of it.
 
     ``tenant_host`` names the tenant in cache keys and results (``sandbox`` for the embedded one, whose port changes);
-    ``principal`` is who asks, since two users may see different rows.
+    ``principal`` is the client or user, because two users may see different rows.
     """
 
     context: DispatchContext
@@ -46,11 +48,11 @@ class Connection:
         return self.settings.tenant_url
 
     def url(self, path: str) -> str:
-        """The full address of a path of this tenant."""
+        """Return the URL of a path of this tenant."""
         return self.tenant_url + path
 
     def read_list(self, path: str, operation: str) -> list[dict[str, Any]]:
-        """All rows of an ordinary OData list, following its pages."""
+        """Return all rows of an OData list, following its pages."""
         rows: list[dict[str, Any]] = []
         url: str | None = self.url(path)
         seen: set[str] = set()
@@ -69,7 +71,7 @@ def _check(answer: Answer) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """One model as the tenant lists it. ``name`` may occur twice; ``id`` does not."""
+    """A model as the tenant lists it. ``name`` may occur twice; ``id`` does not."""
 
     id: str
     name: str
@@ -78,7 +80,7 @@ class ModelEntry:
 
 
 def list_models(connection: Connection, namespace: str = DEFAULT_NAMESPACE) -> tuple[ModelEntry, ...]:
-    """The models of a namespace that the Data Export Service offers to this client, in SAC's order."""
+    """Return the models of a namespace that the Data Export Service offers to this client, in SAC's order."""
     rows = connection.read_list(providers_path(namespace), "list models")
     return tuple(
         ModelEntry(
@@ -95,27 +97,79 @@ _log = logging.getLogger("sacnb.model")
 
 
 def schema_of_last_result(connection: Connection, model_id: str, namespace: str, reason: SacError) -> Schema | None:
-    """The schema that came with the newest result of this model that this tenant gave this user; ``None`` without one.
+    """Return the schema of this user's newest cached result of a model, or ``None`` if nothing is cached.
 
-    With it a program that starts while SAC is away can put its question into the form under which the answer is kept.
-    ``reason`` is why SAC could not be asked; what is wrong with the cache is noted on it.
+    A program that starts while SAC is unreachable needs it to find its cached result: the cache key is made with the
+    schema. ``reason`` is why SAC could not be asked; problems of the cache are added to it as notes.
     """
     ours = (connection.tenant_host.casefold(), principal_digest(connection.principal), model_id, namespace)
     try:
         infos = [entry.info for entry in connection.cache.entries() if entry.info and _whose(entry.info) == ours]
     except CacheError as error:
-        reason.add_note(f"The kept results cannot be read either: {error}")
+        reason.add_note(f"The cache cannot be read either: {error}")
         return None
     for info in sorted(infos, key=lambda info: info.last_refresh_time, reverse=True):
         try:
             schema = connection.cache.load(CacheKey.of(info)).schema
         except CacheError as error:
-            reason.add_note(f"A kept result of the model cannot be used either: {error}")
+            reason.add_note(f"A cached result of the model cannot be used either: {error}")
             continue
-        _log.info("The columns of %s are those of the last kept result, since SAC did not say: %s", model_id, reason)
+        _log.info("Using the columns of the last cached result of %s, because SAC is unreachable: %s", model_id, reason)
         return schema
     return None
 
 
 def _whose(info: ResultInfo) -> tuple[str, str, str, str]:
     return info.tenant_host.casefold(), info.principal, info.provider_id, info.namespace
+
+
+_NEVER: Final = frozenset({"client_secret", "token", "is_sandbox", "notes", "sources", "dotenv_path"})
+_TENANT: Final = frozenset({"token_url", "client_id", "auth"})
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectSpec:
+    """The settings of a tenant, without secrets and tokens; ``tenant.spec`` makes one.
+
+    Pickle it to a worker process, which connects with ``sacnb.connect(spec)``. The worker reads SAC_CLIENT_SECRET (or
+    SAC_TOKEN) from its own environment or from the ``.env`` at ``dotenv_path``, if that exists there. Or hand the
+    secret in: ``sacnb.connect(spec, client_secret=...)``.
+
+    ``arguments`` are those of ``connect()``, as pairs of a name and a value.
+    """
+
+    __module__ = "sacnb"
+
+    arguments: tuple[tuple[str, Any], ...]
+    dotenv_path: str | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> ConnectSpec:
+        """Return the spec of *settings*."""
+        names = [member.name for member in fields(settings) if member.name not in _NEVER]
+        arguments = {name: getattr(settings, name) for name in names}
+        if settings.is_sandbox:
+            arguments["tenant_url"] = SANDBOX
+        if settings.is_sandbox or settings.replay == "replay":
+            # The worker's own sandbox has another client, and a replay has none.
+            arguments = {name: value for name, value in arguments.items() if name not in _TENANT}
+        if settings.replay == "replay":
+            del arguments["tenant_url"]
+        return cls(
+            tuple((name, _portable(value)) for name, value in arguments.items() if value not in (None, "")),
+            None if settings.dotenv_path is None else str(settings.dotenv_path),
+        )
+
+    def for_connect(self) -> dict[str, Any]:
+        """Return the arguments of ``connect()``, with the ``.env`` if it exists on this machine."""
+        is_here = self.dotenv_path is not None and Path(self.dotenv_path).is_file()
+        return {**dict(self.arguments), "dotenv_path": self.dotenv_path if is_here else None}
+
+
+def _portable(value: Any) -> Any:
+    """Return *value*; a path as text that does not depend on the working folder."""
+    if not isinstance(value, Path):
+        return value
+    with suppress(FileNotFoundError):  # the working folder is gone
+        value = value.absolute()
+    return str(value)

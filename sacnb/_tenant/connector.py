@@ -1,22 +1,25 @@
-"""From settings to a connected tenant."""
+"""Connect to a tenant."""
 
 from __future__ import annotations
 
 import atexit
+import functools
 import logging
 import os
 import threading
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 from sacnb._cache.store import Cache
+from sacnb._http import seal
+from sacnb._redact import RedactingFilter
 from sacnb._settings import SANDBOX, Secret, Settings
-from sacnb._tenant.connection import Connection
+from sacnb._tenant.connection import Connection, ConnectSpec
 from sacnb._tenant.tenant import Tenant
 from sacnb._wire.context import build_context
-from sacnb._wire.redact import RedactingFilter
-from sacnb.errors import MissingExtraError
+from sacnb.errors import MissingExtraError, SettingsError
 from sacnb.replay import active, start_for
 
 if TYPE_CHECKING:
@@ -24,9 +27,33 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("sacnb")
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
+
+def _sealed(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Clear the locals of *function* and all it called before an error leaves it.
+
+    Tools that show locals below a traceback (rich, IPython, Sentry) would show the secrets among the arguments.
+    """
+
+    @functools.wraps(function)
+    def sealed(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return function(*args, **kwargs)
+        except BaseException as error:  # noqa: BLE001 - raised again below
+            failure = error
+        finally:
+            del args, kwargs
+        seal(failure)
+        raise failure
+
+    return sealed
+
+
+@_sealed
 def connect(
-    tenant_url: str | None = None,
+    tenant_url: str | ConnectSpec | None = None,
     *,
     token_url: str | None = None,
     client_id: str | None = None,
@@ -41,6 +68,7 @@ def connect(
     max_attempts: int | None = None,
     page_size: int | None = None,
     streams: int | None = None,
+    max_answer_mb: int | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     cache_max_age_s: float | None = None,
     ca_bundle: str | os.PathLike[str] | None = None,
@@ -51,15 +79,21 @@ def connect(
 ) -> Tenant:
     """Connect to a tenant: arguments, then the environment, then ``.env``; ``"sandbox"`` is the embedded one.
 
-    Each argument is the variable of the same name with ``SAC_`` before it, and stands in ``.env.example``. Nothing is
-    asked of SAC yet: ``authenticate()`` or the first question does that.
+    Each argument is also a variable, in upper case after ``SAC_``; see ``.env.example``. Nothing is requested yet:
+    ``authenticate()`` or the first query does that.
 
     With ``replay="replay"``, or within ``sacnb.replay.cassette()``, the cassette answers instead of a tenant, and no
-    other setting is needed. A replay takes place at the moment of the recording, and keeps results in a folder of its
-    own; so does a recording.
+    other setting is needed. A replay runs at the time of its recording. Replays and recordings cache results in a
+    folder of their own.
 
-    Raises SettingsError with every problem at once; MissingExtraError for the sandbox or a cassette without its extra;
-    ReplayError for a cassette that is not there, or while another one is in use.
+    In a worker process, pass the ``spec`` of a tenant that is connected elsewhere: ``sacnb.connect(spec)`` has the same
+    settings, reads the secret there, and takes further arguments before those of the spec.
+
+    In a worker process, pass the ``spec`` of a tenant that is connected elsewhere: ``sacnb.connect(spec)`` has the same
+    settings and reads the secret in the worker. Further arguments replace those of the spec.
+
+    Raises SettingsError with all problems at once; MissingExtraError for the sandbox or a cassette without its extra;
+    ReplayError for a missing cassette, or if another one is in use.
     """
     in_use = active()
     if in_use is not None and replay_cassette is not None:
@@ -79,6 +113,7 @@ def connect(
         "max_attempts": max_attempts,
         "page_size": page_size,
         "streams": streams,
+        "max_answer_mb": max_answer_mb,
         "cache_dir": cache_dir,
         "cache_max_age_s": cache_max_age_s,
         "ca_bundle": ca_bundle,
@@ -86,16 +121,33 @@ def connect(
         "replay_cassette": replay_cassette,
         "log": log,
     }
-    settings = Settings.resolve(dotenv_path=dotenv_path, **given)
+    if isinstance(tenant_url, ConnectSpec):
+        of_spec = tenant_url.for_connect()
+        spec_dotenv = of_spec.pop("dotenv_path")
+        dotenv_path = dotenv_path if dotenv_path is not None else spec_dotenv
+        given["tenant_url"] = None
+        given |= {name: value for name, value in of_spec.items() if given[name] is None}
+    try:
+        settings = Settings.resolve(dotenv_path=dotenv_path, **given)
+    except SettingsError as error:
+        if isinstance(tenant_url, ConnectSpec):
+            error.add_note(
+                "A ConnectSpec carries no secret: set SAC_CLIENT_SECRET (or SAC_TOKEN) in the worker's environment, or "
+                "pass it: sacnb.connect(spec, client_secret=...)."
+            )
+        raise
     return connect_with(settings)
 
 
 def connect_with(settings: Settings, *, sandbox: Sandbox | None = None, **engine: Any) -> Tenant:
-    """A tenant from settings that are complete; ``sandbox`` is the one to use where they say ``sandbox``.
+    """Connect with resolved settings; *sandbox* is used if they say ``sandbox``.
 
-    ``engine`` hands in clocks, sleep and randomness, as ``build_context`` takes them.
+    *engine* are clocks, sleep and randomness for ``build_context``.
     """
     _set_up_logging(settings.log)
+    spec = ConnectSpec.of(settings)
+    if settings.sources:
+        _log.info("Settings: %s.", "; ".join(_by_source(settings.sources)))
     cassette = None if settings.replay == "off" else start_for(settings)
     if cassette is not None:
         settings = replace(settings, cache_dir=cassette.cache_dir)
@@ -112,7 +164,7 @@ def connect_with(settings: Settings, *, sandbox: Sandbox | None = None, **engine
         )
     if cassette is not None:
         cassette.learn_settings(settings)
-    # A cassette that was recorded from the sandbox shows what the sandbox shows.
+    # A cassette recorded from the sandbox counts as the sandbox.
     is_sandbox = settings.is_sandbox if cassette is None else cassette.source == "sandbox"
     context = build_context(settings, **engine)
     connection = Connection(
@@ -120,11 +172,16 @@ def connect_with(settings: Settings, *, sandbox: Sandbox | None = None, **engine
         settings=settings,
         cache=Cache(settings.cache_dir),
         tenant_host=SANDBOX if is_sandbox else urlsplit(settings.tenant_url).netloc,
-        # The sandbox makes up a client each time it starts; what it shows is the same for all of them.
+        # The sandbox makes up a client at each start; all of them see the same data.
         principal=SANDBOX if is_sandbox else context.guard.principal,
         source="sandbox" if is_sandbox else "sac",
     )
-    return Tenant(connection, sandbox)
+    return Tenant(connection, sandbox, spec)
+
+
+def _by_source(sources: Mapping[str, str]) -> Iterator[str]:
+    for source in dict.fromkeys(sources.values()):
+        yield f"{', '.join(name for name, other in sources.items() if other == source)} from {source}"
 
 
 _embedded: dict[str, Sandbox] = {}
@@ -132,7 +189,7 @@ _embedded_lock = threading.Lock()
 
 
 def embedded_sandbox() -> Sandbox:
-    """The process's own sandbox, started when it is first asked for and stopped when the process ends."""
+    """Return the process's sandbox, started on first use and stopped when the process ends."""
     with _embedded_lock:
         if SANDBOX not in _embedded:
             sandbox = start_sandbox()
@@ -142,7 +199,7 @@ def embedded_sandbox() -> Sandbox:
 
 
 def start_sandbox(**options: Any) -> Sandbox:
-    """Start a sandbox. Raises MissingExtraError where the extra is not installed."""
+    """Start a sandbox. Raises MissingExtraError if the extra is not installed."""
     from sacnb import sandbox
 
     try:
@@ -152,7 +209,7 @@ def start_sandbox(**options: Any) -> Sandbox:
 
 
 def _set_up_logging(level: str) -> None:
-    """Show our records on stderr, unless the program has set up logging itself."""
+    """Show log records on stderr, unless the program has set up logging itself."""
     _log.setLevel(level.upper())
     own = [handler for handler in _log.handlers if not isinstance(handler, logging.NullHandler)]
     if own or logging.getLogger().handlers:

@@ -1,4 +1,4 @@
-"""Find out why a connection does not work: one check after the other, each with its remedy."""
+"""Find out why a connection does not work: checks in order, each with its remedy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Status = Literal["ok", "warning", "failed", "skipped"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at: how it is, and what to do about it (empty where nothing is to be done)."""
+    """A check: its status, what was found, and what to do (empty if nothing)."""
 
     name: str
     status: Status
@@ -38,13 +38,13 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis(Previewed):
-    """All checks in the order they were made; ``healthy`` if none of them failed."""
+    """All checks in order; ``healthy`` if none failed."""
 
     checks: tuple[Check, ...]
 
     @property
     def healthy(self) -> bool:
-        """Whether data can be read: no check failed."""
+        """Return whether data can be read: no check failed."""
         return all(check.status != "failed" for check in self.checks)
 
     def __str__(self) -> str:
@@ -57,7 +57,7 @@ class Diagnosis(Previewed):
         failed = sum(check.status == "failed" for check in self.checks)
         title = "Healthy: no check failed" if self.healthy else f"Not healthy: {failed} of {len(self.checks)} failed"
         rows = tuple((one.name, one.status, one.detail, one.remedy) for one in self.checks)
-        return Preview(title, (), ("check", "status", "what was seen", "what to do"), (False,) * 4, rows, "")
+        return Preview(title, (), ("check", "status", "found", "what to do"), (False,) * 4, rows, "")
 
 
 def diagnose(
@@ -68,8 +68,8 @@ def diagnose(
 ) -> Diagnosis:
     """Check settings, cache folder, host, TLS and proxy, clock, token, and which APIs the client may use.
 
-    Takes the arguments of ``connect()``. A check that makes no sense after an earlier failure is skipped and says so.
-    Raises nothing of its own: what goes wrong is what it reports.
+    Takes the arguments of ``connect()``. A check that makes no sense after an earlier failure is reported as skipped.
+    Failures are reported, not raised.
     """
     return Diagnosis(tuple(_checks(dotenv_path, now, arguments)))
 
@@ -94,7 +94,7 @@ def _checks(
         for note in settings.notes:
             yield Check("settings", "warning", note)
         if settings.replay == "replay":
-            yield from _skipped("a cassette is replayed, and no tenant is asked", "host", "clock", "token", "grants")
+            yield from _skipped("a cassette answers instead of a tenant", "host", "clock", "token", "grants")
             return
         yield _cache_folder(settings)
         server_date: list[datetime] = []
@@ -109,7 +109,7 @@ def _checks(
 
 def _skipped(reason: str, *names: str) -> Iterator[Check]:
     for name in names:
-        yield Check(name, "skipped", f"not looked at, since {reason}")
+        yield Check(name, "skipped", f"skipped: {reason}")
 
 
 def _cache_folder(settings: Settings) -> Check:
@@ -118,17 +118,17 @@ def _cache_folder(settings: Settings) -> Check:
         with tempfile.TemporaryFile(dir=settings.cache_dir):
             pass
     except OSError as error:
-        detail = f"{settings.cache_dir} cannot be written to: {error.strerror or error}"
-        return Check("cache folder", "failed", detail, "Set SAC_CACHE_DIR to a folder of your own.")
+        detail = f"cannot write to {settings.cache_dir}: {error.strerror or error}"
+        return Check("cache folder", "failed", detail, "Set SAC_CACHE_DIR to a folder you can write to.")
     return Check("cache folder", "ok", str(settings.cache_dir))
 
 
 def _host(settings: Settings, server_date: list[datetime]) -> Check:
-    """Whether the tenant's host answers at all: name, proxy and TLS. What it answers does not matter here."""
+    """Check that the tenant's host answers: name, proxy and TLS. The content of the answer does not matter."""
     import requests
 
     verify = str(settings.ca_bundle) if settings.ca_bundle is not None else True
-    # The proxies that the session would use: none for this machine itself, whatever the variables say.
+    # Use the proxies of the session: none for loopback, whatever the variables say.
     proxies = environment_proxies(settings.tenant_url)
     scheme = urlsplit(settings.tenant_url).scheme
     proxy = proxies.get(scheme) or proxies.get("all")
@@ -146,29 +146,29 @@ def _host(settings: Settings, server_date: list[datetime]) -> Check:
             )
     except requests.exceptions.ProxyError:
         remedy = "Check HTTPS_PROXY, and NO_PROXY for hosts that need none; ask your network team for the address."
-        return Check("host", "failed", f"the proxy {_without_user(proxy)} does not pass us on", remedy)
+        return Check("host", "failed", f"the proxy {_without_user(proxy)} refused the connection", remedy)
     except requests.exceptions.SSLError as error:
         remedy = (
-            "Your company probably inspects TLS with an authority of its own: save its certificate as a PEM file and "
-            "set SAC_CA_BUNDLE to that file."
+            "Your company probably inspects TLS with its own certificate authority: save its certificate as a PEM file "
+            "and set SAC_CA_BUNDLE to that file."
         )
         return Check("host", "failed", f"TLS failed {trust}: {_innermost(error)}", remedy)
     except OSError as error:
         remedy = "Check SAC_TENANT_URL for typing errors, and whether this machine needs HTTPS_PROXY."
         return Check("host", "failed", f"no connection {way}: {_innermost(error)}", remedy)
-    with contextlib.suppress(ValueError):  # No date, or none that can be read: the check of the clock says so.
+    with contextlib.suppress(ValueError):  # the clock check reports a missing or unreadable date
         server_date.append(parsedate_to_datetime(answer.headers.get("Date", "")))
     return Check("host", "ok", f"{urlsplit(settings.tenant_url).netloc} answers {way}, {trust}")
 
 
 def _without_user(proxy: str | None) -> str:
-    """A proxy's address without the user name and password that may stand in it."""
+    """Return a proxy's address without user name and password."""
     parts = urlsplit(proxy or "")
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def _innermost(error: BaseException) -> str:
-    """The cause that says something: requests wraps it several times."""
+    """Return the innermost cause; requests wraps it several times."""
     reason = getattr(error, "reason", None) or next(iter(error.args), None)
     if isinstance(reason, BaseException) and reason is not error:
         return _innermost(reason)
@@ -177,12 +177,12 @@ def _innermost(error: BaseException) -> str:
 
 def _clock(server_date: list[datetime], now: datetime) -> Check:
     if not server_date:
-        return Check("clock", "warning", "SAC sent no date to compare this machine's clock with")
+        return Check("clock", "warning", "SAC sent no date to compare with")
     skew_s = (now - server_date[0]).total_seconds()
     if abs(skew_s) <= RefreshPolicy().max_skew_s:
         return Check("clock", "ok", f"within {abs(skew_s):.0f} s of SAC's")
     detail = f"this machine is {abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} SAC"
-    return Check("clock", "warning", detail, "sacnb corrects for it; still, let the system set its clock by itself.")
+    return Check("clock", "warning", detail, "sacnb corrects for it. Turn on automatic time in the system settings.")
 
 
 def _token_and_grants(tenant: Tenant) -> Iterator[Check]:
@@ -204,7 +204,7 @@ def _grant(tenant: Tenant, api: str, path: str, *, needed: bool) -> Check:
     except ForbiddenError as error:
         remedy = f"System > Administration > App Integration, edit the OAuth client, and tick {api} under Access."
         use = "models cannot be read" if needed else "plans cannot be written back"
-        return Check(name, "failed" if needed else "warning", f"not allowed, so {use}: {error.message}", remedy)
+        return Check(name, "failed" if needed else "warning", f"not granted, so {use}: {error.message}", remedy)
     except SacError as error:
         return Check(name, "failed" if needed else "warning", error.message, error.hint or "")
     return Check(name, "ok", "allowed")

@@ -1,7 +1,4 @@
-"""A question about a model's facts, and the ways to have it answered.
-
-Conditions as people type them, ``Sector=31``, with each value read as its column's type.
-"""
+"""A query of a model's facts, and the ways to run it."""
 
 from __future__ import annotations
 
@@ -29,11 +26,11 @@ from sacnb._pull.count import count_rows
 from sacnb._pull.parquet import ParquetFolder, to_parquet
 from sacnb._pull.partition import Partitions, make_plan
 from sacnb._pull.plan import Job, Plan
-from sacnb._pull.progress import ProgressListener, Shown, listener_of
+from sacnb._pull.progress import ProgressListener, ProgressOption, progress_listener
 from sacnb._pull.stream import BatchStream
 from sacnb._results.info import principal_digest
 from sacnb._results.result import Result, ResultInfo
-from sacnb._tenant.members import AskedMembers, member_ids
+from sacnb._tenant.members import NamedMembers, member_ids
 from sacnb.errors import MixedAccountsWarning, QueryError, warn_user
 
 if TYPE_CHECKING:
@@ -46,18 +43,20 @@ if TYPE_CHECKING:
 __all__ = ["typed_where", "with_conditions"]
 
 # The account dimension of a classic account model, whose one measure mixes revenue, costs and headcount (seen on live
-# tenants; that it bears this name is a convention of SAC's own models, so it is a warning and no error).
+# tenants). The name is only a convention of SAC's own models, so this warns and does not raise.
 _ACCOUNT_DIMENSION = "account"
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """A question about a model's facts, not yet asked.
+    """A query of a model's facts that has not been sent yet.
 
-    ``fetch()`` asks it, ``stream()`` gives the answer as it comes, ``to_parquet()`` writes it into a folder, and
-    ``refresh()`` also keeps it. ``query`` is what will be asked, ``url`` the address that says it to SAC.
-    ``check_members`` makes a member that the filter names and the dimension does not have an error.
+    ``fetch()`` returns the rows, ``stream()`` iterates over them, ``to_parquet()`` writes them to a folder, and
+    ``refresh()`` also caches them. ``query`` is the query in canonical form, ``url`` its address. With
+    ``check_members`` a filter on a member that the dimension does not have is an error.
     """
+
+    __module__ = "sacnb"
 
     connection: Connection = dataclasses.field(repr=False)
     schema: Schema = dataclasses.field(repr=False)
@@ -68,78 +67,78 @@ class Facts:
 
     @property
     def url(self) -> str:
-        """The address of the first page; long lists of members are split over several such requests."""
+        """The URL of the first page. Long lists of members are split over several requests."""
         return self.query.url(self.connection.tenant_url, self.schema)
 
     def count(self) -> int | None:
-        """How many rows the answer has, without asking for them; ``None`` where SAC does not say.
+        """Return the number of rows without fetching them, or ``None`` if SAC does not say.
 
-        Raises AuthError and RequestError as they happen.
+        Raises AuthError and RequestError.
         """
-        return count_rows(self._job(self._asked()), [self.query.where])[0]
+        return count_rows(self._job(self._named_members()), [self.query.where])[0]
 
-    def fetch(self, *, progress: Shown = "auto", cancelled: Callable[[], bool] | None = None) -> Result:
-        """Every row of the answer, from SAC, all in memory.
+    def fetch(self, *, progress: ProgressOption = "auto", cancelled: Callable[[], bool] | None = None) -> Result:
+        """Fetch all rows from SAC into memory.
 
-        ``progress`` is told after each page; by itself a notebook shows a bar for what takes longer than a second, and
-        with ``None`` it does not. ``cancelled`` is asked several times a second, also while a page is
-        awaited, and true ends the pull within a second.
+        ``progress`` is called after each page; by default a notebook shows a bar when the download takes longer than a
+        second, and ``None`` shows nothing. ``cancelled`` is polled several times a second, also while waiting for a
+        page; returning true ends the download within a second.
 
-        Raises UnknownNameError for a filter that names a member the dimension does not have; BadAnswer, Cancelled,
-        AuthError and RequestError as they happen.
+        Raises UnknownNameError for a filter on a member that the dimension does not have; BadAnswer, Cancelled,
+        AuthError and RequestError.
         """
         _warn_of_mixed_accounts(self.query, self.schema)
-        asked = self._asked()
-        with listener_of(progress) as listener:
-            job = self._job(asked, listener, cancelled)
-            with job.context.telemetry.operation(f"pull {job.what}"):
+        named = self._named_members()
+        with progress_listener(progress) as listener:
+            job = self._job(named, listener, cancelled)
+            with job.context.telemetry.operation(f"pull {job.label}"):
                 table = pull(job, self._plan(job))
-                asked.refuse_unknown()
+                named.refuse_unknown()
         return self._result(table, self.connection.context.session.now())
 
     def stream(
         self, *, progress: ProgressListener | None = None, cancelled: Callable[[], bool] | None = None
     ) -> BatchStream:
-        """The rows of the answer as Arrow record batches, a page at a time, in bounded memory.
+        """Iterate over the rows as Arrow record batches, one page at a time, in bounded memory.
 
-        Anything that reads Arrow streams takes it as it is: ``polars.DataFrame(facts.stream())``, DuckDB, pyarrow.
-        Nothing is asked before the first batch is.
+        Anything that reads Arrow streams accepts it: ``polars.DataFrame(facts.stream())``, DuckDB, pyarrow. The first
+        request is sent when the first batch is read.
 
-        The iteration raises what ``fetch`` raises, some of it after the last batch; and BadAnswer where a page has more
-        digits than ``$metadata`` declares, since a stream cannot widen what it has given out.
+        Iterating raises what ``fetch`` raises, some of it after the last batch; also BadAnswer if a page has more
+        digits than ``$metadata`` declares, because batches already handed out cannot be widened.
         """
         _warn_of_mixed_accounts(self.query, self.schema)
-        asked = self._asked()
-        return BatchStream(self._job(asked, progress, cancelled), self._plan, finish=asked.refuse_unknown)
+        named = self._named_members()
+        return BatchStream(self._job(named, progress, cancelled), self._plan, finish=named.refuse_unknown)
 
     def to_parquet(
         self,
         folder: str | os.PathLike[str],
         *,
         resume: bool = True,
-        progress: Shown = "auto",
+        progress: ProgressOption = "auto",
         cancelled: Callable[[], bool] | None = None,
     ) -> ParquetFolder:
-        """Write the answer into a folder of Parquet files, in bounded memory, with exact decimals.
+        """Write the rows to a folder of Parquet files, in bounded memory, with exact decimals.
 
-        The folder is replaced when everything is there, and a manifest ``<folder>.manifest.json`` is written beside it.
-        A pull that ended early, even by ``kill -9`` or a power cut, goes on where it stopped, within 12 hours, unless
-        ``resume`` is false.
+        The folder is replaced once all rows have arrived, and a manifest ``<folder>.manifest.json`` is written beside
+        it. A download that ended early, even by ``kill -9`` or a power cut, resumes where it stopped for up to 12
+        hours; ``resume=False`` starts over.
 
-        Raises ExportError where the folder holds something else or cannot be written; and what ``fetch`` raises.
+        Raises ExportError if the folder holds other files or cannot be written; and what ``fetch`` raises.
         """
         _warn_of_mixed_accounts(self.query, self.schema)
-        asked = self._asked()
-        with listener_of(progress) as listener:
-            job = self._job(asked, listener, cancelled)
-            with job.context.telemetry.operation(f"export {job.what}"):
+        named = self._named_members()
+        with progress_listener(progress) as listener:
+            job = self._job(named, listener, cancelled)
+            with job.context.telemetry.operation(f"export {job.label}"):
                 return to_parquet(
                     job,
                     self._plan,
                     Path(folder),
                     self._staging(resume=resume),
                     about=self._about(),
-                    finish=asked.refuse_unknown,
+                    finish=named.refuse_unknown,
                 )
 
     def refresh(
@@ -148,28 +147,28 @@ class Facts:
         strict: bool = False,
         max_age_s: float | None = None,
         resume: bool = True,
-        progress: Shown = "auto",
+        progress: ProgressOption = "auto",
         cancelled: Callable[[], bool] | None = None,
         announce: Callable[[str], None] = print,
     ) -> Result:
-        """Fetch and keep the answer; if SAC fails, the last good answer with a warning that says how old it is and why.
+        """Fetch and cache the rows; if SAC fails, return the last good result with a warning.
 
-        ``strict`` raises instead of serving an old answer. ``max_age_s`` (seconds; by default the setting
-        ``SAC_CACHE_MAX_AGE_S``) serves a younger kept answer without asking SAC. ``announce`` is handed the warning.
-        A refresh that ended early goes on where it stopped, within 12 hours, unless ``resume`` is false; the answer is
-        then as old as its first page.
+        The warning says how old the result is and why; it is in ``result.warning`` and passed to ``announce``.
+        ``strict`` raises instead of returning an old result. ``max_age_s`` (seconds; by default the setting
+        ``SAC_CACHE_MAX_AGE_S``) returns a younger cached result without asking SAC. A refresh that ended early resumes
+        where it stopped for up to 12 hours, unless ``resume`` is false; the result is then as old as its first page.
 
-        Raises what ``fetch`` raises where nothing was kept, or SAC's answer was a clear refusal (403, 404, 412).
+        Raises what ``fetch`` raises if nothing is cached, or if SAC refused the query (403, 404, 412).
         """
 
         def pull_anew() -> Result:
             _warn_of_mixed_accounts(self.query, self.schema)
-            asked = self._asked()
-            with listener_of(progress) as listener:
-                job = self._job(asked, listener, cancelled)
-                with job.context.telemetry.operation(f"refresh {job.what}"):
+            named = self._named_members()
+            with progress_listener(progress) as listener:
+                job = self._job(named, listener, cancelled)
+                with job.context.telemetry.operation(f"refresh {job.label}"):
                     table, began = pull_resumable(
-                        job, self._plan, self._staging(resume=resume), finish=asked.refuse_unknown
+                        job, self._plan, self._staging(resume=resume), finish=named.refuse_unknown
                     )
             return self._result(table, began or self.connection.context.session.now())
 
@@ -185,7 +184,7 @@ class Facts:
 
     @property
     def cache_key(self) -> CacheKey:
-        """Where the answer is kept: tenant, who asks, model, entity set and the question in canonical form."""
+        """The cache entry of this query: tenant, principal, model, entity set and canonical query."""
         return CacheKey.build(
             tenant_host=self.connection.tenant_host,
             principal=self.connection.principal,
@@ -194,13 +193,13 @@ class Facts:
             query=self.query.canonical(self.schema),
         )
 
-    def _asked(self) -> AskedMembers:
+    def _named_members(self) -> NamedMembers:
         query = self.query if self.check_members else dataclasses.replace(self.query, where=None)
-        return AskedMembers(self.connection, query, self.schema)
+        return NamedMembers(self.connection, query, self.schema)
 
     def _job(
         self,
-        asked: AskedMembers,
+        named: NamedMembers,
         progress: ProgressListener | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Job:
@@ -214,7 +213,7 @@ class Facts:
             progress=progress,
             cancelled=cancelled,
             clock=self.connection.context.session.clock,
-            observe=asked.observe,
+            observe=named.observe,
         )
 
     def _plan(self, job: Job) -> Plan:
@@ -240,7 +239,7 @@ class Facts:
         return Result(table, self.schema, info)
 
     def _about(self) -> dict[str, Any]:
-        """What an answer is about, as plain values; who asked as a digest."""
+        """Describe the query for manifests, as plain values; the principal as a digest."""
         return {
             "tenant_host": self.connection.tenant_host,
             "principal": principal_digest(self.connection.principal),
@@ -254,7 +253,7 @@ class Facts:
         }
 
     def _staging(self, *, resume: bool) -> Staging:
-        """Where this question is kept while it is pulled: another query, schema or contract is another question."""
+        """Return the staging of this query. Another schema or contract version counts as another query."""
         identity = {
             name: value if isinstance(value, str) else json.dumps(value) for name, value in self._about().items()
         }
@@ -280,8 +279,8 @@ def _warn_of_mixed_accounts(query: Query, schema: Schema) -> None:
     for column in schema.dimensions:
         if column.name.casefold() == _ACCOUNT_DIMENSION and column.name not in {*query.select, *filtered}:
             warn_user(
-                f"The model {query.provider_id!r} keeps its accounts in {column.name!r}, and this question sums over "
-                f"all of them, revenue and costs alike. Filter {column.name!r}, or add it to dims.",
+                f"This query adds up all members of {column.name!r} in {query.provider_id!r}, revenue and costs alike. "
+                f"Filter {column.name!r} or add it to dims.",
                 MixedAccountsWarning,
             )
 
@@ -290,22 +289,22 @@ _TRUTH: Final = {"true": True, "false": False}
 
 
 def with_conditions(facts: Facts, pairs: Iterable[tuple[str, str]]) -> Facts:
-    """The same question, of only the rows that fit all conditions; each is a column and a text.
+    """Return *facts* narrowed by conditions as people type them: pairs of a column and a text.
 
-    The schema is the one that the question has: while SAC is away that of the last kept result, so that it is found.
+    Uses the query's schema (the cached one while SAC is unreachable), so that the cache key matches.
 
-    Raises UnknownNameError for a column that is not there, QueryError for a text that its column cannot hold.
+    Raises UnknownNameError for an unknown column, QueryError for a text that the column cannot hold.
     """
     where = both(from_where(typed_where(pairs, facts.schema) or None), facts.query.where)
     filtered = replace(facts, query=replace(facts.query, where=where))
-    filtered.query.options(facts.schema)  # what cannot be asked is said here, and not when the answer is awaited
+    filtered.query.options(facts.schema)  # refuse an impossible query now, and not when it is fetched
     return filtered
 
 
 def typed_where(pairs: Iterable[tuple[str, str]], schema: Schema) -> dict[str, object]:
-    """Columns and texts as ``facts(where=...)`` takes them; a column that comes several times gets a list.
+    """Return pairs of column and text as a mapping for ``facts(where=...)``; repeated columns become lists.
 
-    Raises UnknownNameError for a column that is not there, QueryError for a text that its column cannot hold.
+    Raises UnknownNameError for an unknown column, QueryError for a text that the column cannot hold.
     """
     found: dict[str, list[object]] = {}
     for name, text in pairs:
@@ -314,14 +313,14 @@ def typed_where(pairs: Iterable[tuple[str, str]], schema: Schema) -> dict[str, o
 
 
 def _value(text: str, column: Column) -> object:
-    """A number or a truth value where the column holds such; everything else is asked as it was typed."""
+    """Return *text* as a number or a boolean if the column holds those, else as typed."""
     if column.edm_type in NUMERIC_TYPES:
         try:
             return Decimal(text)
         except InvalidOperation:
-            raise QueryError(f"{text!r} is no number, and {column.name!r} holds {column.edm_type}.") from None
+            raise QueryError(f"{column.name!r} holds {column.edm_type}, and {text!r} is not a number.") from None
     if column.edm_type == "Edm.Boolean":
         if text.lower() not in _TRUTH:
-            raise QueryError(f"{text!r} is neither true nor false, and {column.name!r} holds {column.edm_type}.")
+            raise QueryError(f"{column.name!r} holds {column.edm_type}; expected true or false, got {text!r}.")
         return _TRUTH[text.lower()]
     return text

@@ -1,7 +1,4 @@
-"""A dimension's members: its master data, with the hierarchy where there is one.
-
-Members that a question names: one that brings no row may be a slip, and is looked up then, and only then.
-"""
+"""A dimension's members: master data with its hierarchy, and a check of the members that a filter names."""
 
 from __future__ import annotations
 
@@ -12,40 +9,58 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sacnb._endpoints import HIERARCHY_ROOT, entity_set_path, master_set
+from sacnb._endpoints import (
+    HIERARCHY_ROOT,
+    HIERARCHY_SUFFIX,
+    NO_SUCH_ENTITY_SET,
+    PARENT_SUFFIX,
+    entity_set_path,
+    master_set,
+)
 from sacnb._odata.expression import And, Comparison, Expression, Membership
-from sacnb.errors import NotFoundError, UnknownNameError
+from sacnb.errors import NotFoundError, RequestError, UnknownNameError
 
 if TYPE_CHECKING:
     from sacnb._odata.query import Query
     from sacnb._odata.schema import Schema
     from sacnb._tenant.connection import Connection
 
-__all__ = ["AskedMembers", "member_ids"]
+__all__ = ["NamedMembers", "member_ids"]
 
 
 def read_members(
     connection: Connection, provider_id: str, namespace: str, entity_set: str
 ) -> list[dict[str, Any]] | None:
-    """The rows of a master set, or ``None`` where SAC has no such set (404, SAC's number 3707)."""
+    """Return the rows of a master set, or ``None`` if SAC says that there is none: 404 with its number 3707.
+
+    A set with the hierarchy is also refused with 400 where the dimension has none (docs/sac_facts.md). Any other
+    refusal is raised: a 404 of a gateway says nothing about the model.
+    """
     path = entity_set_path(provider_id, entity_set, namespace)
     try:
         return connection.read_list(path, "read members")
-    except NotFoundError:
+    except NotFoundError as error:
+        if error.sac_number != NO_SUCH_ENTITY_SET:
+            raise
+        return None
+    except RequestError as error:
+        if error.status != 400 or not entity_set.endswith(HIERARCHY_SUFFIX):
+            raise
         return None
 
 
 def members_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
-    """Members as a frame: ``id``, ``description``, with a hierarchy ``parent`` and ``level``, then SAC's attributes.
+    """Return members as a frame: ``id``, ``description``, with a hierarchy ``parent`` and ``level``, then attributes.
 
-    All columns are String but ``level`` (Int32, 0 for a root, null where the parent is not in the list). ``parent`` is
-    null for a root, which SAC writes as ``<root>``. SAP documents ``ID`` and ``Description`` only; ``Parent`` was seen
-    in public code (unconfirmed) and is found by its name.
+    All columns are String except ``level`` (Int32; 0 for a root, null if the parent is not listed). ``parent`` is null
+    for a root, which SAC writes as ``<root>``. SAP documents ``ID`` and ``Description`` only; ``Parent`` was seen in
+    public code (unconfirmed) and is found by its name. A parent column may be called after its hierarchy, as in
+    ``H1_PARENTID``; with several hierarchies the first one gives ``parent``, and the others stay attributes.
     """
     names = list(dict.fromkeys(name for row in rows for name in row if not name.startswith("@")))
     id_name = _find(names, "id")
     description_name = _find(names, "description")
-    parent_name = _find(names, "parent") or _only([name for name in names if "parent" in name.casefold()])
+    parent_name = _parent_column(names)
     columns: dict[str, list[str | None]] = {}
     if id_name is not None:
         columns["id"] = [_text(row.get(id_name)) for row in rows]
@@ -57,7 +72,7 @@ def members_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
         ]
     taken = {id_name, description_name, parent_name}
     if parent_name is not None and id_name is not None:
-        # SAC's own level, where it sends one, is replaced: it is unconfirmed whether it counts from 0 or 1.
+        # Replace SAC's own level: it is unconfirmed whether it counts from 0 or 1.
         taken.add(_find(names, "level"))
     for name in names:
         if name not in taken:
@@ -71,7 +86,7 @@ def members_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
 
 
 def _levels(parents: dict[str | None, str | None]) -> dict[str | None, int]:
-    """How far each member is from its root; members of a circle or below an unknown parent have no level."""
+    """Return each member's distance from its root; none for members of a cycle or below an unknown parent."""
     levels: dict[str | None, int] = {}
     for start in parents:
         path: dict[str | None, None] = {}
@@ -93,16 +108,24 @@ def _find(names: list[str], wanted: str) -> str | None:
     return next((name for name in names if name.casefold() == wanted), None)
 
 
-def _only(names: list[str]) -> str | None:
-    return names[0] if len(names) == 1 else None
+def _parent_column(names: list[str]) -> str | None:
+    found = _find(names, "parent")
+    by_hierarchy = [name for name in names if name.upper().endswith(PARENT_SUFFIX)]
+    others = [name for name in names if "parent" in name.casefold()]
+    if found is None and by_hierarchy:
+        return by_hierarchy[0]
+    return found or (others[0] if len(others) == 1 else None)
 
 
 def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-class AskedMembers:
-    """The members that the filter of a query names, and which of them no row has had so far."""
+class NamedMembers:
+    """The members that a query's filter names, less those that have occurred in its rows.
+
+    A member without rows may be a typo, and only then are the dimension's members read.
+    """
 
     def __init__(self, connection: Connection, query: Query, schema: Schema) -> None:
         self._connection = connection
@@ -112,13 +135,13 @@ class AskedMembers:
         self._missing = {name: members for name, members in named.items() if name in dimensions}
 
     def observe(self, table: pa.Table) -> None:
-        """Rows have come, with all the dimensions of the answer."""
+        """Note the members in rows that have arrived."""
         for name, missing in self._missing.items():
             if missing:
                 missing.difference_update(pc.unique(table[name]).to_pylist())
 
     def refuse_unknown(self) -> None:
-        """All rows have come: raise UnknownNameError, with the nearest ids, for a member that does not exist."""
+        """Raise UnknownNameError, with the nearest ids, if a member without rows does not exist."""
         for name, missing in self._missing.items():
             known = member_ids(self._connection, self._query, name) if missing else None
             unknown = [member for member in sorted(missing) if known is not None and member not in known]
@@ -127,7 +150,7 @@ class AskedMembers:
 
 
 def member_ids(connection: Connection, query: Query, dimension: str) -> set[str] | None:
-    """The ids of a dimension's members, or ``None`` where SAC has no list of them."""
+    """Return the ids of a dimension's members, or ``None`` if SAC does not list them."""
     rows = read_members(connection, query.provider_id, query.namespace, master_set(dimension))
     if rows is None or not all("ID" in row for row in rows):
         return None
@@ -135,7 +158,7 @@ def member_ids(connection: Connection, query: Query, dimension: str) -> set[str]
 
 
 def _members_by_name(where: Expression | None) -> dict[str, set[str]]:
-    """The texts that every row has to be one of, by column: of each ``==`` and ``is_in`` that is joined by ``and``."""
+    """Return by column the texts of each ``==`` and ``is_in`` that every row must match."""
     found: dict[str, set[str]] = {}
     parts: Iterable[Expression] = where.operands if isinstance(where, And) else () if where is None else (where,)
     for part in parts:

@@ -1,4 +1,4 @@
-"""One model of a tenant: schema, members, facts, refresh."""
+"""A model of a tenant: its schema, members and facts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sacnb._odata.metadata import Metadata, parse_metadata
 from sacnb._odata.query import Query
 from sacnb._odata.schema import Column, Grain, Schema
 from sacnb._odata.where import When, bounds, from_where
-from sacnb._pull.collect import SAC_IS_AWAY
+from sacnb._pull.collect import is_outage
 from sacnb._pull.partition import checked_partitions
 from sacnb._tenant.connection import Connection, list_models, schema_of_last_result
 from sacnb._tenant.facts import Facts
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from sacnb._frames.tidy import Aggregation
     from sacnb._frontend import Panel
-    from sacnb._pull.progress import Shown
+    from sacnb._pull.progress import ProgressOption
     from sacnb._results.result import Result
     from sacnb._tenant.scan import Explanation, Scan
 
@@ -42,14 +42,17 @@ Where = Mapping[str, Any] | Expression | None
 
 
 class Model:
-    """One model (SAC's word: provider) of a tenant. Making it asks SAC nothing; the first look at it does."""
+    """A model of a tenant (SAC also says provider). Nothing is requested until something of it is used."""
+
+    __module__ = "sacnb"
 
     def __init__(self, connection: Connection, model_id: str, namespace: str = DEFAULT_NAMESPACE) -> None:
-        if model_id.strip() in {"", ".", ".."}:  # the two dots would walk up the path
+        model_id = text("model_id", model_id) or ""
+        if model_id.strip() in {"", ".", ".."}:  # dots would walk up the URL's path
             raise UnknownNameError("model", model_id, where="this tenant")
         self._connection = connection
         self._id = model_id
-        self._namespace = namespace
+        self._namespace = text("namespace", namespace) or DEFAULT_NAMESPACE
         self._lock = threading.Lock()
         self._metadata: Metadata | None = None
 
@@ -63,10 +66,10 @@ class Model:
 
     @property
     def metadata(self) -> Metadata:
-        """What ``$metadata`` declares, asked for once and kept with this object.
+        """The model's ``$metadata``, read once and kept with this object.
 
-        Raises UnknownNameError, with the nearest ids, for a model that SAC does not have; LiveConnectionError for one
-        that SAC does not export.
+        Raises UnknownNameError, with the nearest ids, for an unknown model; LiveConnectionError for one that SAC does
+        not export.
         """
         with self._lock:
             if self._metadata is None:
@@ -75,23 +78,26 @@ class Model:
 
     @property
     def schema(self) -> Schema:
-        """Dimensions, measures and attributes of the model's facts, with their types and the grain of its dates.
+        """The dimensions, measures and attributes of the model's facts, with their types and the grain of its dates.
 
-        Raises what ``metadata`` raises; QueryError for a provider that has no facts.
+        Raises what ``metadata`` raises; QueryError for a provider without facts.
         """
         metadata = self.metadata
         if FACT_DATA not in metadata.entity_sets:
-            raise QueryError(f"{self._id!r} has no facts.", hint=f"It has: {', '.join(metadata.entity_sets)}.")
+            raise QueryError(
+                f"The model {self._id!r} has no facts.", hint=f"It has: {', '.join(metadata.entity_sets)}."
+            )
         return metadata.schema(self._id, FACT_DATA, self._namespace)
 
     def members(self, dimension: str) -> pl.DataFrame:
-        """A dimension's members: ``id``, ``description``, with a hierarchy ``parent`` and ``level``, then attributes.
+        """Return a dimension's members: ``id``, ``description``, with a hierarchy ``parent`` and ``level``, attributes.
 
-        All columns are String but ``level`` (Int32; 0 is a root). A root's ``parent`` is null. The hierarchy is SAC's
-        ``<Dim>MasterWithHierarchy``, asked for where ``$metadata`` has it; else ``<Dim>Master``.
+        All columns are String except ``level`` (Int32; 0 is a root). A root's ``parent`` is null. The hierarchy is
+        SAC's ``<Dim>MasterWithHierarchy`` if ``$metadata`` has it; otherwise ``<Dim>Master`` is read.
 
-        Raises UnknownNameError for an unknown dimension; QueryError for one that has no master data.
+        Raises UnknownNameError for an unknown dimension; QueryError for one without master data.
         """
+        dimension = text("dimension", dimension) or ""
         self._check_names("dimension", [dimension], self.schema.dimensions)
         declared = self.metadata.entity_sets
         wanted = [name for name in (hierarchy_set(dimension), master_set(dimension)) if name in declared]
@@ -101,7 +107,7 @@ class Model:
                 return members_frame(rows)
         raise QueryError(
             f"SAC has no master data for the dimension {dimension!r} of {self._id!r}.",
-            hint="Its members are those that occur in the facts: fetch them and look at that column.",
+            hint=f"List the members that occur in the facts: model.facts(dims=[{dimension!r}]).fetch().polars()",
         )
 
     def facts(
@@ -120,28 +126,28 @@ class Model:
         check_count: bool = True,
         partitions: int | str | Sequence[str] | None = None,
     ) -> Facts:
-        """A question about the model's facts; nothing but the schema is asked before ``fetch()`` or ``refresh()``.
+        """Prepare a query of the model's facts; only the schema is read before ``fetch()`` or ``refresh()``.
 
         Args:
-            where: A mapping of column to value or list of values, all of which must hold, or an expression of
+            where: A mapping of columns to a value or a list of values, all of which must match; or an expression of
                 ``sacnb.col``.
-            since: The first period, as "2010", "2010-Q1", "2010-01", "2010-01-31" or a date; included.
-            until: The last period, included.
-            date: The date column that ``since`` and ``until`` mean, where there are several.
-            dims: The dimensions to keep, by default all. Fewer than all are summed up by SAC
-                (``FactDataAggregation``), each measure by its own aggregation.
+            since: The first period, as "2010", "2010-Q1", "2010-01", "2010-01-31" or a date; inclusive.
+            until: The last period, inclusive.
+            date: The date column for ``since`` and ``until``, if there are several.
+            dims: The dimensions to keep, by default all. With fewer SAC adds up (``FactDataAggregation``), each
+                measure by its own aggregation.
             measures: The measures to keep, by default all.
             select: Dimensions, measures and attributes in one list, instead of ``dims`` and ``measures``.
-            order_by: Columns to sort by; a leading ``-`` sorts from large to small.
-            limit: The most rows to return.
-            page_size: Rows a page, instead of the setting ``SAC_PAGE_SIZE``.
-            check_count: Whether a row count other than the one SAC announced is an error; False warns only.
-            partitions: Into how many parts the pull is split, for ``SAC_STREAMS`` requests at the same time: a number,
-                "auto" (by the number of rows), or a list of the dimension to split by, such as ["Date"]. The rows are
-                the same, in another order. "package" asks for pages by their numbers, which nobody has confirmed to
-                work on a tenant. By default one stream; ``docs/pulling.md`` says when more help.
+            order_by: Columns to sort by; a leading ``-`` sorts in descending order.
+            limit: The maximum number of rows.
+            page_size: Rows per page, instead of the setting ``SAC_PAGE_SIZE``.
+            check_count: Raise if the number of rows differs from SAC's count; ``False`` only warns.
+            partitions: How to split the download into up to ``SAC_STREAMS`` concurrent requests: a number, "auto" (by
+                the number of rows), or a list of the dimension to split by, such as ["Date"]. The rows are the same,
+                in another order. "package" requests pages by number, which is unconfirmed on real tenants. By default
+                one stream; ``docs/pulling.md`` says when more of them help.
 
-        Raises UnknownNameError with the nearest names; QueryError for what SAC cannot answer, or not correctly.
+        Raises UnknownNameError with the nearest names; QueryError for a query that SAC cannot answer correctly.
         """
         schema = self._schema_for_questions()
         columns = _columns(self, schema, names("dims", dims), names("measures", measures), names("select", select))
@@ -162,7 +168,7 @@ class Model:
         if since is not None or until is not None:
             period = self._period(schema, query, text("date", date), since, until)
             query = replace(query, where=period if query.where is None else query.where & period)
-        query.options(schema)  # What cannot be asked is said here, and not when the answer is awaited.
+        query.options(schema)  # refuse an impossible query now, and not when it is fetched
         return Facts(self._connection, schema, query, check_count, checked_partitions(partitions))
 
     def refresh(
@@ -177,10 +183,10 @@ class Model:
         strict: bool = False,
         max_age_s: float | None = None,
         resume: bool = True,
-        progress: Shown = "auto",
+        progress: ProgressOption = "auto",
         cancelled: Callable[[], bool] | None = None,
     ) -> Result:
-        """``facts(...).refresh(...)``: fetch and keep, or serve the last good answer with a warning if SAC fails."""
+        """Fetch and cache facts, or return the last good result; short for ``facts(...).refresh(...)``."""
         facts = self.facts(where=where, since=since, until=until, dims=dims, measures=measures, partitions=partitions)
         return facts.refresh(strict=strict, max_age_s=max_age_s, resume=resume, progress=progress, cancelled=cancelled)
 
@@ -198,13 +204,12 @@ class Model:
         check_count: bool = True,
         partitions: int | str | Sequence[str] | None = None,
     ) -> pl.LazyFrame:
-        """The facts as a polars LazyFrame; nothing but the schema is asked before it is collected.
+        """Return the facts as a polars LazyFrame; only the schema is read before it is collected.
 
-        Columns, filters and limits go to SAC as far as that loses no row, and polars does the rest, with its own rules
-        for nulls, case and order; ``explain`` says what goes where. Measures are Float64, or exact Decimals with
-        ``decimals``. A member that does not exist is no error but has no rows. The other arguments are those of
-        ``facts``: what ``where``, ``since`` and ``until`` say is always sent, and means what SAC makes of it; with
-        ``dims`` SAC adds up.
+        Columns, filters and limits are pushed down to SAC where that loses no row. polars does the rest, by its own
+        rules for nulls, case and order; ``explain`` shows the plan. Measures are Float64, or exact Decimals with
+        ``decimals``. An unknown member is not an error but matches no rows. The other arguments are those of
+        ``facts``: ``where``, ``since`` and ``until`` are always sent to SAC, and with ``dims`` SAC adds up.
 
         Raises what ``facts`` raises; QueryError with polars before version 2. Collecting raises what ``fetch`` raises.
         """
@@ -229,18 +234,18 @@ class Model:
         decimals: bool = False,
         **question: Any,
     ) -> Explanation:
-        """What SAC would be asked for a ``scan`` and some steps on it, and what polars would do itself.
+        """Return the plan of a ``scan`` and some steps on it: the requests to SAC, and what polars does.
 
             model.explain(lambda rows: rows.filter(pl.col("Sector") == "31").select("Date", "Employees"))
 
         Args:
-            steps: A function that takes the scan and gives another LazyFrame; or only a condition to filter by. A
-                LazyFrame itself does not tell what it was made of.
-            count: Ask SAC how many rows it would send.
+            steps: A function that takes the scan and returns another LazyFrame; or a condition to filter by. A
+                LazyFrame itself does not tell how it was made.
+            count: Ask SAC for the number of rows.
             decimals: As for ``scan``.
             question: The other arguments of ``scan``.
 
-        Raises what ``scan`` raises; QueryError for something else in the place of steps.
+        Raises what ``scan`` raises; QueryError for other steps.
         """
         from sacnb._tenant.scan import explain
 
@@ -259,17 +264,19 @@ class Model:
         every_minutes: float | None = None,
         **question: Any,
     ) -> Panel:
-        """A panel for a notebook, with a button that refreshes ``facts(**question)``; see ``RefreshPanel``.
+        """Return a notebook widget with a button that refreshes ``facts(**question)``; see ``RefreshPanel``.
 
-        Raises what ``facts`` raises; MissingExtraError where the extra ``notebook`` is not installed.
+        Raises what ``facts`` raises; MissingExtraError if the extra ``notebook`` is not installed.
         """
         return frontend().RefreshPanel(self.facts(**question), grain=grain, agg=agg, every_minutes=every_minutes)
 
     def _schema_for_questions(self) -> Schema:
-        """The schema; while SAC is away that of the last kept result, so that the result itself can be served."""
+        """Return the schema, or that of the last cached result while SAC is unreachable, so that it can be found."""
         try:
             return self.schema
-        except SAC_IS_AWAY as error:
+        except SacError as error:
+            if not is_outage(error):
+                raise
             kept = schema_of_last_result(self._connection, self._id, self._namespace, error)
             if kept is None:
                 raise
@@ -291,13 +298,13 @@ class Model:
             return schema.column(date)
         if not schema.date_columns:
             raise QueryError(
-                f"{self._id!r} shows no date column in its $metadata, so since and until have nothing to compare with.",
+                f"since and until need a date column, and the $metadata of {self._id!r} does not show one.",
                 hint="Name it: facts(since=..., date='...').",
             )
         return schema.column(schema.date_columns[0].name)
 
     def _grain_as_written(self, schema: Schema, query: Query, column: Column) -> Grain | None:
-        """The grain of a date column that ``$metadata`` does not tell, read off one row that has a date."""
+        """Read the grain of a date column from one row with a date; ``$metadata`` does not tell it."""
         sample = replace(
             query,
             entity_set=FACT_DATA,
@@ -337,12 +344,14 @@ class Model:
         return parse_metadata(answer.body, content_type=answer.headers.get("Content-Type"))
 
     def _unknown(self, error: NotFoundError) -> SacError:
-        """Only now, after the 404, the catalogue is asked for: which ids come close, or whose name this is."""
+        """Return the error for a model that SAC does not have, with the nearest ids from the list of models."""
         try:
             entries = list_models(self._connection, self._namespace)
         except SacError as catalogue_error:
             error.add_note(f"The list of models could not be read either: {catalogue_error}")
             return error
+        if any(entry.id == self._id for entry in entries):
+            return error  # the 404 came from something on the way, such as a gateway
         unknown = UnknownNameError("model", self._id, [entry.id for entry in entries], where="this tenant")
         for entry in entries:
             if entry.name.casefold() == self._id.casefold():
@@ -361,10 +370,12 @@ def _columns(
     measures: Sequence[str] | None,
     select: Sequence[str] | None,
 ) -> tuple[Column, ...]:
-    """The columns a question keeps, dimensions first, each group in the order it was named."""
+    """Return the columns to request: dimensions first, each group in the order given."""
     if select is not None:
         if dims is not None or measures is not None:
-            raise QueryError("select names the same columns as dims and measures do.", hint="Give one or the other.")
+            raise QueryError(
+                "select cannot be combined with dims or measures.", hint="Use select alone, or dims and measures."
+            )
         return tuple(schema.column(name) for name in select)
     model._check_names("dimension", dims or (), schema.dimensions)
     model._check_names("measure", measures or (), schema.measures)

@@ -1,8 +1,8 @@
-"""Values for the ``:name`` parameters of SQL, written so that they can only ever be values.
+"""Values for the ``:name`` parameters of SQL, as literals that cannot break out of their place.
 
-polars has no parameters of its own, so a value becomes a literal in the text: never by formatting, but where a scanner
-has found a parameter outside of texts, names, comments and casts. polars' SQL knows no backslash escapes: within
-quotes a doubled quote is the only sign that means something (a test tries any text).
+polars' SQL has no parameters, so each value becomes a literal in the text. A scanner finds the parameters outside of
+strings, names, comments and casts. polars' SQL has no backslash escapes: in a string only a doubled quote is special
+(a property test tries any text).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sacnb.errors import QueryError, UnknownNameError
 
 __all__ = ["bind", "parameter_names"]
 
-# What may hold a colon that begins no parameter. A quote without its end swallows the rest: polars then says so.
+# Tokens that may contain a colon without a parameter. An unclosed quote extends to the end; polars reports it.
 _SKIPPED: Final = re.compile(
     r"""
     '(?:[^']|'')*(?:'|\Z) | "(?:[^"]|"")*(?:"|\Z) | `[^`]*(?:`|\Z)
@@ -36,35 +36,35 @@ _COMMENT_EDGE: Final = re.compile(r"/\*|\*/")
 
 
 def parameter_names(query: str) -> tuple[str, ...]:
-    """The names of the parameters in a query, each once, in the order of their first use."""
+    """Return the names of the parameters in a query, each once, in the order of their first use."""
     return tuple(dict.fromkeys(name for name, _ in _pieces(query) if name))
 
 
 def bind(query: str, values: Mapping[str, object]) -> str:
-    """The query with a literal in the place of each ``:name``.
+    """Return the query with a literal in place of each ``:name``.
 
     A value is text, a number, a boolean, a date, a datetime, a time, a UUID, bytes or ``None`` (``NULL``); or, after
-    ``IN``, a list of such. Scalars of numpy and pandas are understood.
+    ``IN``, a list of these. Scalars of numpy and pandas are accepted.
 
     Raises:
-        QueryError: a value is missing, not used, an empty list, or nothing SQL has a literal for.
+        QueryError: a value is missing, unused, an empty list, or of a type without a literal in SQL.
     """
     names = parameter_names(query)
     missing = [f":{name}" for name in names if name not in values]
     if missing:
         raise QueryError(
-            f"The query has the parameter {', '.join(missing)}, and no value for it was given.",
-            hint=f"Give sql(query, {{{missing[0][1:]!r}: ...}}).",
+            f"No value for {', '.join(missing)} in the query.",
+            hint=f"Pass it: sac.sql(query, {{{missing[0][1:]!r}: ...}})",
         )
     unused = [name for name in values if name not in names]
     if unused:
         raise UnknownNameError("parameter", unused[0], names, where="the query")
-    # Blanks around it: a literal never melts into the word or sign beside it.
+    # Blanks around a literal keep it apart from the tokens beside it.
     return "".join(f" {_literal(name, values[name])} " if name else text for name, text in _pieces(query))
 
 
 def _pieces(query: str) -> Iterator[tuple[str, str]]:
-    """The query in pieces: the name of a parameter and its text, or an empty name and any other text."""
+    """Split the query into pairs: a parameter's name and its text, or an empty name and other text."""
     at = start = 0
     while at < len(query):
         found = _PARAMETER.match(query, at)
@@ -82,7 +82,7 @@ def _pieces(query: str) -> Iterator[tuple[str, str]]:
 
 
 def _end_of_comment(query: str, at: int) -> int:
-    """Where a comment ends; comments may hold comments."""
+    """Return the end of a comment; comments nest."""
     depth = 0
     for edge in _COMMENT_EDGE.finditer(query, at):
         depth += 1 if edge[0] == "/*" else -1
@@ -97,8 +97,8 @@ def _literal(name: str, value: object) -> str:
     members = col(f":{name}").is_in(value).values
     if not members:
         raise QueryError(
-            f"The list for :{name} is empty, and SQL has no list without a member.",
-            hint="No row is in an empty list, so leave the query out, or only the condition.",
+            f"The list for :{name} is empty, and SQL has no empty list.",
+            hint="No row is in an empty list: skip the query, or leave out the condition.",
         )
     return f"({', '.join(_scalar(name, member) for member in members)})"
 
@@ -126,8 +126,8 @@ def _scalar(name: str, value: Value) -> str:  # noqa: PLR0911 - one for each typ
         case bytes():
             return f"x'{value.hex()}'"
     raise QueryError(
-        f":{name} is {value!r}, a {type(value).__name__}, and SQL has no literal for that.",
-        hint="Give text, a number, a date, or a list of them.",
+        f":{name} is {value!r}, a {type(value).__name__}; SQL has no literal for that type.",
+        hint="Pass text, a number, a date, or a list of them.",
     )
 
 
@@ -140,11 +140,11 @@ def _number(name: str, value: float | Decimal) -> str:
         raise QueryError(f":{name} is {value!r}; SQL has no literal for infinity.")
     if isinstance(value, Decimal):
         return format(value, "f")
-    return repr(value)  # the shortest text that is read as the same float
+    return repr(value)  # the shortest text that reads as the same float
 
 
 def _timestamp(value: datetime) -> str:
     if value.utcoffset() is None:
         return f"TIMESTAMP '{value.isoformat(sep=' ')}'"
-    # TIMESTAMP with an offset in its text would lose it without a word.
+    # TIMESTAMP silently drops an offset in its text.
     return f"'{value.astimezone(UTC).replace(tzinfo=None).isoformat()}Z'::TIMESTAMPTZ"

@@ -1,7 +1,4 @@
-"""A model as a polars LazyFrame: what SAC can be asked for is asked, and polars does the rest.
-
-What SAC would be asked for a LazyFrame, and what polars would do itself, in words.
-"""
+"""A model as a polars LazyFrame: SAC filters what it can, and polars does the rest; and the plan in words."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from sacnb._endpoints import FACT_DATA_AGGREGATION
 from sacnb._frames.convert import arrow_schema
 from sacnb._odata.render import to_odata
 from sacnb._odata.where import both
-from sacnb._pull.progress import listener_of
+from sacnb._pull.progress import progress_listener
 from sacnb._pushdown.source import Ask, Source
 from sacnb._pushdown.translate import Kept, PushDown
 from sacnb.errors import QueryError
@@ -31,18 +28,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Explanation", "Reading", "Scan", "ScanExplanation", "explain", "rehearse"]
 
-# Longer conditions and addresses, those of long lists, are shown by their beginning.
+# Shorten longer conditions and URLs, such as those of long lists.
 _MOST_CHARS: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
 class ScanExplanation:
-    """One reading of a model.
+    """The plan for one model in a query.
 
-    ``columns`` is what comes over the wire: on ``FactData`` always every dimension, since SAC refuses anything else.
-    ``filter`` is the OData filter, empty for every row; ``sent`` the conditions of polars it stands for, and ``kept``
-    those that polars checks alone. ``requests`` are the first page of each request, readable, without the host; there
-    is none where no row can match. ``rows`` is SAC's own count, where it was asked for and SAC gave one.
+    ``columns`` are those that are requested: on ``FactData`` always every dimension, because SAC refuses anything
+    else. ``filter`` is the OData filter, empty for all rows; ``sent`` are the polars conditions in it, and ``kept``
+    those that polars applies. ``requests`` are the decoded URLs of the first pages without the host; empty if no row
+    can match. ``rows`` is SAC's count if it was requested and SAC returned one.
     """
 
     model: str
@@ -74,12 +71,12 @@ class ScanExplanation:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What SAC would be asked, one reading of a model after the other; printing it says so."""
+    """The plan for each model in a query; print it to read it."""
 
     scans: tuple[ScanExplanation, ...]
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.scans)) or "SAC is asked nothing."
+        return "\n".join(map(str, self.scans)) or "No request to SAC."
 
     __repr__ = __str__
 
@@ -97,25 +94,25 @@ _TYPE_ERRORS: Final = (
 )
 
 Steps = pl.Expr | Callable[[pl.LazyFrame], pl.LazyFrame] | None
-_AS_STEPS: Final = "Give the steps as a function: explain(lambda rows: rows.filter(...).select(...))."
+_AS_STEPS: Final = "Pass the steps as a function: explain(lambda rows: rows.filter(...).select(...))."
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One reading of a model: the question to SAC, and what became of the predicate."""
+    """The query for one model, and which part of the predicate it contains."""
 
     facts: Facts
     pushed: PushDown
 
     @property
     def is_everything(self) -> bool:
-        """Whether every row is asked for."""
+        """Return whether all rows are requested."""
         return self.facts.query.where is None and self.facts.query.top is None
 
     def explain(self, *, count: bool) -> ScanExplanation:
-        """The reading in words; with ``count`` SAC is asked how many rows it has."""
+        """Return the plan in words; *count* asks SAC for the number of rows."""
         query, schema, tenant_url = self.facts.query, self.facts.schema, self.facts.connection.tenant_url
-        pieces = () if query.top == 0 else query.split(schema, tenant_url)
+        partitions = () if query.top == 0 else query.split(schema, tenant_url)
         rows = self.facts.count() if count else None
         return ScanExplanation(
             model=query.provider_id,
@@ -125,40 +122,42 @@ class Reading:
             sent=tuple(sent.text for sent in self.pushed.sent),
             kept=self.pushed.kept,
             limit=query.top,
-            requests=tuple(unquote(piece.url(tenant_url, schema).removeprefix(tenant_url)) for piece in pieces),
+            requests=tuple(
+                unquote(partition.url(tenant_url, schema).removeprefix(tenant_url)) for partition in partitions
+            ),
             rows=rows if rows is None or query.top is None else min(rows, query.top),
         )
 
 
 class Scan:
-    """LazyFrames over the answer to a question, which is ``facts`` for everything: its own filter is always sent."""
+    """LazyFrames over a query, whose own filter is always sent to SAC."""
 
     def __init__(self, facts: Facts, *, decimals: bool = False) -> None:
-        # A member that nobody knows has no rows, as in any frame.
+        # Here an unknown member is not an error: it matches no rows, as in any frame.
         self._facts = replace(facts, check_members=False)
         self._decimals = decimals
         query = facts.query
         self._schema = replace(facts.schema, entity_set=query.entity_set, columns=query.columns(facts.schema))
 
     def frame(self) -> pl.LazyFrame:
-        """The LazyFrame; SAC is asked when it is collected."""
+        """Return the LazyFrame; requests are sent when it is collected."""
         return self._frame(self._stream)
 
     def rehearsal(self, found: list[Reading]) -> pl.LazyFrame:
-        """The same frame without rows: collecting it asks SAC nothing, and notes in ``found`` what would be asked."""
+        """Return the same frame without rows: collecting it sends nothing and appends each reading to *found*."""
 
         @contextmanager
         def note(ask: Ask) -> Iterator[Iterable[pa.RecordBatch]]:
             reading = self._reading(ask)
             found.append(reading)
-            # One batch without rows, so that a condition that makes no sense is noticed now, and not after an hour.
+            # An empty batch, so that polars refuses a senseless condition now and not after an hour.
             columns = reading.facts.query.columns(reading.facts.schema)
             yield [pa.RecordBatch.from_pylist([], schema=arrow_schema(columns))]
 
         return self._frame(note)
 
     def _frame(self, read: Read) -> pl.LazyFrame:
-        # SAC aggregates what the filter leaves, so a condition on a sum is another question.
+        # SAC aggregates the rows that pass the filter, so it cannot filter by the sums.
         columns = self._schema.dimensions if self._aggregates else self._schema.columns
         filterable = frozenset(column.name for column in columns)
         return Source(self._schema, read, filterable=filterable, decimals=self._decimals).frame()
@@ -171,7 +170,7 @@ class Scan:
         reading = self._reading(ask)
         if _log.isEnabledFor(logging.INFO):
             _log.info("Reading %s", reading.explain(count=False))
-        with listener_of("auto") as listener, reading.facts.stream(progress=listener) as batches:
+        with progress_listener("auto") as listener, reading.facts.stream(progress=listener) as batches:
             yield batches
 
     def _reading(self, ask: Ask) -> Reading:
@@ -184,14 +183,14 @@ class Scan:
         return Reading(replace(self._facts, query=query, partitions=partitions), pushed)
 
     def _selected(self, ask: Ask) -> tuple[str, ...]:
-        """Every dimension, since leaving one out is an error or another question, and what else polars wants."""
+        """Return all dimensions (SAC refuses FactData with fewer, or adds up) and what else polars needs."""
         kept = [column for column in self._schema.columns if column.role == "dimension" or column.name in ask.columns]
         if self._aggregates and all(column.role == "dimension" for column in kept):
-            kept += self._schema.measures[:1]  # what an aggregation of nothing gives is unconfirmed
+            kept += self._schema.measures[:1]  # the answer to an aggregation without measures is unconfirmed
         return tuple(column.name for column in kept)
 
     def _fitting(self, query: Query, pushed: PushDown) -> tuple[Query, PushDown]:
-        """The query with as much of the filter as a URL can hold: the longest conditions are left to polars."""
+        """Return the query with as much of the filter as fits into a URL; leave the longest conditions to polars."""
         base = query.where
         while True:
             query = replace(query, where=both(base, pushed.where))
@@ -211,10 +210,10 @@ class Scan:
 
 
 def rehearse(rows: pl.LazyFrame, found: list[Reading]) -> None:
-    """Collect a frame made of rehearsals, so that ``found`` has every reading.
+    """Collect a frame of rehearsals, so that *found* has every reading.
 
-    Raises what polars raises for steps that do not make sense. What may fail only because there are no rows is no
-    reason to say nothing: then ``found`` has the readings up to there.
+    Raises polars' error for steps that make no sense. An error that may only be due to the missing rows is logged;
+    *found* then has the readings up to there.
     """
     rows.collect_schema()
     try:
@@ -222,7 +221,7 @@ def rehearse(rows: pl.LazyFrame, found: list[Reading]) -> None:
     except pl.exceptions.PolarsError as error:
         if not found or _is_about_types(error):
             raise
-        _log.debug("Without rows the rest of the query fails: %s", error)
+        _log.debug("The rehearsal without rows ended early: %s", error)
 
 
 def _is_about_types(error: pl.exceptions.PolarsError) -> bool:
@@ -230,9 +229,9 @@ def _is_about_types(error: pl.exceptions.PolarsError) -> bool:
 
 
 def explain(scan: Scan, steps: Steps, *, count: bool) -> Explanation:
-    """What collecting a scan after some steps would ask of SAC.
+    """Return the plan of a scan after some steps.
 
-    Raises QueryError where ``steps`` is something else, or gives something else; and what polars raises for the steps.
+    Raises QueryError if *steps* is neither a condition nor a function that returns a LazyFrame; and polars' errors.
     """
     found: list[Reading] = []
     rows = scan.rehearsal(found)
@@ -241,8 +240,10 @@ def explain(scan: Scan, steps: Steps, *, count: bool) -> Explanation:
     elif callable(steps):
         rows = steps(rows)
     elif steps is not None:
-        raise QueryError(f"explain got a {type(steps).__name__}, which does not tell how it was made.", hint=_AS_STEPS)
+        raise QueryError(f"explain() expects a function or a condition, got {type(steps).__name__}.", hint=_AS_STEPS)
     if not isinstance(rows, pl.LazyFrame):
-        raise QueryError(f"explain got steps that give a {type(rows).__name__}, and no LazyFrame.", hint=_AS_STEPS)
+        raise QueryError(
+            f"The function given to explain() must return a LazyFrame, got {type(rows).__name__}.", hint=_AS_STEPS
+        )
     rehearse(rows, found)
     return Explanation(tuple(reading.explain(count=count) for reading in found))

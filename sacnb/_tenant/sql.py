@@ -1,7 +1,4 @@
-"""SQL over the models of a tenant, run by polars: filters, columns and limits go to SAC as in ``Model.scan``.
-
-What polars says about a query, as errors of ours that say what to do.
-"""
+"""SQL over the models of a tenant, run by polars; its errors become ours, with a remedy."""
 
 from __future__ import annotations
 
@@ -33,13 +30,13 @@ _TEXT_WITH_OTHER: Final = re.compile(r"cannot compare (string|'date/datetime/tim
 
 
 def missing_table(error: pl.exceptions.PolarsError) -> str | None:
-    """The table that polars does not know, if that is what it says."""
+    """Return the table that polars reports as unknown, or ``None``."""
     found = _TABLE.search(_first(error))
     return found["name"] if found else None
 
 
 def as_our_error(error: pl.exceptions.PolarsError, columns: Iterable[str]) -> SacError:
-    """The error of ours for one of polars about a query over ``columns``."""
+    """Return our error for one of polars about a query over *columns*."""
     said = _first(error)
     column = _COLUMN.search(said)
     if column:
@@ -47,34 +44,32 @@ def as_our_error(error: pl.exceptions.PolarsError, columns: Iterable[str]) -> Sa
     hint = None
     if _TEXT_WITH_OTHER.match(said):
         hint = (
-            "SAC's dimensions are text, its dates too: compare them with text as SAC writes it, such as '201001' or "
-            "'0042', in single quotes."
+            "SAC's dimensions and dates are text. Compare them with text as SAC writes it, in single quotes: "
+            "'201001' or '0042'."
         )
-    return QueryError(f"The query cannot be run: {said.rstrip('.')}.", hint=hint)
+    return QueryError(f"polars cannot run the query: {said.rstrip('.')}.", hint=hint)
 
 
 def _first(error: pl.exceptions.PolarsError) -> str:
-    """What polars says, without the plan it prints below."""
+    """Return the first paragraph of the message, without the plan that polars appends."""
     return str(error).partition("\n\n")[0].strip()
 
 
-# From this many rows on, pulling all of them is worth a warning: 20 pages of the default size, each of which can take
-# a second or more.
+# Warn before downloading this many rows: 20 pages of the default size, each of which can take a second or more.
 LARGE_ROWS: Final = 1_000_000
 
 
 class SqlQuery:
-    """A query whose tables have been found; of SAC only ``$metadata`` of those was asked.
+    """An SQL query whose tables are resolved to models; only their ``$metadata`` has been read.
 
-    A table is a model, by its id or, where no model has that id, by its name. Where nothing else fits, case does not
-    count.
+    A table is a model id or, if no model has that id, a model name. Case is ignored if nothing matches exactly.
 
     Args:
         connection: The tenant.
         text: One SQL statement.
-        values: Of its ``:name`` parameters.
+        values: The values of its ``:name`` parameters.
         namespace: The models' namespace.
-        decimals: Whether measures are exact decimals, and not float64.
+        decimals: Return measures as exact decimals instead of float64.
 
     Raises:
         UnknownNameError: A table or column does not exist; with the nearest names.
@@ -94,14 +89,14 @@ class SqlQuery:
                 self._scans[table] = Scan(model.facts(), decimals=decimals)
 
     def frame(self, limit: int | None) -> pl.LazyFrame:
-        """The answer as a LazyFrame, at most ``limit`` rows of it; SAC is asked when it is collected."""
+        """Return the answer as a LazyFrame of at most *limit* rows; requests are sent when it is collected."""
         return self._plan({table: scan.frame() for table, scan in self._scans.items()}, limit)
 
     def collect(self, limit: int | None, *, large_rows: int | None) -> pl.DataFrame:
-        """The answer. Raises what goes wrong on the way, as errors of ours.
+        """Return the answer; polars' errors are raised as ours.
 
         Warns:
-            LargeScanWarning: Every row of a model with at least ``large_rows`` rows has to be pulled.
+            LargeScanWarning: The query needs every row of a model with at least ``large_rows`` rows.
         """
         with self._our_errors():
             if large_rows is not None:
@@ -109,7 +104,7 @@ class SqlQuery:
             return self.frame(limit).collect()
 
     def explain(self, limit: int | None, *, count: bool) -> Explanation:
-        """What SAC would be asked."""
+        """Return the plan."""
         with self._our_errors():
             readings = self._readings(limit)
         return Explanation(tuple(reading.explain(count=count) for reading in readings))
@@ -124,7 +119,7 @@ class SqlQuery:
         return rows if limit is None else rows.head(limit)
 
     def _missing_table(self) -> str | None:
-        """The next table that polars does not know. polars knows best what is a table and what a name within."""
+        """Return the next table that polars does not know; its parser tells tables from other names."""
         try:
             self._plan({table: scan.rehearsal([]) for table, scan in self._scans.items()}, None).collect_schema()
         except pl.exceptions.PolarsError as error:
@@ -139,8 +134,8 @@ class SqlQuery:
             rows = reading.facts.count() if reading.is_everything else None
             if rows is not None and rows >= large_rows:
                 warn_user(
-                    f"{reading.facts.query.provider_id} has {rows:,} rows, and the query may need all of them: it has "
-                    "no limit, and no condition that SAC can check. Filter by a member or a date, or have SAC add up: "
+                    f"The query may download all {rows:,} rows of {reading.facts.query.provider_id}: it has no limit "
+                    "and no condition that SAC can apply. Filter by a member or a date, or let SAC add up: "
                     "model.scan(dims=[...]).",
                     LargeScanWarning,
                 )
@@ -155,7 +150,7 @@ class SqlQuery:
 
 
 def _model(connection: Connection, table: str, namespace: str) -> Model:
-    """The model a table stands for. Only for a table that is no model's id the list of models is read."""
+    """Return the model for a table; the list of models is read only if no model has that id."""
     try:
         model = Model(connection, table, namespace)
         _ = model.schema

@@ -1,4 +1,4 @@
-"""One tenant, connected."""
+"""A connected tenant."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, overload
 
 from sacnb._endpoints import DEFAULT_NAMESPACE
 from sacnb._frontend import frontend
 from sacnb._rendering import Preview, Previewed, fact_table
-from sacnb._tenant.connection import Connection, list_models
+from sacnb._tenant.connection import Connection, ConnectSpec, list_models
 from sacnb._tenant.model import Model
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TokenStatus(Previewed):
-    """A token as it may be shown: when it was issued, when it ends (both UTC), and the seconds that remain.
+    """A token's times, without the token: issued and expires (both UTC), and the seconds remaining.
 
-    ``end_is_known`` is false for a pasted token that does not tell; its times are then beyond any use.
+    ``end_is_known`` is false for a pasted token that does not say when it expires; its times are then meaningless.
     """
 
     issued_at: datetime
@@ -40,7 +40,7 @@ class TokenStatus(Previewed):
 
     def __str__(self) -> str:
         if not self.end_is_known:
-            return "OK, there is a pasted token (SAC_TOKEN); it does not say when it ends"
+            return "OK, using a pasted token (SAC_TOKEN); it does not say when it expires"
         minutes, seconds = divmod(int(self.remaining_s), 60)
         return f"OK, the token is valid until {self.expires_at:%H:%M:%S} UTC ({minutes} min {seconds} s)"
 
@@ -63,15 +63,21 @@ class Tenant(Previewed):
     It may be shared between threads.
     """
 
-    def __init__(self, connection: Connection, sandbox: Sandbox | None = None) -> None:
+    __module__ = "sacnb"
+
+    def __init__(self, connection: Connection, sandbox: Sandbox | None = None, spec: ConnectSpec | None = None) -> None:
         self._connection = connection
         self._sandbox = sandbox
+        self._spec = spec or ConnectSpec.of(connection.settings)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A tenant is not pickled. Send tenant.spec to the worker, and call sacnb.connect(spec) there.")
 
     def __repr__(self) -> str:
         return f"Tenant({self._connection.tenant_host!r})"
 
     def _preview(self) -> Preview:
-        """Nothing of it changes from run to run, or tells who the client is."""
+        """Show only what is the same in each run and does not identify the client."""
         kind = "embedded sandbox" if self._connection.source == "sandbox" else "SAP Analytics Cloud"
         facts = {
             "tenant": self._connection.tenant_host,
@@ -92,28 +98,33 @@ class Tenant(Previewed):
 
     @property
     def settings(self) -> Settings:
-        """What this tenant was connected with; its secrets do not show."""
+        """The settings of this connection; secrets are masked."""
         return self._connection.settings
 
     @property
+    def spec(self) -> ConnectSpec:
+        """The settings without secrets, to be pickled to a worker process that calls ``sacnb.connect(spec)``."""
+        return self._spec
+
+    @property
     def telemetry(self) -> Telemetry:
-        """Counters and events of this connection: ``tenant.telemetry.summary()``. Nothing of it is sent anywhere."""
+        """Counters and events of this connection: ``tenant.telemetry.summary()``. They stay on this machine."""
         return self._connection.context.telemetry
 
     @property
     def cache(self) -> Cache:
-        """Where this tenant's results are kept."""
+        """The cache of this tenant's results."""
         return self._connection.cache
 
     @property
     def sandbox(self) -> Sandbox | None:
-        """The embedded sandbox this tenant is, which can be told to misbehave; ``None`` for a real tenant."""
+        """The embedded sandbox, which can be told to misbehave; ``None`` for a real tenant."""
         return self._sandbox
 
     def models(self, namespace: str = DEFAULT_NAMESPACE) -> pl.DataFrame:
-        """The models that SAC offers to this client: ``id``, ``name``, ``description``, all String, in SAC's order.
+        """Return the models SAC offers to this client: ``id``, ``name``, ``description``, all String, in SAC's order.
 
-        ``name`` may occur twice; ``id`` is what ``model()`` wants. Raises AuthError and RequestError.
+        ``name`` may occur twice; pass ``id`` to ``model()``. Raises AuthError and RequestError.
         """
         import polars as pl
 
@@ -122,13 +133,13 @@ class Tenant(Previewed):
         return pl.DataFrame(rows, schema=dict.fromkeys(("id", "name", "description"), pl.String), orient="row")
 
     def model(self, model_id: str, namespace: str = DEFAULT_NAMESPACE) -> Model:
-        """The model with this id; SAC is asked when something of it is looked at, and not before."""
+        """Return the model with this id; nothing is requested until something of it is used."""
         return Model(self._connection, model_id, namespace)
 
     def explore(self, model_id: str | None = None) -> Explorer:
-        """An explorer for a notebook: choose a model and what to see of it, and copy the code; see ``Explorer``.
+        """Return a notebook widget to choose a model, look at its data and copy the code; see ``Explorer``.
 
-        Raises MissingExtraError where the extra ``notebook`` is not installed.
+        Raises MissingExtraError if the extra ``notebook`` is not installed.
         """
         return frontend().Explorer(self, model_id)
 
@@ -169,24 +180,24 @@ class Tenant(Previewed):
         large_rows: int | None = 1_000_000,
         namespace: str = DEFAULT_NAMESPACE,
     ) -> pl.DataFrame | pl.LazyFrame:
-        """The answer to an SQL query (of polars' kind) over models, which are its tables by their ids or names.
+        """Run an SQL query (polars' dialect) whose tables are models, by id or name.
 
             sac.sql("select Sector, sum(Employees) as jobs from US_EMPLOYMENT where Date >= :start group by Sector",
                     {"start": "201001"})
 
-        Filters, columns and limits go to SAC as in ``Model.scan``; sums, joins and the rest are done here.
+        Filters, columns and limits are pushed down to SAC as in ``Model.scan``; polars does sums, joins and the rest.
 
         Args:
-            query: One statement. Names with a blank or another sign stand in double quotes.
+            query: One statement. Put names with blanks or special characters in double quotes.
             parameters: Values of ``:name`` in the query: text, numbers, dates, or a list of them after ``IN``.
-            limit: The most rows to give.
-            decimals: Measures as exact Decimals, instead of Float64.
-            lazy: A LazyFrame, which asks SAC when it is collected, and about whose size nobody is warned.
-            large_rows: From how many rows on it is worth a warning that a query needs every row of a model, for which
-                SAC is asked beforehand; None asks and warns never.
+            limit: The maximum number of rows to return.
+            decimals: Return measures as exact Decimals instead of Float64.
+            lazy: Return a LazyFrame, which sends its requests when it is collected and does not warn of its size.
+            large_rows: Warn if a query needs every row of a model with at least so many rows; SAC is asked for the
+                count first. ``None`` neither asks nor warns.
             namespace: The namespace of the models.
 
-        Raises UnknownNameError for a model or column that does not exist, with the nearest names; QueryError for what
+        Raises UnknownNameError for an unknown model or column, with the nearest names; QueryError for a statement that
         polars cannot run; and what ``fetch`` raises. Warns with LargeScanWarning.
         """
         from sacnb._tenant.sql import SqlQuery
@@ -203,9 +214,9 @@ class Tenant(Previewed):
         count: bool = False,
         namespace: str = DEFAULT_NAMESPACE,
     ) -> Explanation:
-        """What SAC would be asked for an SQL query, and which conditions stay here; with ``count`` also how many rows.
+        """Return the plan of an SQL query: what SAC is asked, what polars does, and with ``count`` the number of rows.
 
-        Raises what ``sql`` raises before it asks for facts.
+        Raises what ``sql`` raises before it requests facts.
         """
         from sacnb._tenant.sql import SqlQuery
 
@@ -213,12 +224,12 @@ class Tenant(Previewed):
         return found.explain(limit, count=count)
 
     def authenticate(self) -> TokenStatus:
-        """Make sure that there is a valid token, and say until when. Raises RefreshError."""
+        """Make sure that there is a valid token and return its status. Raises RefreshError."""
         result = self._connection.context.guard.ensure()
         return self._status(renewed=result.refresh_applied)
 
     def renew_token(self) -> TokenStatus:
-        """Ask for a new token now, whatever the age of the present one. Raises RefreshError."""
+        """Request a new token now, whatever the age of the present one. Raises RefreshError."""
         self._connection.context.guard.force()
         return self._status(renewed=True)
 
@@ -228,7 +239,7 @@ class Tenant(Previewed):
         return TokenStatus(token.issued_at, token.expires_at, token.remaining_s(now), renewed, token.end_is_known)
 
     def read(self, path: str, operation: str = "read") -> bytes:
-        """The body of a GET of any path of this tenant, authorised and retried like everything else.
+        """GET a path of this tenant, authorised and retried like every request, and return the body.
 
         Raises AuthError and RequestError.
         """
@@ -236,5 +247,5 @@ class Tenant(Previewed):
         return self._connection.context.session.fetch("GET", url, operation=operation).body
 
     def close(self) -> None:
-        """Close the connections. The embedded sandbox stays until the process ends, for others that use it."""
+        """Close the connections. The embedded sandbox runs until the process ends, because other tenants may use it."""
         self._connection.context.session.close()

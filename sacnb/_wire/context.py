@@ -1,4 +1,4 @@
-"""Build the engine under every request, once, out of the settings."""
+"""Build what every request goes through, once, out of the settings."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from sacnb._auth.guard import TokenGuard
 from sacnb._auth.sources import ClientCredentials, StaticToken, TokenSource
 from sacnb._auth.token import RefreshPolicy, utc_now
 from sacnb._settings import Settings
+from sacnb._settings.ca_bundle import usable_bundle
 from sacnb._wire.retry import RetryPlan, refresh_runner
 from sacnb._wire.session import SacSession
 from sacnb._wire.telemetry import Telemetry, discover
 from sacnb.errors import SettingsError
 
-# Everybody waits for a token: it is given up sooner than a page of a million rows.
+# All threads wait for a token, so it gets less time than a page of a million rows.
 _TOKEN_READ_TIMEOUT_S: Final = 30.0
 _TOKEN_DEADLINE_S: Final = 90.0
 
 
 @dataclass(frozen=True, slots=True)
 class DispatchContext:
-    """What export, import and every other sender receive; none of them builds its own."""
+    """The engine that every sender receives; none of them builds its own."""
 
     session: SacSession
     guard: TokenGuard
@@ -57,18 +58,18 @@ def build_context(
     sleep: Callable[[float], None] = time.sleep,
     random: Callable[[], float] = _random.random,
 ) -> DispatchContext:
-    """The engine for ``settings``; nothing is sent yet.
+    """Return the engine for *settings*; nothing is sent yet.
 
-    ``source`` replaces the one that the settings ask for, ``telemetry`` the one that tells OpenTelemetry where it is
+    ``source`` replaces the one that the settings ask for, ``telemetry`` the one that informs OpenTelemetry where it is
     installed. ``now`` is the wall clock, ``clock`` monotonic seconds, ``random`` gives numbers in [0, 1).
-    Raises SettingsError for what the settings lack.
+    Raises SettingsError where a setting is missing.
     """
     policy = RefreshPolicy(margin_s=settings.refresh_margin_s)
     plan = RetryPlan(max_attempts=settings.max_attempts, deadline_s=settings.deadline_s)
     token_plan = replace(plan, deadline_s=min(settings.deadline_s, _TOKEN_DEADLINE_S))
     telemetry = telemetry or Telemetry(exporter=discover())
     guard = TokenGuard(
-        source or _source(settings, policy, clock),
+        source or _source(settings, policy),
         policy,
         run=refresh_runner(token_plan, clock=clock, sleep=sleep, random=random),
         listener=telemetry.on_refresh,
@@ -81,6 +82,7 @@ def build_context(
         retry_plan=plan,
         telemetry=telemetry,
         timeout=(settings.connect_timeout_s, settings.read_timeout_s),
+        max_answer_bytes=settings.max_answer_mb * 1_000_000,
         verify=_verify(settings),
         now=now,
         clock=clock,
@@ -90,7 +92,7 @@ def build_context(
     return DispatchContext(session, guard, plan, policy, telemetry)
 
 
-def _source(settings: Settings, policy: RefreshPolicy, clock: Callable[[], float]) -> TokenSource:
+def _source(settings: Settings, policy: RefreshPolicy) -> TokenSource:
     if settings.auth == "static":
         if settings.token is None:
             raise SettingsError("SAC_TOKEN is missing, and SAC_AUTH=static needs it.")
@@ -102,10 +104,15 @@ def _source(settings: Settings, policy: RefreshPolicy, clock: Callable[[], float
         assumed_lifetime_s=settings.token_lifetime_s,
         max_skew_s=policy.max_skew_s,
         timeout=(settings.connect_timeout_s, min(settings.read_timeout_s, _TOKEN_READ_TIMEOUT_S)),
+        deadline_s=min(settings.deadline_s, _TOKEN_DEADLINE_S),
         verify=_verify(settings),
-        clock=clock,
     )
 
 
 def _verify(settings: Settings) -> bool | str:
-    return True if settings.ca_bundle is None else str(settings.ca_bundle)
+    if settings.ca_bundle is None:
+        return True
+    try:
+        return usable_bundle(settings.ca_bundle)
+    except ValueError as error:
+        raise SettingsError(f"SAC_CA_BUNDLE {error}") from None

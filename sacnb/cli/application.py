@@ -155,7 +155,7 @@ class _Application(click.Group):
             raise click.exceptions.Exit(exit_code(error)) from error
         except OSError as error:
             say(f"Error: {_in_words(error)}")
-            raise click.exceptions.Exit(ExitCode.YOURS) from error
+            raise click.exceptions.Exit(ExitCode.USAGE) from error
         except Exception as error:
             verbosity = ctx.obj.verbosity if isinstance(ctx.obj, Invocation) else 0
             report_unexpected(error, with_traceback=verbosity > 0)

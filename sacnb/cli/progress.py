@@ -79,7 +79,7 @@ class _StderrHandler(logging.Handler):
 
 def log_to_stderr() -> _StderrHandler:
     """Have the records of sacnb shown on stderr, redacted, while the command runs; asking twice changes nothing."""
-    from sacnb._wire.redact import RedactingFilter
+    from sacnb._redact import RedactingFilter
 
     logger = logging.getLogger("sacnb")
     for handler in logger.handlers:

@@ -13,9 +13,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from sacnb._pull.collect import age_in_words
+from sacnb._redact import redact_text
 from sacnb._rendering import Preview, Previewed, fact_table
-from sacnb._wire.redact import redact_text
-from sacnb.errors import RequestError, SacError, SettingsError
+from sacnb.errors import ErrorText, SacError
 
 if TYPE_CHECKING:
     from sacnb._auth.token import TokenEnvelope
@@ -140,16 +140,8 @@ def failure_lines(error: BaseException) -> list[str]:
     """
     if not isinstance(error, SacError):
         return [redact_text(f"{type(error).__name__}: {error}")]
-    if isinstance(error, SettingsError) and len(error.problems) > 1:
-        lines = [f"SettingsError: {len(error.problems)} things in the settings need a change."]
-        lines += [f"- {problem}" for problem in error.problems]
-    else:
-        lines = [f"{type(error).__name__}: {error.message}"]
-    lines += [error.hint] if error.hint else []
-    lines += getattr(error, "__notes__", [])
-    if isinstance(error, RequestError) and error.request_id:
-        lines.append(f"SAC's request id, for SAP's support: {error.request_id}")
-    return [line for text in lines for line in text.splitlines()]
+    first, *rest = ErrorText.of(error).lines() or [""]
+    return [f"{type(error).__name__}: {first}", *rest]
 
 
 class Said:

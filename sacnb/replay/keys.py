@@ -12,7 +12,7 @@ from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from sacnb._endpoints import REPLAY_TOKEN_URL
-from sacnb._wire.redact import redact_body, redact_url
+from sacnb._redact import redact_body, redact_url
 
 _FORM: Final = "application/x-www-form-urlencoded"
 _MOST_SHOWN: Final = 3

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
+from sacnb._redact import redact_text
 from sacnb._settings import Settings
 from sacnb._settings.variables import VARIABLES
-from sacnb._wire.redact import redact_text
 from sacnb.errors import MissingExtraError, ReplayError, SettingsError
 from sacnb.replay import control, document
 from sacnb.replay.scan import scan_text

@@ -17,8 +17,8 @@ import requests
 import urllib3
 
 from sacnb._endpoints import REPLAY_TENANT_URL
+from sacnb._redact import MASK, redact_url
 from sacnb._wire.message import UndecodableBody, read_body
-from sacnb._wire.redact import MASK, redact_url
 from sacnb.errors import ReplayError
 from sacnb.replay.keys import nearest, shown_request
 from sacnb.replay.library import (

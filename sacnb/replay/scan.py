@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from sacnb._redact import NAMES_PATTERN
+
 _UUID = r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
-_KEYS = (
-    r"(?:access|refresh|id|bearer|auth|session|csrf|xsrf)[_-]?token|client[_-]?secret|(?:client[_-]?)?assertion|"
-    r"password|passwd|passphrase|code[_-]?verifier|private[_-]?key|api[_-]?key|sac_token|x-csrf-token|"
-    r"(?:set-)?cookie|j(?:tenant)?sessionid|authorization|jti"
-)
+# "secret" alone is a word of prose: "this may hold a secret: ...".
+_KEYS = rf"(?!secret\b)(?:{NAMES_PATTERN})|sac_token|(?:set-)?cookie|jtenantsessionid|authorization"
 # A quotation mark, which is written with backslashes in JSON that stands in JSON: a body in a cassette or a notebook.
 _MARK = r"(?:\\*[\"'])?"
 

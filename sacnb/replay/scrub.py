@@ -6,7 +6,7 @@ last request (a token, a cookie) is also taken out of the first. Three layers, e
 * by place: of the headers only a few harmless ones are kept, and a token exchange is written anew;
 * by value: secrets that were seen on their way (in headers, forms and token replies) or are known from the settings,
   and the tenant's hosts and name, wherever they stand and however they are encoded;
-* by name and shape: what ``sacnb._wire.redact`` knows.
+* by name and shape: what ``sacnb._redact`` knows.
 
 Data stays data: in rows, master data and metadata nothing is changed but what was learned, and values of keys that
 are called like a secret. Nothing in two recordings of the same answers should differ by chance: ids of single requests
@@ -30,9 +30,18 @@ from urllib.parse import parse_qsl, urlsplit
 from sacnb._auth.token import utc_now
 from sacnb._endpoints import CSRF_HEADER, REPLAY_TENANT_URL, REPLAY_TOKEN_URL
 from sacnb._http import read_http_date, read_retry_after_s
+from sacnb._redact import (
+    MASK,
+    MIN_SECRET_CHARS,
+    is_secret_name,
+    redact_body,
+    redact_data,
+    redact_headers,
+    redact_url,
+    secret_forms,
+)
 from sacnb._settings import Settings
 from sacnb._settings.tenant_url import is_loopback
-from sacnb._wire.redact import MASK, is_secret_name, redact_body, redact_data, redact_headers, redact_url, secret_forms
 from sacnb.errors import ReplayError
 from sacnb.replay.library import Request, Response, is_token
 from sacnb.replay.scan import scan_text
@@ -41,9 +50,6 @@ TENANT_HOST: Final = urlsplit(REPLAY_TENANT_URL).netloc
 TOKEN_HOST: Final = urlsplit(REPLAY_TOKEN_URL).netloc
 TENANT_NAME: Final = "tenant"
 
-# Shorter values occur by chance, and would tear holes into the data; where they stand they are masked all the same.
-_LEAST_LENGTH: Final = 8
-_TOKEN_KEYS: Final = ("access_token", "refresh_token", "id_token", "jti")
 _PLAIN_TOKEN_FIELDS: Final = frozenset({"grant_type", "response_type", "scope"})
 _PLAIN_CSRF: Final = frozenset({"fetch", "required"})
 
@@ -138,12 +144,12 @@ class Known:
             fields = json.loads(body)
         except ValueError:
             return
-        for key in _TOKEN_KEYS if isinstance(fields, Mapping) else ():
-            if isinstance(fields.get(key), str):
-                self._secret(fields[key])
+        for key, value in fields.items() if isinstance(fields, Mapping) else ():
+            if is_secret_name(key) and isinstance(value, str):
+                self._secret(value)
 
     def _secret(self, value: str) -> None:
-        if len(value.strip()) >= _LEAST_LENGTH:
+        if len(value.strip()) >= MIN_SECRET_CHARS:  # shorter ones are masked where they stand
             self._secrets.add(value.strip())
             self._patterns = None
 

@@ -1,51 +1,70 @@
-"""``$filter``: parsed by ``odata-query``, evaluated by polars.
+"""``$filter``: read by the grammar of OASIS, understood as far as SAP documents it.
 
-SAP documents ``eq ne gt lt ge le``, ``contains``, ``startswith``, ``endswith``, ``and``, ``or``, ``not`` and
-parentheses, strings in quotes and numbers without. That is what is understood; anything else of OData's grammar is
-refused. Nulls follow OData 4.0, section 5.1.1.1 (unconfirmed for SAC): ``ne`` is true and ``lt le gt ge`` are false
-where one side is null.
+The grammar is that of ``odata-abnf-construction-rules.txt`` (OData 4.01, section 4): where blanks may and must stand,
+all forms of literals, keywords in any case. SAP documents ``eq ne gt lt ge le``, ``contains``, ``startswith``,
+``endswith``, ``and``, ``or``, ``not`` and parentheses. Everything else of the grammar is refused by name, and every
+refusal is a 400.
+
+Nulls follow OData 4.0, section 5.1.1.1 (unconfirmed for SAC): ``ne`` is true and ``lt le gt ge`` are false where one
+side is null. ``and``, ``or`` and ``not`` know three values; a row is kept where the filter is true.
 """
 
 from __future__ import annotations
 
-import operator
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import reduce
-from typing import Any, Final
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, NoReturn
 
-import polars as pl
-from odata_query import ast
-from odata_query.exceptions import ODataException
-from odata_query.grammar import ODataLexer, ODataParser
-
-from sacnb.sandbox.literals import Flat, comparison
-from sacnb.sandbox.problems import Refusal
+from sacnb.sandbox.conditions import Always, Condition, Flag, Not, Predicate, Text, both, either
+from sacnb.sandbox.exchange import Refusal
+from sacnb.sandbox.literals import Literal, compare, compare_columns
 from sacnb.sandbox.schema import Column
 
-__all__ = ["Predicate", "parse_filter"]
+__all__ = ["parse_filter"]
 
-_STRING_FUNCTIONS: Final[dict[str, Callable[[pl.Expr, str], pl.Expr]]] = {
-    "contains": lambda value, part: value.str.contains(part, literal=True),
-    "startswith": lambda value, part: value.str.starts_with(part),
-    "endswith": lambda value, part: value.str.ends_with(part),
-}
-_OPERATORS: Final = {
-    ast.Eq: "eq", ast.NotEq: "ne", ast.Lt: "lt", ast.LtE: "le", ast.Gt: "gt", ast.GtE: "ge",
-}  # fmt: skip
 _MAX_DEPTH: Final = 100
+_YEAR: Final = r"-?(?:0[0-9]{3}|[1-9][0-9]{3,})"
+_DATE: Final = rf"{_YEAR}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
+_CLOCK: Final = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]"
+_TIME: Final = rf"{_CLOCK}(?::(?:[0-5][0-9]|60)(?:\.[0-9]{{1,12}})?)?"
+_HEX: Final = "[0-9A-Fa-f]"
+# A name may hold any letter of Unicode; its characters are looked at one by one in _check_name.
+_NAME: Final = r"[A-Za-z_\x80-\U0010ffff][A-Za-z_0-9\x80-\U0010ffff]*"
+_LITERAL: Final = re.compile(
+    rf"""(?:
+    (?P<guid>{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}})
+    |(?P<datetime>{_DATE}[Tt]{_TIME}(?:[Zz]|[+-]{_CLOCK}))
+    |(?P<date>{_DATE})
+    |(?P<time>{_TIME})
+    |(?P<number>[+-]?[0-9]+(?:\.[0-9]+)?(?:[Ee][+-]?[0-9]+)?)
+    |(?P<special>NaN|-?INF)
+    |(?P<boolean>[Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee])
+    |(?P<null>null)
+    )(?![A-Za-z_0-9.'\x80-\U0010ffff])
+    |(?P<string>'(?:[^']|'')*')(?!')
+    |(?P<prefixed>(?P<prefix>{_NAME}(?:\.{_NAME})*)'(?:[^']|'')*')
+    """,
+    re.VERBOSE,
+)
+_QUALIFIED: Final = re.compile(rf"{_NAME}(?:\.{_NAME})*")
+_BLANKS: Final = re.compile(r"[ \t]*")
+_NOT: Final = re.compile(r"not[ \t]+", re.IGNORECASE)
+_AND: Final = re.compile(r"[ \t]+and[ \t]+", re.IGNORECASE)
+_OR: Final = re.compile(r"[ \t]+or[ \t]+", re.IGNORECASE)
+# Negation, $it and $root, aliases, arrays, objects and JSON texts.
+_OTHER_EXPRESSION: Final = re.compile(r"[-$@\[{\"]")
+_OPERATOR: Final = re.compile(r"[ \t]+([A-Za-z]+)[ \t]+")
+_COMPARISONS: Final = frozenset({"eq", "ne", "lt", "le", "gt", "ge"})
+_UNSUPPORTED: Final = frozenset({"has", "in", "add", "sub", "mul", "div", "divby", "mod"})
+_FUNCTIONS: Final = frozenset({"contains", "startswith", "endswith"})
 _MIRRORED: Final = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le"}
-# The lexer takes these for whole words even where a longer name begins with them ("Allocation", "nullable_flag").
-_WORDS: Final = frozenset({"ALL", "ANY", "NULL", "BOOLEAN"})
-_NAME: Final = re.compile(r"[A-Za-z_][\w.]*")
+# What the grammar calls identifierLeadingCharacter, and what may follow it.
+_LEADING: Final = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Nl"})
+_FOLLOWING: Final = _LEADING | {"Nd", "Mn", "Mc", "Pc", "Cf"}
 
-
-class Predicate:
-    """A filter as a polars expression, with the names of the columns it reads."""
-
-    def __init__(self, expression: pl.Expr, names: frozenset[str]) -> None:
-        self.expression = expression
-        self.names = names
+_Operand = Condition | Column | Literal
 
 
 def parse_filter(text: str, columns: Iterable[Column]) -> Predicate:
@@ -54,166 +73,181 @@ def parse_filter(text: str, columns: Iterable[Column]) -> Predicate:
     Raises:
         Refusal: 400 when the filter is malformed, names an unknown property, or compares what cannot be compared.
     """
-    try:
-        tree = ODataParser().parse(_tokens(text.strip()))
-    except ODataException:
-        tree = None
-    if tree is None:
-        raise Refusal(400, f"The $filter {_shown(text)} is malformed.")
-    reader = _Reader({c.name: c for c in columns})
-    expression = reader.truth(tree)
-    return Predicate(expression, frozenset(reader.names))
+    return _Parser(text, {column.name: column for column in columns}).predicate()
+
+
+@dataclass(slots=True)
+class _Parser:
+    """A recursive descent through the grammar; ``at`` is the character to read next."""
+
+    text: str
+    columns: Mapping[str, Column]
+    at: int = 0
+    depth: int = 0
+
+    def predicate(self) -> Predicate:
+        self._skip(_BLANKS)
+        operand, end = self._either(), self.at
+        self._skip(_BLANKS)
+        if self.at < len(self.text):
+            self.at = end
+            self._malformed()
+        return Predicate(self._condition(operand))
+
+    def _either(self) -> _Operand:
+        first = self._both()
+        if not self._skip(_OR):
+            return first
+        found = [self._condition(first), self._condition(self._both())]
+        while self._skip(_OR):
+            found.append(self._condition(self._both()))
+        return either(found)
+
+    def _both(self) -> _Operand:
+        first = self._comparison()
+        if not self._skip(_AND):
+            return first
+        found = [self._condition(first), self._condition(self._comparison())]
+        while self._skip(_AND):
+            found.append(self._condition(self._comparison()))
+        return both(found)
+
+    def _comparison(self) -> _Operand:
+        left = self._unary()
+        while (word := _OPERATOR.match(self.text, self.at)) is not None:
+            name = word[1].lower()
+            if name in _UNSUPPORTED:
+                raise Refusal(400, f"The operator {name!r} is not supported in $filter.")
+            if name not in _COMPARISONS:
+                break  # "and" or "or", which the callers look for
+            self.at = word.end()
+            left = _compared(left, name, self._unary())
+        return left
+
+    def _unary(self) -> _Operand:
+        negations = 0
+        while self._skip(_NOT):
+            negations += 1
+        if self._mark("("):
+            self.depth += 1
+            if self.depth > _MAX_DEPTH:
+                raise Refusal(400, "The $filter is nested too deeply.")
+            self._skip(_BLANKS)
+            found = self._either()
+            self._close()
+            self.depth -= 1
+        else:
+            found = self._literal() or self._named()
+        if not negations:
+            return found
+        condition = self._condition(found)
+        return Not(condition) if negations % 2 else condition
+
+    def _literal(self) -> Literal | None:
+        match = _LITERAL.match(self.text, self.at)
+        if match is None or match.lastgroup is None:
+            return None
+        kind, raw = match.lastgroup, match[0]
+        if kind == "prefixed":
+            prefix = match["prefix"].lower()
+            if prefix not in {"binary", "duration"}:
+                raise Refusal(400, f"The literal {_shown(raw)} is not supported in $filter.")
+            kind, raw = prefix, raw[len(prefix) :]
+        self.at = match.end()
+        quoted = kind in {"string", "binary", "duration"}
+        return Literal(kind, raw[1:-1].replace("''", "'") if quoted else raw)
+
+    def _named(self) -> _Operand:
+        match = _QUALIFIED.match(self.text, self.at)
+        if match is None:
+            if _OTHER_EXPRESSION.match(self.text, self.at):
+                raise Refusal(400, f"The $filter {_shown(self.text)} uses an expression that is not supported.")
+            self._malformed()
+        name = match[0]
+        for part in name.split("."):
+            self._check_name(part)
+        self.at = match.end()
+        if self._mark("("):
+            return self._call(name)
+        if self._mark("/"):
+            raise Refusal(400, f"Paths such as '{name}/...' are not supported in $filter.")
+        column = self.columns.get(name)
+        if column is None:
+            raise Refusal(400, f"The property {name!r} in $filter does not exist.")
+        return column
+
+    def _call(self, name: str) -> Condition:
+        function = name.lower()
+        if function == "not":
+            raise Refusal(400, "In $filter, 'not' needs a blank behind it.")
+        if function not in _FUNCTIONS:
+            raise Refusal(400, f"The function {name!r} is not supported in $filter.")
+        self._skip(_BLANKS)
+        arguments = [self._either()]
+        self._skip(_BLANKS)
+        while self._mark(","):
+            self._skip(_BLANKS)
+            arguments.append(self._either())
+            self._skip(_BLANKS)
+        self._close()
+        match arguments:
+            case [Column() as column, Literal("string", part)]:
+                if column.edm_type != "Edm.String":
+                    raise Refusal(400, f"In $filter, {function!r} takes strings; {column.name!r} is none.")
+                return Text(function, column, part)
+        raise Refusal(400, f"In $filter, {function!r} takes a property and a string.")
+
+    def _condition(self, operand: _Operand) -> Condition:
+        match operand:
+            case Column(edm_type="Edm.Boolean"):
+                return Flag(operand)
+            case Literal("boolean", text):
+                return Always(text.lower() == "true")
+            case Column() | Literal():
+                raise Refusal(400, f"The $filter {_shown(self.text)} has a value where a condition is needed.")
+        return operand
+
+    def _check_name(self, name: str) -> None:
+        for position, character in enumerate(name):
+            allowed = _FOLLOWING if position else _LEADING
+            if not character.isascii() and unicodedata.category(character) not in allowed:
+                self._malformed()
+
+    def _skip(self, pattern: re.Pattern[str]) -> bool:
+        match = pattern.match(self.text, self.at)
+        if match is None:
+            return False
+        self.at = match.end()
+        return True
+
+    def _mark(self, mark: str) -> bool:
+        if not self.text.startswith(mark, self.at):
+            return False
+        self.at += 1
+        return True
+
+    def _close(self) -> None:
+        self._skip(_BLANKS)
+        if not self._mark(")"):
+            self._malformed()
+
+    def _malformed(self) -> NoReturn:
+        where = f"at {_shown(self.text[self.at :])}" if self.at < len(self.text) else "at its end"
+        raise Refusal(400, f"The $filter {_shown(self.text)} is malformed {where}.")
+
+
+def _compared(left: _Operand, operator: str, right: _Operand) -> Condition:
+    match left, right:
+        case Column(), Column():
+            return compare_columns(left, operator, right)
+        case Column(), Literal():
+            return compare(left, operator, right)
+        case Literal(), Column():
+            return compare(right, _MIRRORED.get(operator, operator), left)
+        case Literal(), Literal():
+            raise Refusal(400, "The $filter compares two constants, which is not supported.")
+    raise Refusal(400, "The $filter compares a condition, which is not supported.")
 
 
 def _shown(text: str) -> str:
     return repr(text if len(text) <= 120 else text[:117] + "...")
-
-
-def _tokens(text: str) -> Iterator[Any]:
-    """The lexer's tokens, with two repairs: names that begin with a keyword, and ``binary'...'`` literals."""
-    lexer = ODataLexer()
-    first: Any = None
-    end = 0
-    for token in lexer.tokenize(text):
-        # Only tokens that have a method in the lexer move its index, and only those are joined: the others are single
-        # characters, whose type is the character. Behind one of them the index is still where it was, so what lies
-        # before it would be taken for both.
-        is_character = token.type == token.value
-        past = token.index + 1 if is_character else lexer.index
-        if (
-            first is not None
-            and not is_character
-            and token.index == end
-            and _join(first, token, text[first.index : past])
-        ):
-            end = past
-            continue
-        if first is not None:
-            yield first
-        first, end = token, past
-    if first is not None:
-        yield first
-
-
-def _join(first: Any, second: Any, raw: str) -> bool:
-    """Make ``first`` one token of two that touch, where they are one; ``raw`` is the text of both."""
-    if second.type == "STRING" and raw.lower().startswith("binary'"):
-        first.type, first.value = "STRING", BinaryLiteral(second.value.val)
-        return True
-    if first.type in _WORDS and _NAME.fullmatch(raw):
-        *namespace, name = raw.split(".")
-        first.type, first.value = "ODATA_IDENTIFIER", ast.Identifier(name, tuple(namespace))
-        return True
-    return False
-
-
-class BinaryLiteral(ast.String):
-    """``binary'...'``, base64url inside; ``odata-query`` has no literal for it."""
-
-
-def _name(identifier: Any) -> str:
-    return ".".join([*identifier.namespace, identifier.name])
-
-
-class _Reader:
-    def __init__(self, columns: Mapping[str, Column]) -> None:
-        self._columns = columns
-        self.names: set[str] = set()
-
-    def truth(self, node: Any, depth: int = 0) -> pl.Expr:
-        """The polars expression of a condition."""
-        if depth > _MAX_DEPTH:
-            raise Refusal(400, "The $filter is nested too deeply.")
-        if isinstance(node, ast.BoolOp):
-            return self._chain(node, depth + 1)
-        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-            return ~self.truth(node.operand, depth + 1)
-        if isinstance(node, ast.Compare):
-            return self._compare(node)
-        if isinstance(node, ast.Call):
-            return self._call(node)
-        if isinstance(node, ast.Boolean):
-            return pl.lit(node.py_val)
-        if isinstance(node, ast.Identifier) and self._column(node).edm_type == "Edm.Boolean":
-            return pl.col(_name(node))
-        raise Refusal(400, "The $filter is not a condition, or uses an operator that is not supported.")
-
-    def _chain(self, node: Any, depth: int) -> pl.Expr:
-        """A run of the same ``and`` or ``or``, flat: filters name hundreds of members, and recursion has an end."""
-        kind, operands, waiting = type(node.op), [], [node]
-        while waiting:
-            current = waiting.pop()
-            if isinstance(current, ast.BoolOp) and type(current.op) is kind:
-                waiting += [current.right, current.left]
-            else:
-                operands.append(current)
-        if kind is ast.And:
-            return pl.all_horizontal([self.truth(o, depth) for o in operands])
-        expressions: list[pl.Expr] = []
-        members: dict[str, list[str]] = {}
-        for operand in operands:
-            pair = self._member(operand)
-            if pair is None:
-                expressions.append(self.truth(operand, depth))
-            else:
-                members.setdefault(pair[0], []).append(pair[1])
-        expressions += [pl.col(name).is_in(values, nulls_equal=True) for name, values in members.items()]
-        return reduce(operator.or_, expressions)
-
-    def _member(self, node: Any) -> tuple[str, str] | None:
-        """Name and value of ``Column eq 'value'`` over a string column: a list of them is a set, and a set is quick."""
-        if not (isinstance(node, ast.Compare) and isinstance(node.comparator, ast.Eq)):
-            return None
-        if not (isinstance(node.left, ast.Identifier) and type(node.right) is ast.String):
-            return None
-        column = self._column(node.left)
-        return (column.name, node.right.val) if column.edm_type == "Edm.String" else None
-
-    def _compare(self, node: Any) -> pl.Expr:
-        name = _OPERATORS.get(type(node.comparator))
-        if name is None:
-            raise Refusal(400, "The $filter uses an operator that is not supported.")
-        left, right = self._operand(node.left), self._operand(node.right)
-        if isinstance(left, Column):
-            return comparison(left, name, right)
-        if isinstance(right, Column):
-            return comparison(right, _MIRRORED.get(name, name), left)
-        raise Refusal(400, "The $filter compares two constants.")
-
-    def _operand(self, node: Any) -> Column | Flat:
-        if isinstance(node, ast.Identifier) and _name(node) not in {"INF", "NaN"}:
-            return self._column(node)
-        negative = isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub)
-        inner = node.operand if negative else node
-        if isinstance(inner, ast.Identifier):
-            return Flat("special", ("-" if negative else "") + _name(inner))
-        if not negative and isinstance(inner, ast.Null):
-            return Flat("null", "null")
-        kinds = {
-            BinaryLiteral: "binary", ast.String: "string", ast.Integer: "number", ast.Float: "number",
-            ast.Boolean: "boolean", ast.Date: "date", ast.Time: "time", ast.DateTime: "datetime",
-            ast.Duration: "duration", ast.GUID: "guid",
-        }  # fmt: skip
-        kind = kinds.get(type(inner))
-        if kind is None or (negative and kind != "number"):
-            raise Refusal(400, "The $filter uses an operator or function that is not supported.")
-        return Flat(kind, ("-" if negative else "") + inner.val)
-
-    def _call(self, node: Any) -> pl.Expr:
-        function = _STRING_FUNCTIONS.get(_name(node.func))
-        if function is None:
-            raise Refusal(400, f"The function {_name(node.func)!r} is not supported in $filter.")
-        subject, part = node.args
-        if not isinstance(subject, ast.Identifier) or type(part) is not ast.String:
-            raise Refusal(400, f"In $filter, {_name(node.func)!r} takes a property and a string.")
-        column = self._column(subject)
-        if column.edm_type != "Edm.String":
-            raise Refusal(400, f"In $filter, {_name(node.func)!r} takes strings; {column.name!r} is none.")
-        return function(pl.col(column.name), part.val)
-
-    def _column(self, node: Any) -> Column:
-        column = self._columns.get(_name(node))
-        if column is None:
-            raise Refusal(400, f"The property {_name(node)!r} in $filter does not exist.")
-        self.names.add(column.name)
-        return column

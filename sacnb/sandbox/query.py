@@ -1,4 +1,4 @@
-"""Query options of a request, read as SAC reads them."""
+"""Parse the query options of a request as SAC does."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-from sacnb.sandbox.problems import Refusal
-from sacnb.sandbox.relation import Relation, column_of
-from sacnb.sandbox.schema import Column
+from sacnb.sandbox.exchange import Refusal
 
-__all__ = ["Options", "chosen_columns", "decode", "parse_options", "split_query"]
+__all__ = ["Options", "decode", "parse_options", "split_query"]
 
 _OPTIONS = (
     "$select", "$filter", "$orderby", "$top", "$skip", "$count", "$format", "$skiptoken",
@@ -20,7 +18,7 @@ _OPTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The options that mean something to the sandbox; every other one is ignored, as SAC ignores ``$apply``."""
+    """The options that the sandbox knows; it ignores all others, as SAC ignores ``$apply``."""
 
     select: tuple[str, ...] | None = None
     filter: str | None = None
@@ -36,12 +34,12 @@ class Options:
 
 
 def decode(text: str) -> str:
-    """Percent-decoding as URLs define it: a plus is a plus.
+    """Decode percent-encoding; ``+`` stays ``+``.
 
-    A tenant refuses ``+`` for a blank (seen on a live tenant), so the sandbox does not take it for one either.
+    A live tenant was seen to refuse ``+`` for a blank.
     """
     if re.search(r"%(?![0-9A-Fa-f]{2})", text):
-        raise Refusal(400, f"The URI is malformed: {text!r} holds a percent sign that escapes nothing.")
+        raise Refusal(400, f"The URI is malformed: {text!r} has a percent sign without two hexadecimal digits.")
     try:
         return unquote_to_bytes(text).decode()
     except UnicodeDecodeError:
@@ -49,16 +47,15 @@ def decode(text: str) -> str:
 
 
 def split_query(raw: str) -> list[tuple[str, str]]:
-    """The pairs of a query string, still encoded."""
+    """Return the pairs of a query string, still encoded."""
     pairs = (piece.partition("=") for piece in raw.split("&") if piece)
     return [(name, value) for name, _, value in pairs]
 
 
 def parse_options(raw: str) -> Options:
-    """The options of a query string.
+    """Return the options of a query string.
 
-    An option given twice with the same value is tolerated, because SAP's own Postman sample sends such requests; with
-    two values it is refused.
+    An option may be given twice with the same value, as SAP's Postman sample does; two values are refused.
     """
     given: dict[str, str] = {}
     for raw_name, raw_value in split_query(raw):
@@ -83,29 +80,10 @@ def parse_options(raw: str) -> Options:
     )
 
 
-def chosen_columns(options: Options, relation: Relation, *, all_keys: bool) -> tuple[Column, ...]:
-    """The columns ``$select`` asks for, in the order of the metadata.
-
-    Raises:
-        Refusal: 400 for an unknown column, and 400 [1402] when ``all_keys`` is set and a key column is not selected
-            ("Make sure it contains all key columns", SAP's guide; the number was seen on a live tenant).
-    """
-    if options.select is None:
-        return relation.columns
-    for name in options.select:
-        if column_of(relation, name) is None:
-            raise Refusal(400, f"The property {name!r} in $select does not exist.")
-    if all_keys:
-        for column in relation.columns:
-            if column.key and column.name not in options.select:
-                raise Refusal(400, f"All key columns must be selected; {column.name!r} is missing.", 1402)
-    return tuple(c for c in relation.columns if c.name in options.select)
-
-
 def _names(text: str, option: str) -> tuple[str, ...]:
     names = text.split(",")
     for name in names:
-        # A live tenant answers "$select=A, B" with a malformed-URI error.
+        # A live tenant was seen to refuse "$select=A, B" as a malformed URI.
         if not name or name != name.strip() or " " in name:
             raise Refusal(400, f"The URI is malformed: {option} holds {text!r}; write names without blanks.")
     return tuple(names)
@@ -114,10 +92,10 @@ def _names(text: str, option: str) -> tuple[str, ...]:
 def _order(text: str) -> tuple[tuple[str, bool], ...]:
     items: list[tuple[str, bool]] = []
     for item in text.split(","):
-        match = re.fullmatch(r"(\S+)(?: (asc|desc))?", item)
+        match = re.fullmatch(r"(\S+)(?:[ \t]+(asc|desc))?", item, re.IGNORECASE)
         if match is None:
             raise Refusal(400, f"The URI is malformed: $orderby holds {text!r}.")
-        items.append((match[1], match[2] == "desc"))
+        items.append((match[1], (match[2] or "").lower() == "desc"))
     return tuple(items)
 
 

@@ -1,4 +1,4 @@
-"""What the guard remembers: cooldowns, refusals, Retry-After, failures in a row, sources that cache."""
+"""Cooldowns, refusals, Retry-After, consecutive failures and caching sources: the memory of the guard."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def high() -> float:
 
 
 @pytest.mark.parametrize(("random", "cooldown_s"), [(low, 60.0), (high, 75.0)])
-def test_a_failed_early_renewal_is_not_repeated_before_a_jittered_cooldown(
+def test_a_failed_early_refresh_is_not_repeated_before_a_jittered_cooldown(
     random: Callable[[], float], cooldown_s: float, clock: Any, make_source: Any, failing: Failing
 ) -> None:
     source = make_source(3600, failing(), 3600)
@@ -50,7 +50,7 @@ def test_a_failed_early_renewal_is_not_repeated_before_a_jittered_cooldown(
 
 
 @pytest.mark.parametrize("act", ["expired", "rejected", "forced"])
-def test_the_cooldown_holds_back_nothing_that_must_be(act: str, clock: Any, make_source: Any, failing: Failing) -> None:
+def test_the_cooldown_never_delays_a_required_refresh(act: str, clock: Any, make_source: Any, failing: Failing) -> None:
     source = make_source(3600, failing(), 3600)
     guard = TokenGuard(source, now=clock)
     token = guard.ensure().token
@@ -65,7 +65,7 @@ def test_the_cooldown_holds_back_nothing_that_must_be(act: str, clock: Any, make
     assert result.token.value.reveal() == "token-3"
 
 
-def test_a_token_that_dies_while_its_early_renewal_fails_is_renewed_with_patience(
+def test_a_token_that_expires_during_its_early_refresh_is_refreshed_with_retries(
     clock: Any, make_source: Any, failing: Failing
 ) -> None:
     def dies(_: int) -> RefreshError:
@@ -113,7 +113,7 @@ def test_a_refusal_is_forgotten_when_the_clock_is_set_back(clock: Any, make_sour
     assert guard.ensure().token.value.reveal() == "token-2"
 
 
-def test_a_remembered_refusal_also_stops_early_renewals(clock: Any, make_source: Any, failing: Failing) -> None:
+def test_a_remembered_refusal_also_stops_early_refreshes(clock: Any, make_source: Any, failing: Failing) -> None:
     source = make_source(3600, failing(final=True))
     guard = TokenGuard(source, RefreshPolicy(min_cooldown_s=0), now=clock)
     guard.ensure()
@@ -155,7 +155,7 @@ def test_the_token_endpoints_retry_after_is_honoured_without_a_runner(
     assert source.calls == 2
 
 
-def test_a_retry_after_of_hours_does_not_lock_up(clock: Any, make_source: Any, failing: Failing) -> None:
+def test_a_retry_after_of_hours_is_capped(clock: Any, make_source: Any, failing: Failing) -> None:
     source = make_source(failing(retry_after_s=36000.0))
     guard = TokenGuard(source, now=clock)
     with pytest.raises(RefreshError):
@@ -167,7 +167,7 @@ def test_a_retry_after_of_hours_does_not_lock_up(clock: Any, make_source: Any, f
 def test_a_runner_waits_for_the_rest_of_a_retry_after_instead_of_asking(
     clock: Any, make_source: Any, failing: Failing
 ) -> None:
-    """An early renewal was told to wait; then the token died. The caller waits for what is left, and asks once."""
+    """An early refresh was told to wait; then the token expired. The caller waits for what is left, and asks once."""
     source = make_source(3600, failing(retry_after_s=30.0), 3600)
     events: list[RefreshEvent] = []
 
@@ -270,7 +270,7 @@ def test_a_later_token_ends_the_hold_off(clock: Any, make_source: Any) -> None:
     clock.seconds = 3500
     guard.ensure()  # no later: held off
     clock.seconds = 3600
-    guard.ensure()  # expired: renewed, for 200 s
+    guard.ensure()  # expired: refreshed, for 200 s
     clock.seconds = 3790
     guard.ensure()  # aging again, and not held off any more
     assert source.calls == 4
@@ -346,16 +346,16 @@ def test_a_pasted_token_is_final_after_a_401(clock: Any) -> None:
         assert MIGRATE_HINT in str(caught.value)
 
 
-def test_a_pasted_token_cannot_be_renewed_and_stays(clock: Any) -> None:
+def test_a_pasted_token_cannot_be_refreshed_and_stays(clock: Any) -> None:
     with pytest.warns(DeprecatedTokenWarning):
         guard = TokenGuard(StaticToken("pasted"), now=clock)
     token = guard.ensure().token
-    with pytest.raises(RefreshError, match="cannot be renewed"):
+    with pytest.raises(RefreshError, match="cannot be refreshed"):
         guard.force()
     assert guard.ensure().token is token
 
 
-def test_a_token_that_cannot_be_renewed_is_not_renewed_early(clock: Any, make_source: Any) -> None:
+def test_a_token_that_cannot_be_refreshed_is_not_refreshed_early(clock: Any, make_source: Any) -> None:
     source = make_source(3600, renewable=False)
     guard = TokenGuard(source, now=clock)
     token = guard.ensure().token
@@ -367,7 +367,7 @@ def test_a_token_that_cannot_be_renewed_is_not_renewed_early(clock: Any, make_so
 # -- listeners -------------------------------------------------------------------------------------------------------
 
 
-def test_a_listener_that_fails_costs_nobody_a_token(
+def test_a_failing_listener_does_not_cost_a_token(
     clock: Any, make_source: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(event: RefreshEvent) -> None:

@@ -26,7 +26,7 @@ class Case:
     cached: float | None  # the lifetime of the cached token, None for no token
     reply: float | str  # the lifetime of the new token; "down" may pass, "refused" will not
     expected: str | None  # the token given out, None for an error
-    reason: str | None = None  # of the event, None for no renewal
+    reason: str | None = None  # of the event, None for no refresh
     act: str = "ensure"
     policy: dict[str, Any] = field(default_factory=dict)
     error_code: str | None = None
@@ -45,21 +45,21 @@ CASES = [
     Case("a fifth of a short token's life is its threshold", 8, 10, 3600, NEW, "aging"),
     Case("at its end it is expired", 3600, 3600, 3600, NEW, "expired"),
     Case("long after its end, say after a night's sleep, it is expired", 50_000, 3600, 3600, NEW, "expired"),
-    Case("an expired token is not given out when renewing fails", 3600, 3600, "down", None, "expired",
+    Case("an expired token is not given out when refreshing fails", 3600, 3600, "down", None, "expired",
          error_code="refresh_failed"),
-    Case("an expired token is not given out when renewing is refused", 3600, 3600, "refused", None, "expired",
+    Case("an expired token is not given out when refreshing is refused", 3600, 3600, "refused", None, "expired",
          error_code="non_retriable"),
     Case("a clock that was set back makes a token young", -500, 3600, 3600, OLD),
-    Case("a rejected token is renewed, however young", 1, 3600, 3600, NEW, "rejected", act="reject"),
-    Case("a rejected token does not come back when renewing fails", 1, 3600, "down", None, "rejected", act="reject",
+    Case("a rejected token is refreshed, however young", 1, 3600, 3600, NEW, "rejected", act="reject"),
+    Case("a rejected token does not come back when refreshing fails", 1, 3600, "down", None, "rejected", act="reject",
          error_code="refresh_failed"),
-    Case("a forced renewal renews a young token", 1, 3600, 3600, NEW, "forced", act="force"),
-    Case("a forced renewal that fails is an error", 1, 3600, "down", None, "forced", act="force",
+    Case("a forced refresh refreshes a young token", 1, 3600, 3600, NEW, "forced", act="force"),
+    Case("a forced refresh that fails is an error", 1, 3600, "down", None, "forced", act="force",
          error_code="refresh_failed"),
-    Case("a forced renewal without a token fetches one", 0, None, 3600, OLD, "forced", act="force"),
+    Case("a forced refresh without a token fetches one", 0, None, 3600, OLD, "forced", act="force"),
     Case("a margin replaces the threshold", 3301, 3600, 3600, NEW, "aging", policy={"margin_s": 300}),
     Case("before the margin it is reused", 3299, 3600, 3600, OLD, policy={"margin_s": 300}),
-    Case("a margin shorter than the threshold renews later", 3560, 3600, 3600, OLD, policy={"margin_s": 30}),
+    Case("a margin shorter than the threshold refreshes later", 3560, 3600, 3600, OLD, policy={"margin_s": 30}),
     Case("a margin longer than the life is ignored", 10, 20, 3600, OLD, policy={"margin_s": 30}),
 ]  # fmt: skip
 
@@ -108,8 +108,8 @@ def test_the_guard(case: Case, clock: Any, make_source: Any, failing: Callable[.
     ("documentation", "cached", "now", "reply", "level", "words"),
     [
         ("reuse is for the curious", 3600, 10, 3600, logging.DEBUG, ("reused", "3590 s remain")),
-        ("a renewal says why, and for how long", 3600, 3600, 1800, logging.INFO, ("refreshed", "expired", "1800 s")),
-        ("a failed early renewal warns", 3600, 3590, "down", logging.WARNING, ("early", "kept", "No luck")),
+        ("a refresh says why, and for how long", 3600, 3600, 1800, logging.INFO, ("refreshed", "expired", "1800 s")),
+        ("a failed early refresh warns", 3600, 3590, "down", logging.WARNING, ("early", "kept", "No luck")),
     ],
 )
 def test_the_log(  # noqa: PLR0917 - the columns of the table

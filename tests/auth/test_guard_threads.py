@@ -47,7 +47,7 @@ def test_however_many_wait_one_fetches_and_all_get_its_token(
 
 
 @pytest.mark.parametrize("count", [20, 64])
-def test_one_revocation_under_many_threads_is_one_renewal(
+def test_one_revocation_under_many_threads_is_one_refresh(
     count: int, clock: Any, make_source: Any, in_threads: InThreads
 ) -> None:
     """All were refused with the same token, and each says so before it asks for another."""
@@ -63,10 +63,10 @@ def test_one_revocation_under_many_threads_is_one_renewal(
     assert source.calls == 2
 
 
-def test_only_one_renews_an_aging_token_while_the_others_go_on_with_it(
+def test_only_one_refreshes_an_aging_token_while_the_others_go_on_with_it(
     clock: Any, make_source: Any, in_threads: InThreads
 ) -> None:
-    """The renewal does not end before the others have been served: they cannot have waited for it."""
+    """The refresh does not end before the others have been served: they cannot have waited for it."""
     served = threading.Semaphore(0)
 
     def slow(_: int) -> float:
@@ -127,7 +127,7 @@ def test_an_interrupted_fetch_leaves_the_next_caller_free(
     assert guard.waiting == 0
 
 
-def test_an_interrupted_early_renewal_leaves_the_next_caller_free(clock: Any, make_source: Any) -> None:
+def test_an_interrupted_early_refresh_leaves_the_next_caller_free(clock: Any, make_source: Any) -> None:
     source = make_source(3600.0, KeyboardInterrupt())
     guard = TokenGuard(source, now=clock)
     guard.ensure()
@@ -137,7 +137,7 @@ def test_an_interrupted_early_renewal_leaves_the_next_caller_free(clock: Any, ma
     assert guard.ensure().token.value.reveal() == "token-3"
 
 
-def test_forcing_at_the_same_time_is_one_renewal(clock: Any, make_source: Any, in_threads: InThreads) -> None:
+def test_forcing_at_the_same_time_is_one_refresh(clock: Any, make_source: Any, in_threads: InThreads) -> None:
     source = make_source(3600.0, lambda _: until(lambda: guard.waiting == 19) or 3600.0)
     guard = TokenGuard(source, now=clock)
     guard.ensure()
@@ -170,10 +170,10 @@ def test_a_valid_token_is_given_out_while_somebody_forces(clock: Any, make_sourc
     assert in_threads(2, go) == ["token-2", "token-1"]
 
 
-def test_who_waits_for_an_early_renewal_that_fails_renews_with_patience(
+def test_callers_that_wait_for_a_failed_early_refresh_refresh_with_retries(
     clock: Any, make_source: Any, in_threads: InThreads, failing: Callable[..., RefreshError]
 ) -> None:
-    """The token died while one caller renewed it early, without success: that is not the failure of the others."""
+    """The token died while one caller refreshed it early, without success: that is not the failure of the others."""
     runs: list[str] = []
     asked = threading.Event()
 
@@ -198,4 +198,4 @@ def test_who_waits_for_an_early_renewal_that_fails_renews_with_patience(
         return guard.ensure().token.value.reveal()
 
     assert set(in_threads(6, go)) == {"token-3"}
-    assert runs == ["patient", "patient"]  # the first token, and the one after the early renewal
+    assert runs == ["patient", "patient"]  # the first token, and the one after the early refresh

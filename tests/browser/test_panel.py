@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from sacnb.sandbox import Sandbox
-from sacnb.sandbox.models.us_employment import us_employment
+from sacnb.sandbox.models.small import us_employment
 from sacnb.sandbox.relation import frame_relation
 
 NAME = "02_refresh_panel"

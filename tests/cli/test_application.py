@@ -81,13 +81,13 @@ def test_every_command_says_what_it_does_in_a_line_that_is_not_cut(name: str, co
 
 def test_a_mistyped_command_gets_the_nearest(invoke: Invoke) -> None:
     result = invoke("describ", "US_EMPLOYMENT")
-    assert result.exit_code == ExitCode.YOURS
+    assert result.exit_code == ExitCode.USAGE
     assert "Did you mean 'describe'?" in result.stderr
 
 
 def test_a_command_that_resembles_none_is_refused_as_well(invoke: Invoke) -> None:
     result = invoke("xyzzy")
-    assert result.exit_code == ExitCode.YOURS
+    assert result.exit_code == ExitCode.USAGE
     assert "xyzzy" in result.stderr
 
 
@@ -144,19 +144,19 @@ def test_a_refusal_of_the_system_is_in_words(invoke: Invoke, monkeypatch: pytest
 
     monkeypatch.setattr("sacnb.cli.commands.check.recorded", refuse)
     result = invoke("smoke")
-    assert result.exit_code == ExitCode.YOURS
+    assert result.exit_code == ExitCode.USAGE
     assert result.stderr == "Error: Permission denied: /data/out.csv\n"
 
 
 def test_settings_that_are_missing_are_all_named_at_once(invoke: Invoke) -> None:
     result = invoke("--tenant-url", "https://acme.eu10.hcs.cloud.sap", "models")
-    assert result.exit_code == ExitCode.YOURS
+    assert result.exit_code == ExitCode.USAGE
     lines = result.stderr.splitlines()
-    assert lines[0] == "Error: 2 things in the settings need a change."
+    assert lines[0] == "Error: 2 settings need a change."
     assert [line.split()[1] for line in lines[1:]] == ["SAC_CLIENT_ID", "SAC_CLIENT_SECRET"]
 
 
 def test_an_env_file_that_is_not_there_is_named(invoke: Invoke) -> None:
     result = invoke("--env-file", "nowhere.env", "models")
-    assert result.exit_code == ExitCode.YOURS
+    assert result.exit_code == ExitCode.USAGE
     assert "nowhere.env" in result.stderr

@@ -76,7 +76,7 @@ def test_show_tells_what_was_asked(invoke: Invoke, kept: list[str], tenant: Sand
 
 def test_show_of_nothing_gets_the_nearest(invoke: Invoke, kept: list[str]) -> None:
     result = invoke("cache", "show", "us-employment-faktdata")
-    assert result.exit_code == ExitCode.YOURS
+    assert result.exit_code == ExitCode.USAGE
     assert "There is no cache entry" in result.stderr
 
 
@@ -138,7 +138,7 @@ def test_clear_forgets_the_old_ones(age: str, gone: int, invoke: Invoke, kept: l
 )
 def test_clear_wants_to_be_told_exactly(arguments: list[str], said: str, invoke: Invoke, kept: list[str]) -> None:
     result = invoke("cache", "clear", *arguments)
-    assert result.exit_code == ExitCode.YOURS
+    assert result.exit_code == ExitCode.USAGE
     assert said in result.stderr
     assert len(json.loads(invoke("cache", "list", "--json").stdout)["entries"]) == 2
 
@@ -204,6 +204,6 @@ def test_what_ended_early_is_removed(invoke: Invoke, ended_early: str, how: tupl
 def test_young_pulls_and_pulls_that_are_not_there_are_let_alone(invoke: Invoke, ended_early: str) -> None:
     assert invoke("cache", "clear", "--staging", "--older-than", "1h").stdout == "There was nothing to remove.\n"
     refused = invoke("cache", "clear", "--staging", "nonsense")
-    assert refused.exit_code == ExitCode.YOURS
+    assert refused.exit_code == ExitCode.USAGE
     assert ended_early in refused.stderr
     assert len(json.loads(invoke("cache", "list", "--staging", "--json").stdout)["pulls"]) == 1

@@ -91,7 +91,7 @@ def test_bash_accepts_the_script(invoke: Invoke, tmp_path: Path) -> None:
 
 def test_another_shell_is_refused_with_those_there_are(invoke: Invoke) -> None:
     result = invoke("completion", "powershell")
-    assert result.exit_code == ExitCode.YOURS
+    assert result.exit_code == ExitCode.USAGE
     assert "'fish'" in result.stderr
 
 

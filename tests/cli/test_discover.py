@@ -39,7 +39,7 @@ def test_a_pasted_token_that_does_not_say_when_it_ends_is_said_to_be_one(
     monkeypatch.setenv("SAC_AUTH", "static")
     monkeypatch.setenv("SAC_TOKEN", "canary-opaque")
     said = invoke("auth-check").stdout
-    assert said == "OK, there is a pasted token (SAC_TOKEN); it does not say when it ends\n"
+    assert said == "OK, using a pasted token (SAC_TOKEN); it does not say when it expires\n"
     answer = json.loads(invoke("auth-check", "--json").stdout)
     assert (answer["ok"], answer["expires_at"], answer["remaining_s"]) == (True, None, None)
 
@@ -47,7 +47,7 @@ def test_a_pasted_token_that_does_not_say_when_it_ends_is_said_to_be_one(
 def test_a_wrong_secret_is_one_line_that_says_what_to_look_at(run: Run, tenant: Sandbox) -> None:
     wrong = "11111111-2222-3333-4444-555555555555$a-wrong-secret="
     done = run("auth-check", environ={"SAC_CLIENT_SECRET": wrong})
-    assert done.returncode == ExitCode.YOURS
+    assert done.returncode == ExitCode.USAGE
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert line.startswith("Error: ")
@@ -128,7 +128,7 @@ def test_a_name_that_is_not_there_gets_the_nearest(
     arguments: list[str], hint: str, invoke: Invoke, tenant: Sandbox
 ) -> None:
     result = invoke(*arguments)
-    assert result.exit_code == ExitCode.YOURS
+    assert result.exit_code == ExitCode.USAGE
     assert hint in result.stderr
 
 

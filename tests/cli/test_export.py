@@ -134,7 +134,7 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_asked(
 ) -> None:
     before = tenant.counts["requests"]
     result = invoke(*JOBS, *arguments)
-    assert result.exit_code == ExitCode.YOURS
+    assert result.exit_code == ExitCode.USAGE
     assert said in result.stderr
     assert tenant.counts["requests"] == before
 
@@ -142,11 +142,11 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_asked(
 def test_binary_is_not_written_to_a_terminal(invoke: Invoke, tenant: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "is_terminal", lambda _stream: True)
     result = invoke(*JOBS, "--format", "parquet")
-    assert result.exit_code == ExitCode.YOURS
+    assert result.exit_code == ExitCode.USAGE
     assert "--output" in result.stderr
 
 
 def test_a_folder_that_is_not_there_is_named(invoke: Invoke, tenant: Sandbox) -> None:
     result = invoke(*JOBS, "-o", "nowhere/jobs.csv")
-    assert result.exit_code == ExitCode.YOURS
+    assert result.exit_code == ExitCode.USAGE
     assert "nowhere" in result.stderr

@@ -11,15 +11,15 @@ from sacnb.cli.failures import ExitCode, exit_code, report
 from sacnb.errors import Attempt, RefreshError, RetryOutcome, SacError, ServerError
 
 CODES: dict[str, ExitCode] = {
-    "SettingsError": ExitCode.YOURS,
-    "AuthError": ExitCode.YOURS,
-    "UnknownNameError": ExitCode.YOURS,
-    "QueryError": ExitCode.YOURS,
-    "ContractError": ExitCode.YOURS,
-    "MissingExtraError": ExitCode.YOURS,
-    "ReplayError": ExitCode.YOURS,
-    "ExportError": ExitCode.YOURS,
-    "SacError": ExitCode.YOURS,
+    "SettingsError": ExitCode.USAGE,
+    "AuthError": ExitCode.USAGE,
+    "UnknownNameError": ExitCode.USAGE,
+    "QueryError": ExitCode.USAGE,
+    "ContractError": ExitCode.USAGE,
+    "MissingExtraError": ExitCode.USAGE,
+    "ReplayError": ExitCode.USAGE,
+    "ExportError": ExitCode.USAGE,
+    "SacError": ExitCode.USAGE,
     "RequestError": ExitCode.SAC,
     "ForbiddenError": ExitCode.SAC,
     "NotFoundError": ExitCode.SAC,
@@ -49,7 +49,7 @@ def test_every_error_has_its_exit_code(kind: type[SacError]) -> None:
 
 
 def test_a_client_that_is_refused_is_for_the_user_to_mend() -> None:
-    assert exit_code(RefreshError("no", error_code="non_retriable")) is ExitCode.YOURS
+    assert exit_code(RefreshError("no", error_code="non_retriable")) is ExitCode.USAGE
 
 
 def test_message_hint_notes_attempts_and_request_id_are_shown(capsys: pytest.CaptureFixture[str]) -> None:

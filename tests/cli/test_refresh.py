@@ -60,7 +60,7 @@ def test_source_sac_is_refused_where_the_settings_name_the_sandbox(
 ) -> None:
     monkeypatch.setenv("SAC_TENANT_URL", "sandbox")
     result = invoke(*JOBS, "--source", "sac")
-    assert result.exit_code == ExitCode.YOURS
+    assert result.exit_code == ExitCode.USAGE
     assert "SAC_TENANT_URL" in result.stderr
 
 
@@ -153,7 +153,7 @@ def test_a_grain_that_is_too_fine_is_refused_after_the_rows_are_kept(
     invoke: Invoke, tenant: Sandbox, tmp_path: Path
 ) -> None:
     result = invoke(*JOBS, "--grain", "day")
-    assert result.exit_code == ExitCode.YOURS
+    assert result.exit_code == ExitCode.USAGE
     assert len(Cache(tmp_path / "cache").entries()) == 1
 
 

@@ -74,5 +74,5 @@ def test_without_settings_the_scan_still_runs_and_says_so_if_asked(invoke: Invok
 
 def test_a_path_that_is_not_there_is_refused(invoke: Invoke) -> None:
     result = invoke("replay", "scan", "nowhere")
-    assert result.exit_code == ExitCode.YOURS
+    assert result.exit_code == ExitCode.USAGE
     assert "nowhere" in result.stderr

@@ -120,7 +120,7 @@ def test_a_cell_that_fails_is_named_with_its_error_and_nothing_is_kept(
     plan = write(tmp_path / "plan.ipynb", CONNECT, "jobs.facts(where={'Sectr': '31'})")
     before = plan.read_bytes()
     result = invoke("replay", "record", "plan.ipynb")
-    assert (result.exit_code, result.stdout) == (ExitCode.YOURS, "")
+    assert (result.exit_code, result.stdout) == (ExitCode.USAGE, "")
     assert "Cell 2 of the notebook 'plan.ipynb' failed when it was recorded: UnknownNameError: " in result.stderr
     assert "Did you mean 'Sector'?" in result.stderr
     assert "Traceback" not in result.stderr
@@ -146,7 +146,7 @@ def test_what_cannot_be_done_is_said_with_what_to_do(
     write(tmp_path / "plan.ipynb", "1")
     write(tmp_path / "elsewhere.ipynb", "1", kernel="acme-python")
     result = invoke("replay", *arguments)
-    assert (result.exit_code, result.stdout) == (ExitCode.YOURS, "")
+    assert (result.exit_code, result.stdout) == (ExitCode.USAGE, "")
     assert message in result.stderr
     assert "Traceback" not in result.stderr
 
@@ -162,7 +162,7 @@ def test_what_cannot_be_done_is_said_with_what_to_do(
 def test_a_kernel_that_dies_or_hangs_is_told_of(invoke: Invoke, tmp_path: Path, cell: str, message: str) -> None:
     write(tmp_path / "plan.ipynb", cell)
     result = invoke("replay", "record", "plan.ipynb", "--timeout-s", "2")
-    assert (result.exit_code, result.stdout) == (ExitCode.YOURS, "")
+    assert (result.exit_code, result.stdout) == (ExitCode.USAGE, "")
     assert f"'plan.ipynb' failed when it was recorded: {message}" in result.stderr
     assert len(result.stderr.splitlines()) == 2
 
@@ -188,5 +188,5 @@ def test_ctrl_c_ends_the_kernel_too(tmp_path: Path) -> None:
 def test_settings_that_are_not_there_are_named(invoke: Invoke, tmp_path: Path) -> None:
     write(tmp_path / "plan.ipynb", "1")
     result = invoke("--env-file", "nowhere.env", "replay", "record", "plan.ipynb")
-    assert result.exit_code == ExitCode.YOURS
+    assert result.exit_code == ExitCode.USAGE
     assert "nowhere.env" in result.stderr

@@ -101,7 +101,7 @@ def test_how_a_misbehaviour_is_written(text: str, options: dict[str, Any]) -> No
 )
 def test_a_misbehaviour_that_is_not_there_is_refused(text: str, said: str, invoke: Invoke) -> None:
     result = invoke("sandbox", "serve", "--misbehave", text)
-    assert result.exit_code == ExitCode.YOURS
+    assert result.exit_code == ExitCode.USAGE
     assert said in result.stderr
 
 
@@ -116,12 +116,12 @@ def test_all_misbehaviours_are_listed(invoke: Invoke) -> None:
 
 def test_a_port_that_is_taken_is_said_in_words(invoke: Invoke, tenant: Any) -> None:
     result = invoke("sandbox", "serve", "--port", tenant.tenant_url.rpartition(":")[2])
-    assert result.exit_code == ExitCode.YOURS
+    assert result.exit_code == ExitCode.USAGE
     assert "in use" in result.stderr
 
 
 def test_without_the_extra_the_command_to_install_it_is_said(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "odata_query", None)
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
     result = invoke("sandbox", "serve")
-    assert result.exit_code == ExitCode.YOURS
+    assert result.exit_code == ExitCode.USAGE
     assert 'pip install "sacnb[sandbox]"' in result.stderr

@@ -30,7 +30,7 @@ def test_it_ends_with_smoke_ok(invoke: Invoke) -> None:
 def test_it_needs_no_network_and_no_optional_part() -> None:
     program = (
         "import sys, socket\n"
-        "for name in ('aiohttp', 'odata_query', 'altair', 'vl_convert', 'IPython', 'ipywidgets'):\n"
+        "for name in ('aiohttp', 'altair', 'vl_convert', 'IPython', 'ipywidgets'):\n"
         "    sys.modules[name] = None\n"
         "def refuse(*_): raise RuntimeError('the network was used')\n"
         "socket.socket.connect = refuse\n"

@@ -1,4 +1,4 @@
-"""docs/access.md says what the settings, the host rules and the token endpoint really do."""
+"""The pages on access, settings and refusals match the settings, the host rules and the token endpoint."""
 
 from __future__ import annotations
 
@@ -22,12 +22,18 @@ def page(documents):
     return documents["docs/access.md"]
 
 
+@pytest.fixture
+def refusals(documents):
+    return documents["docs/troubleshooting.md"]
+
+
 def _bare(cell: str) -> str:
     return cell.strip("`")
 
 
-def test_the_table_of_variables_is_that_of_the_settings(page, rows) -> None:
-    shown = [(_bare(name), meaning, default) for name, meaning, default in rows(page.section("The variables"))]
+def test_the_table_of_variables_is_that_of_the_settings(documents, rows) -> None:
+    table = rows(documents["docs/settings.md"].section("The variables"))
+    shown = [(_bare(name), meaning, default) for name, meaning, default in table]
     assert shown == [(variable.name, variable.meaning, variable.default or "none") for variable in VARIABLES]
 
 
@@ -58,8 +64,8 @@ def test_a_region_that_is_called_neo_derives_nothing(page) -> None:
         assert derive_token_url(f"acme.{region}.sapanalytics.cloud") is None
 
 
-def test_the_errors_it_names_exist(page) -> None:
-    named = set(re.findall(r"`(\w+Error|BadAnswer)`", page.text))
+def test_the_errors_named_exist(refusals) -> None:
+    named = set(re.findall(r"`(\w+Error|BadAnswer)`", refusals.text))
     assert {"AuthError", "ForbiddenError", "NotFoundError", "LiveConnectionError", "ThrottledError"} <= named
     assert named <= set(errors.__all__)
 
@@ -71,8 +77,8 @@ def test_the_environment_variables_of_others_are_those_that_are_read(page) -> No
     assert shown in page.text
 
 
-def test_a_wrong_secret_is_refused_in_the_words_shown(page, rows) -> None:
-    first = _bare(rows(page.section("401: who are you?"))[0][0])
+def test_a_wrong_secret_is_refused_in_the_words_shown(refusals, rows) -> None:
+    first = _bare(rows(refusals.section("401: who are you?"))[0][0])
     with sandbox.start() as tenant:
         source = ClientCredentials(tenant.token_url, tenant.client_id, "wrong")
         with pytest.raises(RefreshError) as caught:
@@ -80,17 +86,19 @@ def test_a_wrong_secret_is_refused_in_the_words_shown(page, rows) -> None:
     assert first in str(caught.value)
 
 
-def test_the_other_words_of_the_token_endpoint_are_in_its_code(page, rows) -> None:
+def test_the_other_words_of_the_token_endpoint_are_in_its_code(refusals, rows) -> None:
     source = re.sub(r'"\s+\+?\s*\(?f?"', "", inspect.getsource(TokenEndpoint))
-    quoted = [text for row in rows(page.section("401: who are you?"))[2:] for text in re.findall(r"`([^`]+)`", row[0])]
+    quoted = [
+        text for row in rows(refusals.section("401: who are you?"))[2:] for text in re.findall(r"`([^`]+)`", row[0])
+    ]
     assert len(quoted) == 5
     for text in quoted:
         for part in text.replace("(...)", "...").split("..."):
             assert part.strip() in source, text
 
 
-def test_the_statuses_have_a_section_each(page) -> None:
-    assert [heading.split(":")[0] for heading in page.headings if re.match(r"\d{3}:", heading)] == [
+def test_the_statuses_have_a_section_each(refusals) -> None:
+    assert [heading.split(":")[0] for heading in refusals.headings if re.match(r"\d{3}:", heading)] == [
         "401",
         "403",
         "404",

@@ -43,6 +43,11 @@ def test_what_is_measured_against_is_decided(project, documents, rows) -> None:
     assert decided == {f"{name} (`peers`)" for name in peers}
 
 
+def test_what_the_site_is_built_with_is_decided(project, documents, rows) -> None:
+    decided = {row[0] for row in rows(documents["docs/decisions.md"].section("Documentation"))}
+    assert decided == {f"{name} (`docs`)" for name in project["tool"]["poetry"]["group"]["docs"]["dependencies"]}
+
+
 def test_the_decisions_are_numbered_without_a_gap(documents) -> None:
     numbers = re.findall(r"^(\d+)\. ", documents["docs/decisions.md"].section("How sacnb behaves"), re.MULTILINE)
     assert numbers == [str(number) for number in range(1, len(numbers) + 1)]

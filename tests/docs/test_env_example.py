@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
+import certifi
 import pytest
 
 from sacnb._settings import VARIABLES, Settings, Variable
@@ -49,7 +51,7 @@ def test_as_it_stands_it_asks_for_the_sandbox_and_nothing_else(example: Path) ->
 
 def test_every_line_switched_on_is_accepted(example: Path, tmp_path: Path) -> None:
     bundle = tmp_path / "company-ca.pem"
-    bundle.touch()
+    shutil.copy(certifi.where(), bundle)
     text = re.sub(r"^# (?=SAC_)", "", example.read_text(encoding="utf-8"), flags=re.MULTILINE)
     text = text.replace("SAC_TENANT_URL=sandbox", f"SAC_TENANT_URL={VARIABLES[0].example}")
     text = text.replace("C:/certificates/company-ca.pem", bundle.as_posix())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from urllib.parse import unquote
@@ -43,6 +44,15 @@ def test_relative_links_and_their_anchors_resolve(document, documents, root) -> 
         assert file.is_relative_to(root), target
         if anchor:
             assert anchor in documents[file.relative_to(root).as_posix()].anchors, f"{document.name}: {target}"
+
+
+@pytest.mark.parametrize("notebook", sorted(_ROOT.glob("notebooks/*.ipynb")), ids=lambda path: path.stem)
+def test_the_links_of_notebooks_resolve(notebook: Path) -> None:
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    targets = [target for target in _INLINE.findall(_CODE.sub("", text)) if not target.startswith("https://")]
+    missing = [target for target in targets if not (notebook.parent / target.partition("#")[0]).exists()]
+    assert not missing
 
 
 def test_every_reference_is_defined_and_used(document) -> None:

@@ -1,4 +1,4 @@
-"""the native and the strict decoder read the same, and both read what was written."""
+"""The native and the strict decoder read the same, and both read what was written."""
 
 from __future__ import annotations
 
@@ -93,6 +93,7 @@ SHREDS = [
     b"\n",
     b"1e-46",
     b"0" * 40,
+    b"e" + b"0" * 40,
     b"NaN",
 ]
 
@@ -114,6 +115,49 @@ def test_whatever_comes_the_native_decoder_agrees_with_the_strict_one_or_steps_b
     if native is None:
         return
     assert native.equals(decode_strictly(page, COLUMNS), check_metadata=True)
+
+
+NUMBERS = [
+    Column("Rate", "Edm.Double", "measure"),
+    Column("Half", "Edm.Single", "measure"),
+    Column("Amount", "Edm.Decimal", "measure", precision=31, scale=7),
+    Column("Whole", "Edm.Int64", "measure"),
+]
+
+
+@pytest.mark.parametrize("column", NUMBERS, ids=lambda column: column.edm_type)
+@pytest.mark.parametrize("zeros", [10, 5000])
+@pytest.mark.parametrize("start", ["6.50e", "7E+"])
+def test_zeros_in_front_of_an_exponent_change_nothing(column: Column, zeros: int, start: str) -> None:
+    def page(number: str) -> bytes:
+        return f'[{{"Key":"a","{column.name}":{number}}}]'.encode()
+
+    columns = [Column("Key", "Edm.String", "dimension"), column]
+    long = page(f"{start}{'0' * zeros}1")
+    strict = decode_strictly(long, columns)
+    assert strict.equals(decode_strictly(page(f"{start}1"), columns), check_metadata=True)
+    native = decode_natively(long, columns)
+    assert native is None or native.equals(strict, check_metadata=True)
+
+
+@pytest.mark.parametrize("column", NUMBERS, ids=lambda column: column.edm_type)
+@pytest.mark.parametrize("number", ["0e9999999999", "0.0E-99999999999999999999", "0e30"])
+def test_zero_is_zero_with_any_exponent(column: Column, number: str) -> None:
+    columns = [Column("Key", "Edm.String", "dimension"), column]
+    page = f'[{{"Key":"a","{column.name}":{number}}}]'.encode()
+    for decode in (decode_strictly, decode_natively):
+        table = decode(page, columns)
+        assert table is None or table.column(column.name).to_pylist() == [0]
+
+
+@pytest.mark.parametrize("column", NUMBERS, ids=lambda column: column.edm_type)
+@pytest.mark.parametrize("number", ["1e9999999999", "1e99999999999999999999"])
+def test_what_no_column_can_hold_is_refused_as_too_large(column: Column, number: str) -> None:
+    columns = [Column("Key", "Edm.String", "dimension"), column]
+    page = f'[{{"Key":"a","{column.name}":{number}}}]'.encode()
+    assert decode_natively(page, columns) is None
+    with pytest.raises(BadAnswer, match=r"does not fit into|too large|more than 76 digits"):
+        decode_strictly(page, columns)
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, min_value=Decimal("-1e40"), max_value=Decimal("1e40")))

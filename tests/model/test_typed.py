@@ -46,8 +46,8 @@ def test_each_text_is_read_as_its_column_wants(pairs: list[tuple[str, str]], whe
     ("pair", "error", "says"),
     [
         (("Regoin", "31"), UnknownNameError, "Did you mean 'Region'"),
-        (("Amount", "many"), QueryError, "'many' is no number"),
-        (("Open", "maybe"), QueryError, "neither true nor false"),
+        (("Amount", "many"), QueryError, "'many' is not a number"),
+        (("Open", "maybe"), QueryError, "expected true or false"),
     ],
 )
 def test_what_a_column_cannot_hold_is_refused(pair: tuple[str, str], error: type[SacError], says: str) -> None:

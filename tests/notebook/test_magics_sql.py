@@ -144,7 +144,7 @@ def test_rows_come_from_sac_each_time_and_none_are_kept(shell: Any, sac: Tenant,
     [
         ("select * from US_EMPLOYMNT", "Did you mean 'US_EMPLOYMENT'"),
         ("select Sektor from US_EMPLOYMENT", "Did you mean 'Sector'"),
-        ("selec * from US_EMPLOYMENT", "QueryError: The query cannot be run"),
+        ("selec * from US_EMPLOYMENT", "QueryError: polars cannot run the query"),
     ],
 )
 def test_what_is_wrong_with_the_sql_is_said_in_few_lines(

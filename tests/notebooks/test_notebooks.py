@@ -15,7 +15,6 @@ from sacnb.replay import scan_paths
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-SANITIZE = ROOT / "tests" / "notebooks" / "sanitize.cfg"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -45,20 +44,22 @@ def test_no_notebook_holds_a_secret() -> None:
     assert scan_paths(NOTEBOOKS) == ()
 
 
-def test_a_notebook_that_shows_something_else_fails_as_a_test(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The rules for comparing are few enough that a changed number is seen."""
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / "cassettes").mkdir()
+def test_pytest_nbval_notebooks_compares_every_cell_in_its_order(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Typed without an option more: what was changed is the only failure, though pytest-randomly shuffles tests."""
+    for folder in ("notebooks", "cassettes", "tests/notebooks"):
+        (tmp_path / folder).mkdir(parents=True)
     path = tmp_path / "notebooks" / "02_refresh_panel.ipynb"
     shutil.copy(ROOT / "cassettes" / "02_refresh_panel.cassette.json", tmp_path / "cassettes")
+    shutil.copy(ROOT / "notebooks" / "conftest.py", tmp_path / "notebooks")
+    shutil.copy(ROOT / "tests" / "notebooks" / "sanitize.cfg", tmp_path / "tests" / "notebooks")
     text = (ROOT / "notebooks" / path.name).read_text(encoding="utf-8")
     assert text.count("fresh, 360 rows") == 1
     path.write_text(text.replace("fresh, 360 rows", "fresh, 361 rows"), encoding="utf-8")
-    environment.setenv("SAC_REPLAY", "replay")
-    options = ["--nbval-sanitize-with", str(SANITIZE), "--nbval-cell-timeout", "60", "--rootdir", str(tmp_path)]
-    plugins = ["-p", "no:randomly", "-p", "no:cacheprovider"]
+    cells = sum(cell.cell_type == "code" for cell in nbformat.reads(text, as_version=4).cells)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *plugins, "--nbval", str(path), *options],
+        [sys.executable, "-m", "pytest", "--nbval", "notebooks", "--randomly-seed", "1"],
         capture_output=True,
         text=True,
         check=False,
@@ -66,5 +67,5 @@ def test_a_notebook_that_shows_something_else_fails_as_a_test(environment: pytes
         env={**os.environ, "NO_COLOR": "1"},
     )
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "1 failed" in done.stdout
+    assert f"1 failed, {cells - 1} passed" in done.stdout
     assert "fresh, 361 rows, HH:MM" in done.stdout

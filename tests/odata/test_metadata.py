@@ -257,7 +257,7 @@ BAD = {
     "xml error": (b"<error><code>1</code><message>Model is gone [3707]</message></error>", r"gone \[3707\]", False),
     "json error": (b'{"error":{"code":"c","message":"Model is gone [3707]"}}', r"gone \[3707\]", False),
     "other xml": (b"<service/>", "<Edmx>", False),
-    "json in utf-16": ('{"a":1}'.encode("utf-16"), "not readable XML", False),
+    "utf-16": ('{"a":1}'.encode("utf-16"), "not readable XML", False),
     "unknown encoding": (b'<?xml version="1.0" encoding="klingon"?><a/>', "not readable XML", False),
     "garbage after the end": (XML + b"<again/>", "not readable XML", False),
     "json metadata": (b'{"$Version":"4.0","sac":{}}', r"not XML: it begins with .*\(declared as text/plain\)", False),

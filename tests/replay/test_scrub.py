@@ -13,8 +13,8 @@ import pytest
 import requests
 
 import sacnb.replay
+from sacnb._redact import redact_data
 from sacnb._settings import Settings
-from sacnb._wire.redact import redact_data
 from sacnb.errors import ReplayError
 from sacnb.replay.library import make_request
 from sacnb.replay.scrub import Known, Scrubber

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 
 from sacnb._settings import VARIABLES, Secret, Settings
@@ -17,7 +19,7 @@ COMPLETE = {"SAC_TENANT_URL": TENANT, "SAC_CLIENT_ID": "sb-1!b2|client!b3", "SAC
 
 
 def test_every_field_has_a_variable_and_every_variable_a_field() -> None:
-    named = {f.name for f in fields(Settings)} - {"is_sandbox", "notes"}
+    named = {f.name for f in fields(Settings)} - {"is_sandbox", "notes", "sources", "dotenv_path"}
     assert named == {v.argument for v in VARIABLES}
 
 
@@ -66,7 +68,7 @@ def test_a_dotenv_that_is_named_must_exist(tmp_path: Path) -> None:
         Settings.resolve(environ={}, dotenv_path=tmp_path / "nowhere.env")
 
 
-def test_a_dotenv_that_is_not_text_says_so(tmp_path: Path) -> None:
+def test_a_dotenv_that_is_not_utf8_is_named(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"SAC_TENANT_URL=\xff\xfe")
     with pytest.raises(SettingsError, match="UTF-8"):
         Settings.resolve(environ={}, dotenv_path=tmp_path / ".env")
@@ -134,7 +136,7 @@ def test_the_sandbox_needs_nothing_else() -> None:
     assert (pointed.tenant_url, pointed.client_secret.reveal(), pointed.is_sandbox) == ("http://127.0.0.1:1", "s", True)
 
 
-def test_the_token_url_is_derived_where_that_is_safe_and_this_is_said() -> None:
+def test_the_token_url_is_derived_where_that_is_safe_with_a_note() -> None:
     settings = Settings.resolve(environ=COMPLETE)
     assert settings.token_url == "https://acme.authentication.eu10.hana.ondemand.com/oauth/token"
     assert any("derived" in note for note in settings.notes)
@@ -160,8 +162,8 @@ def test_static_without_a_token_says_what_to_do() -> None:
 @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
 def test_the_usual_bundle_variables_are_used_where_ours_is_not_set(tmp_path: Path, name: str) -> None:
     bundle, other = tmp_path / "corporate.pem", tmp_path / "own.pem"
-    bundle.touch()
-    other.touch()
+    for file in (bundle, other):
+        shutil.copy(certifi.where(), file)
     assert Settings.resolve(environ={**COMPLETE, name: str(bundle)}).ca_bundle == bundle
     assert Settings.resolve(environ={**COMPLETE, name: str(bundle), "SAC_CA_BUNDLE": str(other)}).ca_bundle == other
 

@@ -88,7 +88,7 @@ def test_how_values_are_written(value: object, literal: str) -> None:
 @pytest.mark.parametrize(
     ("query", "values", "says"),
     [
-        ("select :a, :b", {"a": 1}, ":b, and no value"),
+        ("select :a, :b", {"a": 1}, "No value for :b"),
         ("select :start", {"start": []}, "empty"),
         ("select :a", {"a": float("nan")}, "NaN"),
         ("select :a", {"a": float("inf")}, "infinity"),

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sacnb._settings import Secret
-from sacnb._wire.redact import (
+from sacnb._redact import (
     MASK,
     RedactingFilter,
+    one_line,
     redact_body,
     redact_data,
     redact_headers,
@@ -25,13 +25,14 @@ from sacnb._wire.redact import (
     redact_text,
     redact_url,
 )
+from sacnb._settings import Secret
 
 CANARY = "canary"
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.c2lnbmF0dXJl-_canary"
 
 # Secrets as they occur: SAC's own have "$", "!", "|", "=", "-", "_"; base64 has "+" and "/".
 secrets = st.text("abcXYZ019-_$!|=+/.~", min_size=4, max_size=40).map(lambda text: f"{CANARY}{text}")
-any_secret = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40).map(lambda t: f"{CANARY}{t}")
+any_secret = st.text(st.characters(exclude_categories=["Cs"]), min_size=2, max_size=40).map(lambda t: f"{CANARY}{t}")
 NAMES = ["access_token", "refresh_token", "id_token", "client_secret", "password", "assertion", "client_assertion"]
 names = st.sampled_from([*NAMES, "jti", "Access-Token", "CLIENT_SECRET", "x-csrf-token", "apiKey", "token"])
 
@@ -97,12 +98,39 @@ def test_a_known_secret_is_found_however_it_is_written(secret: str, before: str,
         base64.b64encode(secret.encode()).decode(),
         base64.urlsafe_b64encode(secret.encode()).decode(),
     ]
+    known = Secret(secret)
     for form in forms:
-        assert form not in redact_text(f"{before} {form} {after}".replace(CANARY * 2, ""), [Secret(secret)])
+        assert form not in redact_text(f"{before} {form} {after}".replace(CANARY * 2, ""))
+    assert known.reveal() == secret
 
 
-def test_an_empty_secret_masks_nothing() -> None:
-    assert redact_text("abc", [Secret("")]) == "abc"
+def test_a_secret_is_known_as_long_as_anybody_holds_it() -> None:
+    first, second = Secret("planted-value"), Secret("planted-value")
+    assert redact_text("a planted-value b") == "a *** b"
+    del first
+    assert redact_text("a planted-value b") == "a *** b"
+    del second
+    assert redact_text("a planted-value b") == "a planted-value b"
+
+
+@pytest.mark.parametrize("short", ["", "replay", "1234567"])
+def test_a_short_secret_masks_nothing_by_chance(short: str) -> None:
+    known = Secret(short)
+    assert redact_text("replay 1234567") == "replay 1234567"
+    assert known.reveal() == short
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a\x1b[31mb\x9b2Jc", "a [31mb 2Jc"),
+        ("one\r\ntwo\t\x00three\u202e", "one two three"),
+        ("x" * 600, "x" * 499 + "\u2026"),
+        ("", ""),
+    ],
+)
+def test_text_of_a_server_is_one_line_that_no_terminal_obeys(text: str, line: str) -> None:
+    assert one_line(text) == line
 
 
 @given(

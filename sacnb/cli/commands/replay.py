@@ -149,9 +149,9 @@ def _variables(invocation: Invocation) -> dict[str, str]:
     """
     variables: dict[str, str] = {}
     if invocation.env_file is not None:
-        from sacnb._settings.resolve import read_dotenv
+        from sacnb._settings import read_dotenv
 
-        given = read_dotenv(invocation.env_file, os.environ)
+        given = read_dotenv(invocation.env_file)
         variables = {name: value for name, value in given.items() if name not in os.environ}
     if invocation.tenant_url is not None:
         variables["SAC_TENANT_URL"] = invocation.tenant_url
