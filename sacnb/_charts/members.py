@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import polars as pl
 
 from sacnb._charts.style import version_order, version_text
-from sacnb._odata.schema import Schema
+from sacnb._odata.schema import Schema, is_version
 from sacnb.errors import ContractError, UnknownNameError
 
 __all__ = [
@@ -16,8 +16,6 @@ __all__ = [
     "Labels",
     "cut",
     "in_order",
-    "is_account",
-    "is_version",
     "listed",
     "named",
     "plain",
@@ -29,16 +27,6 @@ __all__ = [
 Labels: TypeAlias = Mapping[str, Mapping[str, str] | pl.DataFrame]
 
 MEASURE = "dim_measure"
-
-
-def is_version(column: str) -> bool:
-    """Return whether *column* is SAC's version dimension, which has this name in every model."""
-    return column.removeprefix("dim_").casefold() == "version"
-
-
-def is_account(column: str) -> bool:
-    """Return whether *column* is the account dimension of a classic account model, by SAC's naming convention."""
-    return column.removeprefix("dim_").casefold() == "account"
 
 
 def plain(text: str) -> str:

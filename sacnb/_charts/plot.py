@@ -14,8 +14,6 @@ from sacnb._charts.members import (
     MEASURE,
     Labels,
     cut,
-    is_account,
-    is_version,
     listed,
     named,
     plain,
@@ -25,7 +23,7 @@ from sacnb._charts.members import (
 from sacnb._charts.spec import Kind, Parts, describe, drawing, period_text
 from sacnb._charts.style import PAPERS, Theme, config
 from sacnb._frames.tidy import Aggregation, long_frame, tidy
-from sacnb._odata.schema import Grain, Schema
+from sacnb._odata.schema import Grain, Schema, is_account, is_version
 from sacnb.errors import ContractError, UnknownNameError
 
 __all__ = ["Chart", "Kind", "Labels", "Theme", "plot"]

@@ -9,9 +9,9 @@ from typing import Any, Final, Literal
 
 import polars as pl
 
-from sacnb._charts.members import in_order, is_version, listed
+from sacnb._charts.members import in_order, listed
 from sacnb._charts.style import HEAT, looks
-from sacnb._odata.schema import Grain
+from sacnb._odata.schema import Grain, is_version
 
 __all__ = ["Kind", "Parts", "describe", "drawing", "number", "period_text"]
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 import polars as pl
 import pyarrow as pa
 
-from sacnb._charts.members import is_account, is_version, listed
+from sacnb._charts.members import listed
 from sacnb._charts.variance_plot import Variance
 from sacnb._frames.convert import to_float64
 from sacnb._frames.periods import date_column, dates_of, target_grain, truncate
 from sacnb._frames.tidy import exact_facts
-from sacnb._odata.schema import Grain, Schema
+from sacnb._odata.schema import Grain, Schema, is_account, is_version
 from sacnb.errors import ContractError, MixedAccountsWarning, UnknownNameError, warn_user
 
 if TYPE_CHECKING:

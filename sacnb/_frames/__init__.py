@@ -1,1 +1,1 @@
-"""Rows to columns and back: decode, convert, the tidy contract, the result."""
+"""Decode rows into exact typed columns, and convert them into the frames users want."""

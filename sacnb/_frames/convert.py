@@ -1,12 +1,9 @@
-"""Arrow inside, polars and pandas outside: the schema of a frame, and the way out of it.
+"""Convert between Arrow, used inside, and the polars and pandas frames that users get.
 
 Measures are decimals inside. Frames show them as float64, correctly rounded, unless exact decimals are asked for; a
-``PrecisionWarning`` says when digits would be lost.
-
-Decimals to float64, correctly rounded, and the decimals that a float64 cannot hold.
-
-pyarrow's own cast multiplies by a power of ten and is off by one unit in the last place for a quarter of typical
-measures (``413534.2`` becomes ``413534.19999999995``), so it is not used.
+``PrecisionWarning`` names the columns that lose digits. pyarrow's own cast to float64 is not used: it multiplies by a
+power of ten and is off by one unit in the last place for a quarter of typical measures (``413534.2`` becomes
+``413534.19999999995``).
 """
 
 from __future__ import annotations
@@ -30,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COLUMN_KEY",
+    "EXACT_INTEGER",
+    "POLARS_DECIMAL_DIGITS",
     "arrow_field",
     "arrow_schema",
     "column_from_dict",
@@ -44,16 +43,16 @@ __all__ = [
     "with_floats",
 ]
 
-# Up to here an integer is exact in a float64, and up to 10^22 a power of ten is: dividing one by the other rounds
-# once, and so correctly.
-_EXACT_INTEGER: Final = 2**53
+# Integers up to 2^53 and powers of ten up to 10^22 are exact in a float64: dividing one by the other rounds once, and
+# so correctly.
+EXACT_INTEGER: Final = 2**53
 _EXACT_POWER: Final = 22
 # Every decimal of at most 15 significant digits survives the way to float64 and back (DBL_DIG).
 _SAFE_INTEGER: Final = 10**15
 
 
 def _unscaled(array: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """The integers under a decimal128 array, and where they fit into 64 bits; slots of nulls hold anything."""
+    """Return the integers of a decimal128 array and a mask of those that fit into 64 bits; nulls hold anything."""
     words = np.frombuffer(array.buffers()[1], dtype="<i8").reshape(-1, 2)[array.offset : array.offset + len(array)]
     low, high = words[:, 0], words[:, 1]
     return low, high == low >> 63
@@ -68,7 +67,7 @@ def _nulls(array: pa.Array) -> npt.NDArray[np.bool_]:
 
 
 def _numbers(values: npt.NDArray[Any], nulls: npt.NDArray[np.bool_] | None = None) -> pa.Array:
-    """A numpy array as an Arrow array, without ``pa.array``, which imports pandas on its way: a quarter second."""
+    """Return a numpy array as an Arrow array, without ``pa.array``, which spends a quarter second importing pandas."""
     kind = pa.from_numpy_dtype(values.dtype)
     valid = None if nulls is None else pa.py_buffer(np.packbits(~nulls, bitorder="little"))
     return pa.Array.from_buffers(kind, len(values), [valid, pa.py_buffer(values)])
@@ -80,11 +79,11 @@ def _within(low: npt.NDArray[np.int64], fits: npt.NDArray[np.bool_], limit: int)
 
 def _array_to_float64(array: pa.Array) -> pa.Array:
     if not pa.types.is_decimal128(array.type) or array.type.scale > _EXACT_POWER or not len(array):
-        # The way through the text is slower and right for every value: Arrow's parser rounds correctly.
+        # By way of text, slower but right for every value: Arrow's parser rounds correctly.
         return array.cast(pa.string()).cast(pa.float64())
     low, fits = _unscaled(array)
     nulls = _nulls(array)
-    easy = _within(low, fits, _EXACT_INTEGER)
+    easy = _within(low, fits, EXACT_INTEGER)
     values = low / np.float64(10.0**array.type.scale)
     hard = np.flatnonzero(~easy & ~nulls)
     if len(hard):
@@ -94,7 +93,7 @@ def _array_to_float64(array: pa.Array) -> pa.Array:
 
 
 def to_float64(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Numbers as float64, each rounded correctly, as ``float(Decimal)`` would; nulls stay null.
+    """Return numbers as float64, each rounded correctly, as ``float(Decimal)`` would; nulls stay null.
 
     Args:
         values: A chunked array of any decimal, integer or floating type.
@@ -105,7 +104,7 @@ def to_float64(values: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def mean_float64(sums: pa.ChunkedArray, counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Sums without nulls, each divided by its count; the nearest float64 as long as both have less than 16 digits.
+    """Divide sums without nulls by their counts: the nearest float64 where both have less than 16 digits.
 
     Dividing the float64 of a sum would round twice: three values of 0.1 would have a mean of 0.09999999999999999.
     """
@@ -117,13 +116,13 @@ def mean_float64(sums: pa.ChunkedArray, counts: npt.NDArray[np.int64]) -> npt.ND
     if pa.types.is_decimal128(exact.type):
         low, fits = _unscaled(exact)
         divisors = counts * np.float64(10.0**exact.type.scale)
-        easy = _within(low, fits, _EXACT_INTEGER) & (divisors < _EXACT_INTEGER)
+        easy = _within(low, fits, EXACT_INTEGER) & (divisors < EXACT_INTEGER)
         means[easy] = low[easy] / divisors[easy]
     return means
 
 
 def _lossy_candidates(array: pa.Array) -> pa.Array:
-    """The values of more than 15 digits, counted with the zeros at their end, and without nulls."""
+    """Return the values of more than 15 digits, zeros at their end included, without nulls."""
     if not pa.types.is_decimal128(array.type) or not len(array):
         return array.drop_null()
     low, fits = _unscaled(array)
@@ -131,7 +130,7 @@ def _lossy_candidates(array: pa.Array) -> pa.Array:
 
 
 def first_lossy(values: pa.ChunkedArray) -> tuple[int, str] | None:
-    """How many decimals lose digits as float64, and the first of them as text; ``None`` if none does.
+    """Count the decimals that lose digits as float64, with the first of them as text; ``None`` if none does.
 
     A value is lost where the shortest text of its float64 is another number: ``12345678901234567.1234567`` is, and
     ``12345678901234.5000000`` is not.
@@ -142,7 +141,7 @@ def first_lossy(values: pa.ChunkedArray) -> tuple[int, str] | None:
         if not len(found):
             continue
         # The shortest text of the float64 never has more digits after the point than the value it came from, but
-        # rounding up may carry into one more digit before it: hence the wider decimal on both sides.
+        # rounding up may carry into one more digit before it: so both sides get a wider decimal.
         wide = pa.decimal256(MAX_DECIMAL_DIGITS, chunk.type.scale)
         back = found.cast(pa.string()).cast(pa.float64()).cast(pa.string()).cast(wide)
         lost = found.filter(pc.not_equal(found.cast(wide), back))
@@ -152,14 +151,14 @@ def first_lossy(values: pa.ChunkedArray) -> tuple[int, str] | None:
     return (count, example) if count else None
 
 
-# The key of a field's metadata under which its column is written down as JSON; it survives Parquet and Arrow files.
+# The key under which a field's metadata holds its column as JSON; it survives Parquet and Arrow files.
 COLUMN_KEY: Final = b"sacnb.column"
 
-_POLARS_DECIMAL_DIGITS: Final = 38
+POLARS_DECIMAL_DIGITS: Final = 38
 
 
 def column_to_dict(column: Column) -> dict[str, Any]:
-    """A column as plain values for JSON, in a fixed order."""
+    """Return a column as plain values for JSON, in a fixed order."""
     return {
         "name": column.name,
         "edm_type": column.edm_type,
@@ -173,7 +172,7 @@ def column_to_dict(column: Column) -> dict[str, Any]:
 
 
 def column_from_dict(values: dict[str, Any]) -> Column:
-    """The column that ``column_to_dict`` was given.
+    """Return the column that ``column_to_dict`` was given.
 
     Raises:
         TypeError: A value is missing or unknown.
@@ -182,7 +181,7 @@ def column_from_dict(values: dict[str, Any]) -> Column:
 
 
 def arrow_field(column: Column) -> pa.Field:
-    """The Arrow field of a column; its metadata holds the column itself.
+    """Return the Arrow field of a column; its metadata holds the column itself.
 
     Every field may hold null: ``Nullable`` of SAC's ``$metadata`` is kept as a fact about the column, and is not a
     promise that the rows keep.
@@ -192,18 +191,18 @@ def arrow_field(column: Column) -> pa.Field:
 
 
 def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
-    """The Arrow schema of a frame with these columns, in their order."""
+    """Return the Arrow schema of a frame with these columns, in their order."""
     return pa.schema([arrow_field(column) for column in columns])
 
 
 def column_of(field: pa.Field) -> Column | None:
-    """The column a field was made from, or ``None`` for a field that is not ours."""
+    """Return the column a field was made from, or ``None`` for a field that is not ours."""
     text = (field.metadata or {}).get(COLUMN_KEY)
     return None if text is None else column_from_dict(json.loads(text))
 
 
 def concat(tables: Sequence[pa.Table]) -> pa.Table:
-    """Pages of the same columns as one table, in their order, without copying where their types are the same.
+    """Join pages of the same columns into one table, in their order, without a copy where their types are the same.
 
     A page that held more digits than its column declared has a wider type there; the whole column then gets it.
 
@@ -221,7 +220,7 @@ def concat(tables: Sequence[pa.Table]) -> pa.Table:
 
 
 def with_floats(table: pa.Table) -> pa.Table:
-    """The table with every decimal column as float64, correctly rounded.
+    """Return the table with every decimal column as float64, correctly rounded.
 
     Warns:
         PrecisionWarning: A column holds values of more digits than a float64 keeps (about 16).
@@ -244,7 +243,7 @@ def with_floats(table: pa.Table) -> pa.Table:
 
 
 def to_polars(table: pa.Table, *, decimals: bool = False) -> pl.DataFrame:
-    """The table as a polars frame.
+    """Return the table as a polars frame.
 
     Decimals become ``Float64``, or with ``decimals=True`` ``Decimal`` of the same digits. Integers, strings, dates,
     ``Datetime("us", "UTC")``, ``Time``, ``Duration("us")``, booleans and binaries keep their types.
@@ -260,16 +259,16 @@ def to_polars(table: pa.Table, *, decimals: bool = False) -> pl.DataFrame:
 
 
 def _narrowed(table: pa.Table) -> pa.Table:
-    """The table with 256-bit decimals, which polars cannot read at all, as 128-bit ones."""
+    """Return the table with its 256-bit decimals, which polars cannot read at all, as 128-bit ones."""
     for i, field in enumerate(table.schema):
         if not pa.types.is_decimal256(field.type):
             continue
-        narrow = pa.decimal128(_POLARS_DECIMAL_DIGITS, min(field.type.scale, _POLARS_DECIMAL_DIGITS))
+        narrow = pa.decimal128(POLARS_DECIMAL_DIGITS, min(field.type.scale, POLARS_DECIMAL_DIGITS))
         try:
             table = table.set_column(i, field.with_type(narrow), table.column(i).cast(narrow))
         except pa.ArrowInvalid as e:
             raise ContractError(
-                f"{field.name!r} holds values of more than {_POLARS_DECIMAL_DIGITS} digits, which polars has no type "
+                f"{field.name!r} holds values of more than {POLARS_DECIMAL_DIGITS} digits, which polars has no type "
                 f"for (Arrow has {MAX_DECIMAL_DIGITS}).",
                 hint="Use arrow() or pandas(decimals=True), or leave decimals=True away.",
             ) from e
@@ -279,7 +278,7 @@ def _narrowed(table: pa.Table) -> pa.Table:
 def to_pandas(
     table: pa.Table, *, decimals: bool = False, backend: Literal["numpy", "pyarrow"] = "numpy"
 ) -> pd.DataFrame:
-    """The table as a pandas frame.
+    """Return the table as a pandas frame.
 
     Decimals become float64, or with ``decimals=True`` exact Arrow decimals. With ``backend="numpy"`` strings get
     pandas' own string type (``str`` in pandas 3, ``string`` in pandas 2), integers and booleans the nullable ``Int64``
@@ -299,7 +298,7 @@ def to_pandas(
 
 
 def _numpy_types(pd: Any) -> Any:
-    """What pandas dtype an Arrow type gets; ``None`` leaves the choice to pyarrow."""
+    """Return the function that maps Arrow types to pandas dtypes; its ``None`` leaves the choice to pyarrow."""
     # pandas 3 has one string type that is also its default; before that the default was object.
     text = pd.StringDtype(na_value=float("nan")) if int(pd.__version__.split(".")[0]) >= 3 else pd.StringDtype()
     fixed = {

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import logging
 import re
+from codecs import BOM_UTF8
 from collections.abc import Sequence
 from typing import Final
 
@@ -31,7 +32,7 @@ Lines = npt.NDArray[np.uint8] | bytes
 
 
 def _bytes_of(characters: bytes) -> npt.NDArray[np.bool_]:
-    """A table that says of each byte whether it is one of these."""
+    """Return a table of 256 flags, true for these bytes."""
     return np.isin(np.arange(256, dtype=np.uint8), np.frombuffer(characters, dtype=np.uint8))
 
 
@@ -48,19 +49,19 @@ _SPACED_COMMA: Final = re.compile(rb'\}\s*,\s*(\{\s*"(?![,:}\]"\s]))')
 
 # Digits after the point that are safe even together with the one digit of an exponent: 28 + 9 < 38.
 _SAFE_FRACTION: Final = 28
-_AFTER_NUMBER: Final = (b"", b",", b"}", b'"', b" ", b"\t", b"\r", b"\n")  # or no end in sight
+_AFTER_NUMBER: Final = (b"", b",", b"}", b'"', b" ", b"\t", b"\r", b"\n")  # or nothing within _LONGEST_NUMBER
 _START_OF_NUMBER: Final = re.compile(rb'[:"\s][+-]?[0-9.]*\Z')
 _LONGEST_NUMBER: Final = 1000
 
 
 def compact_lines(rows: bytes | bytearray | memoryview) -> tuple[Lines, int]:
-    """The array's rows with line ends instead of the commas between them, and how many rows that makes; 0 in doubt.
+    """Replace the commas between rows by line ends; return the lines and the number of rows, 0 in doubt.
 
     ``},{"x`` cannot stand inside a JSON string: its quote would close that string, and after a closed string comes a
     comma, a colon, a bracket, a brace or a blank, and never ``x``. So where another byte follows, the comma stands
     between two rows (or between two objects in a row's value, and then the decoder will refuse the broken row).
     """
-    # The first byte matters: ``null`` in the place of the first row makes pyarrow 26 crash the process.
+    # Check the first byte: ``null`` in place of the first row makes pyarrow 26 crash the process.
     if bytes(rows[:2]) != b"[{" or bytes(rows[-2:]) != b"}]":
         return b"", 0
     text = np.frombuffer(rows, dtype=np.uint8)[1:-1].copy()
@@ -77,7 +78,7 @@ def compact_lines(rows: bytes | bytearray | memoryview) -> tuple[Lines, int]:
 
 
 def spaced_lines(rows: bytes | bytearray | memoryview) -> tuple[Lines, int]:
-    """As ``compact_lines``, and as safe, for a page with blanks or line ends around those commas; half as quick."""
+    """Do the same as ``compact_lines``, as safely, for a page with blanks around those commas; half as fast."""
     match = _SPACED_ARRAY.fullmatch(rows)
     if match is None:
         return b"", 0
@@ -86,7 +87,7 @@ def spaced_lines(rows: bytes | bytearray | memoryview) -> tuple[Lines, int]:
 
 
 def breaks_decimals(text: Lines) -> bool:
-    """Whether the rows hold a number that is not safe to read as a decimal with ``pyarrow.json``.
+    """Return whether the rows hold a number that ``pyarrow.json`` may misread as a decimal.
 
     To bring a number to a column's scale, pyarrow 26 looks up a power of ten in a table of 39, without a look at the
     table's end: ``1e-46`` becomes 0 without a word, and ``1e-9999999`` ends the process. Both need 39 or more digits
@@ -108,7 +109,7 @@ def breaks_decimals(text: Lines) -> bool:
 
 
 def _is_exponent(data: npt.NDArray[np.uint8], sign: int) -> bool:
-    """Whether the minus at ``sign`` makes an exponent below -9 of a number, by what stands around it."""
+    """Return whether the minus at ``sign`` belongs to the exponent of a number, below -9."""
     after = data[sign + 1 : sign + _LONGEST_NUMBER].tobytes()
     digits = after[: len(after) - len(after.lstrip(_DIGITS))]
     if len(digits.lstrip(b"0")) < 2 or after[len(digits) :][:1] not in _AFTER_NUMBER:
@@ -120,7 +121,6 @@ def _is_exponent(data: npt.NDArray[np.uint8], sign: int) -> bool:
 _log = logging.getLogger("sacnb.frames")
 
 
-_BOM: Final = b"\xef\xbb\xbf"
 # Smaller blocks gain nothing.
 _BLOCK_BYTES: Final = 2 << 20
 
@@ -128,7 +128,7 @@ _BLOCK_BYTES: Final = 2 << 20
 def decode_rows(
     rows: bytes | bytearray | memoryview, columns: Sequence[Column], *, by_all_cores: bool = False
 ) -> pa.Table:
-    """The rows of one page as an Arrow table with these columns, in their order and with the types of their schema.
+    """Return the rows of one page as an Arrow table with these columns, in their order and with their types.
 
     Args:
         rows: The JSON text of the array of rows, such as ``cut_page`` gives it.
@@ -145,7 +145,7 @@ def decode_rows(
             ``column`` say where, as far as it is known, and ``truncated`` whether asking again may help.
     """
     view = memoryview(rows)
-    if bytes(view[:3]) == _BOM:
+    if bytes(view[:3]) == BOM_UTF8:
         view = view[3:]
     if len(view) == 2 and bytes(view) == b"[]":
         return pa.Table.from_batches([], arrow_schema(columns))  # empty_table() would load pandas
@@ -159,7 +159,7 @@ def decode_rows(
 def decode_natively(
     rows: bytes | bytearray | memoryview, columns: Sequence[Column], *, block_bytes: int | None = None
 ) -> pa.Table | None:
-    """The rows as a table, or ``None`` where the native decoder refuses them or cannot be trusted with them.
+    """Return the rows as a table; ``None`` where the native decoder refuses or may misread them.
 
     With ``block_bytes`` several threads read them, in blocks of this size.
     """
@@ -178,7 +178,7 @@ def decode_natively(
         table = None
         if block_bytes is not None and block_bytes <= len(text) and _may_be_torn(text, count):
             table = _read(text, wire, block_bytes)
-        # In one block no row can straddle two of them.
+        # Read in one block, so that no row straddles two.
         table = _read(text, wire, len(text) + 1) if table is None else table
         if table is not None and table.num_rows == count:
             return None if _suspicious(table, columns) else _typed(table, columns)
@@ -192,7 +192,7 @@ def _holds_nested(text: Lines, rows: int) -> bool:
 
 
 def _may_be_torn(text: Lines, count: int) -> bool:
-    """Whether each line end stands between two rows: blocks end at line ends.
+    """Return whether each line end stands between two rows, where blocks may end.
 
     So no row is torn apart, and each block begins with the brace of a row; pyarrow 26 crashes the process where one
     begins with ``null``.
@@ -207,14 +207,14 @@ def _read(text: Lines, wire: pa.Schema, block_bytes: int) -> pa.Table | None:
             read_options=pa_json.ReadOptions(use_threads=block_bytes <= len(text), block_size=block_bytes),
             parse_options=pa_json.ParseOptions(explicit_schema=wire, unexpected_field_behavior="ignore"),
         ).combine_chunks()
-        table.validate(full=True)  # the decoder itself does not look at UTF-8
+        table.validate(full=True)  # the decoder does not check UTF-8
     except pa.ArrowException:
         return None
     return table
 
 
 def _suspicious(table: pa.Table, columns: Sequence[Column]) -> bool:
-    """Whether the table holds what the decoder makes up, or takes without a word.
+    """Return whether the table may hold values that the decoder made up, or took although they are not JSON.
 
     An error object that SAC appends in mid-answer becomes a row of nulls, as does a row that lacks its key; ``NaN``
     and ``Infinity``, which are not JSON, become floats, and so does a number too large for 32 bits.
@@ -232,7 +232,7 @@ def _suspicious(table: pa.Table, columns: Sequence[Column]) -> bool:
 
 
 def _typed(table: pa.Table, columns: Sequence[Column]) -> pa.Table | None:
-    """The table in the types of its schema; ``None`` if a text is no date, time or binary after all."""
+    """Return the table in the types of its schema; ``None`` if a text is no date, time or binary after all."""
     arrays: list[pa.ChunkedArray] = []
     fields: list[pa.Field] = []
     for column in columns:
@@ -248,7 +248,7 @@ def _typed(table: pa.Table, columns: Sequence[Column]) -> pa.Table | None:
 
 
 def _parsed(texts: pa.ChunkedArray, column: Column) -> pa.Array:
-    """Texts as values, each different text parsed once."""
+    """Parse texts into values, each distinct text once."""
     text_type = TEXT_TYPES[column.edm_type]
     encoded = texts.combine_chunks().dictionary_encode()
     return text_type.build([text_type.parse(text) for text in encoded.dictionary.to_pylist()]).take(encoded.indices)

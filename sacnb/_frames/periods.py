@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 GRAINS: Final[tuple[Grain, ...]] = ("day", "week", "month", "quarter", "year")
-# Weeks fit into no month, quarter or year: a sum over them would put days into the wrong one.
+# Weeks span months, quarters and years: a sum over weeks would put days into the wrong one.
 COARSER: Final[Mapping[Grain, tuple[Grain, ...]]] = {
     "day": ("week", "month", "quarter", "year"),
     "week": (),
@@ -49,7 +49,7 @@ COARSER: Final[Mapping[Grain, tuple[Grain, ...]]] = {
 }
 
 _YEAR: Final = r"(?P<year>\d{4})"
-# Each of these means one thing, whatever the column.
+# Forms that mean one thing in every column.
 _PLAIN: Final[tuple[tuple[Grain, re.Pattern[str]], ...]] = (
     ("day", re.compile(_YEAR + r"(?P<dash>[-./]?)(?P<month>\d\d)(?P=dash)(?P<day>\d\d)", re.ASCII)),
     ("month", re.compile(_YEAR + r"[-./M]?(?P<month>\d\d)", re.ASCII)),
@@ -57,12 +57,12 @@ _PLAIN: Final[tuple[tuple[Grain, re.Pattern[str]], ...]] = (
     ("quarter", re.compile(_YEAR + r"[-.]?Q(?P<quarter>[1-4])", re.ASCII)),
     ("year", re.compile(_YEAR, re.ASCII)),
 )
-# These need to be told the column's grain.
+# Forms that are clear only with the column's grain.
 _TOLD: Final[Mapping[Grain, re.Pattern[str]]] = {
     "week": re.compile(_YEAR + r"[-./]?(?P<week>\d\d)", re.ASCII),
     "quarter": re.compile(_YEAR + r"[-./]?(?P<quarter>[1-4])", re.ASCII),
 }
-# The months that fiscal periods beside 01 to 12 are read as.
+# The month as which each fiscal period besides 01 to 12 is read.
 _FISCAL: Final[Mapping[int, int]] = {0: 1, 13: 12, 14: 12, 15: 12, 16: 12}
 # Above the last fiscal period, six digits can only be a week.
 _LAST_FISCAL_PERIOD: Final = 16
@@ -95,7 +95,7 @@ class Periods:
 
 
 def parse_period(text: str, grain: Grain | None = None) -> Period | None:
-    """The period a text means, or ``None`` where it means none or could mean several.
+    """Return the period that a text means; ``None`` where it means none or could mean several.
 
     Args:
         text: As SAC sends it: ``"202405"``, ``"20240531"``, ``"2024-05-31"``, ``"2024"``, ``"2024Q2"``, ``"2024W22"``.
@@ -123,7 +123,7 @@ def _period(grain: Grain, parts: Mapping[str, int]) -> Period | None:
 
 
 def read_periods(texts: Iterable[str], declared: Grain | None = None) -> Periods:
-    """The dates of a column, from its different texts.
+    """Read the dates of a column from its distinct texts.
 
     All dates of a column have one grain: the declared one, as long as at least one text has it, and otherwise the
     finest that occurs. A text of another grain is not read: the year ``2024`` is not January in a column of months.
@@ -184,7 +184,7 @@ class Dates:
 
 
 def date_column(table: pa.Table, schema: Schema, wanted: str | DateColumn | None = None) -> DateColumn:
-    """The wanted date column, or the first of the schema that the table has.
+    """Return the wanted date column, or the first of the schema that the table has.
 
     Raises:
         ContractError: The schema knows of none.
@@ -205,7 +205,7 @@ def date_column(table: pa.Table, schema: Schema, wanted: str | DateColumn | None
 
 
 def dates_of(table: pa.Table, column: DateColumn) -> Dates:
-    """The dates in a column of the table, whether SAC sends them as texts, numbers, dates or time stamps (in UTC)."""
+    """Read the dates in a column of the table: texts, numbers, dates or time stamps (in UTC)."""
     values = pl.Series(table.column(column.name))
     if values.dtype == pl.Date:
         grain = column.grain or "day"
@@ -229,12 +229,12 @@ def dates_of(table: pa.Table, column: DateColumn) -> Dates:
 
 
 def date_range(table: pa.Table, schema: Schema) -> tuple[date | None, date | None]:
-    """The first day of the first and of the last period in the table's date column; ``None`` where there is none."""
+    """Return the first day of the first and of the last period in the table's dates; ``None`` where there is none."""
     try:
         column = date_column(table, schema)
     except ContractError:
         return None, None
-    # Of a million rows a hundred have different dates, and only those need to be read.
+    # Read distinct dates only: a million rows have about a hundred.
     different = pa.table({column.name: table.column(column.name).unique()})
     days = dates_of(different, column).days
     first, last = days.min(), days.max()
@@ -242,7 +242,7 @@ def date_range(table: pa.Table, schema: Schema) -> tuple[date | None, date | Non
 
 
 def target_grain(name: str, have: Grain | None, wanted: Grain | None) -> Grain:
-    """The grain to bring the dates of column ``name`` to.
+    """Return the grain to bring the dates of column ``name`` to.
 
     Raises:
         ContractError: It cannot be made of the grain they have.
@@ -250,7 +250,7 @@ def target_grain(name: str, have: Grain | None, wanted: Grain | None) -> Grain:
     if wanted is not None and wanted not in GRAINS:
         raise ContractError(f"There is no grain {wanted!r}.", hint=f"The grains are {', '.join(GRAINS)}.")
     if have is None:
-        return wanted or "day"  # not one date could be read: the frame is empty, whatever its grain
+        return wanted or "day"  # no date could be read, so the frame is empty
     possible = (have, *COARSER[have])
     if wanted is None or wanted in possible:
         return wanted or have
@@ -262,5 +262,5 @@ def target_grain(name: str, have: Grain | None, wanted: Grain | None) -> Grain:
 
 
 def truncate(days: pl.Series, grain: Grain) -> pl.Series:
-    """Each day's period by its first day; weeks begin on Monday."""
+    """Replace each day by the first day of its period; weeks begin on Monday."""
     return days.dt.truncate(_TRUNCATE[grain])

@@ -1,9 +1,7 @@
-"""The first rows of a table, to look at.
+"""Show the first rows of a table, with numbers as planners read them; the data stay as they are.
 
-Numbers as a planner reads them: thousands apart, points below each other, and no more digits than say something.
-
-For looking only: the data stay as they are. The numbers of a column have equally many digits behind the point. One that
-would look whole without being so, or like next to nothing, gets more of its own: what is rounded can be seen to be.
+Thousands are grouped, and decimal points align because all numbers of a column have the same number of decimal places.
+A number that would look whole without being so, or look like zero, gets more places.
 """
 
 from __future__ import annotations
@@ -19,12 +17,12 @@ from sacnb._rendering import Preview
 
 __all__ = ["as_shown", "preview"]
 
-# What a column's largest number has in all; behind the point always so many that cents are seen.
+# Digits of a column's largest number; decimal places are never fewer than the cents need.
 _DIGITS: Final = 6
 _CENTS: Final = 2
-# What the smallest number keeps, so that a rate among amounts is still a rate.
+# Digits that a number below 1 keeps, so that a rate among amounts does not become 0.00.
 _LEAST_DIGITS: Final = 3
-# Beyond these, zeros would be all there is to see.
+# Numbers beyond these are shown with an exponent, because written out they are mostly zeros.
 _LARGEST: Final = Decimal(10) ** 21
 _MOST_BEHIND: Final = 9
 # The widest decimal of Arrow has 76 digits; a float written out has more, and is far beyond _LARGEST then.
@@ -34,7 +32,7 @@ Number = int | float | Decimal
 
 
 def as_shown(values: Sequence[Number | None]) -> list[str]:
-    """The numbers of one column as texts to put below each other; ``None`` is ``null``.
+    """Format the numbers of one column so that they align below each other; ``None`` becomes ``null``.
 
     A float stands for the shortest number that is read as the same float, as everywhere in Python.
     """
@@ -55,7 +53,7 @@ def _text(number: Decimal, behind: int) -> str:
 
 
 def _needed_behind(number: Decimal, behind: int) -> int:
-    """How many digits behind the point it takes to see that the number is not whole, and what it is about."""
+    """Return the number of decimal places that show the number's size, and that it is not whole."""
     if _rounded(number, behind) == number:
         return behind
     from_whole = abs(number - number.to_integral_value(context=_EXACT))
@@ -66,7 +64,7 @@ def _needed_behind(number: Decimal, behind: int) -> int:
 
 
 def _is_written_out(number: Decimal) -> bool:
-    """Whether the number is shown with all its places, not by a power of ten."""
+    """Return whether the number is written out, and not as a power of ten."""
     return number.is_finite() and abs(number) < _LARGEST and (not number or number.adjusted() >= -_MOST_BEHIND)
 
 
@@ -90,7 +88,7 @@ _CELL_CHARS: Final = 60
 
 
 def preview(table: pa.Table, *, title: str, notes: tuple[str, ...] = ()) -> Preview:
-    """The first ten rows and the first thirty columns of a table; long texts are cut.
+    """Return the first ten rows and thirty columns of a table; long texts are cut.
 
     Quantities are shown by ``as_shown``. A whole number that no schema calls a measure may be a year or an id, and is
     left as it is.
@@ -126,6 +124,6 @@ def _is_quantity(field: pa.Field) -> bool:
 def _cell(value: Any) -> str:
     if value is None:
         return "null"
-    # What cannot be printed (line ends, marks that turn the writing direction) is shown by its escape.
+    # Show characters that cannot be printed (line ends, marks that turn the writing direction) as escapes.
     text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value))
     return text if len(text) <= _CELL_CHARS else text[: _CELL_CHARS - 1] + "…"

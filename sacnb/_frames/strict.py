@@ -34,7 +34,7 @@ from sacnb.errors import BadAnswer
 
 __all__ = ["MAX_LEVELS", "decode_strictly", "refuse_deep"]
 
-# Rows are flat. Python's parser gives up at some 1,000 levels, and pyarrow's nowhere.
+# Rows are flat. Python's parser gives up at about 1,000 levels, pyarrow's never.
 MAX_LEVELS: Final = 100
 _ESCAPED: Final = re.compile(rb"\\.", re.DOTALL)
 
@@ -69,7 +69,7 @@ class _UnreadableError(ValueError):
 
 
 def decode_strictly(rows: bytes | bytearray | memoryview, columns: Sequence[Column]) -> pa.Table:
-    """The rows of a page as a table of these columns, in their order.
+    """Return the rows of a page as a table of these columns, in their order.
 
     The types are those of ``arrow_schema(columns)``, but for decimals and times with more digits than was declared,
     whose columns are as wide as their values need.
@@ -158,12 +158,12 @@ def _check_row(row: object, index: int, names: list[str], dimensions: list[str])
         raise BadAnswer(f"Row {index} has none of the columns {', '.join(map(repr, names))}: {_shown(row)}.", row=index)
     for name in dimensions:
         if name not in row:
-            # A measure without a value may be left out; a key may not, and a null made up here would be a lie.
+            # A measure without a value may be left out; a key may not, and a null made up here would be wrong data.
             raise BadAnswer(f"Row {index} has no {name!r}, which is part of the key.", row=index, column=name)
 
 
 def _array(values: list[Any], column: Column) -> pa.Array:
-    """The values of one column as an array of its type."""
+    """Return the values of one column as an array of its type."""
     if column.edm_type == DECIMAL:
         return _decimals(values, column)
     if column.edm_type in TEXT_TYPES:
@@ -198,7 +198,7 @@ def _unfit(index: int, value: Any, column: Column, expected: str, reason: Except
 
 
 def _number(value: Any) -> Decimal:
-    """A JSON number, or a string that holds one, as IEEE754Compatible=true writes it."""
+    """Read a JSON number, or a string that holds one, as IEEE754Compatible=true writes it."""
     if not isinstance(value, str):
         raise _UnreadableError("that is not a number")
     form = _NUMBER_FORM.fullmatch(value)
@@ -250,7 +250,7 @@ def _plain_text(value: Any, _: Column) -> str:
 
 
 def _any_text(value: Any, _: Column) -> str:
-    """A string as it is; a number exactly as it was written; true, false and nested values as JSON."""
+    """Return a string as it is, a number exactly as written, and true, false and nested values as JSON."""
     text = str(value) if isinstance(value, str) else _json(value)
     if _SURROGATE.search(text):
         raise _UnreadableError("it holds half a character or bytes that are not UTF-8")
@@ -276,7 +276,7 @@ def _float_text(value: Any, _: Column) -> str:
 
 
 def _decimals(values: list[Any], column: Column) -> pa.Array:
-    """Decimals in the column's type, or in a wider one where a value has more digits: nothing is rounded."""
+    """Read decimals in the column's type, or in a wider one where a value has more digits; nothing is rounded."""
     declared = arrow_type(column)
     whole, scale = declared.precision - declared.scale, declared.scale
     numbers = _each(values, column, lambda value, _: _bare(_number(value)), "a decimal number")
@@ -292,7 +292,7 @@ def _decimals(values: list[Any], column: Column) -> pa.Array:
 
 
 def _bare(number: Decimal) -> Decimal:
-    """The number without zeros at its end, whatever the context's precision is."""
+    """Return the number without zeros at its end, whatever the context's precision is."""
     sign, digits, exponent = number.as_tuple()
     kept = len(digits)
     while kept > 1 and digits[kept - 1] == 0:
@@ -303,7 +303,7 @@ def _bare(number: Decimal) -> Decimal:
 
 
 def _texts(values: list[Any], column: Column) -> pa.Array:
-    """Dates, times, time stamps, durations, binaries."""
+    """Read dates, times, time stamps, durations and binaries."""
     text_type = TEXT_TYPES[column.edm_type]
     expected = f"a text like {text_type.expected!r}"
 
@@ -320,7 +320,7 @@ def _texts(values: list[Any], column: Column) -> pa.Array:
 
 
 def _json(value: Any) -> str:
-    """A value as compact JSON, its numbers as they were written."""
+    """Write a value as compact JSON, with its numbers as SAC wrote them."""
     if isinstance(value, _Number):
         return str(value)
     if isinstance(value, dict):
@@ -331,6 +331,6 @@ def _json(value: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value for a message: as JSON, and not too long."""
+    """Write a value for a message, as JSON of at most 80 characters."""
     text = _json(value).encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 1] + "…"

@@ -1,8 +1,8 @@
-"""The tidy contract: one row per date, member combination and measure, whatever the model looks like.
+"""Build the tidy frame: one row per date, member combination and measure, whatever the model looks like.
 
 ``date`` (``Date``, the first day of its period), one ``dim_<name>`` (``String``) per dimension, ``dim_measure`` where
 there is more than one measure, and ``value`` (``Float64``); sorted by date, then by the dimensions in the model's
-order, then by measure. Attributes are not part of it. ``docs/data_contract.md`` is the long form.
+order, then by measure. Attributes are left out. ``docs/data_contract.md`` has the details.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final, Literal
 import polars as pl
 import pyarrow as pa
 
-from sacnb._frames.convert import mean_float64, to_float64, with_floats
+from sacnb._frames.convert import POLARS_DECIMAL_DIGITS, mean_float64, to_float64, with_floats
 from sacnb._frames.periods import Dates, date_column, dates_of, grain_as_written, target_grain, truncate
 from sacnb._frames.preview import preview
 from sacnb._odata.schema import DateColumn, Grain, Schema
@@ -22,21 +22,19 @@ from sacnb.errors import ContractError
 
 __all__ = ["CONTRACT_VERSION", "Aggregation", "TidyFrame", "exact_facts", "grain_as_written", "long_frame", "tidy"]
 
-# What frames and cache entries look like. Any change that a reader of either would notice needs a new number.
+# The form of frames and cache entries. Bump it on any change that a reader of either would notice.
 CONTRACT_VERSION: Final = 1
 
 Aggregation = Literal["sum", "mean", "min", "max", "first", "last"]
 _AGGREGATIONS: Final = ("sum", "mean", "min", "max", "first", "last")
 
-# Sums are made of exact decimals; polars has 38 digits of them.
-_SUM_DIGITS: Final = 38
-# The date as SAC sent it, while rows are still compared by it. No dimension's column can have this name.
+# Holds the date as SAC sent it while rows are compared. Columns of dimensions begin with "dim_", so no name collides.
 _SENT: Final = "sent"
 
 
 @dataclass(frozen=True, slots=True)
 class TidyFrame(Previewed):
-    """A tidy frame, and what was left out of it.
+    """A tidy frame, with counts of the rows and values left out.
 
     ``rows_without_date`` counts rows of the result whose date is ``#``, empty or unreadable. ``rows_without_value``
     counts, in the other rows, the measures that are null or not a number. ``note`` says both in words, and whether
@@ -60,7 +58,7 @@ class TidyFrame(Previewed):
         return preview(self.frame.to_arrow(), title=rows, notes=(self.note,) if self.note else ())
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        """The frame, for any library that reads Arrow streams."""
+        """Hand the frame to any library that reads Arrow streams."""
         return self.frame.__arrow_c_stream__(requested_schema)
 
 
@@ -72,7 +70,7 @@ def tidy(
     date: str | DateColumn | None = None,
     agg: Aggregation = "sum",
 ) -> TidyFrame:
-    """The facts of a table as a tidy frame.
+    """Return the facts of a table as a tidy frame.
 
     Args:
         table: Rows of the entity set that ``schema`` describes, with all or some of its columns.
@@ -105,7 +103,7 @@ def tidy(
 
     dated = wide.filter(pl.col("date").is_not_null())
     keys = _keys(wide)
-    # With a coarser grain rows share a date rightly, and must still differ in the date that SAC sent.
+    # At a coarser grain several rows share a date, and must still differ in the date that SAC sent.
     _refuse_duplicates(dated.select([_SENT, *keys[1:]] if coarser else keys))
     facts = {measure: _facts(dated, measure) for measure in measures}
     without_date = len(wide) - len(dated)
@@ -118,7 +116,7 @@ def tidy(
 
 
 def long_frame(table: pa.Table, schema: Schema) -> pl.DataFrame:
-    """The facts of a table as ``tidy`` gives them, but without a date: for results that have none.
+    """Return the facts of a table in the form of ``tidy`` but without a date, for results that have none.
 
     Raises:
         ContractError: There is no measure, or two rows have the same key.
@@ -135,7 +133,7 @@ def long_frame(table: pa.Table, schema: Schema) -> pl.DataFrame:
 
 
 def exact_facts(table: pa.Table, schema: Schema, measure: str) -> pl.DataFrame:
-    """Every row of a table: its dimensions as ``dim_<name>`` (String), and one measure as ``value``, as exact as it is.
+    """Return all rows: dimensions as ``dim_<name>`` (String), and one measure as ``value``, with all its digits.
 
     Null where a float is not a number.
     """
@@ -157,7 +155,7 @@ def _measures(table: pa.Table, schema: Schema) -> list[str]:
 
 
 def _wide(table: pa.Table, schema: Schema, first: dict[str, pl.Series], *, without: str | None) -> pl.DataFrame:
-    """The first columns, then the dimensions as ``dim_<name>``, then the measures as ``value_<name>``."""
+    """Return the first columns, then the dimensions as ``dim_<name>``, then the measures as ``value_<name>``."""
     there = [one for one in schema.columns if one.name in table.column_names]
     dimensions = [one.name for one in there if one.role == "dimension" and one.name != without]
     return pl.DataFrame(
@@ -179,17 +177,19 @@ def _as_text(values: pa.ChunkedArray) -> pl.Series:
 
 
 def _exact(values: pa.ChunkedArray) -> pl.Series:
-    """Decimals and integers as decimals that can be summed without losing a digit; floats as they are."""
+    """Convert decimals and integers to decimals that can be summed without loss; floats stay floats."""
     if pa.types.is_decimal256(values.type):
         return pl.Series(to_float64(values))  # polars has no such decimals
     series = pl.Series(values)
     if series.dtype.is_float():
         return series.cast(pl.Float64)
-    return series.cast(pl.Decimal(_SUM_DIGITS, series.dtype.scale if isinstance(series.dtype, pl.Decimal) else 0))
+    return series.cast(
+        pl.Decimal(POLARS_DECIMAL_DIGITS, series.dtype.scale if isinstance(series.dtype, pl.Decimal) else 0)
+    )
 
 
 def _facts(wide: pl.DataFrame, measure: str) -> pl.DataFrame:
-    """The rows that have a value of this measure, which then is in the column ``value``."""
+    """Return the rows that have a value of this measure, which then is in the column ``value``."""
     value = pl.col("value")
     rows = wide.select(pl.exclude("^value_.*$"), pl.col(f"value_{measure}").alias("value"))
     there = value.is_not_null() & value.is_not_nan() if rows["value"].dtype.is_float() else value.is_not_null()
@@ -223,7 +223,7 @@ def _aggregate(facts: pl.DataFrame, keys: list[str], agg: Aggregation) -> pl.Dat
 
 
 def _long(facts: dict[str, pl.DataFrame], keys: list[str]) -> pl.DataFrame:
-    """The facts of all measures below each other, sorted, their values as float64, correctly rounded."""
+    """Stack the facts of all measures, sorted, with their values as correctly rounded float64."""
     parts: list[pl.DataFrame] = []
     for measure, rows in facts.items():
         exact = pa.table({measure: rows["value"].to_arrow()})

@@ -1,12 +1,8 @@
-"""The OData types that JSON writes as text: dates, times, time stamps, durations and binaries, parsed exactly.
+"""Map OData (Edm) types to Arrow types, and parse those that JSON writes as text exactly.
 
-The forms are those of the OData ABNF. Fractions of a second finer than a microsecond are not cut off: the column then
-gets nanoseconds, or the value is refused.
-
-Which Arrow type each OData (Edm) type gets.
-
-Every primitive type of OData v4 has a frame type; a type this table does not know becomes a string that holds the
-value as SAC sent it, so that a new type never stops a pull.
+Dates, times, time stamps, durations and binaries have the forms of the OData ABNF. Fractions finer than a microsecond
+are not cut off: the column gets nanoseconds, or the value is refused. An unknown type becomes a string that holds the
+value as SAC sent it, so that a new type never stops a download.
 """
 
 from __future__ import annotations
@@ -55,7 +51,7 @@ _DURATION_FORM: Final = re.compile(
 
 
 class Unfit(ValueError):
-    """A value that its type cannot hold; ``index`` says which of the values it was."""
+    """A value that its type cannot hold, the one at ``index``."""
 
     def __init__(self, index: int, reason: str) -> None:
         super().__init__(reason)
@@ -64,7 +60,7 @@ class Unfit(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class TextType:
-    """How a type that JSON writes as text is read.
+    """Parser and builder for a type that JSON writes as text.
 
     ``parse`` turns one text into a number or bytes and raises ``ValueError`` for a foreign form; ``build`` makes the
     Arrow array and raises ``Unfit``; ``expected`` is an example of the form for messages.
@@ -83,7 +79,7 @@ def _match(pattern: re.Pattern[str], text: str) -> re.Match[str]:
 
 
 def _fraction(digits: str | None) -> int:
-    """The digits after the point of a second, in nanoseconds."""
+    """Return the digits after the point of a second, in nanoseconds."""
     if not digits:
         return 0
     if digits[9:].strip("0"):
@@ -92,13 +88,13 @@ def _fraction(digits: str | None) -> int:
 
 
 def _date(text: str) -> int:
-    """Days since 1970-01-01."""
+    """Return Days since 1970-01-01."""
     year, month, day = (int(part) for part in _match(_DATE_FORM, text).groups())
     return date(year, month, day).toordinal() - _EPOCH_DAY
 
 
 def _time(text: str) -> int:
-    """Nanoseconds since midnight."""
+    """Return Nanoseconds since midnight."""
     hour, minute, second, fraction = _match(_TIME_FORM, text).groups()
     hours, minutes, seconds = int(hour), int(minute), int(second or 0)
     if hours > 23 or minutes > 59 or seconds > 59:
@@ -107,7 +103,7 @@ def _time(text: str) -> int:
 
 
 def _stamp(text: str) -> int:
-    """Nanoseconds since 1970-01-01T00:00:00Z; the zone is needed, and is not kept."""
+    """Return Nanoseconds since 1970-01-01T00:00:00Z; the zone is needed, and is not kept."""
     match = _match(_STAMP_FORM, text)
     day, clock, sign, hours, minutes = match[1], match[2], match[8], match[9], match[10]
     moment = _date(day) * _DAY + _time(clock)
@@ -120,7 +116,7 @@ def _stamp(text: str) -> int:
 
 
 def _duration(text: str) -> int:
-    """Nanoseconds; OData's durations have days as their largest unit, for months differ in length."""
+    """Return nanoseconds; days are the largest unit of OData's durations, because months differ in length."""
     sign, days, hours, minutes, seconds, fraction = _match(_DURATION_FORM, text).groups()
     total = (
         int(days or 0) * _DAY
@@ -133,7 +129,7 @@ def _duration(text: str) -> int:
 
 
 def duration_text(nanos: int) -> str:
-    """A duration in nanoseconds as ISO 8601 text, ``P1DT2H0M3.5S``: the form in which OData writes it."""
+    """Write a duration in nanoseconds as OData does, in ISO 8601: ``P1DT2H0M3.5S``."""
     sign = "-" if nanos < 0 else ""
     days, rest = divmod(abs(nanos), _DAY)
     hours, rest = divmod(rest, _HOUR)
@@ -144,7 +140,7 @@ def duration_text(nanos: int) -> str:
 
 
 def _binary(text: str) -> bytes:
-    """Base64url is OData's form; plain base64 is read too. Padding is optional."""
+    """Decode base64url, OData's form, or plain base64; padding is optional."""
     bare = text.rstrip("=").replace("-", "+").replace("_", "/")
     try:
         return base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
@@ -157,7 +153,7 @@ def _plain(kind: pa.DataType) -> Callable[[Sequence[Any]], pa.Array]:
 
 
 def _clocked(micro: pa.DataType, nano: pa.DataType) -> Callable[[Sequence[int | None]], pa.Array]:
-    """Nanoseconds as an array of microseconds where that loses nothing, else of nanoseconds."""
+    """Return a builder of arrays from nanoseconds: in microseconds where that loses nothing, else in nanoseconds."""
 
     def build(values: Sequence[int | None]) -> pa.Array:
         if all(value is None or value % 1000 == 0 for value in values):
@@ -210,7 +206,7 @@ _TYPES: Final = {
     "Edm.Binary": pa.binary(),
 }
 
-# decimal256's own limit; no decimal beyond it has an Arrow type.
+# The limit of decimal256; Arrow has no type for longer decimals.
 MAX_DECIMAL_DIGITS: Final = 76
 _DECIMAL128_DIGITS: Final = 38
 # Where $metadata names no scale (or a variable one): room for 28 digits before and 10 after the point. A page that
@@ -219,7 +215,7 @@ _VARIABLE_SCALE: Final = 10
 
 
 def decimal_type(precision: int | None, scale: int | None) -> pa.DataType:
-    """The Arrow decimal for a precision and scale: 128 bits wide up to 38 digits, 256 above.
+    """Return the Arrow decimal for a precision and scale: 128 bits wide up to 38 digits, 256 above.
 
     ``None`` for the scale stands for a missing or variable one. Digits beyond 76 have no Arrow type; values that need
     them are refused when they are read.
@@ -233,14 +229,14 @@ def decimal_type(precision: int | None, scale: int | None) -> pa.DataType:
 
 
 def arrow_type(column: Column) -> pa.DataType:
-    """The Arrow type a column has in a frame; ``string`` for a type that is not an OData primitive of the table."""
+    """Return the Arrow type of a column in a frame; ``string`` for a type that is no OData primitive."""
     if column.edm_type == DECIMAL:
         return decimal_type(column.precision, column.scale)
     return _TYPES.get(column.edm_type, pa.string())
 
 
 def wire_type(column: Column) -> pa.DataType:
-    """The Arrow type a column's JSON values are first read as.
+    """Return the Arrow type as which a column's JSON values are first read.
 
     Dates, times, durations and binaries are JSON strings. ``pyarrow.json`` would take a number for a date, and bytes
     as they stand for a base64 text, so these columns are read as strings and then parsed by our own rules.

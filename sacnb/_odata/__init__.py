@@ -1,1 +1,1 @@
-"""OData v4 as SAC speaks it, without any I/O: what a model holds, what to ask, and what an answer is made of."""
+"""Speak OData v4 as SAC does, without any I/O: schemas, questions and answers."""

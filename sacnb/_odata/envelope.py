@@ -1,12 +1,13 @@
-"""The object around the rows of an OData answer: read strictly, member by member.
+"""Read the object around the rows of an OData answer strictly, member by member.
 
-Turn an answer that is not what was asked for into a ``BadAnswer`` that says what came instead.
+An answer that is something else raises a ``BadAnswer`` that describes what came instead.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -17,7 +18,6 @@ from sacnb._wire.failures import read_problem
 from sacnb.errors import BadAnswer
 
 __all__ = [
-    "BOM",
     "DECODER",
     "WHAT",
     "Envelope",
@@ -30,32 +30,31 @@ __all__ = [
     "text_of",
 ]
 
-BOM: Final = b"\xef\xbb\xbf"
 _BLANK_BYTES: Final = b" \t\r\n"
 
 
 def first_byte(body: bytes) -> bytes:
-    """The first byte that is neither a byte order mark nor a blank; empty where there is none."""
-    start = len(BOM) if body.startswith(BOM) else 0
-    # A page has megabytes, and its first kilobyte nearly always tells.
+    """Return the first byte that is neither a byte order mark nor a blank; empty where there is none."""
+    start = len(BOM_UTF8) if body.startswith(BOM_UTF8) else 0
+    # Look at the first kilobyte first: a page has megabytes.
     return body[start : start + 1024].lstrip(_BLANK_BYTES)[:1] or body[start:].lstrip(_BLANK_BYTES)[:1]
 
 
 def text_of(body: bytes, what: str) -> str:
-    """``body`` as text, without a byte order mark.
+    """Return ``body`` as text, without a byte order mark.
 
     Raises:
         BadAnswer: it is not UTF-8, which JSON always is; cut short where it ends within a character.
     """
     try:
-        return body.removeprefix(BOM).decode()
+        return body.removeprefix(BOM_UTF8).decode()
     except UnicodeDecodeError as error:
         cut = error.reason == "unexpected end of data"
         raise BadAnswer(f"The answer for {what} is not UTF-8: {error}.", truncated=cut) from error
 
 
 def is_cut_short(text: str, error: Exception) -> bool:
-    """Whether ``text``, which could not be parsed as JSON because of ``error``, may be the beginning of an object."""
+    """Return whether ``text``, which is no JSON because of ``error``, may be the beginning of an object."""
     whole = text.rstrip()
     if not whole.endswith("}"):
         return True
@@ -96,11 +95,11 @@ def refuse_problem(body: bytes, content_type: str | None, what: str, *, in_mid_a
 
 WHAT: Final = "a page of rows"
 
-# Decimal because a number of 5000 digits, which int() refuses, is for the decoder of the rows to judge, and not for us.
+# Decimal, because int() refuses numbers of 5,000 digits, and only the decoder of the rows may judge those.
 DECODER: Final = json.JSONDecoder(parse_int=Decimal, parse_float=Decimal, parse_constant=str)
 _BLANKS: Final = re.compile(r"[ \t\r\n]*")
 _ERROR_MEMBER: Final = re.compile(r'"error"[ \t\r\n]*:[ \t\r\n]*(?=\{)')
-# Where a server gives up in mid-answer, its error is the last thing it sends.
+# A server that gives up in mid-answer sends its error last, so searching the tail is enough.
 _TAIL_CHARS: Final = 65_536
 
 
@@ -166,7 +165,7 @@ def refuse_error_in(text: str) -> None:
 
 
 def _members(text: str) -> tuple[dict[str, Any], tuple[int, int] | None, int]:
-    """The members of the object, the extent of its array ``value``, and where the object and its blanks end."""
+    """Return the object's members, the extent of its array ``value``, and where the object and its blanks end."""
     members: dict[str, Any] = {}
     extent: tuple[int, int] | None = None
     at = _expect("{", text, _skip(text, 0))
@@ -189,7 +188,7 @@ def _members(text: str) -> tuple[dict[str, Any], tuple[int, int] | None, int]:
 
 
 def _expect(character: str, text: str, at: int) -> int:
-    """Past ``character`` and the blanks after it."""
+    """Return the position after ``character`` and the blanks that follow."""
     if text[at : at + 1] != character:
         raise json.JSONDecodeError(f"Expecting {character!r}", text, at)
     return _skip(text, at + 1)
@@ -207,7 +206,7 @@ def _is_page(members: Mapping[str, Any]) -> bool:
 
 
 def _is_error_row(row: object) -> bool:
-    """Whether an element of ``value`` is an error object: rows have more columns, and none that holds an object."""
+    """Return whether an element of ``value`` is an error object: rows have more columns, and hold no objects."""
     if not isinstance(row, dict) or not isinstance(row.get("error"), dict):
         return False
     return all(name == "error" or "@" in name for name in row)

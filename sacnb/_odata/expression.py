@@ -1,13 +1,12 @@
-"""The filter expression: a small frozen tree, built with Python's operators on ``col("Sector")``.
+"""Build filter expressions, small frozen trees, with Python's operators on ``col("Sector")``.
 
 ``col("Sector") == "31"``, ``!=``, ``<``, ``<=``, ``>``, ``>=``, ``.is_in([...])``, ``.between(a, b)``,
 ``.contains(text)``, ``.startswith(text)``, ``.endswith(text)``, joined with ``&``, ``|`` and ``~``.
 
-What happens to rows without a value is SAC's decision. By the OData standard ``eq`` and ``ne`` are never unknown:
-``col("x") != "a"`` and ``~(col("x") == "a")`` keep rows where ``x`` is null, and so does ``~(col("x") < 5)``. A
-database that works by SQL's rules drops them all, and which of the two SAC does is unconfirmed. Say it outright where
-it matters: ``(col("x") != "a") | (col("x") == None)``, or ``& (col("x") != None)``. Dimensions are hardly affected: SAC
-writes ``#`` for "unassigned", not null.
+SAC decides about rows without a value. By the OData standard ``eq`` and ``ne`` are never unknown: ``col("x") != "a"``
+and ``~(col("x") == "a")`` keep rows where ``x`` is null, and so does ``~(col("x") < 5)``. SQL's rules drop all of them,
+and which rules SAC follows is unconfirmed. Be explicit where it matters: ``(col("x") != "a") | (col("x") == None)``, or
+``& (col("x") != None)``. Dimensions are hardly affected: SAC writes ``#`` for "unassigned", not null.
 """
 
 from __future__ import annotations
@@ -25,13 +24,25 @@ from sacnb._arguments import elements, plain
 from sacnb._odata.literal import Value
 from sacnb.errors import QueryError
 
-__all__ = ["And", "ColumnRef", "Comparison", "Expression", "Membership", "Not", "Or", "TextMatch", "col"]
+__all__ = [
+    "And",
+    "ColumnRef",
+    "Comparison",
+    "Expression",
+    "Membership",
+    "Not",
+    "Operator",
+    "Or",
+    "TextFunction",
+    "TextMatch",
+    "col",
+]
 
 Operator = Literal["eq", "ne", "lt", "le", "gt", "ge"]
 TextFunction = Literal["contains", "startswith", "endswith"]
 
 _SIGNS: Final[Mapping[Operator, str]] = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
-# Some 400 digits. Python refuses to write out numbers ten times as long, also in a message.
+# About 400 digits. Python refuses to write out numbers ten times as long, in messages too.
 _MAX_BITS: Final = 1_400
 _PLAIN: Final = (bool, int, float, Decimal, str, bytes, datetime, date, time, timedelta, UUID)
 
@@ -91,7 +102,7 @@ class TextMatch(Expression):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Not(Expression):
-    """The rows that another condition does not keep."""
+    """Rows that another condition does not keep."""
 
     operand: Expression
 
@@ -101,7 +112,7 @@ class Not(Expression):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class And(Expression):
-    """The rows that every one of several conditions keeps."""
+    """Rows that each of several conditions keeps."""
 
     operands: tuple[Expression, ...]
 
@@ -111,7 +122,7 @@ class And(Expression):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Or(Expression):
-    """The rows that at least one of several conditions keeps."""
+    """Rows that at least one of several conditions keeps."""
 
     operands: tuple[Expression, ...]
 
@@ -123,7 +134,7 @@ class ColumnRef:
     """A column by its name, waiting to be compared. Made by ``col``."""
 
     __slots__ = ("_name",)
-    # ``==`` builds a condition, so a reference has no equality that a hash could agree with.
+    # ``==`` builds a condition, so there is no equality that a hash could agree with.
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, name: str) -> None:
@@ -148,7 +159,7 @@ class ColumnRef:
         return self._ordered("ge", value)
 
     def is_in(self, values: Iterable[object]) -> Membership:
-        """The rows whose value is one of ``values``; no row at all if there are none. ``None`` stands for no value.
+        """Keep rows whose value is one of ``values``: no row if there are none. ``None`` stands for no value.
 
         SAC does not document OData's ``in``, so it is written as ``eq`` joined by ``or``.
 
@@ -162,12 +173,12 @@ class ColumnRef:
                 hint="For one value write ==, for several a list.",
             )
         ordered = [_plain(value, self._name) for value in found]
-        # By type too: 1 and True are equal, and only one of them fits a number.
+        # Distinct by type too: 1 and True are equal, but only one of them fits a number.
         distinct = dict.fromkeys((type(value), value) for value in ordered)
         return Membership(self._name, tuple(value for _, value in distinct))
 
     def between(self, low: object, high: object) -> Expression:
-        """The rows whose value lies from ``low`` to ``high``, both included.
+        """Keep rows whose value lies from ``low`` to ``high``, both included.
 
         Raises:
             QueryError: a bound is ``None`` or no plain value.
@@ -175,7 +186,7 @@ class ColumnRef:
         return self._ordered("ge", low) & self._ordered("le", high)
 
     def contains(self, text: str) -> TextMatch:
-        """The rows whose text has ``text`` somewhere in it. Whether case counts is SAC's decision (unconfirmed).
+        """Keep rows whose text contains ``text``. SAC decides whether case counts (unconfirmed).
 
         Raises:
             QueryError: ``text`` is not a string.
@@ -183,7 +194,7 @@ class ColumnRef:
         return self._text("contains", text)
 
     def startswith(self, text: str) -> TextMatch:
-        """The rows whose text begins with ``text``.
+        """Keep rows whose text begins with ``text``.
 
         Raises:
             QueryError: ``text`` is not a string.
@@ -191,7 +202,7 @@ class ColumnRef:
         return self._text("startswith", text)
 
     def endswith(self, text: str) -> TextMatch:
-        """The rows whose text ends with ``text``.
+        """Keep rows whose text ends with ``text``.
 
         Raises:
             QueryError: ``text`` is not a string.
@@ -216,18 +227,18 @@ class ColumnRef:
 
 
 def col(name: str) -> ColumnRef:
-    """The column called ``name``, to build a filter: ``col("Sector") == "31"``.
+    """Return the column called ``name``, to build a filter: ``col("Sector") == "31"``.
 
     Raises:
-        QueryError: ``name`` is not a name.
+        QueryError: ``name`` is no text, or empty.
     """
     if not isinstance(name, str) or not name:
-        raise QueryError(f"col({name!r}): the name of a column is text.")
+        raise QueryError(f"col() expects a column name (str), got {name!r}.")
     return ColumnRef(str.__str__(name))
 
 
 def _operands(condition: object, kind: type[And | Or]) -> tuple[Expression, ...]:
-    """``condition`` as operands of one flat ``and`` or ``or``."""
+    """Return ``condition`` as operands of one flat ``and`` or ``or``."""
     if isinstance(condition, kind):
         return condition.operands
     if isinstance(condition, Expression):
@@ -279,7 +290,7 @@ def _no_value(name: str, value: object) -> QueryError:
 
 
 def _datetime(value: datetime, name: str) -> datetime:
-    """A datetime of Python's own type, from a kind of it: a pandas Timestamp may have nanoseconds, or be no time."""
+    """Convert a kind of datetime to Python's own; a pandas Timestamp may have nanoseconds, or be no time."""
     if value != value or bool(getattr(value, "nanosecond", 0)):  # noqa: PLR0124 (NaT)
         raise QueryError(f"{name!r} was compared with {value!r}, which is no time in whole microseconds.")
     return datetime.combine(value.date(), value.timetz())

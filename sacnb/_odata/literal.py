@@ -1,8 +1,7 @@
-"""Write a Python value as an OData literal of a column's type, and query options as the text of a URL.
+"""Write Python values as OData literals, and query options as the text of a URL.
 
-Numbers are never passed through a float of our own: a ``Decimal`` or ``int`` is written digit by digit, a ``float`` by
-the shortest text that reads back as itself. A value that does not fit its column is refused here, where the column's
-name can be said.
+No number passes through a float: a ``Decimal`` or ``int`` is written digit by digit, a ``float`` as the shortest text
+that reads back as itself. A value that does not fit its column is refused with the column's name.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ _EXPECTED: Final[Mapping[str, str]] = {
 
 
 def literal(value: Value, column: Column) -> str:
-    """``value`` as an OData literal of ``column``'s type, not yet percent-encoded; ``None`` is ``null``.
+    """Write ``value`` as an OData literal of ``column``'s type, not yet percent-encoded; ``None`` is ``null``.
 
     Strings are quoted, and numbers are not (SAP's documentation of ``$filter``). Equal values give equal text:
     ``Decimal("1.50")`` and ``1.5`` do, and so does one instant in two time zones. Dates, times, durations and GUIDs may
@@ -90,7 +89,7 @@ def literal(value: Value, column: Column) -> str:
 
 
 def encode_query(pairs: Iterable[tuple[str, str]]) -> str:
-    """Query options as they stand in a URL: blanks as ``%20`` and never ``+``, ``$`` literal in names.
+    """Encode query options for a URL: blanks as ``%20`` and never ``+``, ``$`` literal in names.
 
     SAC reads ``+`` as a plus sign, and a bare ``#`` would end the query, so neither is ever left as it is.
 
@@ -142,7 +141,7 @@ def _string(value: Value, column: Column) -> str | None:
 
 
 def _exact(value: Value) -> Decimal | None:
-    """A finite number, exactly; a float by the shortest text that reads back as itself, which is what was typed."""
+    """Return a finite number exactly; a float by the shortest text that reads back as itself, as it was typed."""
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         return None
     exact = Decimal(float.__repr__(value)) if isinstance(value, float) else Decimal(value)

@@ -1,9 +1,4 @@
-"""Read a provider's ``$metadata``: XML in, the schema of an entity set out.
-
-What a ``$metadata`` document declares, in whichever form it was written, with its names resolved.
-
-Read ``$metadata`` in its XML form (EDMX).
-"""
+"""Read a provider's ``$metadata`` (EDMX) into the schemas of its entity sets."""
 
 from __future__ import annotations
 
@@ -17,7 +12,7 @@ from xml.etree import ElementTree as ET
 
 from sacnb._endpoints import DEFAULT_NAMESPACE, FACT_DATA, MASTER_DATA, master_set
 from sacnb._http import is_web_page
-from sacnb._odata.envelope import BOM, first_byte, refuse_foreign, refuse_problem
+from sacnb._odata.envelope import first_byte, refuse_foreign, refuse_problem
 from sacnb._odata.schema import MASTER_SEPARATOR, NUMERIC_TYPES, Column, DateColumn, Grain, Role, Schema, date_columns
 from sacnb.errors import BadAnswer, UnknownNameError
 
@@ -41,7 +36,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Property:
-    """One property of an entity type, as it is written."""
+    """One property of an entity type, as declared."""
 
     name: str
     type_name: str
@@ -89,7 +84,7 @@ class Document:
     references: tuple[str, ...] = ()
 
     def qualified(self, name: str) -> str:
-        """``name`` with the alias of its namespace replaced by the namespace."""
+        """Return ``name`` with the alias of its namespace replaced by the namespace."""
         namespace, dot, simple = name.rpartition(".")
         return f"{self.aliases.get(namespace, namespace)}{dot}{simple}"
 
@@ -113,7 +108,7 @@ class Document:
         )
 
     def properties_of(self, entity_type: EntityType) -> tuple[tuple[Property, ...], tuple[str, ...]]:
-        """The properties and key names of a type, the inherited ones first, with types and labels resolved.
+        """Return the properties and key names of a type, inherited ones first, with types and labels resolved.
 
         Raises:
             BadAnswer: the type inherits from itself or from a type that is not there, has a property twice, or a key
@@ -171,7 +166,7 @@ class Document:
         )
 
 
-# What expat says of a document that ends too early: no element, unclosed token, partial character, unclosed CDATA.
+# expat's codes for a document that ends too early: no element, unclosed token, partial character, unclosed CDATA.
 _CUT_SHORT: Final = frozenset({3, 5, 6, 20})
 _DECIMAL: Final = re.compile(r"[0-9]{1,18}")
 
@@ -181,7 +176,7 @@ _UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class _WithoutDoctype(ET.TreeBuilder):
-    """Refuses a DOCTYPE at once: OData has none, and entities declared there can grow without bound."""
+    """Tree builder that refuses a DOCTYPE: OData has none, and entities declared there can grow without bound."""
 
     def doctype(self, name: str, public_id: str | None, system_id: str | None) -> NoReturn:  # noqa: ARG002
         raise BadAnswer(
@@ -191,7 +186,7 @@ class _WithoutDoctype(ET.TreeBuilder):
 
 
 def read_edmx(body: bytes) -> Document:
-    """What an EDMX document declares. XML namespaces are not looked at: only the local names of elements are.
+    """Read what an EDMX document declares, by the local names of its elements whatever their XML namespace.
 
     Raises:
         BadAnswer: it is not XML, cut short, has a DOCTYPE, or is an error or something else instead of metadata.
@@ -214,7 +209,7 @@ def read_edmx(body: bytes) -> Document:
 
 
 class _Reader:
-    """Gathers what the schemas of one document declare."""
+    """Collector of what the schemas of one document declare."""
 
     def __init__(self) -> None:
         self._types: list[EntityType] = []
@@ -289,12 +284,12 @@ def _label(element: ET.Element) -> str | None:
 
 
 def is_label(term: str) -> bool:
-    """Whether a term is that of a label: ``sap:label``, ``Common.Label``, ``com.sap.vocabularies.Common.v1.Label``."""
+    """Return whether a term is a label: ``sap:label``, ``Common.Label``, ``com.sap.vocabularies.Common.v1.Label``."""
     return re.split(r"[.:]", term)[-1].casefold() == "label"
 
 
 def size(text: object) -> int | None:
-    """A facet as a number; ``None`` for one that does not fix a number: ``max``, ``variable``, ``floating``, absent."""
+    """Read a facet as a number; ``None`` where it fixes none: ``max``, ``variable``, ``floating``, absent."""
     written = str(text) if isinstance(text, int | str) and not isinstance(text, bool) else ""
     return int(written) if _DECIMAL.fullmatch(written) else None
 
@@ -309,13 +304,13 @@ def _children(element: ET.Element, name: str) -> Iterator[ET.Element]:
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What a provider declares. ``entity_sets`` are those of its container, or its entity types where it has none."""
+    """The declarations of a provider. ``entity_sets`` are those of its container, else its entity types."""
 
     entity_sets: tuple[str, ...]
     document: Document = field(repr=False)
 
     def schema(self, provider_id: str, entity_set: str = FACT_DATA, namespace: str = DEFAULT_NAMESPACE) -> Schema:
-        """The columns, roles and dates of one entity set.
+        """Return the columns, roles and dates of one entity set.
 
         Raises:
             UnknownNameError: the provider has no such entity set; the error holds the nearest names.
@@ -334,7 +329,7 @@ class Metadata:
         return Schema(provider_id, entity_set, columns, namespace, date_columns(columns, attributes))
 
     def _master_attributes(self, name: str) -> tuple[str, ...]:
-        """The attributes of a dimension, from the columns of ``MasterData`` and from the dimension's own master set."""
+        """Return a dimension's attributes, from the columns of ``MasterData`` and from its own master set."""
         prefix = f"{name}{MASTER_SEPARATOR}"
         joined = (one.removeprefix(prefix) for one in self._property_names(MASTER_DATA) if one.startswith(prefix))
         return (*joined, *self._property_names(master_set(name)))
@@ -356,7 +351,7 @@ def parse_metadata(body: bytes, *, content_type: str | None = None) -> Metadata:
     if first_byte(body) != b"<" and not body.startswith(_UTF16):
         refuse_foreign(body, "$metadata", "XML", content_type)
     try:
-        document = read_edmx(body.removeprefix(BOM))
+        document = read_edmx(body.removeprefix(codecs.BOM_UTF8))
     except BadAnswer:
         # Only now: a comment in real metadata may speak of <html> too.
         if is_web_page(body) and b"Edmx" not in body[:_HEAD_BYTES]:

@@ -1,16 +1,16 @@
-"""Cut a page into its rows, the link to the next page and the count; or say why it cannot be trusted.
+"""Cut a page into its rows, the link to the next page and the count, or raise if it cannot be trusted.
 
-A page is 8 MB of rows and 300 bytes of the rest. ``cut_page`` finds the ends of the array of rows from both ends of the
-page and parses only what is around it, some 20 times faster than a parse of everything, and as strict: each step is
-taken only where it can be proven right (``_cut_fast`` has the proof), and otherwise the whole page is parsed.
-
-Follow ``@odata.nextLink`` only on the tenant's own origin, and never in a circle.
+A page has megabytes of rows and 300 bytes of the rest. ``cut_page`` finds both ends of the array of rows and parses
+only what is around it, some 20 times faster than a full parse and as strict: each step is taken only where it is proven
+right (see ``_cut_fast``), otherwise the whole page is parsed. Links are followed on the tenant's own origin only, and
+never in a circle.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -19,7 +19,6 @@ from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
 from sacnb._http import Origin
 from sacnb._odata.envelope import (
-    BOM,
     DECODER,
     WHAT,
     first_byte,
@@ -33,9 +32,9 @@ from sacnb.errors import BadAnswer
 __all__ = ["MAX_LINK_CHARS", "Page", "cut_page", "next_page", "next_url", "read_list"]
 
 _NO_CONTENT: Final = frozenset({204, 205})
-# Longer than any server would take back.
+# No server accepts longer addresses.
 MAX_LINK_CHARS: Final = 32_768
-# Python drops tabs and line ends from a URL, some read a backslash as a slash: what is checked must be what is sent.
+# Python drops tabs and line ends from a URL, some parsers read a backslash as a slash: check exactly what is sent.
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f\\]")
 
 
@@ -89,7 +88,7 @@ def _resolved(current_url: str, link: str, origin: str | None) -> str:
     for home in (current_url, origin):
         if home is not None and not _is_same_tenant(found, Origin.of(home)):
             raise _bad(f"leads to {_shown(target)} and not to {_shown(home)}, so it was not followed")
-    if parts.path.startswith("//"):  # read as a host by some
+    if parts.path.startswith("//"):  # some parsers take what follows for a host
         raise _bad("has an address that not everybody reads the same way, so it was not followed")
     if found == Origin.of(current_url):
         return target
@@ -240,7 +239,7 @@ def _cut_slow(body: bytes) -> Page:
     envelope = read_envelope(text)
     if envelope.end == 0:
         return _page(b"[]", 0, 2, envelope.members)
-    start = (len(BOM) if body.startswith(BOM) else 0) + len(text[: envelope.start].encode())
+    start = (len(BOM_UTF8) if body.startswith(BOM_UTF8) else 0) + len(text[: envelope.start].encode())
     end = start + len(text[envelope.start : envelope.end].encode())
     return _page(body, start, end, envelope.members)
 
@@ -261,7 +260,7 @@ def _cut_fast(body: bytes, *, look_inside: bool = True) -> Page | None:
     boundary = body.rfind(_ROW_AFTER_ROW, max(start, len(body) - _TAIL_BYTES), len(body) - 1)
     if start < len(_VALUE) or boundary < 0 or body[boundary + len(_ROW_AFTER_ROW)] not in _NAME_START:
         return None
-    skipped = len(BOM) if body.startswith(BOM) else 0
+    skipped = len(BOM_UTF8) if body.startswith(BOM_UTF8) else 0
     try:
         ending = body[boundary + 2 :].decode()
         _, stop = DECODER.raw_decode(ending)
@@ -271,14 +270,14 @@ def _cut_fast(body: bytes, *, look_inside: bool = True) -> Page | None:
         head = body[skipped:start].decode()
         envelope = read_envelope(f"{head}[]{ending[stop + 1 :]}")
     except (ValueError, RecursionError, BadAnswer):
-        return None  # The slow way finds out what is wrong.
+        return None  # _cut_slow finds out what is wrong.
     if envelope.start != len(head) or (look_inside and _is_doubtful_inside(body, start, end)):
         return None
     return _page(body, start, end, envelope.members)
 
 
 def _is_doubtful_inside(body: bytes, start: int, end: int) -> bool:
-    """Whether there may be an error object among the rows, or something that looks like the end of their array."""
+    """Return whether the rows may hold an error object, or something that looks like the end of their array."""
     if _ERROR_NAME.search(body, start, end):
         return True
     # Most pages have no other "]" at all, and looking for one byte is 20 times faster.
@@ -320,5 +319,5 @@ def _count(value: object) -> int | None:
 
 
 def _number(value: object) -> int | None:
-    """A number of rows; SAC writes some of them as strings."""
+    """Read a number of rows; SAC writes some of them as strings."""
     return int(str(value)) if isinstance(value, str | Decimal) and _DIGITS.fullmatch(str(value)) else None

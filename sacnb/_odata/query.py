@@ -1,4 +1,4 @@
-"""One question to SAC: a frozen value that knows its URL, its canonical text, and how to come in several pieces."""
+"""Describe one question to SAC as a frozen value with a URL and a canonical text, split where it is too long."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _EXACT_TYPES: Final = INTEGER_TYPES | {"Edm.String", "Edm.Guid", "Edm.Date", "Ed
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What to ask of one entity set.
+    """One question to an entity set.
 
     ``select`` empty means every column. ``order_by`` holds pairs of column and whether it is descending. ``top`` is a
     number of rows over all pages; ``page_size`` is the number of rows per page (SAC's own parameter), and changes
@@ -67,7 +67,7 @@ class Query:
                 raise QueryError(f"{what}={number!r}: a whole number of rows, at least {least}, was expected.")
 
     def columns(self, schema: Schema) -> tuple[Column, ...]:
-        """The columns that will come back, in the order asked for.
+        """Return the columns that will come back, in the order asked for.
 
         Raises:
             UnknownNameError: a column is not in ``schema``.
@@ -87,11 +87,11 @@ class Query:
         return columns
 
     def is_never(self, schema: Schema) -> bool:
-        """Whether no row can match, whatever SAC holds, because of an empty list of members."""
+        """Return whether an empty list of members keeps every row out, whatever SAC holds."""
         return self.where is not None and is_never(self.where, schema)
 
     def options(self, schema: Schema) -> tuple[tuple[str, str], ...]:
-        """The query options, names and values, not yet percent-encoded. Making them checks the whole query.
+        """Return the query options, names and values, not yet percent-encoded. Checks the whole query.
 
         Raises:
             UnknownNameError: a column is not in ``schema``.
@@ -108,12 +108,12 @@ class Query:
         return tuple((name, value) for name, value in options if value)
 
     def url(self, tenant_url: str, schema: Schema) -> str:
-        """The URL of the first page. ``tenant_url`` has no slash at its end. Raises as ``options`` does."""
+        """Return the URL of the first page. ``tenant_url`` has no slash at its end. Raises as ``options`` does."""
         query = encode_query(self.options(schema))
         return f"{tenant_url}{self._path}" + (f"?{query}" if query else "")
 
     def canonical(self, schema: Schema) -> str:
-        """A stable text of what is asked, for cache keys.
+        """Return a stable text of the question, for cache keys.
 
         It does not depend on the page size, on ``count``, or on the order and repetition of conditions and members; it
         does depend on the order of ``select``, because the frame does. Raises as ``options`` does.
@@ -128,7 +128,7 @@ class Query:
         return "\n".join(lines)
 
     def split(self, schema: Schema, tenant_url: str, max_url_chars: int = MAX_URL_CHARS) -> tuple[Query, ...]:
-        """This query in pieces whose URLs are short enough: no row is in two of them, and every row is in one.
+        """Split this query into pieces with short enough URLs: every row is in exactly one of them.
 
         Usually that is the query itself, and none at all if no row can match. A long list of members is shared out over
         several queries; their rows together, piece by piece, are the answer. Each piece keeps ``top``: whoever pulls
@@ -148,9 +148,9 @@ class Query:
         if found is None:
             columns = " on a dimension in select" if self._aggregates else ""
             raise QueryError(
-                f"{too_long}, and has no list of members{columns} that could be shared out over several requests.",
-                hint="Only lists that every row must be in can be: not those under | or ~. Filter less, and the rest in"
-                " the frame.",
+                f"{too_long}, and has no list of members{columns} that could be split over several requests.",
+                hint="Only top-level is_in() lists can be split, not lists under | or ~. Shorten the filter and filter "
+                "the rest in the frame.",
             )
         if self.order_by:
             raise QueryError(
@@ -190,7 +190,7 @@ class Query:
         return ",".join(parts)
 
     def _splittable(self, schema: Schema) -> frozenset[str]:
-        """The columns whose lists may be shared out: those whose values are equal only if they are written the same.
+        """Return the columns whose lists may be split: those whose values are equal only if written the same.
 
         Not numbers with a fraction: what a server rounds could match twice. And for an aggregation only what it groups
         by, because over pieces of any other column it would give each sum in pieces.

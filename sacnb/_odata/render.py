@@ -1,9 +1,8 @@
-"""Write a filter expression as OData: exactly as asked for the URL, or in one canonical form for cache keys.
+"""Write a filter expression as OData, and split long lists of members over several filters.
 
-Share a long list of members out over several filters, so that none of their URLs is too long.
-
-Only a list that every row has to satisfy (alone, or joined by ``and``) can be shared out: a row has one value in that
-column, so it is in exactly one of the pieces. A list under ``or`` or ``not`` cannot.
+The text is either exactly as asked, for the URL, or in one canonical form, for cache keys. Only a list that every row
+must satisfy (alone, or joined by ``and``) can be split: a row has one value in that column, so it is in exactly one of
+the pieces. A list under ``or`` or ``not`` cannot.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class _Terms:
 
 
 def to_odata(expression: Expression, schema: Schema) -> str:
-    """``expression`` as the value of ``$filter``, not yet percent-encoded.
+    """Write ``expression`` as the value of ``$filter``, not yet percent-encoded.
 
     One that keeps every row is empty text, one that keeps none (an empty ``is_in``) is ``false``: right by the OData
     standard, but not a question that SAC has to be asked.
@@ -49,7 +48,7 @@ def to_odata(expression: Expression, schema: Schema) -> str:
 
 
 def canonical_filter(expression: Expression, schema: Schema) -> str:
-    """A text that is the same for the same question: the order and repetition of operands and members do not count.
+    """Write ``expression`` in one canonical form: the order and repetition of operands and members do not count.
 
     ``"true"`` if it keeps every row, ``"false"`` if none. Raises as ``to_odata`` does.
     """
@@ -58,7 +57,7 @@ def canonical_filter(expression: Expression, schema: Schema) -> str:
 
 
 def is_never(expression: Expression, schema: Schema) -> bool:
-    """Whether no row can match, whatever SAC holds: because of an empty ``is_in``. Raises as ``to_odata`` does."""
+    """Return whether an empty ``is_in`` keeps every row out, whatever SAC holds. Raises as ``to_odata`` does."""
     return _render(expression, schema, canonical=False) is False
 
 
@@ -101,7 +100,7 @@ def _join(
 
 
 def _terms(word: Literal["and", "or"], parts: list[str], *, canonical: bool) -> _Terms | bool:
-    """Parts without repetition, sorted if asked; nothing to choose from is false for ``or``, true for ``and``."""
+    """Join parts without repetition, sorted if canonical; no parts are false for ``or`` and true for ``and``."""
     distinct = dict.fromkeys(parts)
     if not distinct:
         return word == "and"
@@ -135,7 +134,7 @@ class MemberList:
     costs: tuple[int, ...]
 
     def shared_out(self, excess_chars: int, max_chars: int) -> Iterator[Expression]:
-        """Filters that are shorter than the whole by ``excess_chars``, as few as that takes.
+        """Yield as few filters as make each shorter than the whole by ``excess_chars``.
 
         Where this list alone cannot make that much room, each filter gets half of ``max_chars`` of it, or half of the
         list if that is less: then it is another list's turn.
@@ -160,7 +159,7 @@ class MemberList:
 
 
 def longest_list(where: Expression, schema: Schema, splittable: frozenset[str]) -> MemberList | None:
-    """The list on one of the ``splittable`` columns that takes most of the URL; ``None`` if there is none to share out.
+    """Return the list on a ``splittable`` column that takes most of the URL; ``None`` if there is none to split.
 
     Raises:
         UnknownNameError: a column is not in ``schema``.
@@ -173,7 +172,7 @@ def longest_list(where: Expression, schema: Schema, splittable: frozenset[str]) 
         if found is None or found.column not in splittable:
             continue
         column = schema.column(found.column)
-        # Two members that are written the same are the same: each may go into one piece only.
+        # Members that are written the same are one member, and go into one piece only.
         distinct = {literal(value, column): value for value in found.values}
         if len(distinct) < 2:
             continue
@@ -184,7 +183,7 @@ def longest_list(where: Expression, schema: Schema, splittable: frozenset[str]) 
 
 
 def _as_membership(condition: Expression) -> Membership | None:
-    """A condition as a list of members, if that is what it is: also ``(x == 1) | (x == 2)``."""
+    """Return a condition as a list of members, ``(x == 1) | (x == 2)`` too; ``None`` if it is something else."""
     match condition:
         case Membership():
             return condition

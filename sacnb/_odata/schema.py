@@ -1,15 +1,13 @@
-"""What one entity set holds: its columns, their types and roles, and which of them are dates.
+"""Describe an entity set: its columns, their types and roles, and which of them hold dates.
 
-Which columns hold dates, and at which grain: read from names and types, because SAC declares neither.
+SAC writes dates as strings at the model's grain (``"202105"``), and the type of a column does not say so. The entity
+type ``MasterData`` does, whose columns are called ``<dimension>___<attribute>``: a date dimension has one attribute per
+level of its calendar, and the finest is the grain. ``CALMONTH`` was seen on live tenants; the other names are SAP's
+usual ones and unconfirmed here. Attributes of the set ``<dimension>Master`` are read the same way.
 
-SAC writes dates as strings at the model's grain (``"202105"``), and nothing in the type of a column says so. What tells
-is the entity type ``MasterData``, whose columns are called ``<dimension>___<attribute>``: a date dimension has one
-attribute per level of its calendar, and the finest one is the grain. ``CALMONTH`` was seen on live tenants; the other
-names are SAP's usual ones and unconfirmed here. Attributes of the set ``<dimension>Master`` are read the same way.
-
-Generic names (``MONTH``, ``YEAR``) count only for a column whose own name says date, since a product may have a
-``YEAR`` too, and only where SAP's own names are absent. ``DATE`` says nothing: SAP's own client takes it for the key of
-a date dimension of any grain.
+Generic names (``MONTH``, ``YEAR``) count only for a column whose own name says date, because a product may have a
+``YEAR`` too, and only where SAP's own names are absent. ``DATE`` tells no grain: SAP's own client takes it for the key
+of a date dimension of any grain.
 """
 
 from __future__ import annotations
@@ -33,6 +31,8 @@ __all__ = [
     "Role",
     "Schema",
     "date_columns",
+    "is_account",
+    "is_version",
 ]
 
 Role = Literal["dimension", "measure", "attribute"]
@@ -118,7 +118,7 @@ class Schema(Previewed):
         return tuple(column.name for column in self.columns)
 
     def column(self, name: str) -> Column:
-        """The column called ``name``, exactly.
+        """Return the column called ``name``, exactly.
 
         Raises:
             UnknownNameError: there is none; the error holds the nearest names.
@@ -129,14 +129,14 @@ class Schema(Previewed):
         raise UnknownNameError("column", name, self.names, where=f"{self.provider_id}/{self.entity_set}")
 
     def grain_of(self, name: str) -> Grain | None:
-        """The grain of the date column called ``name``; ``None`` where it is not known or the column is not a date."""
+        """Return the grain of the date column ``name``; ``None`` where it is unknown or the column is no date."""
         return next((date.grain for date in self.date_columns if date.name == name), None)
 
     def __str__(self) -> str:
         return self._preview().text()
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: FBT001 - IPython's signature
-        """IPython's plain text; ``repr`` stays Python that builds the schema again."""
+        """Print the preview in IPython; ``repr`` stays Python that builds the schema again."""
         printer.text("Schema(...)" if cycle else str(self))
 
     def _preview(self) -> Preview:
@@ -162,8 +162,18 @@ class Schema(Previewed):
         return tuple(column for column in self.columns if column.role == role)
 
 
+def is_version(name: str) -> bool:
+    """Return whether a column is the dimension of versions, which has this name in every model (or ``dim_...``)."""
+    return name.removeprefix("dim_").casefold() == "version"
+
+
+def is_account(name: str) -> bool:
+    """Return whether a column is the account dimension of a classic account model, by SAC's convention for its name."""
+    return name.removeprefix("dim_").casefold() == "account"
+
+
 def _type_in_words(column: Column) -> str:
-    """``Edm.Decimal(31, 7)``, ``Edm.String(256)``: the type with the numbers that belong to it."""
+    """Return a type with its facets: ``Edm.Decimal(31, 7)``, ``Edm.String(256)``."""
     if column.precision is not None:
         return f"{column.edm_type}({column.precision}, {'any' if column.scale is None else column.scale})"
     return f"{column.edm_type}({column.max_length})" if column.max_length is not None else column.edm_type
@@ -194,7 +204,7 @@ _DATE_NAME: Final = re.compile(r"(?:.*_)?(?:date|Date|DATE)|.*[a-z0-9]Date", re.
 
 
 def date_columns(columns: Iterable[Column], attributes: Mapping[str, Iterable[str]]) -> tuple[DateColumn, ...]:
-    """The date columns among ``columns``, the most likely one to be the model's date first.
+    """Return the date columns among ``columns``, the likeliest date of the model first.
 
     ``Edm.Date`` and ``Edm.DateTimeOffset`` are of day grain. A string column is a date if its master attributes
     (``attributes``: column name to attribute names) are those of a calendar, or if it is called ``Date`` or

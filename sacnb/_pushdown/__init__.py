@@ -1,1 +1,1 @@
-"""Hand to SAC what OData can say of a polars predicate, and keep the rest for polars."""
+"""Send the conditions of a polars predicate that OData can express to SAC, and leave the rest to polars."""

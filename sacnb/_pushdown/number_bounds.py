@@ -1,12 +1,12 @@
-"""Where a comparison of measures turns from false to true, as numbers that every server understands alike.
+"""Find the numbers at which a comparison of measures turns from false to true, as every server reads them.
 
 Frames show measures as float64, SAC keeps decimals. ``Amount >= 0.1`` in a frame asks whether the *float64 of* a value
-is at least the float64 of 0.1; a server asks about the decimals. A column of seven digits after the point holds only
-multiples of 0.0000001, so there is a smallest one for which the frame says yes, and that one is the bound to send.
+is at least the float64 of 0.1; a server asks about the decimals. A column of seven decimal places holds only multiples
+of 0.0000001, so there is a smallest one for which the frame says yes: the bound to send.
 
-How SAC reads a number in a filter is documented nowhere. It could become a double on its way, and 0.1 is none. Whole
-numbers below 2^53 are the same in every format, so they are sent as they are; any other bound is moved outward by one
-step of the column first. That may let a few rows in, which polars drops, and never loses one.
+How SAC reads a number in a filter is documented nowhere. It may become a double, and 0.1 is none. Whole numbers below
+2^53 are the same in every format and are sent as they are; any other bound is moved outward by one step of the column.
+That may let a few rows in, which polars drops, and never loses one.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
 from typing import Final
 
+from sacnb._frames.convert import EXACT_INTEGER
+
 __all__ = ["Span", "span_of"]
 
-_EXACT_INTEGER: Final = 2**53
 # Room for every float64 written out in full, and for the middle between two of them.
 _DIGITS: Final = 1200
 
@@ -43,23 +44,23 @@ class Span:
 
     @property
     def sharp(self) -> int | None:
-        """``whole``, where every format also tells it from the values next to it."""
+        """The value of ``whole``, where every format also tells it from the values next to it."""
         whole = self.whole
         return whole if whole is not None and _is_fine(self.low, self.step) else None
 
     def lower(self, *, included: bool) -> Decimal | int | None:
-        """What values larger than the constant, or also equal to it, are never below; ``None`` for unknown."""
+        """Return a bound that values above (or equal to) the constant never fall below; ``None`` if unknown."""
         with localcontext(prec=_DIGITS):
             return _outward(self.low if included else self.high + self.step, -self.step)
 
     def upper(self, *, included: bool) -> Decimal | int | None:
-        """What values smaller than the constant, or also equal to it, are never above; ``None`` for unknown."""
+        """Return a bound that values below (or equal to) the constant never exceed; ``None`` if unknown."""
         with localcontext(prec=_DIGITS):
             return _outward(self.high if included else self.low - self.step, self.step)
 
 
 def span_of(constant: float | Decimal, scale: int, *, as_float: bool) -> Span | None:
-    """What equals ``constant`` in a column of ``scale`` digits after the point; ``None`` where that is not certain.
+    """Return what equals ``constant`` in a column of ``scale`` decimal places; ``None`` where that is uncertain.
 
     ``as_float`` says that the values are rounded to float64 before they are compared.
     """
@@ -70,12 +71,12 @@ def span_of(constant: float | Decimal, scale: int, *, as_float: bool) -> Span | 
         if not as_float:
             exact = Decimal(constant)
             return Span(exact.quantize(step, ROUND_CEILING), exact.quantize(step, ROUND_FLOOR), step)
-        if isinstance(constant, Decimal) or (isinstance(constant, int) and abs(constant) > _EXACT_INTEGER):
+        if isinstance(constant, Decimal) or (isinstance(constant, int) and abs(constant) > EXACT_INTEGER):
             return None  # polars would have to round the constant too
         target = float(constant)
         low = _middle(target, -math.inf).quantize(step, ROUND_CEILING)
         high = _middle(target, math.inf).quantize(step, ROUND_FLOOR)
-        # Right in the middle between two floats the even one wins, which may or may not be this one.
+        # A tie between two floats goes to the even one, which may be the other.
         if float(low) < target:
             low += step
         if float(high) > target:
@@ -84,7 +85,7 @@ def span_of(constant: float | Decimal, scale: int, *, as_float: bool) -> Span | 
 
 
 def _outward(bound: Decimal, step: Decimal) -> Decimal | int | None:
-    """``bound``, or where that is not sure to be understood, the nearest such number in the direction of ``step``."""
+    """Return ``bound``, or the nearest number in the direction of ``step`` that every server reads alike."""
     if (plain := _plain(bound)) is not None:
         return plain
     if _is_fine(bound, step):
@@ -93,15 +94,15 @@ def _outward(bound: Decimal, step: Decimal) -> Decimal | int | None:
 
 
 def _plain(number: Decimal) -> int | None:
-    return int(number) if abs(number) < _EXACT_INTEGER and number == number.to_integral_value() else None
+    return int(number) if abs(number) < EXACT_INTEGER and number == number.to_integral_value() else None
 
 
 def _is_fine(number: Decimal, step: Decimal) -> bool:
-    """Whether floats lie closer together here than the values of the column."""
-    return abs(number) < _EXACT_INTEGER * abs(step)
+    """Return whether floats lie closer together here than the values of the column."""
+    return abs(number) < EXACT_INTEGER * abs(step)
 
 
 def _middle(target: float, towards: float) -> Decimal:
-    """The middle between a float64 and the next one; the last float itself where there is no next one."""
+    """Return the middle between a float64 and the next one; the last float itself where there is none."""
     neighbour = math.nextafter(target, towards)
     return (Decimal(target) + Decimal(neighbour)) / 2 if math.isfinite(neighbour) else Decimal(target)

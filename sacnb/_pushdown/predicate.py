@@ -1,10 +1,12 @@
-"""Read a polars predicate: from an expression to a small tree of what this project understands of it.
+"""Read a polars predicate into a small tree of the conditions that sacnb understands.
 
-polars has no stable way to look into an expression. What is used here was the same from polars 1.30 to 2.1: the names
-of the nodes in ``Expr.meta.serialize(format="json")``, and ``Expr.meta.pop()``, which gives the operands of a node with
-the last one first. Constants are not read from the JSON, where their form changed and where NaN is null: polars
-evaluates them. A node that is not known, or looks otherwise than expected, becomes ``Unknown``, which nobody asks SAC
-for; polars checks every predicate again in any case.
+polars has no stable way to look into an expression. Used here is what was the same from polars 1.30 to 2.1: the names
+of the nodes in ``Expr.meta.serialize(format="json")``, and ``Expr.meta.pop()``, which gives the operands of a node, the
+last one first. polars evaluates the constants, because their form in the JSON changed, and NaN is null there. A node
+that is unknown or looks different becomes ``Unknown`` and is not sent; polars checks every predicate again in any case.
+
+These conditions differ from those of ``_odata.expression``: they carry polars' types and its rules for null, which
+decide whether a condition may be sent at all. A filter for SAC has neither.
 """
 
 from __future__ import annotations
@@ -14,9 +16,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import polars as pl
+
+from sacnb._odata.expression import Operator, TextFunction
 
 __all__ = [
     "AllOf",
@@ -29,16 +33,12 @@ __all__ = [
     "IsIn",
     "Match",
     "Negation",
-    "Operator",
     "Predicate",
-    "TextFunction",
     "Typed",
     "Unknown",
     "conjuncts",
 ]
 
-Operator = Literal["eq", "ne", "lt", "le", "gt", "ge"]
-TextFunction = Literal["contains", "startswith", "endswith"]
 Scalar = str | int | float | Decimal | bool | bytes | date | datetime | time | timedelta | None
 
 _OPERATORS: Final[dict[str, Operator]] = {
@@ -52,7 +52,7 @@ _BETWEEN: Final[dict[str, tuple[Operator, Operator]]] = {
 }  # fmt: skip
 _AND: Final = ("And", "LogicalAnd")
 _OR: Final = ("Or", "LogicalOr")
-# A pattern with one of these is a regular expression; without, it stands for itself.
+# A pattern without any of these means itself; with one it is a regular expression.
 _REGEX_SIGNS: Final = frozenset("\\.+*?()|[]{}^$")
 
 
@@ -66,7 +66,7 @@ class Typed:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A column as it is compared: as it stands, or cast to float64 first."""
+    """A column in a comparison: as it stands, or cast to float64 first."""
 
     name: str
     as_float: bool = False
@@ -137,7 +137,7 @@ class AnyOf:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Something only polars can check."""
+    """A condition that only polars can check."""
 
 
 Predicate = Compare | IsIn | Match | Flag | Constant | Negation | AllOf | AnyOf | Unknown
@@ -145,19 +145,19 @@ Predicate = Compare | IsIn | Match | Flag | Constant | Negation | AllOf | AnyOf 
 
 @dataclass(frozen=True, slots=True)
 class Conjunct:
-    """One of the conditions that must all hold, and how polars writes it."""
+    """One of the conditions that must all hold, with polars' text of it."""
 
     text: str
     predicate: Predicate
 
 
 def conjuncts(expression: pl.Expr) -> tuple[Conjunct, ...]:
-    """The conditions that ``&`` joins at the top of a predicate, each as far as it is understood. Raises nothing."""
+    """Return the conditions that ``&`` joins at the top of a predicate, as far as they are understood."""
     try:
         tree = json.loads(expression.meta.serialize(format="json"))
         return tuple(_conjuncts(expression, tree))
     except (pl.exceptions.PolarsError, ValueError, RecursionError):
-        # A Python function inside, a chain of thousands of conditions: polars can check it, and that is enough.
+        # A Python function inside, or a chain of thousands of conditions: leave it to polars.
         return (Conjunct(str(expression), Unknown()),)
 
 
@@ -174,7 +174,7 @@ def _conjuncts(expression: pl.Expr, tree: Any) -> Iterator[Conjunct]:
 
 
 def _chain(expression: pl.Expr, tree: Any, ops: tuple[str, ...]) -> Iterator[tuple[pl.Expr, Any]]:
-    """What ``a & b & c`` joins, from left to right; a loop, since there may be hundreds of them."""
+    """Yield what ``a & b & c`` joins, from left to right; a loop, because there may be hundreds."""
     waiting = [(expression, tree)]
     while waiting:
         expression, tree = waiting.pop()
@@ -208,7 +208,7 @@ def _read(expression: pl.Expr, tree: Any) -> Predicate:  # noqa: PLR0911 - one f
 
 
 def _operands(expression: pl.Expr, count: int) -> list[pl.Expr]:
-    """The operands of a node, the first one first.
+    """Return the operands of a node, the first one first.
 
     Raises:
         ValueError: there are not as many as the JSON has.
@@ -263,7 +263,7 @@ def _match(function: Any, subject: Any, part: Typed | None) -> Predicate:
 
 
 def _field(tree: Any) -> Field | None:
-    """A column, perhaps cast to float64; any other cast may change what is compared."""
+    """Return a column, perhaps cast to float64; any other cast may change what is compared."""
     match tree:
         case {"Column": str(name)}:
             return Field(name)
@@ -273,7 +273,7 @@ def _field(tree: Any) -> Field | None:
 
 
 def _constant(expression: pl.Expr, tree: Any) -> Typed | None:
-    """A single constant; ``None`` for anything else, and for dates that Python has none for."""
+    """Evaluate a single constant; ``None`` for anything else, and for dates beyond Python's."""
     match tree:
         case {"Literal": dict(literal)} if "Series" not in literal:
             series = pl.select(expression).to_series()
@@ -285,7 +285,7 @@ def _constant(expression: pl.Expr, tree: Any) -> Typed | None:
 
 
 def _constants(expression: pl.Expr, tree: Any) -> tuple[Typed, ...] | None:
-    """A list of constants: SQL gives them as a column, Python as one value of a list type."""
+    """Evaluate a list of constants: SQL gives a column, Python one value of a list type."""
     if not (isinstance(tree, dict) and "Literal" in tree):
         return None
     series = pl.select(expression).to_series()

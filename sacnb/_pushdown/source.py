@@ -1,8 +1,8 @@
-"""A LazyFrame whose rows are read when polars wants them, and only those rows and columns as far as that can be asked.
+"""Offer rows as a LazyFrame that reads only what polars asks for, as far as SAC can be asked for it.
 
-polars calls such a source with the columns it needs, a predicate, and perhaps a number of rows. Two rules of polars
-that are easily got wrong: where it gives both, the number of rows comes first and the predicate after it
-(``head(5).filter(...)``); and ``filter(...).head(5)`` comes without a number, polars then stops reading early.
+polars calls such a source with the columns it needs, a predicate, and perhaps a number of rows. Two of its rules are
+easily got wrong: where it gives both, the number of rows comes first and the predicate after it
+(``head(5).filter(...)``); and ``filter(...).head(5)`` comes without a number, and polars then stops reading early.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LIMIT_FIRST: Final = "the number of rows is limited before it, and SAC would fi
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What polars wants of a source: at least these columns, of at least the rows that ``pushed.where`` keeps.
+    """Request of polars to a source: at least these columns, of at least the rows that ``pushed.where`` keeps.
 
     ``limit`` is the number of rows to read, of any that match; never with a filter.
     """
@@ -76,7 +76,7 @@ class Source:
         self._decimals = decimals
 
     def frame(self) -> pl.LazyFrame:
-        """The LazyFrame; nothing is read before it is collected. What ``read`` raises then is raised as it is.
+        """Return the LazyFrame. Collecting it reads, and raises what ``read`` raises.
 
         The one place that knows ``register_io_source``, which polars may still change.
 
@@ -88,7 +88,7 @@ class Source:
         return register_io_source(
             self._rows,
             schema=empty.schema,
-            is_pure=True,  # what stands twice in a query is read once
+            is_pure=True,  # let polars deduplicate identical scans
             explain_name=f"{self._schema.provider_id}/{self._schema.entity_set}",
         )
 

@@ -1,29 +1,27 @@
-"""Conditions of polars as OData, so that no row is lost that polars would keep.
+"""Translate conditions of polars into OData without losing a row that polars would keep.
 
-polars checks the whole predicate again on whatever comes back. So what is sent need not be exact, but it must keep
-*every* row that polars keeps, under every plausible reading of what SAC does not document:
+polars checks the whole predicate again on the rows that come back. The filter that is sent need not be exact, but must
+keep *every* row that polars keeps, under every plausible reading of what SAC does not document:
 
 ==========================  ==========================================================================================
-not known of SAC            so
+unknown about SAC           consequence
 ==========================  ==========================================================================================
 rows without a value        ``!=`` may bring them along or not, and polars drops them; conditions that keep them in
                             polars (``is_null``, ``eq_missing(None)``, ``ne_missing``) are not sent
 ``not``                     is never sent: ``~(a < 5)`` becomes ``a ge 5``
-case, blanks at the end     ``==``, ``is_in``, ``contains``, ``starts_with`` and ``ends_with`` are sent, since a server
-                            that takes more for equal sends more; for the same reason the opposite of each is not sent
+case, blanks at the end     ``==``, ``is_in``, ``contains``, ``starts_with`` and ``ends_with`` are sent: a server that
+                            takes more for equal sends more; for the same reason the opposite of each is not sent
 the order of texts          ``<`` and its kin are not sent, but on dates written in digits: those have the same order
                             everywhere
 empty text                  could be the same as no value: not sent
 ``#`` (unassigned)          could be no value that is only shown as ``#``: that ``eq '#'`` finds it is documented and
                             sent, and added to what asks for everything before a date
 backslashes in a pattern    could be read as escapes: not sent in a text match
-how numbers are read        see ``thresholds``. ``Edm.Double`` and ``Edm.Single`` are not sent: their NaN is larger than
-                            any number in polars, and nowhere else
+how numbers are read        see ``number_bounds``. ``Edm.Double`` and ``Edm.Single`` are not sent: their NaN is larger
+                            than any number in polars, and nowhere else
 ==========================  ==========================================================================================
 
-``&`` sends what can be sent of its parts, ``|`` only the whole.
-
-What of a polars predicate SAC is asked for, condition by condition; how, and what stays, is in ``translate``.
+Of ``&`` the parts that can be sent are sent, ``|`` only as a whole.
 """
 
 from __future__ import annotations
@@ -39,7 +37,7 @@ from typing import Final
 
 import polars as pl
 
-from sacnb._odata.expression import And, Comparison, Expression, Membership, Or, TextMatch, col
+from sacnb._odata.expression import And, Comparison, Expression, Membership, Operator, Or, TextMatch, col
 from sacnb._odata.literal import Value
 from sacnb._odata.render import to_odata
 from sacnb._odata.schema import INTEGER_TYPES, Column, Grain, Schema
@@ -54,7 +52,6 @@ from sacnb._pushdown.predicate import (
     IsIn,
     Match,
     Negation,
-    Operator,
     Predicate,
     Typed,
     conjuncts,
@@ -98,7 +95,7 @@ _FLOATS: Final = Stays("NaN and rounding of floats differ between servers")
 
 
 class Translator:
-    """Translates conditions over the columns of one entity set.
+    """Translator of conditions over the columns of one entity set.
 
     ``decimals`` says that frames show ``Edm.Decimal`` as decimals, and not as float64. Conditions on columns that are
     not ``filterable`` are not sent.
@@ -110,11 +107,11 @@ class Translator:
         self._decimals = decimals
 
     def rows(self, predicate: Predicate) -> Found:
-        """A filter that keeps at least the rows for which ``predicate`` is true."""
+        """Return a filter that keeps at least the rows for which ``predicate`` is true."""
         return self._rows(predicate, wanted=True)
 
     def _rows(self, predicate: Predicate, *, wanted: bool) -> Found:  # noqa: PLR0911 - one for each kind
-        """The rows for which the predicate is true, or for which it is false; null is neither."""
+        """Return the rows for which the predicate is true, or for which it is false; null is neither."""
         match predicate:
             case Constant(value):
                 return _ALWAYS if value is wanted else _NEVER
@@ -137,7 +134,7 @@ class Translator:
         return _UNKNOWN
 
     def _compare(self, field: Field, operator: Operator, constant: Typed) -> Found:
-        """Rows without a value are in no comparison with a value, and none is in one with null."""
+        """Translate a comparison: rows without a value are in none, and no row is in one with null."""
         if constant.value is None:
             return _NEVER
         column = self._column(field.name)
@@ -191,7 +188,7 @@ class Translator:
         if not wanted:
             return _all(found)
         values = tuple(one.value for one in found if isinstance(one, Comparison))
-        # One list instead of many comparisons: it can be shared out over several requests.
+        # One list instead of many comparisons: it can be split over several requests.
         return Membership(condition.field.name, values) if values and len(values) == len(found) else _any(found)
 
     def _match(self, condition: Match) -> Found:
@@ -209,7 +206,7 @@ class Translator:
         return self._sendable(TextMatch(column.name, condition.function, condition.text))
 
     def _sendable(self, expression: Expression) -> Found:
-        """The expression, unless it holds a value that no URL can carry, such as a line break."""
+        """Return the expression, or the reason if it holds a value that no URL can carry, such as a line break."""
         try:
             to_odata(expression, self._schema)
         except QueryError as error:
@@ -218,14 +215,14 @@ class Translator:
 
 
 def _all(found: Sequence[Found]) -> Found:
-    """Joined by ``and``: what cannot be sent is left out, which only lets more rows through."""
+    """Join by ``and``: conditions that cannot be sent are left out, which only lets more rows through."""
     sent = [one for one in found if isinstance(one, Expression)]
     stays = [one for one in found if isinstance(one, Stays)]
     return stays[0] if stays and not sent else And(tuple(_flat(sent, And)))
 
 
 def _any(found: Sequence[Found]) -> Found:
-    """Joined by ``or``: what cannot be sent could be any row."""
+    """Join by ``or``: a condition that cannot be sent could keep any row, so the whole is not sent."""
     sent = [one for one in found if isinstance(one, Expression)]
     stays = [one for one in found if isinstance(one, Stays)]
     return stays[0] if stays else Or(tuple(_flat(sent, Or)))
@@ -240,7 +237,7 @@ def _flat(operands: Sequence[Expression], kind: type[And | Or]) -> Iterator[Expr
 
 
 def _date_text(name: str, operator: Operator, text: str, grain: Grain | None) -> Found:
-    """Months are written ``YYYYMM`` beyond doubt; of any other date this much is certain, that the year comes first."""
+    """Compare dates as texts: months are ``YYYYMM`` beyond doubt, other forms only begin with the year."""
     is_lower = operator in {"ge", "gt"}
     if grain == "month" and _DIGITS.fullmatch(text):
         bound: Expression = Comparison(name, operator, text)
@@ -285,7 +282,7 @@ def _bound(name: str, operator: Operator, bound: Value) -> Found:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A condition of the predicate as polars writes it, and what SAC is asked for it."""
+    """A condition of the predicate in polars' text, and the filter sent for it."""
 
     text: str
     where: Expression
@@ -301,7 +298,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class PushDown:
-    """A predicate, taken apart. polars checks all of it again, also what was sent."""
+    """The parts of a predicate that are sent and kept; polars checks all of them again."""
 
     sent: tuple[Sent, ...] = ()
     kept: tuple[Kept, ...] = ()
@@ -312,7 +309,7 @@ class PushDown:
         return reduce(and_, (sent.where for sent in self.sent)) if self.sent else None
 
     def without(self, dropped: Sent, reason: str) -> PushDown:
-        """The same with one condition not sent."""
+        """Return the same with one condition not sent."""
         rest = tuple(one for one in self.sent if one is not dropped)
         return PushDown(rest, (*self.kept, Kept(dropped.text, reason)))
 
@@ -320,7 +317,7 @@ class PushDown:
 def push_down(
     predicate: pl.Expr | None, schema: Schema, filterable: Collection[str] | None = None, *, decimals: bool = False
 ) -> PushDown:
-    """What of a predicate over the columns of ``schema`` can be sent.
+    """Split a predicate over the columns of ``schema`` into conditions to send and conditions to keep.
 
     Args:
         predicate: As polars hands it to a source; ``None`` keeps every row.

@@ -18,7 +18,7 @@ from sacnb._endpoints import FACT_DATA_AGGREGATION
 from sacnb._frames.convert import column_to_dict
 from sacnb._frames.tidy import CONTRACT_VERSION
 from sacnb._odata.expression import And, Comparison, Expression, Membership, Not, Or, TextMatch
-from sacnb._odata.schema import NUMERIC_TYPES
+from sacnb._odata.schema import NUMERIC_TYPES, is_account
 from sacnb._odata.where import both, from_where
 from sacnb._pull.checkpoints import Staging
 from sacnb._pull.collect import pull, pull_resumable, refresh
@@ -41,10 +41,6 @@ if TYPE_CHECKING:
     from sacnb._tenant.connection import Connection
 
 __all__ = ["typed_where", "with_conditions"]
-
-# The account dimension of a classic account model, whose one measure mixes revenue, costs and headcount (seen on live
-# tenants). The name is only a convention of SAC's own models, so this warns and does not raise.
-_ACCOUNT_DIMENSION = "account"
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +273,9 @@ def _warn_of_mixed_accounts(query: Query, schema: Schema) -> None:
         return
     filtered = _columns_of(query.where)
     for column in schema.dimensions:
-        if column.name.casefold() == _ACCOUNT_DIMENSION and column.name not in {*query.select, *filtered}:
+        # The one measure of a classic account model mixes revenue, costs and headcount (seen on live tenants). The name
+        # of the dimension is only a convention, so this warns and does not raise.
+        if is_account(column.name) and column.name not in {*query.select, *filtered}:
             warn_user(
                 f"This query adds up all members of {column.name!r} in {query.provider_id!r}, revenue and costs alike. "
                 f"Filter {column.name!r} or add it to dims.",

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from sacnb._charts.members import is_version
+from sacnb._odata.schema import is_version
 from sacnb.errors import QueryError, SacError
 from sacnb.notebook.member_tree import MemberTree
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from sacnb._charts.members import is_version
+from sacnb._odata.schema import is_version
 from sacnb.notebook.choice import Choice
 
 if TYPE_CHECKING:

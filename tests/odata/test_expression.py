@@ -180,14 +180,14 @@ MISUSED: list[tuple[str, Callable[[], object], str]] = [
     ),
     ("contains a number", lambda: col("a").contains(5), "text was expected"),  # type: ignore[arg-type]
     ("a number without end", lambda: col("a") == 10**5000, "bits"),
-    ("no name", lambda: col(""), "name of a column"),
-    ("a number as name", lambda: col(5), "name of a column"),  # type: ignore[arg-type]
+    ("no name", lambda: col(""), "expects a column name"),
+    ("a number as name", lambda: col(5), "expects a column name"),  # type: ignore[arg-type]
     ("where of text", lambda: from_where("Sector eq '31'"), "Give a dict"),  # type: ignore[arg-type]
     ("where of a column", lambda: from_where(col("a")), "Give a dict"),  # type: ignore[arg-type]
     ("where of a condition", lambda: from_where({"a": col("a") > 5}), "joined with &"),
     ("where of a reference", lambda: from_where({"a": col("b")}), "joined with &"),
     ("where of a slice", lambda: from_where({"a": slice(1, 2)}), "plain values"),
-    ("where of a number", lambda: from_where({5: "a"}), "name of a column"),  # type: ignore[dict-item]
+    ("where of a number", lambda: from_where({5: "a"}), "expects a column name"),  # type: ignore[dict-item]
 ]
 
 

@@ -244,8 +244,8 @@ def test_two_long_lists_are_shared_out_crosswise(schema: Schema) -> None:
 
 
 UNSPLITTABLE: list[tuple[str, Query, str]] = [
-    ("not", facts(where=~LONG), "no list of members that could be shared out"),
-    ("or", facts(where=LONG | b), "no list of members that could be shared out"),
+    ("not", facts(where=~LONG), "no list of members that could be split"),
+    ("or", facts(where=LONG | b), "no list of members that could be split"),
     ("two columns", facts(where=LONG | ALSO_LONG), "no list of members"),
     ("a long value", facts(where=col("Sector") == "x" * 7000), "no list of members"),
     ("long values", facts(where=col("Sector").is_in(["x" * 7000, "y" * 7000])), "no list of members"),
