@@ -99,7 +99,7 @@ class Watch:
             self._socket = None
 
     def nest(self, inner: Watch | None) -> None:
-        """Have ``inner`` end with this one."""
+        """End ``inner`` together with this one."""
         with self._lock:
             self._inner = inner
             if inner is not None and self.ended is not None:
@@ -107,7 +107,7 @@ class Watch:
 
 
 def _shut_down(connected: socket.socket) -> None:
-    """Have whoever reads from ``connected`` see its end; closing it is left to them, who own it."""
+    """Shut ``connected`` down, so that its reader sees the end; the reader owns and closes it."""
     with contextlib.suppress(OSError):  # it ended by itself
         # Not connected.shutdown: that of a TLS socket takes the state away from under the thread that reads.
         socket.socket.shutdown(connected, socket.SHUT_RDWR)

@@ -131,7 +131,7 @@ def _lossy_candidates(array: pa.Array) -> pa.Array:
 
 
 def first_lossy(values: pa.ChunkedArray) -> tuple[int, str] | None:
-    """How many decimals lose digits as float64, and the first of them as text; ``None`` if none does.
+    """Count the decimals that lose digits as float64, and return the first as text; ``None`` if none does.
 
     A value is lost where the shortest text of its float64 is another number: ``12345678901234567.1234567`` is, and
     ``12345678901234.5000000`` is not.
@@ -299,7 +299,7 @@ def to_pandas(
 
 
 def _numpy_types(pd: Any) -> Any:
-    """What pandas dtype an Arrow type gets; ``None`` leaves the choice to pyarrow."""
+    """Return the pandas dtype for an Arrow type; ``None`` leaves the choice to pyarrow."""
     # pandas 3 has one string type that is also its default; before that the default was object.
     text = pd.StringDtype(na_value=float("nan")) if int(pd.__version__.split(".")[0]) >= 3 else pd.StringDtype()
     fixed = {
