@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import weakref
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from sacnb.errors import SacError
 
-__all__ = ["is_forked_since", "refuse_polars_after_fork"]
+__all__ = ["PerProcess", "is_forked_since", "refuse_polars_after_fork", "renew_after_fork"]
 
 _TASKS: Final = Path("/proc/self/task")
 # Threads of polars' pool are called polars-0, polars-1, ...; others it starts when it is imported do no harm.
@@ -21,6 +22,21 @@ class _Polars:
 
     was_started = False
     is_lost = False
+
+
+class PerProcess(Protocol):
+    """Holds sockets, locks or threads, none of which a forked child may share with its parent."""
+
+    def after_fork(self) -> None:
+        """Begin anew; called in the child. What the parent held is let go, and neither closed nor locked."""
+
+
+_per_process: Final[weakref.WeakSet[PerProcess]] = weakref.WeakSet()
+
+
+def renew_after_fork(owner: PerProcess) -> None:
+    """Have ``owner.after_fork()`` called in every child that is forked while *owner* lives."""
+    _per_process.add(owner)
 
 
 def is_forked_since(pid: int) -> bool:
@@ -47,6 +63,8 @@ def _before_fork() -> None:
 
 
 def _after_fork_in_child() -> None:
+    for owner in list(_per_process):
+        owner.after_fork()
     _Polars.is_lost = _Polars.is_lost or _Polars.was_started
 
 

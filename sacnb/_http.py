@@ -69,14 +69,6 @@ class Origin:
             return None
         return cls(parts.scheme, host.lower(), port if port is not None else _DEFAULT_PORTS.get(parts.scheme))
 
-    @classmethod
-    def of_link(cls, base: str, link: str) -> Origin | None:
-        """Return the origin that *link*, found in an answer from *base*, leads to."""
-        try:
-            return cls.of(urljoin(base, link))
-        except ValueError:
-            return None
-
     @property
     def may_carry_secrets(self) -> bool:
         """Return whether it is https, or plain http to this machine."""

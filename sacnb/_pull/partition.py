@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, Protocol
 
+from sacnb._arguments import elements, plain
 from sacnb._endpoints import FACT_DATA_AGGREGATION
 from sacnb._odata.expression import Comparison, Expression, Membership, col
 from sacnb._odata.literal import Value, literal
@@ -58,6 +59,8 @@ def checked_partitions(partitions: object) -> Partitions:
     Raises:
         QueryError: It has none of them.
     """
+    several = elements("partitions", partitions)
+    partitions = plain(partitions) if several is None else several
     match partitions:
         case None | "auto" | "package":
             return partitions
@@ -69,7 +72,7 @@ def checked_partitions(partitions: object) -> Partitions:
             return (dimension,)
     raise QueryError(
         f"partitions={partitions!r} is not understood.",
-        hint=f"Give 'auto', a number from 1 to {_MAX_PARTITIONS}, a list of one dimension such as ['Date'], or "
+        hint=f"Use 'auto', a number from 1 to {_MAX_PARTITIONS}, a list of one dimension such as ['Date'], or "
         "'package'.",
     )
 

@@ -17,10 +17,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from sacnb._odata.page import Page, cut_page, next_url
-from sacnb._pull.failures import DataChanged
-from sacnb._pull.plan import Segment, link_of
-from sacnb._wire.interrupt import Interrupt
+from sacnb._connections import Interrupt
+from sacnb._odata.page import Page, cut_page, next_page
+from sacnb._pull.plan import DataChanged, Segment, link_of
 from sacnb._wire.retry import RetryBudget
 from sacnb.errors import BadAnswer, Cancelled, SacError
 
@@ -196,8 +195,9 @@ class PageSource:
                     f"The row count changed during the download: {start.announced:,} at the start, {page.count:,} now."
                 )
             following = segment.link_after(index, start.page_size)
-            if following is None and segment.is_open and page.next_link is not None:
-                following = link_of(next_url(answered_from, page.next_link, origin=self._tenant_url, seen=seen))
+            if following is None and segment.is_open:
+                linked = next_page(page, answered_from, origin=self._tenant_url, seen=seen)
+                following = None if linked is None else link_of(linked)
             if not page.is_empty:
                 empty, waited_s = 0, 0.0
             elif following is not None:
@@ -239,7 +239,7 @@ class PageSource:
         def check(answer: Answer) -> None:
             # Inside the retry loop: a page that was cut short on its way is asked for again. The thread that decodes
             # looks at the rows, while this one asks for the next page.
-            cut[:] = [cut_page(answer.body, look_inside=False)]
+            cut[:] = [cut_page(answer.body, status=answer.status, look_inside=False)]
 
         answer = self._session.fetch(
             "GET", url, operation=_OPERATION, check=check, cancelled=self._stop, budget=self._budget

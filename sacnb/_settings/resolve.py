@@ -81,6 +81,7 @@ class Settings:
     max_attempts: int = 4
     page_size: int = 50_000
     streams: int = 4
+    max_answer_mb: int = 512
     cache_dir: Path = Path()
     cache_max_age_s: float = 0.0
     ca_bundle: Path | None = None
@@ -313,6 +314,7 @@ class _Resolver:
             max_attempts=self._whole("SAC_MAX_ATTEMPTS", 20),
             page_size=self._whole("SAC_PAGE_SIZE", 1_000_000),
             streams=self._whole("SAC_STREAMS", 16),
+            max_answer_mb=self._whole("SAC_MAX_ANSWER_MB", 100_000),
             cache_dir=self._cache_dir(),
             cache_max_age_s=self._seconds("SAC_CACHE_MAX_AGE_S", zero=True),
             ca_bundle=self._ca_bundle(),

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 from sacnb._cache.store import Cache
 from sacnb._http import seal
 from sacnb._redact import RedactingFilter
-from sacnb._settings import SANDBOX, ConnectSpec, Secret, Settings
-from sacnb._tenant.connection import Connection
+from sacnb._settings import SANDBOX, Secret, Settings
+from sacnb._tenant.connection import Connection, ConnectSpec
 from sacnb._tenant.tenant import Tenant
 from sacnb._wire.context import build_context
 from sacnb.errors import MissingExtraError, SettingsError
@@ -68,6 +68,7 @@ def connect(
     max_attempts: int | None = None,
     page_size: int | None = None,
     streams: int | None = None,
+    max_answer_mb: int | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     cache_max_age_s: float | None = None,
     ca_bundle: str | os.PathLike[str] | None = None,
@@ -112,6 +113,7 @@ def connect(
         "max_attempts": max_attempts,
         "page_size": page_size,
         "streams": streams,
+        "max_answer_mb": max_answer_mb,
         "cache_dir": cache_dir,
         "cache_max_age_s": cache_max_age_s,
         "ca_bundle": ca_bundle,

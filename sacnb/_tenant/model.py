@@ -47,11 +47,12 @@ class Model:
     __module__ = "sacnb"
 
     def __init__(self, connection: Connection, model_id: str, namespace: str = DEFAULT_NAMESPACE) -> None:
+        model_id = text("model_id", model_id) or ""
         if model_id.strip() in {"", ".", ".."}:  # dots would walk up the URL's path
             raise UnknownNameError("model", model_id, where="this tenant")
         self._connection = connection
         self._id = model_id
-        self._namespace = namespace
+        self._namespace = text("namespace", namespace) or DEFAULT_NAMESPACE
         self._lock = threading.Lock()
         self._metadata: Metadata | None = None
 
@@ -96,6 +97,7 @@ class Model:
 
         Raises UnknownNameError for an unknown dimension; QueryError for one without master data.
         """
+        dimension = text("dimension", dimension) or ""
         self._check_names("dimension", [dimension], self.schema.dimensions)
         declared = self.metadata.entity_sets
         wanted = [name for name in (hierarchy_set(dimension), master_set(dimension)) if name in declared]
@@ -348,6 +350,8 @@ class Model:
         except SacError as catalogue_error:
             error.add_note(f"The list of models could not be read either: {catalogue_error}")
             return error
+        if any(entry.id == self._id for entry in entries):
+            return error  # the 404 came from something on the way, such as a gateway
         unknown = UnknownNameError("model", self._id, [entry.id for entry in entries], where="this tenant")
         for entry in entries:
             if entry.name.casefold() == self._id.casefold():

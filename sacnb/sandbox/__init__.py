@@ -154,6 +154,7 @@ def _require_extra() -> None:
 def __getattr__(name: str) -> Any:
     """Load the names that need polars or the extra on first use."""
     if name in {"Dimension", "Model", "dimension", "table_model"}:
+        _require_extra()
         from sacnb.sandbox import model
 
         return getattr(model, name)

@@ -255,10 +255,12 @@ class Reader:
         names = list(dict.fromkeys([*(predicate.names if predicate else ()), *order]))
         parts, low = [], 0
         for block in _blocks(relation, names):
-            numbered = block.with_columns(pl.int_range(low, low + pl.len(), dtype=pl.Int64).alias("\0row"))
+            positions = pl.int_range(block.height, dtype=pl.Int64, eager=True)
+            if predicate is not None:
+                positions = predicate.positions(block)
+            ordered_by = [block.get_column(name).gather(positions) for name in dict.fromkeys(order)]
+            parts.append(pl.DataFrame([(positions + low).alias("\0row"), *ordered_by]))
             low += block.height
-            kept = numbered if predicate is None else predicate.keep(numbered)
-            parts.append(kept.select("\0row", *order))
         found = pl.concat(parts)
         if order:
             descending = [down for _, down in options.order_by]

@@ -171,9 +171,7 @@ def test_a_runner_waits_for_the_rest_of_a_retry_after_instead_of_asking(
     source = make_source(3600, failing(retry_after_s=30.0), 3600)
     events: list[RefreshEvent] = []
 
-    def run(
-        fetch: Callable[[], TokenEnvelope], on_retry: Callable[[RefreshError, float], None], cancelled: Any
-    ) -> TokenEnvelope:
+    def run(fetch: Callable[[], TokenEnvelope], on_retry: Callable[[RefreshError, float], None]) -> TokenEnvelope:
         while True:
             try:
                 return fetch()

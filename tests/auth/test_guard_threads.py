@@ -183,7 +183,7 @@ def test_callers_that_wait_for_a_failed_early_refresh_refresh_with_retries(
         until(lambda: guard.waiting == 5)
         return failing()
 
-    def run(fetch: Callable[[], Any], on_retry: Callable[[RefreshError, float], None], cancelled: Any) -> Any:
+    def run(fetch: Callable[[], Any], on_retry: Callable[[RefreshError, float], None]) -> Any:
         runs.append("patient")
         return fetch()
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from sacnb._connections import Interrupt
 from sacnb._odata.query import Query
 from sacnb._odata.schema import Column, Schema
 from sacnb._pull.collect import pull
 from sacnb._pull.plan import Job, Plan
 from sacnb._pull.source import PageSource, Start, _SeenLinks
-from sacnb._wire.interrupt import Interrupt
 from sacnb._wire.retry import RetryPlan
 from sacnb._wire.telemetry import Telemetry
 from sacnb.errors import BadAnswer, RequestError, RowCountWarning

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from sacnb._pull.failures import DataChanged, remedy_for
-from sacnb._pull.plan import Plan, Segment, link_of
+from sacnb._pull.plan import DataChanged, Plan, Segment, link_of, remedy_for
 from sacnb._pull.source import Pace, PageSize
 from sacnb.errors import (
     Attempt,

@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
+from sacnb._connections import Interrupt
 from sacnb._endpoints import entity_set_path
-from sacnb._pull.failures import DataChanged
-from sacnb._pull.plan import Segment
+from sacnb._pull.plan import DataChanged, Segment
 from sacnb._pull.source import PageSource, Start
 from sacnb._tenant import Tenant
-from sacnb._wire.interrupt import Interrupt
 from sacnb._wire.retry import RetryBudget
 from sacnb.errors import BadAnswer, Cancelled, ServerError
 from sacnb.sandbox import Sandbox

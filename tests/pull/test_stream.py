@@ -155,7 +155,7 @@ def test_more_digits_than_declared_are_refused_and_not_rounded(job_of: Callable[
 
 
 def test_digits_that_fit_after_all_are_no_reason_to_refuse(job_of: Callable[..., Job]) -> None:
-    job = job_of({"a": '"1.5"', "b": "25e-1"})  # a number as a string: this page is read by the careful path
+    job = job_of({"a": '"1.5"', "b": "25e-1"})  # a number as a string: this page is read by the strict decoder
     assert of(job).read_all()["Amount"].to_pylist() == [Decimal("1.5000000"), Decimal("2.5000000")]
 
 

@@ -105,7 +105,7 @@ def test_orderby_sorts_nulls_first_and_keeps_the_order_of_ties(start: Callable[.
     down = sorted(rows, key=lambda r: (r["Amount"] is not None, r["Amount"] or 0), reverse=True)
     found = api.rows("SCALE", dollar_orderby="Amount \t DESC", pagesize="300")
     assert [r["Amount"] for r in found] == [r["Amount"] for r in down]
-    regions = api.rows("SCALE", dollar_orderby="Region desc,Product asc", pagesize="300")
+    regions = api.rows("SCALE", dollar_orderby="Region desc,Product asc,Region", pagesize="300")
     two_keys = sorted(sorted(rows, key=lambda r: r["Product"]), key=lambda r: r["Region"].encode(), reverse=True)
     assert regions == two_keys
 
