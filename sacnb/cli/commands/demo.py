@@ -1,17 +1,14 @@
-"""The steps of the demonstration, in order.
-
-The chart of the demonstration, with sectors by their names.
-
-The published totals of the Bureau of Labor Statistics, beside the sums of what was pulled.
-
-``sacnb demo``: see it work, without a tenant and without settings.
-"""
+"""``sacnb demo``: the main job from end to end, without a tenant and without settings."""
 
 from __future__ import annotations
 
 import dataclasses
+import sys
 import tempfile
+import textwrap
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -19,18 +16,22 @@ from typing import TYPE_CHECKING, Final
 import click
 import polars as pl
 import pyarrow as pa
+from rich import box
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
 
+from sacnb._rendering import printable
 from sacnb._settings import SANDBOX, Settings
 from sacnb._tenant.connector import connect_with, start_sandbox
 from sacnb.cli.application import Invocation
-from sacnb.cli.commands._stage import Stage
 from sacnb.cli.failures import ExitCode
-from sacnb.cli.progress import log_to_stderr
+from sacnb.cli.output import console, is_terminal, width_of
+from sacnb.cli.progress import log_to_stderr, show_progress
 from sacnb.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    import polars as pl
-
+    from sacnb._pull import ProgressListener
     from sacnb._results.result import Result
     from sacnb._tenant import Facts, Tenant
     from sacnb.sandbox import Sandbox
@@ -38,10 +39,71 @@ if TYPE_CHECKING:
 __all__ = ["TOLERANCE", "command", "compare_with_published", "perform", "write_chart"]
 
 
-def write_chart(result: Result, sectors: pl.DataFrame, folder: Path) -> tuple[Path, Path]:
-    """Write the chart of ``result`` by quarter as PNG and HTML into ``folder``; returns both paths.
+_INDENT: Final = "   "
+# Longer lines are hard to read, and a screenshot of them is small.
+_MAX_WIDTH: Final = 100
 
-    Raises MissingExtraError where the extra ``plot`` is not installed.
+
+class _Stage:
+    """Writes numbered steps to stdout, indented below their headings and readable without colour."""
+
+    def __init__(self) -> None:
+        width = min(width_of(sys.stdout), _MAX_WIDTH) if is_terminal(sys.stdout) else _MAX_WIDTH
+        self._console = console(sys.stdout, width)
+        self._steps = 0
+        self._below_table = False
+
+    def title(self, text: str) -> None:
+        """Write the first line."""
+        self._console.print(Text(text, style="bold"))
+
+    def step(self, heading: str) -> None:
+        """Begin the next numbered step."""
+        self._steps += 1
+        self._below_table = False
+        self._console.print()
+        self._console.print(Text(f"{self._steps}. {heading}", style="bold cyan"))
+
+    def say(self, text: str, *, style: str = "") -> None:
+        """Write a paragraph of the step."""
+        if self._below_table:
+            self._console.print()
+        self._below_table = False
+        lines = textwrap.fill(
+            printable(text),
+            self._console.width - 1,
+            initial_indent=_INDENT,
+            subsequent_indent=_INDENT,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        self._console.print(Text(lines, style=style), soft_wrap=True)
+
+    def table(self, headers: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[str] = ()) -> None:
+        """Write a table of the step."""
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
+        for header in headers:
+            table.add_column(header, justify="right" if header in right else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(printable(str(value))) for value in row))
+        self._console.print(Padding(table, (0, 0, 0, len(_INDENT)), expand=False))
+        self._below_table = True
+
+    @contextmanager
+    def progress(self, label: str, *, stays: bool = True) -> Iterator[ProgressListener | None]:
+        """Draw a progress bar on stderr if that is a terminal; it remains at the end if *stays*."""
+        sys.stdout.flush()
+        if not is_terminal(sys.stderr):
+            yield None
+            return
+        with show_progress(console(sys.stderr), _INDENT + label, transient=not stays) as listener:
+            yield listener
+
+
+def write_chart(result: Result, sectors: pl.DataFrame, folder: Path) -> tuple[Path, Path]:
+    """Write the chart of *result* by quarter as PNG and HTML into *folder*, and return both paths.
+
+    Raises MissingExtraError if the extra ``plot`` is not installed.
     """
     chart = _with_names(result, sectors).plot(
         grain="quarter",
@@ -58,7 +120,7 @@ def write_chart(result: Result, sectors: pl.DataFrame, folder: Path) -> tuple[Pa
 
 
 def _with_names(result: Result, sectors: pl.DataFrame) -> Result:
-    """The same rows with what SAC calls each sector in the place of its id, for a legend that can be read."""
+    """Return the rows with descriptions instead of sector ids, for a readable legend."""
     names = dict(zip(sectors["id"], sectors["description"], strict=True))
     table = result.arrow()
     place = table.column_names.index("Sector")
@@ -66,15 +128,15 @@ def _with_names(result: Result, sectors: pl.DataFrame) -> Result:
     return dataclasses.replace(result, table=table.set_column(place, table.schema.field(place), named))
 
 
-# In thousands. The sectors are published with one decimal and the total with none.
+# In thousands. Sectors are published with one decimal, the total without decimals.
 TOLERANCE: Final = 0.5
 
 
 def compare_with_published(facts: pl.DataFrame) -> pl.DataFrame:
-    """``month``, ``sectors`` (how many), ``sum``, ``published`` and ``difference``, in thousands of employees.
+    """Return *facts* (``Date``, ``Sector``, ``Employees``) beside the totals published by the US statistics office.
 
-    Every published month is there; one that was not pulled has nulls. ``facts`` has ``Date``, ``Sector`` and
-    ``Employees``.
+    The columns are ``month``, ``sectors`` (their number), ``sum``, ``published`` and ``difference``, in thousands of
+    employees. Every published month has a row, with nulls if *facts* does not have it.
     """
     content = (resources.files("sacnb.sandbox") / "data" / "us_employment_totals.csv").read_bytes()
     published = pl.read_csv(content, schema_overrides={"date": pl.String}).select(
@@ -90,18 +152,18 @@ def compare_with_published(facts: pl.DataFrame) -> pl.DataFrame:
 
 
 _MODEL: Final = "US_EMPLOYMENT"
-# Small pages, held back a little, so that there is some progress to see.
+# Small pages with a delay, so that the progress can be seen.
 _PAGE_ROWS: Final = 200
 _LATENCY_S: Final = 0.08
 
 
 def perform(out: Path, cache_dir: Path, *, log: str = "error") -> bool:
-    """Run the demonstration, and say whether all figures are as published and the old result was served unchanged.
+    """Run the demonstration; return whether all figures are as published and the old result was served unchanged.
 
-    The chart is written into ``out``; results are kept in ``cache_dir``.
+    The chart is written into *out*, results into *cache_dir*.
     """
-    stage = Stage()
-    stage.title("sacnb: from an empty notebook to a dataset that is still there when SAC is not")
+    stage = _Stage()
+    stage.title("sacnb: from an empty notebook to a dataset that survives an outage of SAC")
     log_to_stderr()
     settings = Settings.resolve(environ={}, tenant_url=SANDBOX, cache_dir=cache_dir, page_size=_PAGE_ROWS, log=log)
     with start_sandbox(latency_s=_LATENCY_S) as sandbox, connect_with(settings, sandbox=sandbox) as tenant:
@@ -116,35 +178,35 @@ def perform(out: Path, cache_dir: Path, *, log: str = "error") -> bool:
     return is_right and is_same
 
 
-def _connect(stage: Stage, tenant: Tenant) -> None:
+def _connect(stage: _Stage, tenant: Tenant) -> None:
     stage.step("Connect")
     stage.say(
         f"A pretend tenant has started on this machine: {tenant.settings.tenant_url}. It speaks OAuth and the Data "
-        "Export Service as SAC does; with a tenant of your own everything below stays the same."
+        "Export Service like SAC; everything below works the same with your own tenant."
     )
-    stage.step("Obtain a token")
+    stage.step("Get a token")
     stage.say(str(tenant.authenticate()))
-    stage.step("See the models")
+    stage.step("List the models")
     models = tenant.models().select("id", "name")
     stage.table(models.columns, models.rows())
 
 
-def _refresh(stage: Stage, facts: Facts) -> Result:
+def _refresh(stage: _Stage, facts: Facts) -> Result:
     stage.step(f"Refresh {_MODEL}")
     began = time.monotonic()
-    with stage.progress("Pulling") as listener:
+    with stage.progress("Downloading") as listener:
         result = facts.refresh(progress=listener)
     info = result.info
     stage.say(
         f"{info.row_count:,} rows of public.Actual, {info.min_date} to {info.max_date}, in "
-        f"{time.monotonic() - began:.1f} s; kept in the cache. These are the figures of the US Bureau of Labor "
+        f"{time.monotonic() - began:.1f} s, and cached. These are the figures of the US Bureau of Labor "
         "Statistics, in thousands of employees. (The model's public.Plan is made up, and not shown here.)"
     )
     return result
 
 
-def _compare(stage: Stage, result: Result) -> bool:
-    stage.step("Compare with what was published")
+def _compare(stage: _Stage, result: Result) -> bool:
+    stage.step("Compare with the published figures")
     compared = compare_with_published(result.polars())
     yearly = compared.filter(compared["month"].str.ends_with("12")).tail(5)
     rows = [
@@ -163,7 +225,7 @@ def _compare(stage: Stage, result: Result) -> bool:
     return agreeing == len(compared)
 
 
-def _show_tidy(stage: Stage, result: Result) -> None:
+def _show_tidy(stage: _Stage, result: Result) -> None:
     stage.step("Make it tidy, by quarter")
     tidy = result.tidy("quarter", agg="mean")
     rows = [(*row[:-1], f"{row[-1]:,.1f}") for row in tidy.frame.rows()]
@@ -171,47 +233,47 @@ def _show_tidy(stage: Stage, result: Result) -> None:
     stage.say(f"{len(tidy):,} rows. {tidy.note}")
 
 
-def _draw(stage: Stage, tenant: Tenant, result: Result, out: Path) -> None:
+def _draw(stage: _Stage, tenant: Tenant, result: Result, out: Path) -> None:
     stage.step("Draw it")
     out.mkdir(parents=True, exist_ok=True)
     try:
         paths = write_chart(result, tenant.model(_MODEL).members("Sector"), out)
     except MissingExtraError as error:
-        stage.say(f"Left out. {error}")
+        stage.say(f"Skipped. {error}")
         return
     for path in paths:
         stage.say(f"{path} ({path.stat().st_size // 1024:,} KB)")
-    stage.say("The HTML file holds everything it needs, and opens without a network.")
+    stage.say("The HTML file is self-contained and opens without a network.")
 
 
-def _break_and_refresh(stage: Stage, facts: Facts, before: Result, sandbox: Sandbox) -> bool:
+def _break_and_refresh(stage: _Stage, facts: Facts, before: Result, sandbox: Sandbox) -> bool:
     stage.step("Break the tenant, and refresh again")
     sandbox.misbehave("error_503")
     stage.say("From now on the tenant answers every request with 503 Service Unavailable.")
-    heard: list[str] = []
-    with stage.progress("Pulling", stays=False) as listener:
-        again = facts.refresh(progress=listener, announce=heard.append)
-    for warning in heard:
+    warnings: list[str] = []
+    with stage.progress("Downloading", stays=False) as listener:
+        again = facts.refresh(progress=listener, announce=warnings.append)
+    for warning in warnings:
         stage.say(f"Warning: {warning}", style="bold yellow")
     is_same = again.stale and bool(again.arrow().equals(before.arrow()))
     stage.say(
-        f"The {len(again):,} rows of before are served, unchanged, and the warning stays with them (result.warning). "
-        "A nightly job that would rather fail says strict=True."
+        f"The same {len(again):,} rows come from the cache, and the warning stays with them (result.warning). "
+        "A nightly job that should fail instead passes strict=True."
         if is_same
-        else "What was served is not what was kept: please report this.",
+        else "The rows from the cache differ from the first download: please report this.",
     )
     return is_same
 
 
-def _say_what_next(stage: Stage) -> None:
+def _say_what_next(stage: _Stage) -> None:
     stage.step("With your own tenant")
     stage.table(
         ("type or open", "to"),
         [
-            ("cp .env.example .env", "have a file for your settings"),
+            ("cp .env.example .env", "create a file for your settings"),
             ("docs/access.md", "read how to create the OAuth client, step by step"),
-            ("sacnb doctor", "see what is missing, and what to do about it"),
-            ("sacnb models", "see your models; then: sacnb refresh MODEL"),
+            ("sacnb doctor", "find what is missing, with its remedy"),
+            ("sacnb models", "list your models; then: sacnb refresh MODEL"),
         ],
     )
 
@@ -220,21 +282,21 @@ def _thousands(value: float | None, sign: str = "") -> str:
     return "missing" if value is None else f"{value:{sign},.1f}"
 
 
-@click.command("demo", short_help="See it work, without a tenant of your own.")
+@click.command("demo", short_help="Try sacnb without a tenant.")
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("out/demo"),
     show_default=True,
-    help="Where the chart goes.",
+    help="The folder for the chart.",
 )
 @click.pass_context
 def command(ctx: click.Context, out: Path) -> None:
     """Run the main job from end to end against a pretend tenant on this machine.
 
-    Token, models, refresh, comparison with published totals, tidy table, chart; then the tenant is broken on purpose,
-    and the same refresh is served from the cache. Your settings and your cache are not touched. Exit code 1 where a
-    figure is not what was published.
+    Token, models, refresh, comparison with published totals, tidy table, chart. Then the tenant is broken on purpose, and
+    the same refresh is served from the cache. Your settings and your cache are not touched. Exit code 1 if a figure
+    differs from the published one.
     """
     invocation: Invocation = ctx.obj
     with tempfile.TemporaryDirectory(prefix="sacnb-demo-", ignore_cleanup_errors=True) as cache_dir:
