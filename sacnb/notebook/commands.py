@@ -180,10 +180,11 @@ def refresh(call: Call) -> object:
 
 
 def _facts(call: Call) -> Facts:
-    from sacnb._tenant.facts import with_conditions
+    from sacnb._tenant.question import Question
 
     given = call.arguments
-    facts = call.session.tenant.model(given.model).facts(
+    question = Question(
+        where=tuple(given.where),
         since=given.since,
         until=given.until,
         date=given.date,
@@ -191,7 +192,7 @@ def _facts(call: Call) -> Facts:
         measures=given.measures,
         limit=given.limit,
     )
-    return with_conditions(facts, given.where)
+    return question.facts(call.session.tenant.model(given.model))
 
 
 @_command
