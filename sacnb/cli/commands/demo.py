@@ -294,9 +294,9 @@ def _thousands(value: float | None, sign: str = "") -> str:
 def command(ctx: click.Context, out: Path) -> None:
     """Run the main job from end to end against a pretend tenant on this machine.
 
-    Token, models, refresh, comparison with published totals, tidy table, chart. Then the tenant is broken on purpose, and
-    the same refresh is served from the cache. Your settings and your cache are not touched. Exit code 1 if a figure
-    differs from the published one.
+    Token, models, refresh, comparison with published totals, tidy table, chart. Then the tenant is broken on
+    purpose, and the same refresh is served from the cache. Your settings and your cache are not touched. Exit
+    code 1 if a figure differs from the published one.
     """
     invocation: Invocation = ctx.obj
     with tempfile.TemporaryDirectory(prefix="sacnb-demo-", ignore_cleanup_errors=True) as cache_dir:
