@@ -211,7 +211,7 @@ _UNAUTHORIZED_HINT: Final = (
 )
 _CERTIFICATE_HINT: Final = "Set SAC_CA_BUNDLE to a PEM file with your company's certificate authority."
 _NETWORK_HINT: Final = "Look at SAC_TENANT_URL and at the network: VPN, proxy variables. 'sacnb doctor' tests each."
-_DOUBT_HINT: Final = "It was not sent again, since SAC may have carried it out: look before you repeat it."
+_DOUBT_HINT: Final = "It was not sent again because SAC may have carried it out; check in SAC before you repeat it."
 
 
 def no_answer(request: Request, error: Exception, *, headers_came: bool, max_bytes: int) -> RetryableFailure:
@@ -240,7 +240,7 @@ def no_answer(request: Request, error: Exception, *, headers_came: bool, max_byt
 
 def _not_whole(request: Request, reason: str, *, kind: str = "truncated", may_retry: bool = True) -> RetryableFailure:
     bad = BadAnswer(
-        f"{request.operation}: the answer from {request.shown_url} did not come whole: {reason}.",
+        f"{request.operation}: the answer from {request.shown_url} is incomplete: {reason}.",
         truncated=may_retry,
         hint=_doubt(request),
     )

@@ -75,7 +75,7 @@ def test_deep_json_is_not_a_crash() -> None:
     ("status", "expected"),
     [(408, True), (500, True), (503, True), (599, True), (501, False), (505, False), (429, False)],
 )
-def test_what_may_pass(status: int, expected: bool) -> None:
+def test_transient_statuses(status: int, expected: bool) -> None:
     assert is_transient(status) is expected
 
 
