@@ -181,4 +181,4 @@ def _unexpected(argument: str, value: object, expected: str) -> QueryError:
     shown = reprlib.repr(value) if isinstance(value, str | list | tuple | dict) else repr(value)
     shown = shown if len(shown) <= _SHOWN_CHARS else f"{shown[: _SHOWN_CHARS - 1]}…"
     kind = "" if isinstance(value, str | int | float | None) else f", of type {type(value).__name__}"
-    return QueryError(f"{argument}={shown}{kind}: {expected} was expected.")
+    return QueryError(f"{argument} must be {expected}, got {shown}{kind}.")

@@ -12,6 +12,9 @@ The token endpoint and SAC are asked through the same connections. A request out
         watched.ended  # None, "deadline", or "stopped"; then body may be cut short without an error
 
 Nested watches end with the outer one: a token that is awaited for a pull ends when the pull is cancelled.
+
+``cancelled`` of ``SacSession.fetch`` is called between packets, and a thread that waits for a slow page waits in
+``recv``. An ``Interrupt`` is a ``cancelled`` that also ends that wait.
 """
 
 from __future__ import annotations
@@ -22,60 +25,32 @@ import os
 import socket
 import threading
 import time
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 import requests
 from requests.adapters import HTTPAdapter
 
+from sacnb._fork import renew_after_fork
 from sacnb.errors import SettingsError
 
 __all__ = [
+    "Interrupt",
     "NoRedirects",
-    "PerProcess",
     "Watch",
-    "current_end",
+    "current_watch",
     "open_session",
     "prepare_session",
-    "renew_after_fork",
     "watch",
 ]
 
 # More than any proxy sends before its answer. A server that sends them without end meets the deadline.
 _MAX_INTERIM_ANSWERS: Final = 100
 _IDLE_S: Final = 10.0
-
-
-# -- what belongs to one process --------------------------------------------------------------------------------------
-
-
-class PerProcess(Protocol):
-    """Holds sockets, locks or threads, none of which a forked child may share with its parent."""
-
-    def after_fork(self) -> None:
-        """Begin anew; called in the child. What the parent held is let go, and neither closed nor locked."""
-
-
-_per_process: Final[weakref.WeakSet[PerProcess]] = weakref.WeakSet()
-
-
-def renew_after_fork(owner: PerProcess) -> None:
-    """Have ``owner.after_fork()`` called in every child that is forked while ``owner`` lives."""
-    _per_process.add(owner)
-
-
-def _in_child() -> None:
-    for owner in list(_per_process):
-        owner.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
 
 
 # -- the watchdog -----------------------------------------------------------------------------------------------------
@@ -207,12 +182,9 @@ def watch(seconds: float | None) -> Iterator[Watch]:
             outer.nest(None)
 
 
-def current_end() -> Literal["deadline", "stopped"] | None:
-    """Return why the watch around this call was ended, for those who wait for something else than bytes."""
-    watched = _current.get()
-    if watched is None:
-        return None
-    return watched.ended
+def current_watch() -> Watch | None:
+    """Return the watch around this call, for those who wait for something else than bytes."""
+    return _current.get()
 
 
 # -- connections ------------------------------------------------------------------------------------------------------
@@ -371,3 +343,42 @@ def open_session() -> requests.Session:
     session = _Session()
     prepare_session(session, pool_size=1)
     return session
+
+
+class Interrupt:
+    """A switch that stops the requests it was handed to as ``cancelled``; safe for threads, set once and for all."""
+
+    def __init__(self) -> None:
+        self._is_set = threading.Event()
+        self.after_fork()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Forget the requests of the parent process."""
+        # Reentrant: a pull that was let go of is ended wherever garbage is collected, perhaps in here.
+        self._lock = threading.RLock()
+        self._watches: set[Watch] = set()
+
+    def __call__(self) -> bool:
+        """Return whether it is set."""
+        return self._is_set.is_set()
+
+    def set(self) -> None:
+        """Stop the requests under way, and those that would follow."""
+        self._is_set.set()
+        with self._lock:
+            for watched in self._watches:
+                watched.end("stopped")
+
+    @contextmanager
+    def over(self, watched: Watch) -> Iterator[None]:
+        """End *watched* when this is set within the block."""
+        with self._lock:
+            self._watches.add(watched)
+        try:
+            if self():
+                watched.end("stopped")
+            yield
+        finally:
+            with self._lock:
+                self._watches.discard(watched)

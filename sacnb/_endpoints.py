@@ -43,6 +43,11 @@ FORMAT: Final = "$format"
 # The member that stands for "unassigned", and the parent of a root in a hierarchy.
 UNASSIGNED: Final = "#"
 HIERARCHY_ROOT: Final = "<root>"
+HIERARCHY_SUFFIX: Final = "MasterWithHierarchy"
+# What a parent column is called, after the name of its hierarchy (seen on live tenants).
+PARENT_SUFFIX: Final = "_PARENTID"
+# SAC's number, in the message of a 404, for an entity set that the model does not have.
+NO_SUCH_ENTITY_SET: Final = 3707
 
 # What stands for the tenant in a cassette. Names below .invalid never resolve (RFC 6761, section 6.4).
 REPLAY_TENANT_URL: Final = "https://tenant.replay.invalid"
@@ -82,7 +87,7 @@ def master_set(dimension: str) -> str:
 
 def hierarchy_set(dimension: str) -> str:
     """The entity set with a dimension's members and their parents."""
-    return f"{dimension.removesuffix('Master')}MasterWithHierarchy"
+    return f"{dimension.removesuffix('Master')}{HIERARCHY_SUFFIX}"
 
 
 # The hosts SAC tenants are known to live under (section 2 of the facts). Two digits: Cloud Foundry, which has the

@@ -59,7 +59,6 @@ __all__ = [
     "Cancelled",
     "ContractError",
     "DeprecatedTokenWarning",
-    "ErrorText",
     "ExportError",
     "ForbiddenError",
     "LargeScanWarning",

@@ -113,3 +113,29 @@ def connect_to(tmp_path: Path, time: Time) -> Iterator[Callable[..., Tenant]]:
     yield connect_to
     for tenant in tenants:
         tenant.close()
+
+
+@pytest.fixture
+def in_threads() -> Callable[..., list[Any]]:
+    """Run a call in n threads that begin together; the results, or the exceptions that they raised."""
+
+    def run(count: int, call: Callable[[int], Any]) -> list[Any]:
+        barrier = threading.Barrier(count)
+        results: list[Any] = [None] * count
+
+        def work(index: int) -> None:
+            barrier.wait()
+            try:
+                results[index] = call(index)
+            except BaseException as error:  # noqa: BLE001 - the test looks at it
+                results[index] = error
+
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(count)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout=60)
+        assert not any(thread.is_alive() for thread in threads), "a thread hangs"
+        return results
+
+    return run

@@ -1,4 +1,4 @@
-"""What objects look like in a notebook: text, static HTML and Markdown, escaped, small, the same every time."""
+"""Objects in a notebook: text, static HTML and Markdown, escaped, small, the same every time."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_everything_shows_as_static_escaped_html_and_markdown(name: str) -> None
     ],
     ids=lambda shown: type(shown).__name__,
 )
-def test_what_is_long_is_cut_and_says_so(shown: Any) -> None:
+def test_long_text_is_cut_with_a_note(shown: Any) -> None:
     for text in (shown._repr_html_(), shown._repr_markdown_()):
         assert len(text.encode()) <= MAX_BYTES
         assert "to keep the notebook small" in text

@@ -14,7 +14,8 @@ from typing import Final, Protocol
 from sacnb._auth.sources import MIGRATE_HINT, TokenSource
 from sacnb._auth.state import Failure, TokenState
 from sacnb._auth.token import RefreshEvent, RefreshPolicy, RefreshReason, TokenEnvelope, utc_now
-from sacnb._connections import current_end, renew_after_fork
+from sacnb._connections import current_watch
+from sacnb._fork import renew_after_fork
 from sacnb.errors import Cancelled, RefreshError
 
 log = logging.getLogger("sacnb.auth")
@@ -22,20 +23,15 @@ log = logging.getLogger("sacnb.auth")
 # Callers wait in slices: a wait without an end cannot be interrupted on Windows, and would not see a cancellation.
 _WAIT_SLICE_S: Final = 0.2
 
-IsCancelled = Callable[[], bool]
-
 
 class RefreshRunner(Protocol):
     """Repeats ``fetch`` until it succeeds or must be given up; calls ``on_retry`` with each failure and wait (seconds).
 
-    The room above provides it, since it decides how to wait and how often. ``cancelled`` ends a wait.
+    The room above provides it, since it decides how to wait and how often.
     """
 
     def __call__(
-        self,
-        fetch: Callable[[], TokenEnvelope],
-        on_retry: Callable[[RefreshError, float], None],
-        cancelled: IsCancelled | None = None,
+        self, fetch: Callable[[], TokenEnvelope], on_retry: Callable[[RefreshError, float], None]
     ) -> TokenEnvelope:
         """Return the token of ``fetch``. Raises its last RefreshError, or Cancelled."""
         ...
@@ -125,19 +121,19 @@ class TokenGuard:
         """Return the token, expired or not, without asking for one; ``None`` before the first and after a 401."""
         return self._token_state.token
 
-    def ensure(self, cancelled: IsCancelled | None = None) -> EnsureResult:
+    def ensure(self) -> EnsureResult:
         """Return a token that is valid now.
 
         Raises RefreshError, with ``error_code`` ``"refresh_failed"`` (try again later) or ``"non_retriable"``, and
-        Cancelled as soon as ``cancelled`` returns true or the request that waits for the token is stopped.
+        Cancelled as soon as the request that waits for the token is stopped (the watch around this call).
         """
         token = self._token_state.token
         now = self._now()
         if token is None or token.is_expired(now):
-            return self._refresh(cancelled, forced=False)
+            return self._refresh(forced=False)
         remaining_s = token.remaining_s(now)
         if remaining_s <= self.policy.threshold_s(token.lifetime_s):
-            refreshed = self._refresh_early(token, cancelled)
+            refreshed = self._refresh_early(token)
             if refreshed is not None:
                 return refreshed
         log.debug("Token reused; %.0f s remain.", remaining_s)
@@ -151,11 +147,11 @@ class TokenGuard:
         with self._changed:
             self._token_state.reject(token, self._now())
 
-    def force(self, cancelled: IsCancelled | None = None) -> EnsureResult:
+    def force(self) -> EnsureResult:
         """Refresh now, whatever the age; simultaneous callers share one refresh. Raises as ``ensure`` does."""
-        return self._refresh(cancelled, forced=True)
+        return self._refresh(forced=True)
 
-    def _refresh_early(self, token: TokenEnvelope, cancelled: IsCancelled | None) -> EnsureResult | None:
+    def _refresh_early(self, token: TokenEnvelope) -> EnsureResult | None:
         """Refresh an aging ``token``; return ``None`` where this caller is to go on with it."""
         lease = RefreshLease(threading.get_ident())
         try:
@@ -165,7 +161,7 @@ class TokenGuard:
                 if not self._token_state.may_refresh_early(token, self._now()):
                     return None
                 self._lease = lease
-            result, attempts = self._fetch(lease, "aging", None, patient=False)
+            result, attempts = self._fetch(lease, "aging", patient=False)
         finally:
             self._release(lease)
         if isinstance(result, TokenEnvelope):
@@ -173,14 +169,14 @@ class TokenGuard:
         log.warning("The early refresh of the token failed; the old token is kept. %s", result.message)
         if self._token_state.token is token and not token.is_expired(self._now()):
             return EnsureResult(token, refresh_applied=False, attempts=attempts)
-        return self._refresh(cancelled, forced=False)  # it expired meanwhile
+        return self._refresh(forced=False)  # it expired meanwhile
 
-    def _refresh(self, cancelled: IsCancelled | None, *, forced: bool) -> EnsureResult:
+    def _refresh(self, *, forced: bool) -> EnsureResult:
         """Wait for a refresh that is running, look again, and fetch."""
         lease = RefreshLease(threading.get_ident())
         try:
             with self._changed:
-                outcome = self._wait_for_outcome(lease, cancelled)
+                outcome = self._wait_for_outcome(lease)
                 if outcome is not None and outcome.failure is not None:
                     raise outcome.failure.error()
                 token, now = self._token_state.token, self._now()
@@ -190,20 +186,20 @@ class TokenGuard:
                 reason = "forced" if forced else self._token_state.reason_to_refresh()
                 self._raise_if_pointless(reason, now)
                 self._lease = lease
-            result, attempts = self._fetch(lease, reason, cancelled, patient=True)
+            result, attempts = self._fetch(lease, reason, patient=True)
         finally:
             self._release(lease)
         if isinstance(result, Failure):
             raise result.error()
         return EnsureResult(result, refresh_applied=True, attempts=attempts)
 
-    def _wait_for_outcome(self, lease: RefreshLease, cancelled: IsCancelled | None) -> RefreshOutcome | None:
+    def _wait_for_outcome(self, lease: RefreshLease) -> RefreshOutcome | None:
         """Wait until no refresh runs. Return the outcome of the last one that was waited for, ``None`` without one."""
         before = self._outcome.number
         while self._lease is not None:
             if self._lease.thread == lease.thread:
                 raise RuntimeError("A token was requested by the very call that refreshes it (a hook or a source).")
-            _raise_if_ended(cancelled)
+            _raise_if_ended()
             self._waiting += 1
             try:
                 self._changed.wait(_WAIT_SLICE_S)
@@ -223,7 +219,7 @@ class TokenGuard:
             raise refusal
 
     def _fetch(
-        self, lease: RefreshLease, reason: RefreshReason, cancelled: IsCancelled | None, *, patient: bool
+        self, lease: RefreshLease, reason: RefreshReason, *, patient: bool
     ) -> tuple[TokenEnvelope | Failure, int]:
         """Ask the source, as the owner of ``lease``; enter the result and let the next caller in before the listener.
 
@@ -247,9 +243,10 @@ class TokenGuard:
 
         result: TokenEnvelope | Failure
         try:
-            result = self._run(fetch, on_retry, cancelled) if patient and self._run is not None else fetch()
+            result = self._run(fetch, on_retry) if patient and self._run is not None else fetch()
         except RefreshError as error:
-            if current_end() is not None:
+            watched = current_watch()
+            if watched is not None and watched.ended is not None:
                 raise  # the time of this caller's request is up, which is not the failure of the others
             result = Failure.of(error, self._now())
         with self._changed:
@@ -314,10 +311,11 @@ class TokenGuard:
             log.exception("A listener for refresh events failed.")
 
 
-def _raise_if_ended(cancelled: IsCancelled | None) -> None:
-    """Raise Cancelled where the caller's operation is cancelled, RefreshError where its time is up."""
-    ended = current_end()
-    if ended == "stopped" or (cancelled is not None and cancelled()):
+def _raise_if_ended() -> None:
+    """Raise Cancelled where the caller's request is stopped, RefreshError where its time is up."""
+    watched = current_watch()
+    ended = None if watched is None else watched.ended
+    if ended == "stopped":
         raise Cancelled("The operation was cancelled while it waited for a token.")
     if ended == "deadline":
         raise RefreshError("The deadline passed while the request waited for a token.")

@@ -1,1 +1,1 @@
-"""Results that are kept: one file each, replaced in one step, and never half a frame."""
+"""Keep results on disk, whole or not at all."""

@@ -1,11 +1,12 @@
-"""The cache's folder: what lies where, who may write, and what the system's refusals mean for a user.
+"""Paths, locks and keys of the cache folder, and its errors in the user's words.
 
-<folder>/<name>.parquet     one kept result
-<folder>/.locks/<name>.lock held while that result is written or mended
-<folder>/.staging/<name>/   a result on its way; only the holder of the lock is in there
-<folder>/.aside/            results that could not be used and were moved out of the way
+<folder>/<name>.parquet        one kept result
+<folder>/.locks/<name>.lock    held while that result is written or repaired
+<folder>/.staging/<name>/      a result that is being written, by the holder of the lock
+<folder>/.aside/               results that could not be used and were moved out of the way
 
-What makes two results the same: the tenant, who asks, what is asked, and the version of the data contract.
+All of it is for its owner alone. Below the folder no path is longer than 160 characters, whatever the model is called:
+a path on Windows may have 260.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import contextlib
 import errno
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +24,7 @@ from typing import Final
 
 from filelock import FileLock, Timeout
 
+from sacnb._files import DISK_FULL, make_private, make_private_folder
 from sacnb._frames.tidy import CONTRACT_VERSION
 from sacnb._results.info import ResultInfo, principal_digest
 from sacnb.errors import CacheError
@@ -36,7 +37,7 @@ NAME_FORM: Final = re.compile(r"[a-z0-9-]+-[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class CacheKey:
-    """The key of one kept result.
+    """Key of one kept result: the tenant, the principal, the question, and the version of the data contract.
 
     ``principal`` is a digest: two users may see different rows, and the cache need not know who they are. ``query`` is
     canonical and begins with the path, which holds the namespace.
@@ -51,12 +52,12 @@ class CacheKey:
 
     @classmethod
     def build(cls, *, tenant_host: str, principal: str, provider_id: str, entity_set: str, query: str) -> CacheKey:
-        """The key of a question that is about to be asked; ``principal`` is given in clear, and only digested kept."""
+        """Return the key of a question; ``principal`` is passed in clear, and only its digest is kept."""
         return cls(tenant_host.casefold(), principal_digest(principal), provider_id, entity_set, query)
 
     @classmethod
     def of(cls, info: ResultInfo) -> CacheKey:
-        """The key of a result."""
+        """Return the key of a result."""
         return cls(
             info.tenant_host.casefold(),
             info.principal,
@@ -68,7 +69,7 @@ class CacheKey:
 
     @property
     def digest(self) -> str:
-        """64 hex digits that differ if anything of the key does."""
+        """64 hex digits that differ if anything in the key does."""
         parts = [
             self.tenant_host,
             self.principal,
@@ -81,7 +82,7 @@ class CacheKey:
 
     @property
     def name(self) -> str:
-        """A name for files on any system: the model and the entity set in small ASCII letters, and the digest."""
+        """A file name for any system: the model and the entity set in small ASCII letters, and the digest."""
         words = re.sub(r"[^a-z0-9]+", "-", f"{self.provider_id}-{self.entity_set}".casefold())
         return f"{words[:_SLUG_CHARS].strip('-') or 'result'}-{self.digest}"
 
@@ -90,12 +91,11 @@ class CacheKey:
 
 
 _SUFFIX: Final = ".parquet"
-_FULL: Final = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})
 _FORBIDDEN: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 class Folder:
-    """The paths of a cache's folder and the locks in it."""
+    """Paths and locks of a cache folder."""
 
     __slots__ = ("_lock_timeout_s", "path")
 
@@ -104,16 +104,16 @@ class Folder:
         self._lock_timeout_s = lock_timeout_s
 
     def entry(self, name: str) -> Path:
-        """The file of a kept result."""
+        """Return the file of a kept result."""
         return self.path / (name + _SUFFIX)
 
     def holds(self, name: str) -> bool:
-        """Whether there is a file of that name."""
+        """Return whether there is a kept result of that name."""
         with self.refusals("read"):
             return self.entry(name).exists()
 
     def staging(self, name: str) -> Path:
-        """The folder of a result on its way."""
+        """Return the folder in which a result is written."""
         return self.path / ".staging" / name
 
     @property
@@ -122,36 +122,41 @@ class Folder:
         return self.path / ".aside"
 
     def names(self) -> list[str]:
-        """The names of all kept results, sorted; other files in the folder are none of our business."""
+        """Return the sorted names of all kept results; other files in the folder are not listed."""
         return self._ours(self.path, _SUFFIX)
 
     def staged(self) -> list[str]:
-        """The names of results on their way, or left behind on it."""
+        """Return the names of results that are being written, or were left behind half written."""
         return self._ours(self.path / ".staging", "")
 
     def _ours(self, folder: Path, suffix: str) -> list[str]:
-        with self.refusals("read"):
-            found = [child.name for child in folder.iterdir()] if folder.is_dir() else []
+        found: list[str] = []
+        with self.refusals("read"), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            found = [child.name for child in folder.iterdir()]
         names = [name.removesuffix(suffix) for name in found if name.endswith(suffix)]
         return sorted(name for name in names if NAME_FORM.fullmatch(name))
 
     def make(self) -> None:
-        """Make the folder, for its owner alone: it holds business data."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        for folder in (self.path, self.path / ".staging"):
-            folder.mkdir(mode=0o700, exist_ok=True)
+        """Make the folder, for its owner alone: it holds business data.
+
+        A folder that is there and holds something else too, perhaps a home folder, keeps its mode.
+        """
+        make_private_folder(self.path)
+        if all(_is_ours(child.name) for child in self.path.iterdir()):
+            make_private(self.path)
+        make_private_folder(self.path / ".staging", may_be_link=False)
 
     @contextmanager
     def lock(self, name: str, *, wait: bool = True) -> Iterator[None]:
-        """Hold the lock of a result, which no other thread or process then holds; a killed process loses its locks.
+        """Hold the lock of a result. A killed process loses its locks.
 
         Raises:
-            CacheError: Another process holds it, and did not let go in time.
+            CacheError: Another process holds it, and did not release it in time.
         """
         timeout_s = self._lock_timeout_s if wait else 0.0
         locks = self.path / ".locks"
-        locks.mkdir(mode=0o700, exist_ok=True)
-        lock = FileLock(locks / f"{name}.lock", timeout=timeout_s)
+        make_private_folder(locks, may_be_link=False)
+        lock = FileLock(locks / f"{name}.lock", timeout=timeout_s, mode=0o600)
         try:
             lock.acquire()
         except Timeout as e:
@@ -168,8 +173,8 @@ class Folder:
     def lock_for_reading(self, name: str) -> Iterator[None]:
         """Hold the lock if that is possible.
 
-        Readers need it on Windows alone, where a file that is open cannot be replaced. So a folder that cannot be
-        written to can still be read from, and a writer that takes long is not waited for in vain.
+        Readers need it on Windows alone, where an open file cannot be replaced. So a read-only folder can still be
+        read, and a slow writer does not make readers fail.
         """
         with contextlib.ExitStack() as stack:
             with contextlib.suppress(OSError, CacheError):
@@ -177,13 +182,13 @@ class Folder:
             yield
 
     @contextmanager
-    def refusals(self, what: str) -> Iterator[None]:
-        """Turn what the system refuses into a ``CacheError`` that says what to do."""
+    def refusals(self, action: str) -> Iterator[None]:
+        """Turn errors of the operating system into a ``CacheError`` with a remedy; *action* is a past participle."""
         try:
             yield
         except OSError as e:
             reason = e.strerror or str(e)
-            if e.errno in _FULL:
+            if e.errno in DISK_FULL:
                 raise CacheError(
                     f"The disk with the cache {self.path} is full ({reason}); the last good result is intact. Free "
                     "some space, or set SAC_CACHE_DIR to a folder on another disk.",
@@ -196,15 +201,12 @@ class Folder:
             else:
                 advice = "Check the folder, or set SAC_CACHE_DIR to another one."
             raise CacheError(
-                f"The cache {self.path} cannot be {what} ({reason}). {advice}", repair_command="sacnb doctor"
+                f"The cache {self.path} cannot be {action} ({reason}). {advice}", repair_command="sacnb doctor"
             ) from e
 
-    def sync(self) -> None:
-        """Have the folder itself on the disk, so that a renamed file survives a power cut; Windows does so unasked."""
-        if os.name == "nt":
-            return
-        handle = os.open(self.path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+
+_FOLDERS: Final = frozenset({".locks", ".staging", ".aside", ".pulls"})
+
+
+def _is_ours(name: str) -> bool:
+    return name in _FOLDERS or NAME_FORM.fullmatch(name.removesuffix(_SUFFIX)) is not None

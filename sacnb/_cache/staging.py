@@ -1,15 +1,13 @@
-"""Pulls on their way: every finished page is on the disk, so that a pull that died goes on where it stopped.
+"""Keep unfinished pulls on the disk, so that a pull that ended early resumes where it stopped.
 
-<cache>/.pulls/<id>.lock      held while the pull runs; a killed process loses it
-<cache>/.pulls/<id>/pull.json what is pulled, since when, and by which plan
-<cache>/.pulls/<id>/lane-0000.json   how far a run of pages is: its parts, the pages after them, and the next link
-<cache>/.pulls/<id>/rows/     the rows, unless they are to end up in a folder of the user's: then they lie beside it
+<cache>/.pulls/<id>.lock               held while the pull runs; a killed process loses it
+<cache>/.pulls/<id>/pull.json          the question, the start time and the plan
+<cache>/.pulls/<id>/segment-0000.json  progress of a segment: its parts, the pages after them, the next link
+<cache>/.pulls/<id>/rows/              the rows, unless they are exported: then they lie beside the target folder
 
-Each of these files is replaced in one step. A page's rows need no fsync: they carry a hash, and what a power cut tore
-apart is pulled again. What stands for pages that are gone (a part, and the note of it) is synced before they go.
-Nothing secret is in here: links, names and rows, for the owner alone.
-
-What pulls left behind: found, shown and removed.
+Each file is replaced in one step and carries a digest over all of it; what a digest contradicts counts as missing and
+is pulled again. So pages need no fsync. A part file and the state that names it are synced before the pages that they
+replace are removed. Nothing secret is in here: links, names and rows, for the owner alone.
 """
 
 from __future__ import annotations
@@ -17,8 +15,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import re
-import shutil
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -29,40 +28,51 @@ import pyarrow as pa
 import pyarrow.ipc
 from filelock import FileLock, Timeout
 
-from sacnb._cache.state import ROWS_FORM, LaneState, PageFile, PartFile, lane_state, put, read_object, to_json
+from sacnb._cache.state import ROWS_FORM, PageFile, PartFile, SegmentState, segment_state
+from sacnb._files import TEMPORARY_NAME, dump_with_digest, make_private_folder, read_with_digest, remove, write_file
+from sacnb._fork import is_forked_since
 
 __all__ = [
     "FORMAT",
+    "MAX_AGE",
     "PULL_FILE",
     "StagedPull",
     "StagingArea",
     "clean_staging",
     "has_area",
+    "is_recent",
     "list_staging",
     "remove_area",
+    "remove_rows",
     "staging_id",
     "staging_root",
     "time_of",
 ]
 
-# Another number for every change of these files; a pull staged in another format begins anew.
-FORMAT: Final = 1
+# Bump on every format change. Pulls staged in another format start over.
+FORMAT: Final = 2
 PULL_FILE: Final = "pull.json"
+MAX_AGE: Final = timedelta(hours=12)
+_CLOCK_SKEW: Final = timedelta(minutes=5)
+_ID_FORM: Final = re.compile(r"[0-9a-f]{32}")
 
 
 def staging_root(cache_directory: Path) -> Path:
-    """The folder of all areas of a cache."""
+    """Return the folder of all staging areas of a cache."""
     return cache_directory / ".pulls"
 
 
 def staging_id(identity: Mapping[str, str]) -> str:
-    """32 hex digits that differ if anything of what makes two pulls the same does."""
+    """Return 32 hex digits that differ if anything in *identity* does."""
     return hashlib.sha256(json.dumps(sorted(identity.items())).encode()).hexdigest()[:32]
 
 
 def has_area(root: Path, identity: Mapping[str, str]) -> bool:
-    """Whether there is an area for this pull, in whatever state."""
-    return (root / staging_id(identity)).exists()
+    """Return whether there is a staging area for this pull, in whatever state; false where that cannot be seen."""
+    try:
+        return (root / staging_id(identity)).exists()
+    except OSError:  # a folder of another user, or a name that is too long
+        return False
 
 
 class StagingArea:
@@ -78,9 +88,10 @@ class StagingArea:
         self.rows = rows
         self.now = now
         self._lock = lock
+        self._pid = os.getpid()
         self._identity = dict(identity)
-        self._head = read_object(directory / PULL_FILE)
-        self._lanes: dict[int, LaneState] = {}
+        self._head = read_with_digest(directory / PULL_FILE) or {}
+        self._segments: dict[int, SegmentState] = {}
 
     @classmethod
     def open(
@@ -90,36 +101,39 @@ class StagingArea:
         *,
         rows: Path | None = None,
         resume: bool = True,
-        max_age: timedelta = timedelta(hours=12),
+        max_age: timedelta = MAX_AGE,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> Self | None:
-        """The area of a pull, with what an earlier process left in it; ``None`` if another one is at it.
+        """Open the area of a pull, with the files of an earlier run; return ``None`` if another process holds it.
 
         Args:
             root: The folder of all areas; see ``staging_root``.
-            identity: What makes two pulls the same; nothing of another one is ever resumed.
-            rows: Where the rows are to lie; by default in the area.
-            resume: Whether to go on with what is there; else it is removed.
-            max_age: What was begun longer ago is removed: rows of today and of yesterday are no result.
+            identity: The question; nothing of another one is ever resumed.
+            rows: The folder for the rows; by default one in the area.
+            resume: Whether to go on with what is there; otherwise it is removed.
+            max_age: Pulls begun longer ago are removed: rows of today and of yesterday do not fit together.
             now: The clock, in UTC.
 
         Raises:
             OSError: The folder cannot be written to.
         """
         digest = staging_id(identity)
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Not local to a thread: it is taken in one that decodes, and let go of by the one that pulls.
-        lock = FileLock(root / f"{digest}.lock", thread_local=False)
+        make_private_folder(root.parent)
+        make_private_folder(root, may_be_link=False)
+        # Not local to a thread: a decode thread takes the lock, and the pull's thread releases it.
+        lock = FileLock(root / f"{digest}.lock", thread_local=False, mode=0o600)
         try:
             lock.acquire(timeout=0)
         except Timeout:
             return None
         try:
             directory = root / digest
+            if directory.is_symlink():
+                directory.unlink()
             area = cls(directory, directory / "rows" if rows is None else rows.absolute(), lock, identity, now)
             if not (resume and area._is_usable(max_age)):
                 area.begin_anew()
-            area.rows.mkdir(parents=True, exist_ok=True)
+            make_private_folder(area.rows, may_be_link=False)
         except BaseException:
             lock.release()
             raise
@@ -129,28 +143,28 @@ class StagingArea:
         return str(self.directory)
 
     def _is_usable(self, max_age: timedelta) -> bool:
-        began = time_of(self._head.get("started_at"))
-        fits = self._head.get("format") == FORMAT and self._head.get("identity") == self._identity
-        return fits and began is not None and self.now() - began <= max_age
+        fits = (self._head.get("format"), self._head.get("identity")) == (FORMAT, self._identity)
+        return fits and is_recent(self._head.get("started_at"), self.now(), max_age)
 
     def begin_anew(self) -> None:
-        """Forget everything that was pulled, and begin now."""
+        """Discard everything that was pulled, and begin now."""
         remove_area(self.directory, self.rows)
-        self._lanes.clear()
+        self._segments.clear()
         self._head = {
             "format": FORMAT,
             "identity": self._identity,
+            "run": secrets.token_hex(8),
             "started_at": self.now().astimezone(UTC).isoformat(),
             "rows": str(self.rows),
             "plan": None,
         }
-        self.directory.mkdir(mode=0o700)
-        self.rows.mkdir(parents=True, exist_ok=True)
-        self._keep_head()
+        make_private_folder(self.directory, may_be_link=False)
+        make_private_folder(self.rows, may_be_link=False)
+        self._write_head()
 
     @property
     def started_at(self) -> datetime:
-        """When the pull was begun, by whichever process, in UTC."""
+        """The time at which the pull was begun, by whichever process, in UTC."""
         return datetime.fromisoformat(self._head["started_at"])
 
     @property
@@ -160,130 +174,154 @@ class StagingArea:
         return plan
 
     def keep_plan(self, plan: dict[str, Any]) -> None:
-        """Note the plan, by which the lanes are numbered."""
+        """Write the plan down, by which the segments are numbered."""
         self._head["plan"] = plan
-        self._keep_head()
+        self._write_head()
 
-    def lane(self, number: int) -> LaneState:
-        """How far a lane is, by its files: what cannot be read, or has another hash, counts as not there."""
-        if number not in self._lanes:
-            self._lanes[number] = self._checked(lane_state(read_object(self._lane_file(number))))
-        return self._lanes[number]
+    def segment(self, number: int) -> SegmentState:
+        """Return the progress of a segment: files that are missing, or contradict their digest, do not count."""
+        if number not in self._segments:
+            self._segments[number] = self._checked(self._read(number))
+        return self._segments[number]
 
-    def write_page(self, lane: int, index: int, table: pa.Table) -> tuple[str, str]:
-        """Write the rows of a page; the name of its file, and its hash. It counts once it is handed to ``add_page``."""
+    def write_page(self, segment: int, index: int, table: pa.Table) -> tuple[str, str]:
+        """Write the rows of a page; return the name of its file and its hash. It counts once ``add_page`` has it."""
         sink = pa.BufferOutputStream()
         options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
         with pa.ipc.new_file(sink, table.schema, options=options) as writer:
             writer.write_table(table)
         data = sink.getvalue()
-        name = f"page-{lane:04d}-{index:05d}.arrow"
-        put(self.rows / name, data)
+        name = f"page-{segment:04d}-{index:05d}.arrow"
+        write_file(self.rows / name, data)
         return name, hashlib.sha256(data).hexdigest()
 
     def read_page(self, page: PageFile) -> pa.Table:
-        """The rows of a page, as they were written."""
+        """Return the rows of a page, as they were written."""
         with pa.ipc.open_file(pa.py_buffer((self.rows / page.file).read_bytes())) as reader:
             return reader.read_all()
 
     def add_page(self, number: int, page: PageFile, *, announced: int | None) -> None:
-        """The next page of a lane is there."""
-        state = self.lane(number)
-        self._keep(
+        """Add the next page of a segment. A page without rows moves the segment on, and needs no file."""
+        state = self.segment(number)
+        self._write(
             number,
             replace(
                 state,
                 announced=announced,
-                pages=(*state.pages, page),
+                pages=(*state.pages, page) if page.rows else state.pages,
                 next_index=page.index + 1,
-                next_mark=page.next_mark,
-                is_complete=page.next_mark is None,
-                failed_mark=None,
+                next_row=page.first_row + page.rows,
+                next_link=page.next_link,
+                is_complete=page.next_link is None,
+                failed_link=None,
             ),
         )
 
-    def write_part(self, lane: int, data: pa.Buffer, rows: int) -> PartFile:
-        """Write the next part of a lane, and forget the pages whose rows are all in parts now."""
-        state = self.lane(lane)
-        name = f"part-{lane:04d}-{len(state.parts):05d}.parquet"
-        put(self.rows / name, data, durable=True)
+    def write_part(self, segment: int, data: pa.Buffer, rows: int) -> PartFile:
+        """Write the next part file of a segment, and remove the pages whose rows are all in parts now."""
+        state = self.segment(segment)
+        name = f"part-{segment:04d}-{len(state.parts):05d}.parquet"
+        write_file(self.rows / name, data, durable=True)
         part = PartFile(name, rows, len(data), hashlib.sha256(data).hexdigest())
         done = state.part_rows + rows
         kept = tuple(page for page in state.pages if page.first_row + page.rows > done)
-        self._keep(lane, replace(state, parts=(*state.parts, part), pages=kept), durable=True)
+        self._write(segment, replace(state, parts=(*state.parts, part), pages=kept), durable=True)
         for page in state.pages:
             if page not in kept:
                 (self.rows / page.file).unlink(missing_ok=True)
         return part
 
-    def replace_part(self, lane: int, index: int, data: pa.Buffer) -> None:
-        """Write a part anew, with the same rows in wider types."""
-        state = self.lane(lane)
+    def replace_part(self, segment: int, index: int, data: pa.Buffer) -> None:
+        """Write a part file again, with the same rows in wider types."""
+        state = self.segment(segment)
         old = state.parts[index]
         part = replace(old, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-        put(self.rows / old.file, data, durable=True)
-        self._keep(lane, replace(state, parts=(*state.parts[:index], part, *state.parts[index + 1 :])), durable=True)
+        write_file(self.rows / old.file, data, durable=True)
+        parts = (*state.parts[:index], part, *state.parts[index + 1 :])
+        self._write(segment, replace(state, parts=parts), durable=True)
 
-    def note_failure(self, number: int, mark: str) -> None:
-        """A link of a lane was asked for in vain; the next process will know."""
-        self._keep(number, replace(self.lane(number), failed_mark=mark))
+    def note_failure(self, number: int, link: str) -> None:
+        """Note for the next process that a link could not be fetched."""
+        self._write(number, replace(self.segment(number), failed_link=link))
 
     def restart(self, number: int) -> None:
-        """A lane begins anew."""
-        state = self.lane(number)
-        self._keep(number, LaneState(), durable=True)
+        """Discard the rows of a segment."""
+        state = self.segment(number)
+        self._write(number, SegmentState(), durable=True)
         for name in state.files:
             (self.rows / name).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Let go of the area; what is in it stays for the next process."""
-        self._lock.release()
+        """Release the area; its files stay for the next process."""
+        if not is_forked_since(self._pid):  # the lock is the parent's, which may be at work
+            self._lock.release()
 
     def discard(self) -> None:
-        """Remove the area, and let go of it."""
+        """Remove the area, and release it."""
+        if is_forked_since(self._pid):
+            return
         try:
             remove_area(self.directory, self.rows)
         finally:
             self.close()
 
-    def _lane_file(self, number: int) -> Path:
-        return self.directory / f"lane-{number:04d}.json"
+    def _segment_file(self, number: int) -> Path:
+        return self.directory / f"segment-{number:04d}.json"
 
-    def _keep_head(self) -> None:
-        put(self.directory / PULL_FILE, to_json(self._head), durable=True)
+    def _write_head(self) -> None:
+        write_file(self.directory / PULL_FILE, dump_with_digest(self._head), durable=True)
 
-    def _keep(self, number: int, state: LaneState, *, durable: bool = False) -> None:
-        self._lanes[number] = state
-        put(self._lane_file(number), to_json(asdict(state)), durable=durable)
+    def _read(self, number: int) -> SegmentState:
+        values = read_with_digest(self._segment_file(number)) or {}
+        # A file that was copied from another segment or another run is whole, and still the wrong one.
+        if (values.pop("run", None), values.pop("segment", None)) != (self._head.get("run"), number):
+            return SegmentState()
+        return segment_state(values)
 
-    def _checked(self, state: LaneState) -> LaneState:
+    def _write(self, number: int, state: SegmentState, *, durable: bool = False) -> None:
+        self._segments[number] = state
+        values = {"run": self._head["run"], "segment": number, **asdict(state)}
+        write_file(self._segment_file(number), dump_with_digest(values), durable=durable)
+
+    def _checked(self, state: SegmentState) -> SegmentState:
         if not all(self._is_whole(part) for part in state.parts):
-            return LaneState()
+            return SegmentState()
         for count, page in enumerate(state.pages):
             if not self._is_whole(page):
                 return state.up_to(count)
         return state
 
     def _is_whole(self, file: PartFile | PageFile) -> bool:
+        path = self.rows / file.file
         with contextlib.suppress(OSError):
-            return hashlib.sha256((self.rows / file.file).read_bytes()).hexdigest() == file.sha256
+            return not path.is_symlink() and hashlib.sha256(path.read_bytes()).hexdigest() == file.sha256
         return False
 
 
 def remove_area(directory: Path, rows: Path) -> None:
-    """Remove an area. Of rows outside of it only what has our names: the folder beside them is not ours."""
-    if rows.is_dir():
-        for path in rows.iterdir():
-            if ROWS_FORM.fullmatch(path.name) or path.name.endswith(".tmp"):
-                path.unlink()
-        with contextlib.suppress(OSError):  # something else is in there
-            rows.rmdir()
-    if directory.is_dir():
-        shutil.rmtree(directory)
+    """Remove an area, and its rows, also where they lie outside of it. Links are removed, never followed."""
+    if directory.is_symlink():
+        directory.unlink()
+    remove_rows(rows)
+    remove(directory)
+
+
+def remove_rows(rows: Path) -> None:
+    """Remove the files with rows in a folder, and the folder itself if nothing else is in it."""
+    if rows.is_symlink():
+        rows.unlink()
+    if not rows.is_dir():
+        return
+    for path in rows.iterdir():
+        ours = ROWS_FORM.fullmatch(path.name) or TEMPORARY_NAME.fullmatch(path.name)
+        if ours and (path.is_symlink() or not path.is_dir()):
+            path.unlink()
+    with contextlib.suppress(OSError):  # something else is in there
+        rows.rmdir()
 
 
 def time_of(text: object) -> datetime | None:
-    """A time with its zone from its text; ``None`` for anything else."""
+    """Return a time with its zone from its text; ``None`` for anything else."""
     try:
         found = datetime.fromisoformat(str(text))
     except ValueError:
@@ -291,14 +329,21 @@ def time_of(text: object) -> datetime | None:
     return found if found.tzinfo is not None else None
 
 
-_ID_FORM: Final = re.compile(r"[0-9a-f]{32}")
+def is_recent(text: object, now: datetime, max_age: timedelta = MAX_AGE) -> bool:
+    """Return whether a time was at most *max_age* ago.
+
+    A time in the future is not recent: it was noted while the clock was wrong, and its age is unknown. A few minutes
+    are forgiven, since the clocks of two machines that share a folder differ.
+    """
+    time = time_of(text)
+    return time is not None and -_CLOCK_SKEW <= now - time <= max_age
 
 
 @dataclass(frozen=True, slots=True)
 class StagedPull:
-    """A pull on its way, or left behind on it.
+    """An unfinished pull, running or left behind.
 
-    ``target`` is the folder it was to end up in, empty for the cache. ``is_running`` says that a process is at it.
+    ``target`` is the folder to export to, empty for the cache. ``is_running`` says that a process is at it.
     ``problem`` says why it cannot be resumed.
     """
 
@@ -316,7 +361,7 @@ class StagedPull:
 
 
 def list_staging(root: Path) -> tuple[StagedPull, ...]:
-    """All pulls that are on their way or were left behind, the oldest first.
+    """Return all unfinished pulls, the oldest first.
 
     Raises:
         OSError: The folder cannot be read.
@@ -333,15 +378,18 @@ def clean_staging(
     older_than: timedelta | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> tuple[StagedPull, ...]:
-    """Remove what dead processes left behind: one pull, those begun longer ago, or all; returns what is gone.
+    """Remove the pulls that dead processes left behind: one, those begun longer ago, or all; return the removed ones.
 
-    What a process is at is let alone. Raises OSError where something cannot be removed.
+    Running pulls are left alone.
+
+    Raises:
+        OSError: Something cannot be removed.
     """
     gone = []
     for pull in list_staging(root):
         if id not in {None, pull.id}:
             continue
-        is_young = older_than is not None and pull.started_at is not None and now() - pull.started_at < older_than
+        is_young = older_than is not None and is_recent(pull.started_at, now(), older_than)
         if pull.is_running or is_young:
             continue
         with _held(root, pull.id) as is_held:
@@ -353,12 +401,13 @@ def clean_staging(
 
 def _staged(root: Path, name: str) -> StagedPull:
     directory = root / name
-    head = read_object(directory / PULL_FILE)
-    identity = head.get("identity")
-    identity = identity if isinstance(identity, dict) else {}
-    rows = Path(head["rows"]) if isinstance(head.get("rows"), str) else directory / "rows"
-    lanes = [lane_state(read_object(path)) for path in sorted(directory.glob("lane-*.json"))]
-    files = [path for folder in (directory, rows) if folder.is_dir() for path in folder.iterdir() if path.is_file()]
+    head = read_with_digest(directory / PULL_FILE) or {}
+    identity = head.get("identity") or {}
+    rows = Path(head["rows"]) if "rows" in head else directory / "rows"
+    states = [read_with_digest(path) or {} for path in sorted(directory.glob("segment-*.json"))]
+    for values in states:
+        values.pop("run", None)
+        values.pop("segment", None)
     with _held(root, name) as is_held:
         is_running = not is_held
     return StagedPull(
@@ -368,18 +417,28 @@ def _staged(root: Path, name: str) -> StagedPull:
         query=identity.get("query", ""),
         target=identity.get("target", ""),
         started_at=time_of(head.get("started_at")),
-        rows=sum(lane.rows for lane in lanes),
-        size_bytes=sum(path.stat().st_size for path in files),
+        rows=sum(segment_state(values).rows for values in states),
+        size_bytes=_size_of(directory) + _size_of(rows),
         is_running=is_running,
         problem=None if head.get("format") == FORMAT else "It was written by another version, or is damaged.",
         directories=(directory, rows),
     )
 
 
+def _size_of(folder: Path) -> int:
+    """Return the size of the files in a folder; one that a running pull removes meanwhile does not count."""
+    total = 0
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            with contextlib.suppress(OSError):
+                total += path.stat().st_size if path.is_file() else 0
+    return total
+
+
 @contextlib.contextmanager
 def _held(root: Path, name: str) -> Iterator[bool]:
-    """Whether the lock of an area could be taken, and hold it if so."""
-    lock = FileLock(root / f"{name}.lock")
+    """Give whether the lock of an area could be taken, and hold it if so."""
+    lock = FileLock(root / f"{name}.lock", mode=0o600)
     try:
         lock.acquire(timeout=0)
     except Timeout:

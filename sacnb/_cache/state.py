@@ -1,28 +1,24 @@
-"""How far each run of pages of a staged pull is, and how that is written down."""
+"""State of each segment of a staged pull, and its form on the disk."""
 
 from __future__ import annotations
 
-import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Final
 
-import pyarrow as pa
+__all__ = ["ROWS_FORM", "PageFile", "PartFile", "SegmentState", "segment_state"]
 
-__all__ = ["ROWS_FORM", "LaneState", "PageFile", "PartFile", "lane_state", "put", "read_object", "to_json"]
-
-# The names that a staged pull gives to files with rows; no other file is ever removed.
-ROWS_FORM: Final = re.compile(r"(part|page)-[0-9]{4}-[0-9]{5,}\.(parquet|arrow)")
+# The names of the files with rows that an export or a staged pull writes; no other file is ever removed. A published
+# part file carries a digest of the whole export.
+ROWS_FORM: Final = re.compile(r"(part-[0-9]{4}-[0-9]{5,}(-[0-9a-f]{8})?\.parquet|page-[0-9]{4}-[0-9]{5,}\.arrow)")
 
 
 @dataclass(frozen=True, slots=True)
 class PageFile:
-    """The rows of one page on the disk: ``first_row`` is the number (from 0) of its first row in its lane.
+    """The rows of one page on the disk: ``first_row`` is the number (from 0) of its first row in its segment.
 
-    ``mark`` is where SAC has it, and ``next_mark`` where the next one is; addresses within the tenant.
+    ``link`` is the page's own link, ``next_link`` that of the next page: paths of the tenant.
     """
 
     index: int
@@ -30,8 +26,8 @@ class PageFile:
     first_row: int
     rows: int
     sha256: str
-    mark: str
-    next_mark: str | None
+    link: str
+    next_link: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +41,24 @@ class PartFile:
 
 
 @dataclass(frozen=True, slots=True)
-class LaneState:
-    """How far a lane is.
+class SegmentState:
+    """Progress of a segment on the disk.
 
-    The rows of ``parts`` come first; ``pages`` are those whose rows are not all in a part yet. ``next_index`` and
-    ``next_mark`` say where to go on; no mark and not ``is_complete`` means from the beginning. ``announced`` is SAC's
-    count of its rows. ``failed_mark`` is a link that was asked for in vain.
+    The rows of ``parts`` come first; ``pages`` are those whose rows are not all in a part yet. ``next_index``,
+    ``next_row`` and ``next_link`` say where to go on: the number of the next page, the number of its first row, and its
+    link; no link and not ``is_complete`` means from the beginning. Where a damaged page is fetched again, ``next_row``
+    may lie before the end of the parts. ``announced`` is SAC's count of the rows. ``failed_link`` is a link that could
+    not be fetched.
     """
 
     announced: int | None = None
     parts: tuple[PartFile, ...] = ()
     pages: tuple[PageFile, ...] = ()
     next_index: int = 0
-    next_mark: str | None = None
+    next_row: int = 0
+    next_link: str | None = None
     is_complete: bool = False
-    failed_mark: str | None = None
+    failed_link: str | None = None
 
     @property
     def part_rows(self) -> int:
@@ -69,63 +68,45 @@ class LaneState:
     @property
     def rows(self) -> int:
         """All rows."""
-        return self.pages[-1].first_row + self.pages[-1].rows if self.pages else self.part_rows
+        return max(self.next_row, self.part_rows)
 
     @property
     def files(self) -> tuple[str, ...]:
         """The names of all its files with rows."""
         return (*(part.file for part in self.parts), *(page.file for page in self.pages))
 
-    def up_to(self, count: int) -> LaneState:
-        """The same with the first ``count`` of its pages only, going on with the one after them."""
+    def up_to(self, count: int) -> SegmentState:
+        """Return the state with the first *count* of its pages only, to go on with the one after them."""
         lost = self.pages[count]
-        return replace(self, pages=self.pages[:count], next_index=lost.index, next_mark=lost.mark, is_complete=False)
+        return replace(
+            self,
+            pages=self.pages[:count],
+            next_index=lost.index,
+            next_row=lost.first_row,
+            next_link=lost.link,
+            is_complete=False,
+        )
 
 
-def lane_state(values: Mapping[str, Any]) -> LaneState:
-    """How far a lane is, by what was written down; as if nothing was where that is damaged."""
+def segment_state(values: Mapping[str, Any]) -> SegmentState:
+    """Return the state that was written down; an empty one where the values are something else."""
     try:
         plain = {**values}
         parts = tuple(PartFile(**one) for one in plain.pop("parts"))
         pages = tuple(PageFile(**one) for one in plain.pop("pages"))
-        state = LaneState(parts=parts, pages=pages, **plain)
-        return state if _is_sound(state) else LaneState()
-    except (KeyError, TypeError):
-        return LaneState()
+        state = SegmentState(parts=parts, pages=pages, **plain)
+        return state if _is_sound(state) else SegmentState()
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return SegmentState()
 
 
-def _is_sound(state: LaneState) -> bool:
-    """Whether every file is one of ours, and every mark a path of the tenant."""
-    marks = [state.next_mark, *(page.mark for page in state.pages)]
-    return all(map(ROWS_FORM.fullmatch, state.files)) and all(mark is None or mark.startswith("/") for mark in marks)
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; empty where there is none that can be read."""
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def to_json(values: Any) -> bytes:
-    """Plain values as JSON."""
-    return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def put(path: Path, data: bytes | pa.Buffer, *, durable: bool = False) -> None:
-    """Put a file in its place in one step; ``durable`` has it on the disk, name and all, before this returns."""
-    part = path.with_name(f".{path.name}.tmp")
-    with part.open("wb") as file:
-        file.write(data)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    part.replace(path)
-    if durable and os.name != "nt":  # Windows does so unasked
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+def _is_sound(state: SegmentState) -> bool:
+    """Return whether every file has one of our names, every link is a path, and the rows join without a gap."""
+    links = [state.next_link, *(page.link for page in state.pages)]
+    if not all(map(ROWS_FORM.fullmatch, state.files)) or not all(
+        link is None or link.startswith("/") for link in links
+    ):
+        return False
+    ends = [page.first_row + page.rows for page in state.pages]
+    starts = [*(page.first_row for page in state.pages), state.next_row]
+    return starts[0] <= state.part_rows and starts[1:] == ends

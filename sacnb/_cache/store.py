@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,6 +12,7 @@ from typing import IO, Literal
 
 from sacnb._cache.folder import CacheKey, Folder
 from sacnb._cache.staging import StagedPull, clean_staging, list_staging, staging_root
+from sacnb._files import make_private, make_private_folder, remove, replacing
 from sacnb._results.files import UnusableFileError, read_footer
 from sacnb._results.info import ResultInfo, from_metadata
 from sacnb._results.result import Result, read_result
@@ -22,7 +23,7 @@ __all__ = ["Cache", "CacheEntry", "Repair"]
 
 @dataclass(frozen=True, slots=True)
 class CacheEntry:
-    """One kept result: its key as text, its file, the size in bytes, and either its ``info`` or its ``problem``."""
+    """One kept result: its key as text, its file and size, and either its ``info`` or its ``problem``."""
 
     key: str
     path: Path
@@ -38,30 +39,26 @@ class CacheEntry:
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """What was done about one entry, and why."""
+    """Action that ``repair`` took on one entry, and the reason."""
 
     key: str
     action: Literal["moved aside", "removed"]
     reason: str
 
 
-def _open_new(path: Path) -> IO[bytes]:
-    return path.open("xb")
-
-
 class Cache:
     """A folder of kept results, shared by any number of threads and processes.
 
-    A result is one Parquet file with its metadata in the footer. It is written into a staging folder and put into its
-    place by one rename: whoever reads gets the old one or the new one, and a full disk or a killed process leaves the
-    old one. The same rows make the same bytes but for the time of the refresh; they are kept in the order in which they
-    were pulled, which is SAC's, and not sorted.
+    A result is one Parquet file with its metadata in the footer. It is written beside the old one and replaces it by
+    one rename: readers get the old one or the new one, and a full disk or a killed process leaves the old one. The same
+    rows make the same bytes, except for the time of the refresh and the digest over it; they stay in the order in which
+    they were pulled, which is SAC's.
 
     Args:
         directory: The folder; made when something is first kept.
         now: The clock, in UTC.
-        lock_timeout_s: How long to wait for another process that writes the same entry, in seconds.
-        open_new: How the file of a result on its way is opened.
+        lock_timeout_s: Seconds to wait for another process that writes the same entry.
+        open_new: Opens the file that a result is written to; by default one that only its owner can read.
     """
 
     __slots__ = ("_folder", "_now", "_open_new")
@@ -72,7 +69,7 @@ class Cache:
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         lock_timeout_s: float = 60.0,
-        open_new: Callable[[Path], IO[bytes]] = _open_new,
+        open_new: Callable[[Path], IO[bytes]] | None = None,
     ) -> None:
         self._folder = Folder(Path(directory), lock_timeout_s=lock_timeout_s)
         self._now = now
@@ -88,13 +85,18 @@ class Cache:
 
     @property
     def size_bytes(self) -> int:
-        """What all kept results take on the disk, with those that were moved aside."""
-        aside = self._folder.aside
-        files = [entry.path for entry in self.entries()] + (list(aside.iterdir()) if aside.is_dir() else [])
-        return sum(path.stat().st_size for path in files)
+        """Bytes on the disk of all kept results, and of those that were moved aside."""
+        files = [self._folder.entry(name) for name in self._folder.names()]
+        with self._folder.refusals("read"), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            files += self._folder.aside.iterdir()
+        total = 0
+        for path in files:
+            with contextlib.suppress(OSError):  # another process removed it since it was listed
+                total += path.stat().st_size
+        return total
 
     def has(self, key: CacheKey) -> bool:
-        """Whether there is an entry, which may still turn out to be unusable.
+        """Return whether there is an entry, which may still turn out to be unusable.
 
         Raises:
             CacheError: The folder cannot be read.
@@ -105,34 +107,33 @@ class Cache:
         """Keep a result in place of the one that was there, and return its file.
 
         Raises:
-            CacheError: The disk is full, the folder cannot be written to, or another process does not let go of the
-                entry. What was kept before is intact.
-            ValueError: The result is not that of the key.
+            CacheError: The disk is full, the folder cannot be written to, or another process does not release the
+                entry. The result that was kept before is intact.
+            ValueError: The key is that of another result.
         """
         if CacheKey.of(result.info) != key:
-            raise ValueError("The result answers another question than the one it is to be kept for.")
+            raise ValueError("The key belongs to another question than the result answers.")
         path, staging = self._folder.entry(key.name), self._folder.staging(key.name)
         with self._folder.refusals("written"):
             self._folder.make()
             with self._folder.lock(key.name):
-                # What a killed process left behind; with its lock in our hands nobody can be in there.
-                shutil.rmtree(staging, ignore_errors=True)
-                staging.mkdir()
+                # Left behind by a killed process: while this one holds the lock, nobody else can be in there.
+                with contextlib.suppress(OSError):
+                    remove(staging)
+                make_private_folder(staging)
                 try:
-                    part = staging / path.name
-                    with self._open_new(part) as file:
+                    # Not under the entry's own long name: see the length of paths above.
+                    new = staging / "entry.parquet"
+                    with replacing(path, private=True, temporary=new, open_new=self._open_new) as file:
                         result.to_parquet(file)
-                        file.flush()
-                        os.fsync(file.fileno())
-                    part.replace(path)
-                    self._folder.sync()
                 finally:
-                    # A failure to clean up must not hide the failure before; the next save cleans up again.
-                    shutil.rmtree(staging, ignore_errors=True)
+                    # A failure to clean up must not hide the failure before it; the next save cleans up.
+                    with contextlib.suppress(OSError):
+                        remove(staging)
         return path
 
     def load(self, key: CacheKey) -> Result:
-        """The kept result, with frame, schema and info exactly as they were saved.
+        """Return the kept result, with frame, schema and info exactly as they were saved.
 
         Raises:
             CacheError: There is none, or it is empty, cut short, damaged, of another version, or another query's; the
@@ -141,7 +142,7 @@ class Cache:
         return self._read(key.name)
 
     def entries(self) -> tuple[CacheEntry, ...]:
-        """All kept results, by name; those that cannot be used have a ``problem``.
+        """Return all kept results, by name; those that cannot be used have a ``problem``.
 
         Raises:
             CacheError: The folder cannot be read.
@@ -150,7 +151,7 @@ class Cache:
         return tuple(entry for entry in found if entry is not None)
 
     def show(self, key: CacheKey | str) -> CacheEntry:
-        """One kept result, by its key or by the beginning of it.
+        """Return one kept result, by its key or by the beginning of it.
 
         Raises:
             UnknownNameError: There is none, or more than one begins like that.
@@ -164,10 +165,11 @@ class Cache:
     def clear(
         self, key: CacheKey | str | None = None, *, older_than: timedelta | None = None
     ) -> tuple[CacheEntry, ...]:
-        """Forget one result, those that were refreshed longer ago than ``older_than``, or all; returns what is gone.
+        """Remove one result, those refreshed longer ago than ``older_than``, or all; return the removed ones.
 
-        Without arguments what was moved aside goes too. Entries that cannot be read have no age, and stay with
-        ``older_than``: they are for ``repair``.
+        Without arguments, results that were moved aside are removed too. Entries that cannot be read have no age, and
+        stay with ``older_than``: ``repair`` is for them. Entries from the future have no age that could be trusted, and
+        are removed with it.
 
         Raises:
             UnknownNameError: There is no such entry.
@@ -175,20 +177,24 @@ class Cache:
         """
         gone = (self.show(key),) if key is not None else self.entries()
         if older_than is not None:
-            limit = self._now() - older_than
-            gone = tuple(entry for entry in gone if entry.info is not None and entry.info.last_refresh_time < limit)
+            gone = tuple(
+                entry for entry in gone if entry.info is not None and not self._is_younger(entry.info, older_than)
+            )
         with self._folder.refusals("written"):
             for entry in gone:
                 with self._folder.lock(entry.key):
                     entry.path.unlink(missing_ok=True)
-            if key is None and older_than is None and self._folder.aside.exists():
-                shutil.rmtree(self._folder.aside)
+            if key is None and older_than is None:
+                remove(self._folder.aside)
         return gone
 
-    def repair(self, key: CacheKey | str | None = None) -> tuple[Repair, ...]:
-        """Read every result (or one) to its end, and move those aside that cannot be used; returns what was done.
+    def _is_younger(self, info: ResultInfo, age: timedelta) -> bool:
+        return timedelta(0) <= self._now() - info.last_refresh_time <= age
 
-        What killed processes left behind on its way is removed; what another process is writing now is let alone.
+    def repair(self, key: CacheKey | str | None = None) -> tuple[Repair, ...]:
+        """Read every result (or one) to its end, and move those aside that cannot be used; return the actions.
+
+        Half-written results of killed processes are removed; those that another process is writing are left alone.
 
         Raises:
             UnknownNameError: There is no such entry.
@@ -205,7 +211,7 @@ class Cache:
         return tuple(done)
 
     def staging(self) -> tuple[StagedPull, ...]:
-        """Pulls that are on their way, or were left behind by processes that ended early, the oldest first.
+        """Return the unfinished pulls, running or left behind by processes that ended early, the oldest first.
 
         Raises:
             CacheError: The folder cannot be read.
@@ -219,9 +225,9 @@ class Cache:
         *,
         older_than: timedelta | None = None,
     ) -> tuple[StagedPull, ...]:
-        """Remove what dead processes left behind: one pull, those begun longer ago, or all; returns what is gone.
+        """Remove the pulls that dead processes left behind: one, those begun longer ago, or all; return them.
 
-        What a process is at is let alone.
+        Running pulls are left alone.
 
         Raises:
             CacheError: The folder cannot be written to.
@@ -252,7 +258,7 @@ class Cache:
             raise CacheError(f"The cache entry {path} {e}.", repair_command=repair_command) from e
 
     def _entry(self, name: str) -> CacheEntry | None:
-        """What is known of an entry without reading its rows; ``None`` if it is gone by now."""
+        """Return an entry without reading its rows; ``None`` if it is gone by now."""
         path = self._folder.entry(name)
         try:
             size_bytes = path.stat().st_size
@@ -275,16 +281,18 @@ class Cache:
             except FileNotFoundError:  # cleared by another process since it was listed
                 return []
             except UnusableFileError as e:
-                aside.mkdir(mode=0o700, exist_ok=True)
-                path.replace(aside / f"{name}.{self._now():%Y%m%dT%H%M%S%f}{path.suffix}")
+                make_private_folder(aside, may_be_link=False)
+                with contextlib.suppress(FileNotFoundError):
+                    path.replace(aside / f"{name}.{self._now():%Y%m%dT%H%M%S%f}{path.suffix}")
                 return [Repair(name, "moved aside", f"It {e}.")]
+            make_private(path)  # earlier versions let the umask decide
         return []
 
     def _sweep(self, name: str) -> list[Repair]:
         try:
             with self._folder.lock(name, wait=False):
-                shutil.rmtree(self._folder.staging(name))
-        except CacheError:  # somebody is writing it right now
+                remove(self._folder.staging(name))
+        except CacheError:  # another process is writing it
             return []
         return [Repair(name, "removed", "A process ended while it wrote this result.")]
 

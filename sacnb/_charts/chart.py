@@ -1,4 +1,4 @@
-"""A chart that shows itself: a picture for those who only read, the live chart for those who can draw it, and words."""
+"""A chart for notebooks and files: as a picture, as a live chart, and in words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Chart", "chart_of"]
 
-# Above this the live chart would make the notebook heavy; the picture stays.
+# A larger live chart would bloat the notebook; it then holds the picture only.
 _MAX_LIVE_BYTES: Final = 512 * 1024
 
 
@@ -25,8 +25,8 @@ _MAX_LIVE_BYTES: Final = 512 * 1024
 class Chart:
     """A chart that shows itself in a notebook and can be saved.
 
-    ``altair`` is the Altair chart, to be changed at will; ``data`` is what it draws; ``description`` says in words what
-    there is to see, for readers who cannot.
+    ``altair`` is the Altair chart, free to change; ``data`` is what it draws; ``description`` says in words what it
+    shows, for screen readers.
     """
 
     altair: alt.Chart | alt.LayerChart
@@ -38,7 +38,7 @@ class Chart:
         return self.description
 
     def save_png(self, path: str | os.PathLike[str], *, scale: float = 2.0) -> None:
-        """Write a PNG; ``scale`` is in pixels of the file per pixel of the chart.
+        """Write a PNG with *scale* pixels per pixel of the chart.
 
         Raises:
             MissingExtraError: vl-convert is not installed.
@@ -46,7 +46,7 @@ class Chart:
         Path(path).write_bytes(self.png(scale=scale))
 
     def save_svg(self, path: str | os.PathLike[str]) -> None:
-        """Write an SVG, which is sharp at every size.
+        """Write an SVG.
 
         Raises:
             MissingExtraError: vl-convert is not installed.
@@ -55,16 +55,17 @@ class Chart:
         Path(path).write_text(picture, encoding="utf-8", newline="\n")
 
     def save_html(self, path: str | os.PathLike[str]) -> None:
-        """Write one HTML file with everything in it: it opens offline, and asks no other host for anything.
+        """Write one self-contained HTML file, which opens offline.
 
         Raises:
             MissingExtraError: vl-convert is not installed.
         """
         _converter()
-        Path(path).write_text(self.altair.to_html(inline=True), encoding="utf-8", newline="\n")
+        page = self.altair.to_html(inline=True, json_kwds={"cls": _ScriptEncoder})
+        Path(path).write_text(page, encoding="utf-8", newline="\n")
 
     def png(self, *, scale: float = 1.0) -> bytes:
-        """The chart as a PNG, drawn without a browser; ``scale`` is in pixels per pixel of the chart.
+        """Return a PNG with *scale* pixels per pixel of the chart, drawn without a browser.
 
         Raises:
             MissingExtraError: vl-convert is not installed.
@@ -76,7 +77,7 @@ class Chart:
         return str(self.altair.to_json(indent=None))
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:  # noqa: ARG002 - IPython's signature
-        """A picture for notebooks that are only read, the chart itself for those that can draw it, and words."""
+        """Return the chart as a picture, as a live chart if it is small enough, and in words."""
         spec = self.altair.to_dict()
         bundle: dict[str, Any] = {
             "text/plain": repr(self),
@@ -86,12 +87,19 @@ class Chart:
             version = str(spec["$schema"]).rsplit("/", 1)[-1].split(".", 1)[0]
             bundle[f"application/vnd.vegalite.{version}+json"] = spec
         else:
-            bundle["text/plain"] += "\nThe notebook holds the picture only: the live chart would be too large for it."
+            bundle["text/plain"] += "\nThis notebook holds a picture only: the live chart is too large."
         return bundle
 
 
+class _ScriptEncoder(json.JSONEncoder):
+    """JSON for a ``<script>`` element, which a member named ``</script>`` must not close."""
+
+    def encode(self, o: Any) -> str:
+        return super().encode(o).replace("<", "\\u003c")
+
+
 def chart_of(spec: dict[str, Any], data: pl.DataFrame, title: str, description: str) -> Chart:
-    """The chart of a Vega-Lite specification.
+    """Make the chart of a Vega-Lite specification.
 
     Raises:
         MissingExtraError: Altair is not installed.
@@ -100,8 +108,8 @@ def chart_of(spec: dict[str, Any], data: pl.DataFrame, title: str, description: 
         import altair as alt
     except ImportError as e:
         raise MissingExtraError("plot", "A chart") from e
-    # Vega gives the description to screen readers as the name of the picture. The values come last: Altair would hold
-    # each against its schema, which takes minutes for ten thousand.
+    # Screen readers read the description. Set the values last: Altair checks each against its schema, which takes
+    # minutes for ten thousand.
     chart = alt.Chart.from_dict({**spec, "data": {"values": []}, "description": description})
     chart.data = alt.InlineData(**spec["data"])
     return Chart(chart, data, title, description)

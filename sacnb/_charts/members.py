@@ -1,4 +1,4 @@
-"""Which members a chart shows, and what it calls them."""
+"""Choose the members that a chart shows, and their labels."""
 
 from __future__ import annotations
 
@@ -25,42 +25,42 @@ __all__ = [
     "with_texts",
 ]
 
-# By dimension: what to call its members, as a mapping of ids to texts, or the frame that ``model.members()`` gives.
+# Labels of members by dimension: a mapping of ids to texts, or the frame of ``model.members()``.
 Labels: TypeAlias = Mapping[str, Mapping[str, str] | pl.DataFrame]
 
 MEASURE = "dim_measure"
 
 
 def is_version(column: str) -> bool:
-    """Whether this is SAC's dimension of versions, which bears this name in every model."""
+    """Return whether *column* is SAC's version dimension, which has this name in every model."""
     return column.removeprefix("dim_").casefold() == "version"
 
 
 def is_account(column: str) -> bool:
-    """Whether this is the account dimension of a classic account model, by SAC's convention for its name."""
+    """Return whether *column* is the account dimension of a classic account model, by SAC's naming convention."""
     return column.removeprefix("dim_").casefold() == "account"
 
 
 def plain(text: str) -> str:
-    """One line of text: Vega would break it, or not draw it at all, at a line end."""
+    """Return *text* as one line; Vega breaks it, or does not draw it at all, at a line end."""
     return " ".join(text.split())
 
 
 def listed(words: Sequence[str]) -> str:
-    """``a, b and c``."""
+    """Join words as ``a, b and c``."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def named(schema: Schema) -> dict[str, str]:
-    """What each column is called in a chart: by its label, where it has one."""
+    """Return the name of each column in a chart: its label if it has one."""
     return {f"dim_{one.name}": plain(one.label or one.name) for one in schema.columns} | {MEASURE: "Measure"}
 
 
 def texts_of(labels: Labels | None, known: Sequence[str]) -> dict[str, dict[str, str]]:
-    """``labels`` by the columns of a tidy frame; ``known`` are the dimensions that there are.
+    """Return *labels* by the columns of a tidy frame; *known* are the dimensions.
 
     Raises:
-        UnknownNameError: There is no such dimension.
+        UnknownNameError: A dimension is unknown.
         ContractError: A frame has no columns ``id`` and ``description``.
     """
     texts: dict[str, dict[str, str]] = {}
@@ -69,9 +69,10 @@ def texts_of(labels: Labels | None, known: Sequence[str]) -> dict[str, dict[str,
             raise UnknownNameError("dimension", dimension, known, where="the result")
         if isinstance(given, pl.DataFrame):
             if not {"id", "description"} <= set(given.columns):
+                columns = listed(given.columns or ["none"])
                 raise ContractError(
-                    f"The labels of {dimension!r} are a frame with the columns {listed(given.columns or ['none'])}.",
-                    hint=f"Give model.members({dimension!r}), or a mapping of ids to texts.",
+                    f"The labels of {dimension!r} need the columns id and description, got {columns}.",
+                    hint=f"Pass model.members({dimension!r}), or a mapping of ids to texts.",
                 )
             texts[f"dim_{dimension}"] = {
                 str(member): str(text) for member, text in given.select("id", "description").rows() if text
@@ -82,7 +83,7 @@ def texts_of(labels: Labels | None, known: Sequence[str]) -> dict[str, dict[str,
 
 
 def with_texts(frame: pl.DataFrame, columns: Iterable[str], texts: Mapping[str, Mapping[str, str]]) -> pl.DataFrame:
-    """The frame with texts that can be read in the place of ids; members that share a text keep their id beside it."""
+    """Replace ids by labels; members with the same label keep their id beside it."""
     for column in columns:
         ids = frame[column].unique().drop_nulls().sort().to_list()
         shown = {one: plain(texts.get(column, {}).get(one, one)) or one for one in ids}
@@ -95,16 +96,16 @@ def with_texts(frame: pl.DataFrame, columns: Iterable[str], texts: Mapping[str, 
 
 
 def in_order(frame: pl.DataFrame, column: str) -> list[str]:
-    """The members of a column: versions as reports show them, others by name."""
+    """Return the members of a column: versions in report order, others by name."""
     members = [str(one) for one in frame[column].unique().drop_nulls()]
     order: Callable[[str], Any] = version_order if is_version(column) else str
     return sorted(members, key=order)
 
 
 def cut(frame: pl.DataFrame, column: str, most: int, *, other: bool) -> tuple[pl.DataFrame, str]:
-    """The rows of the members with the largest values, and a line that says so if others are left out.
+    """Keep the members with the largest values; return the rows and a note if others are left out.
 
-    With ``other`` those become one more member, the sum of their values.
+    With *other* they become one more member, the sum of their values.
     """
     count = frame[column].n_unique()
     if count <= most:
@@ -115,8 +116,8 @@ def cut(frame: pl.DataFrame, column: str, most: int, *, other: bool) -> tuple[pl
     if not other:
         kept = frame.filter(pl.col(column).is_in(ranked.head(most)[column].implode()))
         return kept, (
-            f"The {most} largest of {count:,} members of {what} are shown. The rest is left out: whether it may be "
-            "added up is not known."
+            f"The {most} largest of {count:,} members of {what} are shown. The rest is left out, because it may not be "
+            "additive."
         )
     top = ranked.head(most - 1)[column].to_list()
     rest = f"Other ({count - len(top):,} members)"

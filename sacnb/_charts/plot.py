@@ -1,4 +1,4 @@
-"""A result as a chart: lines over time, bars, or a heat map. On Altair, without a browser and without the network."""
+"""Draw a result as lines over time, bars or a heat map: with Altair, without a browser and without the network."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from sacnb.errors import ContractError, UnknownNameError
 
 __all__ = ["Chart", "Kind", "Labels", "Theme", "plot"]
 
-# Of more lines nobody can tell which is which: those become a heat map.
+# Nobody can tell more lines apart; more become a heat map.
 _MOST: Final[dict[Kind, int]] = {"line": 12, "bar": 40, "heatmap": 40}
 _MOST_DASHES: Final = 4
 _LINE_CHARS: Final = 110
@@ -54,7 +54,7 @@ def plot(
     theme: Theme = "light",
     note: str | None = None,
 ) -> Chart:
-    """The chart of a table; see ``Result.plot`` for what it draws and what it refuses."""
+    """Draw a table; see ``Result.plot``."""
     _check(kind, theme)
     texts = texts_of(labels, [column.name for column in schema.dimensions])
     if measure is not None:
@@ -63,7 +63,7 @@ def plot(
     frame, grain, note_of_dates = _frame(table, schema, grain, agg)
     notes += [note_of_dates] if note_of_dates else []
     split = _split(frame, [by] if isinstance(by, str) else by)
-    # One period is no line; its bars say more.
+    # A line needs two periods; draw one as bars.
     if grain is not None and kind is None and split and frame["date"].n_unique() == 1:
         notes.append(f"{period_text(frame['date'][0], grain)}.")
         frame, grain = frame.drop("date"), None
@@ -94,7 +94,7 @@ def plot(
 
 
 def titled(heading: str, notes: Sequence[str]) -> dict[str, Any]:
-    """The title of a chart, with the notes below it."""
+    """Return the title of a chart with the notes below it."""
     return {
         "title": {
             "text": plain(heading),
@@ -120,7 +120,7 @@ def _frame(
 
 
 def _kind(frame: pl.DataFrame, grain: Grain | None, split: Sequence[str]) -> Kind:
-    """Lines over dates, bars of a dimension; a heat map of two, and of more lines than can be told apart."""
+    """Choose lines over dates, bars of a dimension; a heat map of two, or of too many lines."""
     if grain is not None:
         return "heatmap" if len(split) == 1 and frame[split[0]].n_unique() > _MOST["line"] else "line"
     if len(split) < _MOST_DIMENSIONS:
@@ -131,33 +131,33 @@ def _kind(frame: pl.DataFrame, grain: Grain | None, split: Sequence[str]) -> Kin
 
 def _check_fit(kind: Kind, grain: Grain | None, split: Sequence[str]) -> None:
     if kind == "line" and grain is None:
-        raise ContractError("Lines are drawn over dates, and the result has none.", hint='Ask for kind="bar".')
+        raise ContractError("A line chart needs dates, and the result has none.", hint='Use plot(kind="bar").')
     if kind == "heatmap" and len(split) + (grain is not None) != _MOST_DIMENSIONS:
         axes = ["the date"] * (grain is not None) + [repr(name.removeprefix("dim_")) for name in split]
         raise ContractError(
-            f"A heat map has two axes, and the result varies in {listed(axes) if axes else 'nothing'}.",
-            hint="Name the dimensions with by=, filter with where=, or ask for another kind.",
+            f"A heat map needs two axes; the result varies in {listed(axes) if axes else 'nothing'}.",
+            hint="Name the dimensions with by=, filter with where=, or choose another kind.",
         )
     if kind == "bar" and grain is not None and len(split) > 1:
-        raise ContractError("Bars over dates can be split by one dimension.", hint='Ask for kind="line".')
+        raise ContractError("Bars over dates can be split by one dimension only.", hint='Use plot(kind="line").')
 
 
 def _check_sums(split: Sequence[str], agg: Aggregation) -> None:
-    """What is known to make a sum of the rest wrong. Whether it is right otherwise, only the caller knows."""
+    """Refuse ``other=True`` where the sum is known to be wrong; only the caller knows whether it is right otherwise."""
     if agg != "sum":
-        raise ContractError(f"other=True adds up members, and agg is {agg!r}.", hint="Leave other out.")
+        raise ContractError(f"other=True adds up members, but agg is {agg!r}.", hint="Leave out other=True.")
     for name in split[:1]:
         if name == MEASURE or is_account(name) or is_version(name):
             raise ContractError(
-                f"other=True would add up members of {name.removeprefix('dim_')!r}, which are of different kinds.",
-                hint="Leave other out.",
+                f"other=True cannot add up members of {name.removeprefix('dim_')!r}: they are of different kinds.",
+                hint="Leave out other=True.",
             )
 
 
 def _cut(
     kind: Kind, frame: pl.DataFrame, grain: Grain | None, split: Sequence[str], *, other: bool
 ) -> tuple[pl.DataFrame, list[str]]:
-    """As many members as can be drawn, and what is said of the others."""
+    """Limit the members to those that can be drawn; return notes about the others."""
     limits = [_MOST[kind], _MOST_COLUMNS if kind == "heatmap" else _MOST_DASHES]
     if kind == "bar" and grain is not None:
         limits = [_MOST_DASHES]
@@ -176,7 +176,7 @@ def _with_one_measure(table: pa.Table, schema: Schema, measure: str) -> pa.Table
 
 
 def _split(frame: pl.DataFrame, by: Sequence[str] | None) -> list[str]:
-    """The columns that tell lines or bars apart: the one with the most members first, the versions last."""
+    """Return the columns that distinguish lines or bars: most members first, versions last."""
     members = {name: frame[name].n_unique() for name in frame.columns if name.startswith("dim_")}
     varying = [name for name, count in members.items() if count > 1]
     chosen = sorted(varying, key=lambda name: (is_version(name), -members[name]))
@@ -190,6 +190,6 @@ def _split(frame: pl.DataFrame, by: Sequence[str] | None) -> list[str]:
     if hidden:
         raise ContractError(
             f"The result also varies in {listed(hidden)}; the chart would draw several values as one.",
-            hint="Filter to one member with where=, or ask SAC for fewer dimensions with dims=.",
+            hint="Filter to one member with where=, or fetch fewer dimensions with dims=[...].",
         )
     return chosen

@@ -1,7 +1,4 @@
-"""Charts as Vega-Lite: lines over dates, bars, heat maps.
-
-What a chart shows, in words: for screen readers, for plain text, and for whoever greps a notebook.
-"""
+"""Vega-Lite for lines, bars and heat maps, and a chart in words for screen readers and plain text."""
 
 from __future__ import annotations
 
@@ -29,10 +26,10 @@ _DATE_FORMATS: Final = {"day": "%Y-%m-%d", "week": "%Y-%m-%d", "month": "%Y-%m",
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a chart is made of.
+    """The data of a chart.
 
-    ``frame`` has ``date`` where there is a ``grain``, the dimensions in ``split``, and ``value``; ``names`` says what
-    to call its columns, ``value_title`` what the values are, with their unit.
+    ``frame`` has ``date`` if there is a ``grain``, the dimensions in ``split``, and ``value``; ``names`` are the titles
+    of its columns, ``value_title`` that of the values with their unit.
     """
 
     frame: pl.DataFrame
@@ -43,21 +40,21 @@ class Parts:
 
 
 def period_text(day: date, grain: Grain) -> str:
-    """A period by its first day: ``2024-05-31``, ``2024-05``, ``2024 Q2``, ``2024``."""
+    """Write a period by its first day: ``2024-05-31``, ``2024-05``, ``2024 Q2``, ``2024``."""
     if grain == "quarter":
         return f"{day.year:04} Q{(day.month + 2) // 3}"
     return day.isoformat()[: {"year": 4, "month": 7}.get(grain, 10)]
 
 
 def drawing(kind: Kind, parts: Parts) -> dict[str, Any]:
-    """The data, the mark and its encoding."""
+    """Return the data, the mark and its encoding."""
     made = {"line": _lines, "bar": _bars, "heatmap": _heat_map}[kind](parts)
     frame = parts.frame
     if parts.grain is not None:
         dates = frame["date"]
         texts = [period_text(day, parts.grain) for day in dates] if kind != "line" else dates.cast(pl.String)
         frame = frame.with_columns(pl.Series("date", texts, dtype=pl.String))
-    # Values in the chart itself and not by way of a frame: no limit on rows, and no other library in between.
+    # Inline values instead of a frame: no limit on rows, and no other library in between.
     return {"data": {"values": frame.to_dicts()}, "width": WIDTH, **made}
 
 
@@ -78,7 +75,7 @@ def _tooltip(parts: Parts, period: dict[str, Any] | None) -> list[dict[str, Any]
 
 
 def _coloured(parts: Parts, name: str, *, with_dashes: bool = False) -> dict[str, Any]:
-    """The channels that tell the members of a dimension apart: colour, repeated by shape."""
+    """Return the channels that distinguish the members of a dimension: colour, repeated by shape."""
     members = in_order(parts.frame, name)
     styles = looks(members, versions=is_version(name))
 
@@ -102,31 +99,31 @@ def _dashed(parts: Parts, name: str) -> dict[str, Any]:
 
 
 def _period(parts: Parts, grain: Grain) -> dict[str, Any]:
-    """Dates as texts in their order, each in a place of its own."""
-    # Vega would measure every label against every other: hundreds of them take minutes.
+    """Return an axis of dates as ordered texts, each at its own place."""
+    # Vega compares every label with every other, which takes minutes for hundreds.
     values = [period_text(day, grain) for day in _ticks(parts.frame["date"], _MOST_UPRIGHT_TICKS)]
     return {"field": "date", "type": "ordinal", "title": None, "axis": {"values": values}}
 
 
 def _ticks(dates: pl.Series, most: int) -> pl.Series:
-    """At most so many of the dates as fit below an axis, evenly."""
+    """Return at most *most* of the dates, evenly spaced."""
     known = dates.unique().sort()
     return known.gather_every(max(1, -(-len(known) // most)))
 
 
 def _lines(parts: Parts) -> dict[str, Any]:
-    assert parts.grain is not None  # noqa: S101 - lines are drawn over dates only
+    assert parts.grain is not None  # noqa: S101 - lines need dates
     ticks = [int(one) for one in _ticks(parts.frame["date"], _MOST_TICKS).dt.epoch("ms")]
     period = {
         "field": "date",
         "type": "temporal",
         "title": None,
-        # In UTC, for a date has no time zone; in local time it would be the day before, west of Greenwich.
+        # In UTC, because a date has no time zone; west of Greenwich local time would show the day before.
         "scale": {"type": "utc"},
-        # At dates that there are: Vega would say 2010 twice, for its middle too.
+        # At existing dates only: Vega would label 2010 twice, at its middle too.
         "axis": {"format": _DATE_FORMATS[parts.grain], "values": ticks},
     }
-    # Lines show how values change; bars show how large they are, and begin at zero.
+    # Lines show change and need no zero; bars show size and start at zero.
     value = {**_value(parts), "scale": {"zero": False}}
     encoding: dict[str, Any] = {"x": period, "y": value, "tooltip": _tooltip(parts, period)}
     if parts.split:
@@ -172,7 +169,7 @@ def _heat_map(parts: Parts) -> dict[str, Any]:
         "color": {**_value(parts), "scale": scale},
         "tooltip": _tooltip(parts, period),
     }
-    # Thousands of cells would be read out one by one; the chart's description says what there is.
+    # A screen reader would read thousands of cells one by one; the description replaces them.
     return {"mark": {"type": "rect", "aria": False}, "encoding": encoding}
 
 
@@ -181,7 +178,7 @@ _KINDS: Final[dict[Kind, str]] = {"line": "Line chart", "bar": "Bar chart", "hea
 
 
 def describe(kind: Kind, parts: Parts, title: str, notes: Sequence[str]) -> str:
-    """A few sentences: what is drawn, how it is split, over which dates, how large the values are, and the notes."""
+    """Describe a chart in a few sentences: kind, split, dates, range of values, notes."""
     frame = parts.frame
     said = [f"{_KINDS[kind]}. {title}."]
     if frame.is_empty():
@@ -215,5 +212,5 @@ def _where(parts: Parts, row: pl.DataFrame) -> str:
 
 
 def number(value: object) -> str:
-    """A number for people: with separators, and no more digits than they can read."""
+    """Format a number for reading: thousands separators and few digits."""
     return f"{value:,.6g}" if isinstance(value, float) and abs(value) < 1 else f"{value:,.2f}".rstrip("0").rstrip(".")

@@ -1,4 +1,4 @@
-"""How charts look: colours that colour-blind readers can tell apart, those of the versions, light and dark paper."""
+"""Colours, shapes, dashes and themes of charts, chosen for colour-blind readers too."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ __all__ = [
 
 Theme = Literal["light", "dark"]
 
-# Chosen so that any two differ by at least 16 (CIE76) as they are and as red-, green- and blue-blind eyes see them, and
-# each stands out from both papers by 3:1 (WCAG 1.4.11). Shapes repeat what colours say, for eyes and printers without.
+# Any two differ by at least 16 (CIE76) in normal, red-, green- and blue-blind vision, and each has a contrast of 3:1 to
+# both backgrounds (WCAG 1.4.11). Shapes repeat the colours for readers and printers without them.
 COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e5004d", "#8955f2")
 SHAPES: Final = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 DASHES: Final = ((1, 0), (6, 3), (2, 3), (10, 3, 2, 3))
 OUTCOMES: Final = {"favourable": "#0072b2", "unfavourable": "#d55e00", "neutral": "#767676"}
 TOTAL: Final = "#767676"
-# From blue by white to orange where values have both signs, else from light to dark blue.
+# Blue over white to orange for values of both signs, else light to dark blue.
 HEAT: Final = {"both": "blueorange", "one": "blues"}
 
 
 @dataclass(frozen=True, slots=True)
 class Paper:
-    """The ground of a chart, its text, and its lines."""
+    """The colours of a chart's background, text and lines."""
 
     ground: str
     text: str
     line: str
 
 
-# No grey can be read (4.5:1) on the white of a light notebook and on the #1e1e1e of a dark one, so that a chart brings
-# its own ground with it.
+# No grey is readable (4.5:1) on both the white of a light notebook and the #1e1e1e of a dark one, so a chart has its
+# own background.
 PAPERS: Final[dict[Theme, Paper]] = {
     "light": Paper("#ffffff", "#333333", "#dddddd"),
     "dark": Paper("#1e1e1e", "#dddddd", "#444444"),
 }
 
-# The categories of versions that SAC has, in the order in which reports show them.
+# SAC's categories of versions, in the order of reports.
 _ACTUAL, _PLAN, _FORECAST = range(3)
 _WORDS: Final = {
     "actual": _ACTUAL,
@@ -66,7 +66,7 @@ _WORDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How one member is drawn."""
+    """The colour, shape and dash of a member."""
 
     colour: str
     shape: str
@@ -74,10 +74,10 @@ class Look:
 
 
 def looks(members: Sequence[str], *, versions: bool) -> list[Look]:
-    """How each of these members is drawn.
+    """Return the look of each member.
 
-    Of versions, the first actual, plan and forecast look the same in every chart, whichever others there are: blue and
-    solid, orange and dashed, green and dotted.
+    The first actual, plan and forecast version look the same in every chart, whatever the others: blue and solid,
+    orange and dashed, green and dotted.
     """
     places: list[int] = []
     free = iter(range(3 if versions else 0, len(members) + 3))
@@ -95,24 +95,24 @@ def looks(members: Sequence[str], *, versions: bool) -> list[Look]:
 
 
 def version_order(member: str) -> tuple[int, str]:
-    """Sorts versions: actuals, plans, forecasts, then the others, each by name."""
+    """Return a sort key for versions: actuals, plans, forecasts, then others, each by name."""
     category = _category(member)
     return len(_WORDS) if category is None else category, member
 
 
 def version_text(member: str) -> str:
-    """A version as people call it: ``Actual`` for ``public.Actual``."""
+    """Return the short name of a version: ``Actual`` for ``public.Actual``."""
     return member.removeprefix("public.") or member
 
 
 def _category(member: str) -> int | None:
-    # By whole words: "Explanation" is no plan. "ForecastV2" and "plan_2026" are two words each.
+    # Match whole words: "Explanation" is not a plan. "ForecastV2" and "plan_2026" are two words each.
     words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", member)
     return next((_WORDS[word.casefold()] for word in words if word.casefold() in _WORDS), None)
 
 
 def config(theme: Theme) -> dict[str, Any]:
-    """The ground, and Vega-Lite's settings for text and lines on it."""
+    """Return the background and Vega-Lite's settings for text and lines."""
     paper = PAPERS[theme]
     text = {"labelColor": paper.text, "titleColor": paper.text}
     return {

@@ -45,7 +45,7 @@ def variance(
     better: Better | None = None,
     note: str | None = None,
 ) -> Variance:
-    """How ``against`` differs from ``base``; see ``Result.variance``."""
+    """Compare *against* with *base*; see ``Result.variance``."""
     name = _measure(table, schema, measure)
     version = _version_column(table, schema)
     facts, date, grain, coarser = _facts(table, schema, name, grain)
@@ -55,7 +55,7 @@ def variance(
     account = next((key for key in facts.columns if is_account(key)), None)
     if account in summed:
         warn_user(
-            "Accounts of different kinds are added up, revenue and costs alike. Compare by the account, or filter it.",
+            "The variances add up accounts of different kinds, revenue and costs alike. Compare by account, or filter.",
             MixedAccountsWarning,
         )
     sides = _sides(facts, version, keys, base, against)
@@ -88,8 +88,8 @@ def _measure(table: pa.Table, schema: Schema, measure: str | None) -> str:
     if measure is not None and measure not in names:
         raise UnknownNameError("measure", measure, names, where="the result")
     if measure is None and len(names) != 1:
-        there = f"has the measures {listed(names)}" if names else "has no measure"
-        raise ContractError(f"The result {there}; variances are made of one.", hint="Name it with measure=.")
+        there = f"has {listed([repr(name) for name in names])}" if names else "has none"
+        raise ContractError(f"variance() needs one measure; the result {there}.", hint="Choose it with measure=...")
     return measure or names[0]
 
 
@@ -97,18 +97,21 @@ def _version_column(table: pa.Table, schema: Schema) -> str:
     for column in schema.dimensions:
         if column.name in table.column_names and is_version(column.name):
             return f"dim_{column.name}"
-    raise ContractError("The result has no dimension 'Version'.", hint="Keep it: dims=[..., 'Version'].")
+    raise ContractError(
+        "variance() needs the dimension 'Version', and the result does not have it.",
+        hint="Fetch it too: facts(dims=[..., 'Version']).",
+    )
 
 
 def _facts(
     table: pa.Table, schema: Schema, measure: str, grain: Grain | None
 ) -> tuple[pl.DataFrame, str | None, Grain | None, str]:
-    """``dim_*`` and exact ``value``, with dates as ``date``; their column, grain, and how it was made coarser."""
+    """Return ``dim_*``, ``date`` and exact ``value``; the date column, its grain, and a note on coarser grains."""
     facts = exact_facts(table, schema, measure)
     dated = any(column.name in table.column_names for column in schema.date_columns)
     if not dated:
         if grain is not None:
-            raise ContractError(f"The result has no dates, so there is no {grain}.", hint="Leave grain out.")
+            raise ContractError(f"grain={grain!r} needs dates, and the result has none.", hint="Leave out grain.")
         return facts, None, None, ""
     column = date_column(table, schema, None)
     dates = dates_of(table, column)
@@ -125,13 +128,13 @@ def _check_versions(facts: pl.DataFrame, version: str, base: str, against: str) 
         if wanted not in known:
             raise UnknownNameError("version", wanted, known, where="the result")
     if base == against:
-        raise ContractError(f"base and against are both {base!r}.", hint="Name two versions.")
+        raise ContractError(f"base and against are both {base!r}.", hint="Choose two versions.")
 
 
 def _keys(
     facts: pl.DataFrame, date: str | None, version: str, by: str | Sequence[str] | None
 ) -> tuple[list[str], list[str]]:
-    """The columns to compare by, and those whose members are added up."""
+    """Return the columns to compare by, and those whose members are added up."""
     dims = [name for name in facts.columns if name not in {"value", version}]
     varying = [name for name in dims if facts[name].n_unique() > 1]
     if by is None:
@@ -146,7 +149,7 @@ def _keys(
 
 
 def _sides(facts: pl.DataFrame, version: str, keys: list[str], base: str, against: str) -> pl.DataFrame:
-    """The sums of both versions beside each other, exactly, sorted by the keys."""
+    """Return the exact sums of both versions side by side, sorted by the keys."""
     sums = [
         facts.filter(pl.col(version) == side)
         .group_by(keys or [pl.lit(0).alias("all")])
@@ -166,7 +169,7 @@ def _floats(values: pl.Series) -> pl.Series:
 
 
 def _ratio(difference: Decimal | float, base: Decimal | float | None) -> float | None:
-    """The difference as a share of the size of the base, rounded once."""
+    """Return the difference as a share of the base's absolute value, rounded once."""
     if not base:
         return None
     if isinstance(difference, float) or isinstance(base, float):
@@ -175,9 +178,9 @@ def _ratio(difference: Decimal | float, base: Decimal | float | None) -> float |
 
 
 def _outcomes_of_signs(sides: pl.DataFrame, better: Better | None) -> tuple[list[str], str]:
-    """Whether each variance is good news by its sign alone, and how that was decided."""
+    """Return each variance's outcome by its sign alone, and a note on the rule."""
     if better is None:
-        unknown = "Whether a variance is favourable is not known: name it with better=, or hand in accounts=."
+        unknown = "Favourable or not is unknown: pass better= or accounts=."
         return [_UNKNOWN] * len(sides), unknown
     if better not in {"higher", "lower"}:
         raise UnknownNameError("direction", str(better), ("higher", "lower"))
@@ -186,9 +189,9 @@ def _outcomes_of_signs(sides: pl.DataFrame, better: Better | None) -> tuple[list
 
 
 def _outcomes_of_accounts(sides: pl.DataFrame, accounts: pl.Series, types: Mapping[str, str]) -> tuple[list[str], str]:
-    """Whether each variance is good news for an account of its type, and how that was decided."""
+    """Return each variance's outcome by the type of its account, and a note on the rule."""
     rows = zip(accounts, sides["base"], sides["against"], strict=True)
-    how = "Favourable: income further from zero, expenses nearer to it, whichever sign the model keeps them with."
+    how = "Favourable: income further from zero, expenses nearer to zero, whatever their sign in the model."
     return [_of_account(types.get(one, ""), base, against) for one, base, against in rows], how
 
 
@@ -196,7 +199,7 @@ def _only(accounts: pl.Series, count: int) -> pl.Series:
     known = accounts.unique()
     if len(known) != 1:
         raise ContractError(
-            "Accounts of several types are added up, so that none of the types holds for the sum.",
+            "The variances add up accounts of several types, so no type applies to the sum.",
             hint="Compare by the account too, or filter to one account.",
         )
     return pl.Series([known[0]] * count, dtype=pl.String)
@@ -208,8 +211,8 @@ def _types(accounts: Accounts) -> dict[str, str]:
     found = next((name for name in accounts.columns if name.casefold() in _TYPE_COLUMNS), None)
     if found is None or "id" not in accounts.columns:
         raise ContractError(
-            f"The accounts are a frame with the columns {listed(accounts.columns or ['none'])}, none of them a type.",
-            hint="Give model.members('Account'), or a mapping of account ids to INC, EXP, AST, LEQ or NFIN.",
+            f"accounts needs the columns id and a type, got {listed(accounts.columns or ['none'])}.",
+            hint="Pass model.members('Account'), or a mapping of account ids to INC, EXP, AST, LEQ or NFIN.",
         )
     return {str(one): str(kind).upper() for one, kind in accounts.select("id", found).rows() if kind is not None}
 
@@ -219,7 +222,7 @@ def _of_sign(value: Any) -> str:
 
 
 def _of_account(kind: str, base: Any, against: Any) -> str:
-    """By size, since models keep income with either sign; neutral where the sign changed, or for a balance."""
+    """Return the outcome by size, because models store income with either sign; neutral if the sign changed."""
     base, against = base or 0, against or 0
     if kind not in {"INC", "EXP"} or base * against < 0:
         return _UNKNOWN
@@ -231,7 +234,7 @@ def _note_of_sums(facts: pl.DataFrame, summed: list[str]) -> str:
     if not summed:
         return ""
     words = [f"{name.removeprefix('dim_')} ({facts[name].n_unique():,})" for name in summed]
-    return f"Added up over {listed(words)}, which is wrong for headcounts, balances, prices and rates."
+    return f"Adds up {listed(words)}, which is wrong for headcounts, balances, prices and rates."
 
 
 def _note_of_gaps(sides: pl.DataFrame, base: str, against: str) -> str:

@@ -1,4 +1,4 @@
-"""Variances as bars, and as the steps of a waterfall."""
+"""Variances, and their charts: bars or a waterfall."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ __all__ = ["Variance"]
 _MOST: Final = {"bar": 25, "waterfall": 15}
 _TOTAL: Final = "total"
 _COLOURS: Final = {**OUTCOMES, _TOTAL: TOTAL}
-# Where the steps are smaller than this share of the totals, an axis from zero would not show them.
+# An axis from zero would hide steps smaller than this share of the totals.
 _SMALL: Final = 0.2
 _MARGIN: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Variance(Previewed):
-    """How one version differs from another.
+    """The differences between two versions.
 
     ``frame`` has the columns compared by (``date``, ``dim_*``; Date and String), ``base`` and ``against`` (Float64;
-    null where that version has no row), ``variance`` (``against`` less ``base``, where no row counts as 0),
+    null where that version has no row), ``variance`` (``against`` minus ``base``; a missing row counts as 0),
     ``relative`` (of the size of ``base``; null where that is 0 or missing) and ``outcome`` (``"favourable"``,
-    ``"unfavourable"`` or ``"neutral"``, which is also what is not known). ``note`` says what was added up and assumed.
+    ``"unfavourable"`` or ``"neutral"``, also if unknown). ``note`` says what was added up and assumed.
     """
 
     frame: pl.DataFrame
@@ -63,12 +63,12 @@ class Variance(Previewed):
         unit: str | None = None,
         theme: Theme = "light",
     ) -> Chart:
-        """The variances as bars, the largest first or by date, or as the steps of a waterfall from total to total.
+        """Draw bars, the largest first or by date, or a waterfall from total to total.
 
         Raises:
             MissingExtraError: The extra ``plot`` is not installed.
-            ContractError: It was compared by more than one column, or by none.
-            UnknownNameError: ``kind``, ``labels`` or ``theme`` names nothing that there is.
+            ContractError: The variances are by more than one column, or by none.
+            UnknownNameError: ``kind``, ``labels`` or ``theme`` is unknown.
         """
         return _chart(self, kind, labels=labels, title=title, unit=unit, theme=theme)
 
@@ -82,7 +82,7 @@ def _chart(
     unit: str | None,
     theme: Theme,
 ) -> Chart:
-    """The chart of variances; see ``Variance.plot``."""
+    """Draw variances; see ``Variance.plot``."""
     for name, value, known in (("kind of chart", kind, _MOST), ("theme", theme, PAPERS)):
         if value not in known:
             raise UnknownNameError(name, str(value), known)
@@ -93,7 +93,7 @@ def _chart(
     heading = title or f"{variance.title.partition(',')[0]}, {names[1]} against {names[0]}"
     value_title = plain(f"{variance.measure} ({unit})" if unit else variance.measure)
     if kind == "bar":
-        drawn = _bars(steps, key, f"{names[1]} less {names[0]}: {value_title}")
+        drawn = _bars(steps, key, f"{names[1]} minus {names[0]}: {value_title}")
     else:
         steps, domain, cut = _waterfall(steps, names)
         notes += [cut] if cut else []
@@ -112,14 +112,16 @@ def _key(variance: Variance) -> str:
     keys = [name for name in variance.frame.columns if name == "date" or name.startswith("dim_")]
     if len(keys) != 1:
         given = listed([name.removeprefix("dim_") for name in keys]) if keys else "nothing"
-        raise ContractError(f"The variances are by {given}; a chart shows one dimension.", hint="Name it with by=.")
+        raise ContractError(
+            f"The variances are by {given}; a chart shows one dimension.", hint="Choose it with variance(by=...)."
+        )
     return keys[0]
 
 
 def _steps(
     variance: Variance, key: str, labels: Labels | None, most: int, *, with_rest: bool
 ) -> tuple[pl.DataFrame, str]:
-    """``name``, ``base``, ``against``, ``variance``, ``outcome``: by date, or the largest variances first."""
+    """Return ``name``, ``base``, ``against``, ``variance``, ``outcome``: by date, or the largest variances first."""
     frame = variance.frame
     if key == "date":
         assert variance.grain is not None  # noqa: S101 - there are dates
@@ -151,7 +153,7 @@ def _steps(
 
 
 def _colour(steps: pl.DataFrame) -> dict[str, Any]:
-    """The colours of what occurs; a legend where that is more than one thing."""
+    """Return the colours of the outcomes that occur, with a legend if there are several."""
     there = [one for one in _COLOURS if one in set(steps["outcome"])]
     scale = {"domain": there, "range": [_COLOURS[one] for one in there]}
     legend = {} if len(there) > 1 else {"legend": None}
@@ -171,7 +173,7 @@ def _bars(steps: pl.DataFrame, key: str, value_title: str) -> dict[str, Any]:
 
 
 def _waterfall(steps: pl.DataFrame, names: tuple[str, str]) -> tuple[pl.DataFrame, tuple[float, float], str]:
-    """Where each bar begins and ends, the range of the axis, and a line if that does not begin at zero."""
+    """Return the ends of each bar, the range of the axis, and a note if it does not start at zero."""
     first, last = float(steps["base"].sum()), float(steps["against"].sum())
     ends = [first + value for value in steps["variance"].cum_sum()]
     begins = [first, *ends[:-1]] if ends else []
@@ -182,7 +184,7 @@ def _waterfall(steps: pl.DataFrame, names: tuple[str, str]) -> tuple[pl.DataFram
     if span and span < _SMALL * max(abs(first), abs(last)) and min(levels) * max(levels) > 0:
         room = _MARGIN * span
         low, high = (min(levels) - room, max(levels)) if first > 0 else (min(levels), max(levels) + room)
-        cut = "The axis does not begin at zero."
+        cut = "The axis does not start at zero."
     floor = 0.0 if not cut else low if first > 0 else high
     rows = [
         (names[0], floor, first, first, _TOTAL),

@@ -1,10 +1,9 @@
-"""A page's rows to columns: the native decoder first, strict and exact, and the careful path where it has any doubt.
+"""Decode the rows of a page into columns: natively, and with the strict decoder where the native one is in doubt.
 
 ``pyarrow.json`` with the schema from ``$metadata`` reads a page with one native call, without the interpreter's lock,
 and keeps every digit of a decimal. It reads lines and not arrays, so the commas between the rows become line ends
-first. What it would take without a word (see ``_suspicious``) sends that page down the careful path.
-
-A JSON array of rows as the lines that ``pyarrow.json`` reads, and what must not be handed to it.
+first. A page that holds something ``pyarrow.json`` would misread (see ``_suspicious`` and ``breaks_decimals``) goes to
+the strict decoder.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.json as pa_json
 
 from sacnb._frames.convert import arrow_field, arrow_schema
-from sacnb._frames.strict import decode_carefully
+from sacnb._frames.strict import MAX_LEVELS, decode_strictly, refuse_deep
 from sacnb._frames.types import TEXT_TYPES, wire_type
 from sacnb._odata.schema import Column
 
@@ -38,6 +37,7 @@ def _bytes_of(characters: bytes) -> npt.NDArray[np.bool_]:
 
 _DIGITS: Final = b"0123456789"
 _OPEN, _CLOSE, _COMMA, _QUOTE, _NEWLINE, _DOT, _MINUS = (np.uint8(ord(c)) for c in '{},"\n.-')
+_BRACKET: Final = np.uint8(ord("["))
 # What follows a quote that closes a string. After ``},{"`` any other byte proves that the quote opens one.
 _AFTER_STRING: Final = _bytes_of(b',:}]" \t\r\n')
 _DIGIT: Final = _bytes_of(_DIGITS)
@@ -148,11 +148,11 @@ def decode_rows(
     if bytes(view[:3]) == _BOM:
         view = view[3:]
     if len(view) == 2 and bytes(view) == b"[]":
-        return arrow_schema(columns).empty_table()
+        return pa.Table.from_batches([], arrow_schema(columns))  # empty_table() would load pandas
     table = decode_natively(view, columns, block_bytes=_BLOCK_BYTES if by_all_cores else None)
     if table is None:
-        _log.debug("a page of %d bytes goes down the careful path", len(view))
-        table = decode_carefully(view, columns)
+        _log.debug("a page of %d bytes is read by the strict decoder", len(view))
+        table = decode_strictly(view, columns)
     return table
 
 
@@ -172,6 +172,8 @@ def decode_natively(
             continue
         if exact and breaks_decimals(text):
             return None
+        if count and _holds_nested(text, count):
+            refuse_deep(rows)
         tried = count
         table = None
         if block_bytes is not None and block_bytes <= len(text) and _may_be_torn(text, count):
@@ -181,6 +183,12 @@ def decode_natively(
         if table is not None and table.num_rows == count:
             return None if _suspicious(table, columns) else _typed(table, columns)
     return None
+
+
+def _holds_nested(text: Lines, rows: int) -> bool:
+    """Return whether there are more brackets and braces than rows: in a plain page each row has one brace."""
+    data = np.frombuffer(text, dtype=np.uint8)
+    return int(np.count_nonzero(data == _OPEN)) + int(np.count_nonzero(data == _BRACKET)) - rows > MAX_LEVELS
 
 
 def _may_be_torn(text: Lines, count: int) -> bool:

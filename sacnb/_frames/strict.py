@@ -1,8 +1,7 @@
-"""The careful path: one page that the native decoder doubted, read value by value.
+"""Decode a page that the native decoder doubted, value by value.
 
-It understands what is unusual but unmistakable (a number written as a string, a number where a string is declared,
-more digits than the scale), and raises ``BadAnswer`` with the row and the column for everything else. It never makes
-a null that SAC did not send.
+Unusual but unmistakable values are read (a number written as a string, a number where a string is declared, more digits
+than the scale); anything else raises ``BadAnswer`` with the row and the column. No null is made that SAC did not send.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any, Final, NoReturn, TypeVar, cast
 
+import numpy as np
 import pyarrow as pa
 
 from sacnb._frames.convert import arrow_field
@@ -32,7 +32,11 @@ from sacnb._http import is_web_page
 from sacnb._odata.schema import Column
 from sacnb.errors import BadAnswer
 
-__all__ = ["decode_carefully"]
+__all__ = ["MAX_LEVELS", "decode_strictly", "refuse_deep"]
+
+# Rows are flat. Python's parser gives up at some 1,000 levels, and pyarrow's nowhere.
+MAX_LEVELS: Final = 100
+_ESCAPED: Final = re.compile(rb"\\.", re.DOTALL)
 
 _SHOWN_CHARS: Final = 80
 _NUMBER_FORM: Final = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:[eE]([+-]?)0*(\d+))?", re.ASCII)
@@ -64,7 +68,7 @@ class _UnreadableError(ValueError):
     """A value that is not what its column declares."""
 
 
-def decode_carefully(rows: bytes | bytearray | memoryview, columns: Sequence[Column]) -> pa.Table:
+def decode_strictly(rows: bytes | bytearray | memoryview, columns: Sequence[Column]) -> pa.Table:
     """The rows of a page as a table of these columns, in their order.
 
     The types are those of ``arrow_schema(columns)``, but for decimals and times with more digits than was declared,
@@ -74,6 +78,7 @@ def decode_carefully(rows: bytes | bytearray | memoryview, columns: Sequence[Col
         BadAnswer: The page is no JSON array of row objects, or a value does not fit its column; ``row`` (the first one
             is 0) and ``column`` say where, as far as it is known.
     """
+    refuse_deep(rows)
     objects = _objects(bytes(rows))
     names = [column.name for column in columns]
     dimensions = [column.name for column in columns if column.role == "dimension"]
@@ -86,6 +91,28 @@ def decode_carefully(rows: bytes | bytearray | memoryview, columns: Sequence[Col
         arrays.append(array)
         fields.append(arrow_field(column).with_type(array.type))
     return pa.table(arrays, schema=pa.schema(fields))
+
+
+def refuse_deep(rows: bytes | bytearray | memoryview) -> None:
+    """Refuse values nested so deep that a parser which calls itself for each level could run out of stack.
+
+    Such a value may stand in a column that nobody asked for, and is then parsed all the same.
+
+    Raises:
+        BadAnswer: A value has more than ``MAX_LEVELS`` levels.
+    """
+    text = bytes(rows)
+    if text.count(b"[") + text.count(b"{") <= MAX_LEVELS:
+        return
+    if b"\\" in text:
+        text = _ESCAPED.sub(b"  ", text)
+    data = np.frombuffer(text, dtype=np.uint8)
+    outside = np.cumsum(data == ord('"'), dtype=np.int32) % 2 == 0
+    opened = np.isin(data, (ord("["), ord("{"))) & outside
+    closed = np.isin(data, (ord("]"), ord("}"))) & outside
+    levels = np.cumsum(opened.astype(np.int8) - closed.astype(np.int8), dtype=np.int32)
+    if int(levels.max(initial=0)) > MAX_LEVELS + 2:  # the array of rows and the row itself
+        raise BadAnswer(f"A row holds a value nested more than {MAX_LEVELS} levels deep.")
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -214,7 +214,7 @@ _TYPES: Final = {
 MAX_DECIMAL_DIGITS: Final = 76
 _DECIMAL128_DIGITS: Final = 38
 # Where $metadata names no scale (or a variable one): room for 28 digits before and 10 after the point. A page that
-# needs more gets more, see the careful path; SAC's own measures name theirs, Decimal(31,7).
+# needs more gets more from the strict decoder; SAC's own measures name theirs, Decimal(31,7).
 _VARIABLE_SCALE: Final = 10
 
 

@@ -106,7 +106,7 @@ _TAIL_CHARS: Final = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """The members beside ``value``, and where in the text the array of rows begins and ends."""
+    """The members beside ``value``, and where in the text the array of rows begins and ends; 0 and 0 without it."""
 
     members: Mapping[str, Any]
     start: int
@@ -115,6 +115,9 @@ class Envelope:
 
 def read_envelope(text: str) -> Envelope:
     """Read one JSON object with an array ``value``, and nothing after it.
+
+    Some servers write ``null`` for an empty array, or leave it out; what tells such a page from something else is that
+    nothing but annotations stands beside it.
 
     Raises:
         BadAnswer: it is cut short, has something after its end, has a member twice, is or holds an error object, or
@@ -133,6 +136,8 @@ def read_envelope(text: str) -> Envelope:
     if end != len(text):
         refuse_error_in(text[end:])
         raise BadAnswer(f"The answer for {WHAT} goes on after its end: {text[end : end + 24]!r}.")
+    if extent is None and members.get("value") is None and _is_page(members):
+        return Envelope({name: value for name, value in members.items() if name != "value"}, 0, 0)
     if extent is None:
         has = ", ".join(map(repr, members)) or "nothing"
         raise BadAnswer(
@@ -193,6 +198,12 @@ def _expect(character: str, text: str, at: int) -> int:
 def _skip(text: str, at: int) -> int:
     blanks = _BLANKS.match(text, at)
     return blanks.end() if blanks else at
+
+
+def _is_page(members: Mapping[str, Any]) -> bool:
+    """Return whether the members are those of a page: ``value`` or an annotation, and nothing else."""
+    others = [name for name in members if "@" not in name and not name.startswith("odata.")]
+    return others == ["value"] or (not others and bool(members))
 
 
 def _is_error_row(row: object) -> bool:

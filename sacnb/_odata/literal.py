@@ -26,9 +26,10 @@ _T = TypeVar("_T")
 
 Value = str | int | float | Decimal | bool | date | datetime | time | timedelta | UUID | bytes | None
 
-# Kept as they are in a query: the characters OData itself uses. Everything else that RFC 3986 does not call unreserved
-# is percent-encoded, "#" and "+" and "&" above all. requests and urllib3 leave what comes out alone (a test proves it).
-SAFE_IN_QUERY: Final = "'(),:/"
+# Sent as they are: the characters that OData's own syntax uses and that its grammar also allows inside of a text. That
+# leaves out "/" (rule pchar-no-SQUOTE of the OASIS ABNF), which is percent-encoded like everything else that RFC 3986
+# does not call unreserved. requests and urllib3 leave the result alone (a test proves it).
+SAFE_IN_QUERY: Final = "'(),:"
 _INTEGER_RANGES: Final[Mapping[str, tuple[int, int]]] = {
     "Edm.Byte": (0, 2**8 - 1),
     "Edm.SByte": (-(2**7), 2**7 - 1),
@@ -158,10 +159,18 @@ def _decimal(value: Value, column: Column) -> str | None:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+# SAP CAP's parser refuses a double of 309 digits, which also fills the URL.
+_MOST_PLAIN_CHARS: Final = 40
+
+
 def _double(value: Value, column: Column) -> str | None:
     if isinstance(value, float) and isinf(value):
         return "INF" if value > 0 else "-INF"
-    return _decimal(value, column)
+    text = _decimal(value, column)
+    if text is None or len(text) <= _MOST_PLAIN_CHARS:
+        return text
+    mantissa, _, exponent = f"{Decimal(text).normalize():e}".partition("e")
+    return f"{mantissa}e{int(exponent)}"  # without "+", which would have to be percent-encoded
 
 
 def _integer(value: Value, column: Column) -> str | None:
@@ -235,7 +244,7 @@ def _guid(value: Value, column: Column) -> str | None:  # noqa: ARG001
 
 
 def _binary(value: Value, column: Column) -> str | None:  # noqa: ARG001
-    return f"binary'{base64.urlsafe_b64encode(value).decode()}'" if isinstance(value, bytes) else None
+    return f"binary'{base64.urlsafe_b64encode(value).decode().rstrip('=')}'" if isinstance(value, bytes) else None
 
 
 def _read(reader: Callable[[str], _T], text: str) -> _T | None:

@@ -7,6 +7,7 @@ Read ``$metadata`` in its XML form (EDMX).
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -31,7 +32,6 @@ __all__ = [
     "Role",
     "Schema",
     "TypeDefinition",
-    "first_segment",
     "is_label",
     "parse_metadata",
     "read_edmx",
@@ -77,7 +77,8 @@ class TypeDefinition:
 class Document:
     """A whole ``$metadata``: entity types, entity sets (name to type name), type definitions, aliases and labels.
 
-    ``labels`` are those written outside of their property: ``"sac.FactData/Sector"`` to text.
+    ``labels`` are those written outside of their property: ``"sac.FactData/Sector"`` to text. ``references`` are the
+    addresses of further documents, which are not read.
     """
 
     types: tuple[EntityType, ...]
@@ -85,6 +86,7 @@ class Document:
     definitions: Mapping[str, TypeDefinition] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    references: tuple[str, ...] = ()
 
     def qualified(self, name: str) -> str:
         """``name`` with the alias of its namespace replaced by the namespace."""
@@ -92,7 +94,7 @@ class Document:
         return f"{self.aliases.get(namespace, namespace)}{dot}{simple}"
 
     def type_of(self, entity_set: str) -> EntityType | None:
-        """The entity type of a set: the one its container names, else the one called exactly like the set.
+        """Return the entity type of a set: the one its container names, else the one called exactly like the set.
 
         SAC gives the type the name of the set; ``FactData`` must match neither ``FactDataAggregation`` nor
         ``MasterData``, which may stand before it.
@@ -100,6 +102,15 @@ class Document:
         declared = self.sets.get(entity_set)
         found = self._named(declared) if declared is not None else None
         return found or self._named(entity_set)
+
+    def missing_type(self, entity_set: str) -> BadAnswer:
+        """Return the error for a set whose type the document names and does not hold."""
+        declared = self.sets[entity_set]
+        elsewhere = f" It refers to {', '.join(self.references)}, where the type may be." if self.references else ""
+        return BadAnswer(
+            f"$metadata gives {entity_set!r} the type {declared!r}, which it does not declare.{elsewhere}",
+            hint="sacnb reads one document only. Report this to your SAC administrator.",
+        )
 
     def properties_of(self, entity_type: EntityType) -> tuple[tuple[Property, ...], tuple[str, ...]]:
         """The properties and key names of a type, the inherited ones first, with types and labels resolved.
@@ -116,10 +127,14 @@ class Document:
                 if one.name in found:
                     raise BadAnswer(f"$metadata declares the property {one.name!r} of {entity_type.name!r} twice.")
                 found[one.name] = self._resolved(one, ancestor)
+        own = []
         for key in keys:
-            if key not in found:
+            name, behind, _ = key.partition("/")
+            if name in found:
+                own.append(name)
+            elif not behind:  # a path through a navigation property, as SAP CAP writes it, is a key of the other set
                 raise BadAnswer(f"$metadata names {key!r} as a key of {entity_type.name!r}, but not as its property.")
-        return tuple(found.values()), keys
+        return tuple(found.values()), tuple(own)
 
     def _named(self, name: str) -> EntityType | None:
         wanted = self.qualified(name)
@@ -158,7 +173,11 @@ class Document:
 
 # What expat says of a document that ends too early: no element, unclosed token, partial character, unclosed CDATA.
 _CUT_SHORT: Final = frozenset({3, 5, 6, 20})
-_DECIMAL: Final = re.compile(r"[0-9]{1,9}")
+_DECIMAL: Final = re.compile(r"[0-9]{1,18}")
+
+
+_HEAD_BYTES: Final = 4096
+_UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class _WithoutDoctype(ET.TreeBuilder):
@@ -178,7 +197,8 @@ def read_edmx(body: bytes) -> Document:
         BadAnswer: it is not XML, cut short, has a DOCTYPE, or is an error or something else instead of metadata.
     """
     try:
-        root = ET.fromstring(body.lstrip(), parser=ET.XMLParser(target=_WithoutDoctype()))  # noqa: S314 (no DOCTYPE)
+        text = body if body.startswith(_UTF16) else body.lstrip()
+        root = ET.fromstring(text, parser=ET.XMLParser(target=_WithoutDoctype()))  # noqa: S314 (no DOCTYPE)
     except (ET.ParseError, ValueError, LookupError) as error:
         cut = isinstance(error, ET.ParseError) and error.code in _CUT_SHORT
         raise BadAnswer(f"$metadata is not readable XML: {error}.", truncated=cut) from error
@@ -189,7 +209,8 @@ def read_edmx(body: bytes) -> Document:
     document = _Reader()
     for schema in (one for one in root.iter() if _local(one.tag) == "Schema"):
         document.read(schema)
-    return document.document()
+    references = tuple(one.get("Uri", "") for one in root if _local(one.tag) == "Reference")
+    return replace(document.document(), references=references)
 
 
 class _Reader:
@@ -237,7 +258,7 @@ def _entity_type(element: ET.Element, namespace: str) -> EntityType:
     name = element.get("Name", "")
     properties = tuple(_property(child, name) for child in _children(element, "Property"))
     keys = (ref.get("Name", "") for key in _children(element, "Key") for ref in _children(key, "PropertyRef"))
-    return EntityType(namespace, name, element.get("BaseType"), tuple(map(first_segment, keys)), properties)
+    return EntityType(namespace, name, element.get("BaseType"), tuple(keys), properties)
 
 
 def _property(element: ET.Element, owner: str) -> Property:
@@ -272,11 +293,6 @@ def is_label(term: str) -> bool:
     return re.split(r"[.:]", term)[-1].casefold() == "label"
 
 
-def first_segment(path: str) -> str:
-    """The property a path begins with: a key may be a part of a complex property."""
-    return path.split("/", 1)[0]
-
-
 def size(text: object) -> int | None:
     """A facet as a number; ``None`` for one that does not fix a number: ``max``, ``variable``, ``floating``, absent."""
     written = str(text) if isinstance(text, int | str) and not isinstance(text, bool) else ""
@@ -306,6 +322,8 @@ class Metadata:
             BadAnswer: the entity type contradicts itself, or has no columns.
         """
         entity_type = self.document.type_of(entity_set)
+        if entity_type is None and entity_set in self.document.sets:
+            raise self.document.missing_type(entity_set)
         if entity_type is None:
             raise UnknownNameError("entity set", entity_set, self.entity_sets, where=f"the model {provider_id}")
         properties, keys = self.document.properties_of(entity_type)
@@ -335,9 +353,15 @@ def parse_metadata(body: bytes, *, content_type: str | None = None) -> Metadata:
     """
     if _is_json_error(body):
         refuse_problem(body, content_type, "$metadata")
-    if first_byte(body) != b"<" or is_web_page(body):
+    if first_byte(body) != b"<" and not body.startswith(_UTF16):
         refuse_foreign(body, "$metadata", "XML", content_type)
-    document = read_edmx(body.removeprefix(BOM))
+    try:
+        document = read_edmx(body.removeprefix(BOM))
+    except BadAnswer:
+        # Only now: a comment in real metadata may speak of <html> too.
+        if is_web_page(body) and b"Edmx" not in body[:_HEAD_BYTES]:
+            refuse_foreign(body, "$metadata", "XML", content_type)
+        raise
     if not document.types:
         raise BadAnswer("$metadata declares no entity types.", hint="Is the model empty, or still being created?")
     return Metadata(tuple(document.sets) or tuple(one.name for one in document.types), document)

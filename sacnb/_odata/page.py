@@ -1,10 +1,10 @@
-"""Cut a page: the rows as they stand, the link to the next page, the count; or say why it cannot be trusted.
+"""Cut a page into its rows, the link to the next page and the count; or say why it cannot be trusted.
 
 A page is 8 MB of rows and 300 bytes of the rest. ``cut_page`` finds the ends of the array of rows from both ends of the
 page and parses only what is around it, some 20 times faster than a parse of everything, and as strict: each step is
 taken only where it can be proven right (``_cut_fast`` has the proof), and otherwise the whole page is parsed.
 
-Where the next page is: follow ``@odata.nextLink``, but only on the tenant's own origin, and never in a circle.
+Follow ``@odata.nextLink`` only on the tenant's own origin, and never in a circle.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
 from sacnb._http import Origin
 from sacnb._odata.envelope import (
@@ -30,53 +30,114 @@ from sacnb._odata.envelope import (
 )
 from sacnb.errors import BadAnswer
 
-__all__ = ["MAX_LINK_CHARS", "Page", "cut_page", "next_url", "read_list"]
+__all__ = ["MAX_LINK_CHARS", "Page", "cut_page", "next_page", "next_url", "read_list"]
 
+_NO_CONTENT: Final = frozenset({204, 205})
 # Longer than any server would take back.
 MAX_LINK_CHARS: Final = 32_768
 # Python drops tabs and line ends from a URL, some read a backslash as a slash: what is checked must be what is sent.
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f\\]")
 
 
+def next_page(page: Page, current_url: str, *, seen: Container[str] = (), origin: str | None = None) -> str | None:
+    """Return the URL of the page after *page*, which came from *current_url*; ``None`` where *page* is the last one.
+
+    A page without rows whose link leads back is the last one too. Raises as ``next_url`` does.
+    """
+    if page.next_link is None:
+        return None
+    target = _resolved(current_url, page.next_link, origin)
+    if page.is_empty and (target == current_url or target in seen):
+        return None
+    return next_url(current_url, page.next_link, seen=seen, origin=origin)
+
+
 def next_url(current_url: str, link: str, *, seen: Container[str] = (), origin: str | None = None) -> str:
-    """The URL that ``link``, found in the answer to ``current_url``, stands for.
+    """Return the URL that ``link``, found in the answer to ``current_url``, stands for.
 
-    Links may be absolute, root-relative or relative to ``current_url`` (all three are said to occur). The URL must
-    have the scheme, host and port of ``current_url``, and of ``origin`` (the tenant URL) where that is given, because
-    the bearer token will be sent there; and it must not be ``current_url`` or one of those ``seen``, which the caller
-    keeps.
+    Links may be absolute, or relative to the host, the service root or ``current_url``. They must lead to the scheme,
+    host and port of ``current_url``, and of ``origin`` (the tenant URL) where that is given, because the bearer token
+    is sent there; and not to ``current_url`` or one of the URLs in ``seen``, which the caller keeps. A link that a
+    gateway wrote with ``http:`` or with the tenant's other host (with or without ``.api``) is followed on the host and
+    over the scheme that was asked.
 
-    The link is requested as it stands, with no option added or changed. Two things happen to it all the same: requests
-    percent-encodes what may not stand in a URL, such as blanks; and a bare ``#``, which would end the URL there, is
-    written ``%23``, because in a link to a page it can only be the member "unassigned" in a repeated filter.
+    The link is requested as it stands, with no option added or changed, but for two things: requests percent-encodes
+    what may not stand in a URL, such as blanks; and a bare ``#``, which would end the URL, becomes ``%23``, because in
+    a link to a page it can only be the member "unassigned" in a repeated filter.
 
     Raises:
-        BadAnswer: the link is empty, too long, no URL, leads elsewhere, or leads back.
+        BadAnswer: The link is empty, too long, no URL, leads elsewhere, or leads back.
     """
-    if not link.strip() or len(link) > MAX_LINK_CHARS or _UNSAFE.search(link):
-        raise _bad(f"is empty, longer than {MAX_LINK_CHARS} characters, or has characters in it that no link may have")
-    written = link.replace("#", "%23")
-    try:
-        target = written if urlsplit(written).scheme else urljoin(current_url, written)
-    except ValueError as error:
-        raise _bad(f"is not a URL ({error})") from error
-    found = Origin.of(target)
-    for home in (current_url, origin):
-        if home is not None and (found is None or found != Origin.of(home)):
-            raise _bad(f"leads to {_shown(target)} and not to {_shown(home)}, so it was not followed")
+    target = _resolved(current_url, link, origin)
     if target == current_url or target in seen:
         raise _bad("leads back to a page that was already read, so the pages would never end")
     return target
 
 
+def _resolved(current_url: str, link: str, origin: str | None) -> str:
+    if not link.strip() or len(link) > MAX_LINK_CHARS or _UNSAFE.search(link):
+        raise _bad(f"is empty, longer than {MAX_LINK_CHARS} characters, or has characters in it that no link may have")
+    written = link.strip().replace("#", "%23")
+    try:
+        target = _same_resource(current_url, written) or (
+            written if urlsplit(written).scheme else urljoin(current_url, written)
+        )
+        parts = urlsplit(target)
+    except ValueError as error:
+        raise _bad(f"is not a URL ({error})") from error
+    found = Origin.of(target)
+    for home in (current_url, origin):
+        if home is not None and not _is_same_tenant(found, Origin.of(home)):
+            raise _bad(f"leads to {_shown(target)} and not to {_shown(home)}, so it was not followed")
+    if parts.path.startswith("//"):  # read as a host by some
+        raise _bad("has an address that not everybody reads the same way, so it was not followed")
+    if found == Origin.of(current_url):
+        return target
+    asked = urlsplit(current_url)
+    return urlunsplit(parts._replace(scheme=asked.scheme, netloc=asked.netloc))
+
+
+def _same_resource(current_url: str, link: str) -> str | None:
+    """Return the URL of a link relative to any part of the path that was asked, such as the service root.
+
+    OData lets links be relative to the address of the metadata, which is one or several folders above the page.
+    """
+    path, _, query = link.partition("?")
+    if not path or path.startswith("//") or "://" in path:
+        return None
+    asked = urlsplit(current_url)
+    wanted = "/" + unquote(path).removeprefix("./").lstrip("/")
+    if not unquote(asked.path).endswith(wanted):
+        return None
+    return urlunsplit((asked.scheme, asked.netloc, asked.path, query, ""))
+
+
+def _is_same_tenant(found: Origin | None, home: Origin | None) -> bool:
+    """Return whether a link stays with the tenant: at its address, or at another spelling of it that gateways write."""
+    if found is None or home is None or found == home:
+        return found == home and found is not None
+    if home.scheme != "https" or found.scheme not in {"https", "http"}:
+        return False
+    is_own_port = found.port == home.port or (found.scheme == "http" and found.port == 80)
+    return is_own_port and _without_api(found.host) == _without_api(home.host)
+
+
+def _without_api(host: str) -> list[str]:
+    """Return the labels of a host without ``api``: a tenant is <tenant>.<region>... and <tenant>.api.<region>..."""
+    labels = host.split(".")
+    return [labels[0], *labels[2:]] if labels[1:2] == ["api"] else labels
+
+
 def _shown(url: str) -> str:
-    """Scheme, host and port of a URL, without a user name or password that may be in front of them."""
+    """Return scheme, host and port of a URL, without a user name or password that may be in front of them."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def _bad(why: str) -> BadAnswer:
-    return BadAnswer(f"The link to the next page {why}.", hint="Nothing was kept. Report it to who runs the tenant.")
+    return BadAnswer(
+        f"The link to the next page {why}.", hint="No data was saved. Report this to your SAC administrator."
+    )
 
 
 # Below this size a full parse takes a millisecond, and needs no proof.
@@ -126,8 +187,10 @@ class Page:
         return _NO_ROWS.fullmatch(self.body, self.start, self.end) is not None
 
 
-def cut_page(body: bytes, *, look_inside: bool = True) -> Page:
-    """The rows, links and count of one page. The rows are left to the decoder, which has to be strict too.
+def cut_page(body: bytes, *, status: int = 200, look_inside: bool = True) -> Page:
+    """Return the rows, links and count of one page. The rows are left to the decoder, which has to be strict too.
+
+    With the ``status`` 204 or 205 an answer has no body, and is a page without rows.
 
     Without ``look_inside`` the rows of a large page are not searched for an error object, which takes most of the time:
     a strict decoder finds it as well, only later.
@@ -139,18 +202,22 @@ def cut_page(body: bytes, *, look_inside: bool = True) -> Page:
         BadAnswer: the answer is empty, a web page, cut short, has anything after its end, holds an error object in
             place of, after or among the rows, or has no array ``value``. ``truncated`` says that asking again may help.
     """
+    if status in _NO_CONTENT and not body:
+        return Page(b"[]", 0, 2)
     if first_byte(body) != b"{":
         refuse_foreign(body, WHAT, "JSON")
     fast = _cut_fast(body, look_inside=look_inside) if len(body) > _SMALL_BYTES else None
     return fast or _cut_slow(body)
 
 
-def read_list(body: bytes) -> list[dict[str, Any]]:
-    """The objects of an ordinary list: namespaces, providers, a service document, members of a dimension.
+def read_list(body: bytes, *, status: int = 200) -> list[dict[str, Any]]:
+    """Return the objects of an ordinary list: namespaces, providers, a service document, members of a dimension.
 
     Raises:
         BadAnswer: as ``cut_page`` does, or an element is not an object.
     """
+    if status in _NO_CONTENT and not body:
+        return []
     if first_byte(body) != b"{":
         refuse_foreign(body, "a list", "JSON")
     try:
@@ -171,6 +238,8 @@ def _cut_slow(body: bytes) -> Page:
         refuse_error_in(body.decode(errors="replace"))  # SAC may have given up in the middle of a character
         raise
     envelope = read_envelope(text)
+    if envelope.end == 0:
+        return _page(b"[]", 0, 2, envelope.members)
     start = (len(BOM) if body.startswith(BOM) else 0) + len(text[: envelope.start].encode())
     end = start + len(text[envelope.start : envelope.end].encode())
     return _page(body, start, end, envelope.members)
@@ -236,7 +305,9 @@ def _page(body: bytes, start: int, end: int, members: Mapping[str, Any]) -> Page
 
 
 def _link(value: object, name: str) -> str | None:
-    if value is None or (isinstance(value, str) and value):
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    if isinstance(value, str):
         return value
     raise BadAnswer(f"The {name} of {WHAT} is {value!r} where a link was expected.")
 

@@ -1,4 +1,4 @@
-"""Pull a query to the end, keep the result, and serve the last good one when SAC does not answer."""
+"""Pull a query to its last page: pipelined, partitioned, resumable."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Ask SAC, keep what it says, and serve the last good result, with a warning, when it does not answer.
-
-Pull a query to the end, all of it into memory: every page of every chain, in order, each row once.
-"""
+"""Pull a question into memory, keep the result, and serve the last good one when SAC does not answer."""
 
 from __future__ import annotations
 
@@ -9,10 +6,9 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
@@ -20,8 +16,7 @@ from sacnb._cache.staging import StagingArea
 from sacnb._frames.convert import arrow_schema, concat
 from sacnb._pull.checkpoints import Checkpoints, Staging, can_be_resumed, plan_of
 from sacnb._pull.duplicates import repeated_rows
-from sacnb._pull.failures import Inconsistent
-from sacnb._pull.plan import Job, LaneRestarted, PageRows, Plan
+from sacnb._pull.plan import Inconsistent, Job, Plan
 from sacnb._pull.progress import Progress, ProgressListener
 from sacnb._pull.pull import Pull
 from sacnb.errors import (
@@ -29,6 +24,7 @@ from sacnb.errors import (
     BadAnswer,
     CacheError,
     NoAnswerError,
+    RequestError,
     SacError,
     ServerError,
     ThrottledError,
@@ -40,15 +36,32 @@ if TYPE_CHECKING:
     from sacnb._cache.store import Cache
     from sacnb._results.result import Result
 
-__all__ = ["Progress", "ProgressListener", "pull", "pull_resumable"]
+__all__ = ["Progress", "ProgressListener", "age_in_words", "is_outage", "pull", "pull_resumable", "refresh"]
 
 _log = logging.getLogger("sacnb.export")
 
-_QUERY = re.compile(r"\?[$\w]+=\S*")
+_QUERY: Final = re.compile(r"\?[$\w]+=\S*")
+_NO_REFUSAL: Final = frozenset({408, 425, 429})
 
-# SAC is away, overloaded, answers nonsense, or no token can be had: the last good result helps. A clear refusal (403,
-# 404, 412) is an answer, and a mistake in the question stays the user's to mend: those are raised.
-SAC_IS_AWAY = (AuthError, BadAnswer, NoAnswerError, ServerError, ThrottledError)
+
+def is_outage(error: SacError) -> bool:
+    """Return whether the last good result may stand in for *error*.
+
+    ============================================================  =======
+    error                                                         outage
+    ============================================================  =======
+    no token, no answer, an answer that cannot be trusted         yes
+    5xx, 408, 425, 429 after all retries                          yes
+    any other failure without a status, or a redirect             yes
+    a refusal: any other 4xx, such as 403, 404 or 412             no
+    a mistake in the question, a cancelled pull, anything else    no
+    ============================================================  =======
+    """
+    if isinstance(error, AuthError | BadAnswer | NoAnswerError | ServerError | ThrottledError):
+        return True
+    return isinstance(error, RequestError) and (
+        error.status is None or not 400 <= error.status < 500 or error.status in _NO_REFUSAL
+    )
 
 
 def refresh(
@@ -61,23 +74,25 @@ def refresh(
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     announce: Callable[[str], None] = print,
 ) -> Result:
-    """The result of ``pull``, kept in ``cache`` under ``key``; or the last good one if SAC fails.
+    """Return the result of *pull* and keep it in *cache* under *key*; serve the last good result during an outage.
 
-    A kept result younger than ``max_age_s`` seconds is served without asking. A result served because SAC failed has
-    ``stale`` set, and its ``warning`` (also handed to ``announce``) says how old it is and why; ``strict`` raises.
+    A kept result younger than ``max_age_s`` seconds is served without asking SAC. One from the future is never young:
+    it was kept while the clock was wrong. A result served because of an outage has ``stale`` set, and its ``warning``
+    (also passed to *announce*) says how old it is and why; ``strict`` raises instead.
 
-    Raises what ``pull`` raises where there is nothing to serve, or SAC's answer was a clear refusal.
+    Raises:
+        SacError: The error of *pull*, where there is nothing to serve or SAC clearly refused.
     """
     if max_age_s > 0:
         kept = _load(cache, key)
         if isinstance(kept, CacheError):
-            _log.warning("The kept result cannot be used and SAC is asked: %s", kept)
-        elif kept is not None and now() - kept.info.last_refresh_time < timedelta(seconds=max_age_s):
+            _log.warning("Cannot use the cached result, asking SAC instead: %s", kept)
+        elif kept is not None and timedelta(0) <= now() - kept.info.last_refresh_time < timedelta(seconds=max_age_s):
             return kept
     try:
         result = pull()
-    except SAC_IS_AWAY as error:
-        if strict:
+    except SacError as error:
+        if strict or not is_outage(error):
             raise
         return _last_good(cache, key, error, now(), announce)
     try:
@@ -85,19 +100,16 @@ def refresh(
     except CacheError as error:
         if strict:
             raise
-        warning = f"The data is fresh, but could not be kept: {error}"
-        _log.warning("%s", warning)
-        announce(warning)
+        warning = f"The data is fresh, but could not be cached: {error}"
+        _warn(warning, announce)
         return replace(result, warning=warning)
     return result
 
 
 def _load(cache: Cache, key: CacheKey) -> Result | CacheError | None:
-    """The kept result, ``None`` where there is none, or the reason why it cannot be used."""
-    if not cache.has(key):
-        return None
+    """Return the kept result, ``None`` where there is none, or the error that says why it cannot be used."""
     try:
-        return cache.load(key)
+        return cache.load(key) if cache.has(key) else None
     except CacheError as error:
         return error
 
@@ -111,23 +123,37 @@ def _last_good(cache: Cache, key: CacheKey, error: SacError, now: datetime, anno
         error.add_note(f"The earlier result cannot be served instead: {kept}")
         raise error
     refreshed = kept.info.last_refresh_time
-    warning = (
-        f"SAC did not deliver; showing the data of {refreshed.astimezone(UTC):%Y-%m-%d %H:%M} UTC, "
-        f"{age_in_words(now - refreshed)} old. Reason: {_briefly(error)}"
+    age = (
+        f"{age_in_words(now - refreshed)} old"
+        if refreshed <= now
+        else "of unknown age, since that is in the future: the clock of this machine was changed"
     )
-    _log.warning("%s", warning)
-    _log.info("What went wrong, in full: %s", error)
-    announce(warning)
+    warning = (
+        f"SAC did not deliver; showing the data of {refreshed.astimezone(UTC):%Y-%m-%d %H:%M} UTC, {age}. "
+        f"Reason: {_briefly(error)}"
+    )
+    _log.info("The error in full: %s", error)
+    _warn(warning, announce)
     return replace(kept, stale=True, warning=warning)
 
 
+def _warn(warning: str, announce: Callable[[str], None]) -> None:
+    _log.warning("%s", warning)
+    try:
+        announce(warning)
+    except (OSError, ValueError):
+        # A job without a console has no stdout, or a closed one. That is no reason to lose the data.
+        if announce is not print:
+            raise
+
+
 def _briefly(error: SacError) -> str:
-    """The error's message without the queries of addresses: a warning is shown in a line, and the log has the rest."""
+    """Return the error's message without the queries of URLs: a warning is one line, and the log has the rest."""
     return _QUERY.sub("", error.message)
 
 
 def age_in_words(age: timedelta) -> str:
-    """An age as people say it: ``52 minutes``, ``3 hours``, ``2 days``."""
+    """Return an age in words: ``52 minutes``, ``3 hours``, ``2 days``."""
     seconds = max(0, int(age.total_seconds()))
     for size, word in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
         if seconds >= size:
@@ -137,13 +163,15 @@ def age_in_words(age: timedelta) -> str:
 
 
 def pull(job: Job, plan: Plan, checkpoints: Checkpoints | None = None) -> pa.Table:
-    """Every row of a plan as one Arrow table, columns typed by the schema in the order of the query's columns.
+    """Pull every row of a plan into one Arrow table, typed by the schema, in the order of the query's columns.
 
-    The rows are in the order of the chains, and in each in that of its pages, whatever came first.
+    The rows are in the order of the segments, and in each in that of its pages, whatever came first.
 
-    Raises BadAnswer where rows are repeated, or where their number is not the one SAC announced (with
-    ``check_count=False`` the latter is a RowCountWarning: for a model that others write to while it is read);
-    Cancelled once ``cancelled()`` is true; and what the session raises.
+    Raises:
+        BadAnswer: Rows are repeated, or are not as many as SAC announced. With ``check_count=False``, for a model that
+            is written to while it is read, the latter is a RowCountWarning.
+        Cancelled: ``cancelled()`` returned true.
+        SacError: The session's errors.
     """
     return _pull(Pull(job, plan, checkpoints), job)
 
@@ -151,18 +179,19 @@ def pull(job: Job, plan: Plan, checkpoints: Checkpoints | None = None) -> pa.Tab
 def pull_resumable(
     job: Job, make_plan: Callable[[Job], Plan], staging: Staging, *, finish: Callable[[], None] = lambda: None
 ) -> tuple[pa.Table, datetime | None]:
-    """As ``pull``, going on where an earlier run stopped, and keeping what has come for the next one if this one stops.
+    """Pull as ``pull`` does, resuming an earlier run, and keeping the pages for the next run if this one ends early.
 
-    Also gives the time at which the first of the rows were pulled, if an earlier run did that. A pull of one page keeps
-    nothing. ``finish`` is called when all rows are there; what was kept is removed after it.
+    Also return the time at which the first rows were pulled, if an earlier run did that. A pull of one page keeps
+    nothing. *finish* is called when all rows are there; the pages are removed after it.
 
-    Raises what ``pull`` and ``finish`` raise.
+    Raises:
+        SacError: Errors of ``pull`` and *finish*.
     """
     had_area = staging.has_area()
     checkpoints = Checkpoints(_open(staging) if had_area else None)
     try:
         plan = plan_of(checkpoints.area, job, make_plan) if checkpoints.area is not None else make_plan(job)
-        if not had_area and can_be_resumed(plan, job):  # else another process is at it
+        if not had_area and can_be_resumed(plan, job):  # with an area, another process holds it
             checkpoints.open_when_needed(lambda: _begin(staging, plan))
         running = Pull(job, plan, checkpoints)
         table = _pull(running, job)
@@ -178,20 +207,35 @@ def pull_resumable(
     return table, began
 
 
+class _Tables:
+    """A sink that keeps all tables in memory."""
+
+    def __init__(self) -> None:
+        self._of_segment: defaultdict[int, list[pa.Table]] = defaultdict(list)
+
+    def add(self, segment: int, table: pa.Table) -> None:
+        self._of_segment[segment].append(table)
+
+    def finish(self, segment: int) -> None:
+        pass
+
+    def restart(self, segment: int) -> None:
+        self._of_segment.pop(segment, None)
+
+    def in_order(self) -> list[pa.Table]:
+        """Return the tables in the order of their segments."""
+        return [table for segment in sorted(self._of_segment) for table in self._of_segment[segment]]
+
+
 def _pull(running: Pull, job: Job) -> pa.Table:
-    tables: defaultdict[int, list[pa.Table]] = defaultdict(list)
-    with job.context.telemetry.operation(f"pull {job.what}"), closing(running.items()) as items:
-        for item in items:
-            match item:
-                case PageRows(lane, table):
-                    tables[lane].append(table)
-                case LaneRestarted(lane):
-                    tables[lane].clear()
-    in_order = [table for lane in sorted(tables) for table in tables[lane]]
-    whole = concat(in_order) if in_order else arrow_schema(job.columns).empty_table()
+    sink = _Tables()
+    with job.context.telemetry.operation(f"pull {job.label}"):
+        running.run(sink)
+    tables = sink.in_order()
+    whole = concat(tables) if tables else pa.Table.from_batches([], arrow_schema(job.columns))
     repeats = running.watch.exact_repeats([whole], running.watch.suspects())
     if repeats is not None:
-        raise repeated_rows(job.what, *repeats)
+        raise repeated_rows(job.label, *repeats)
     return whole
 
 
@@ -199,7 +243,7 @@ def _open(staging: Staging) -> StagingArea | None:
     try:
         return staging.open()
     except OSError as error:
-        _log.warning("What an earlier run pulled cannot be read, and is pulled again: %s.", error)
+        _log.warning("Cannot read the checkpoints of an earlier run (%s). Downloading from the beginning.", error)
         return None
 
 

@@ -1,46 +1,57 @@
-"""Ask SAC how many rows there are, without asking for the rows.
-
-Ask several things at the same time, where a pull needs to know them before it can begin.
-"""
+"""Ask SAC for the number of rows, and run such requests concurrently."""
 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
 
+from sacnb._connections import Interrupt
+from sacnb._endpoints import FILTER
 from sacnb._odata.expression import Expression
 from sacnb._odata.page import cut_page
 from sacnb._pull.pipeline import Arrived, Failed, Pipeline
 from sacnb._pull.plan import Job
-from sacnb._wire.interrupt import Interrupt
 from sacnb.errors import RequestError
 
-__all__ = ["count_rows", "counting", "together"]
+__all__ = ["count_rows", "counter", "run_concurrently"]
+
+_log = logging.getLogger("sacnb.export")
+
+# Statuses with which a service refuses a count, or a filter, that it does not support.
+_NOT_SUPPORTED: Final = frozenset({400, 404, 405, 406, 501})
+# Some servers put a byte order mark before the number.
+_NUMBER: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*([0-9]{1,18})\s*")
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _Returned:
     value: Any
 
 
-def together(job: Job, calls: Sequence[Callable[[Interrupt], Any]]) -> list[Any]:
-    """The results of ``calls``, in their order; as many run at the same time as the job has streams.
+def run_concurrently(job: Job, calls: Sequence[Callable[[Interrupt], Any]]) -> list[Any]:
+    """Run a pull's preliminary requests, as many at the same time as the job has streams; return results in order.
 
-    Each is given the switch that stops it, to hand on to the session. Raises Cancelled, and the first error of a call.
+    Each call receives the switch that stops it, to hand on to the session.
+
+    Raises:
+        Cancelled: The user stopped the job.
+        SacError: The first error of a call.
     """
     stop = Interrupt()
     results: list[Any] = [None] * len(calls)
 
-    def lane(call: Callable[[Interrupt], Any]) -> Callable[[], Iterator[_Found]]:
-        def run() -> Iterator[_Found]:
-            yield _Found(call(stop))
+    def as_pages(call: Callable[[Interrupt], Any]) -> Callable[[], Iterator[_Returned]]:
+        def run() -> Iterator[_Returned]:
+            yield _Returned(call(stop))
 
         return run
 
-    with Pipeline[_Found, _Found](
-        lambda found: found,
+    with Pipeline[_Returned, _Returned](
+        lambda returned: returned,
         streams=max(1, min(job.streams, len(calls))),
         workers=1,
         ahead=job.streams + 1,
@@ -48,43 +59,42 @@ def together(job: Job, calls: Sequence[Callable[[Interrupt], Any]]) -> list[Any]
         cancelled=job.cancelled,
     ) as pipeline:
         for number, call in enumerate(calls):
-            pipeline.add(number, lane(call))
+            pipeline.add(number, as_pages(call))
         for event in pipeline:
             match event:
-                case Arrived(number, found):
-                    results[number] = found.value
+                case Arrived(number, returned):
+                    results[number] = returned.value
                 case Failed(_, error):
                     raise error
     return results
 
 
-_log = logging.getLogger("sacnb.export")
-
-# What a service may say to a count, or to a filter, that it does not know.
-_NOT_UNDERSTOOD: Final = frozenset({400, 404, 405, 501})
-
-
 def count_rows(job: Job, wheres: Sequence[Expression | None]) -> list[int | None]:
-    """How many rows of the job's entity set each filter leaves, in their order; ``None`` where SAC does not say.
+    """Return the number of rows that each filter leaves of the job's entity set; ``None`` where SAC does not say.
 
-    As many are counted at the same time as the job has streams. Raises what the session raises, but for an answer that
-    means "not understood"; QueryError for a filter that cannot be asked.
+    Raises:
+        QueryError: A filter cannot be sent.
+        SacError: The session's errors, except for refusals to count.
     """
-    return together(job, [counting(job, where) for where in wheres])
+    return run_concurrently(job, [counter(job, where) for where in wheres])
 
 
-def counting(job: Job, where: Expression | None) -> Callable[[Interrupt], int | None]:
-    """A call that counts the rows that a filter leaves.
+def counter(job: Job, where: Expression | None) -> Callable[[Interrupt], int | None]:
+    """Return a call that counts the rows that a filter leaves.
 
     ``$top=0&$count=true`` is used in public code for the count alone (unconfirmed), so a page of one row is asked for
-    in case it is not understood.
+    in case ``$top=0`` is not understood. ``/$count``, which OData has for this, is the second try: SAC is said to
+    refuse it with 406 (unconfirmed).
     """
     query = replace(job.query, where=where, top=0, order_by=(), page_size=1, count=True)
 
     def count(stop: Interrupt) -> int | None:
         total = 0
-        for piece in query.split(job.schema, job.tenant_url):
-            rows = _count(job, piece.url(job.tenant_url, job.schema), stop)
+        for one in query.split(job.schema, job.tenant_url):
+            url = one.url(job.tenant_url, job.schema)
+            rows = _count_in_page(job, url, stop)
+            if rows is None:
+                rows = _count_alone(job, url, stop)
             if rows is None:
                 return None
             total += rows
@@ -93,17 +103,36 @@ def counting(job: Job, where: Expression | None) -> Callable[[Interrupt], int | 
     return count
 
 
-def _count(job: Job, url: str, stop: Interrupt) -> int | None:
+def _count_in_page(job: Job, url: str, stop: Interrupt) -> int | None:
     try:
         answer = job.context.session.fetch(
-            "GET", url, operation="count rows", check=lambda found: _check(found.body), cancelled=stop
+            "GET", url, operation="count rows", check=lambda answer: _check(answer.body), cancelled=stop
         )
     except RequestError as error:
-        if error.status not in _NOT_UNDERSTOOD:
-            raise
-        _log.debug("SAC does not count: %s", error)
+        _refuse_unless_unsupported(error)
         return None
     return cut_page(answer.body).count
+
+
+def _count_alone(job: Job, url: str, stop: Interrupt) -> int | None:
+    parts = urlsplit(url)
+    kept = [option for option in parts.query.split("&") if option.startswith(f"{FILTER}=")]
+    address = urlunsplit((parts.scheme, parts.netloc, f"{parts.path}/$count", "&".join(kept), ""))
+    try:
+        answer = job.context.session.fetch(
+            "GET", address, operation="count rows", accept="text/plain", expect="any", cancelled=stop
+        )
+    except RequestError as error:
+        _refuse_unless_unsupported(error)
+        return None
+    found = _NUMBER.fullmatch(answer.body)
+    return int(found[1]) if found else None
+
+
+def _refuse_unless_unsupported(error: RequestError) -> None:
+    if error.status not in _NOT_SUPPORTED:
+        raise error
+    _log.debug("SAC does not count: %s", error)
 
 
 def _check(body: bytes) -> None:

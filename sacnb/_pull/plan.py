@@ -1,14 +1,11 @@
-"""What a pull asks for, cut into chains: runs of pages that follow one after the other, each on one stream.
-
-What a pull is told, and what it gives.
-"""
+"""The job of a pull, its plan of segments, and the remedy for a page that cannot be fetched."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -17,20 +14,34 @@ from sacnb._endpoints import PACKAGE_PARAMETER, PAGE_SIZE_PARAMETER
 from sacnb._odata.query import Query
 from sacnb._odata.schema import Column, Schema
 from sacnb._pull.progress import ProgressListener
+from sacnb.errors import BadAnswer, NoAnswerError, RequestError, ServerError
 
 if TYPE_CHECKING:
     from sacnb._wire.context import DispatchContext
 
-__all__ = ["Chain", "Item", "Job", "LaneFinished", "LaneRestarted", "PageRows", "Plan", "mark_of"]
+__all__ = [
+    "DataChanged",
+    "Inconsistent",
+    "Job",
+    "Plan",
+    "Position",
+    "Remedy",
+    "Segment",
+    "Sink",
+    "link_of",
+    "remedy_for",
+    "segments_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
-class Chain:
-    """One run of pages.
+class Segment:
+    """A run of pages that are fetched one after the other.
 
-    ``path`` is that of the tenant, with the query but without the size of a page. ``expected_rows`` is what SAC counted
-    before, if it did. ``packages`` are the numbers of the first and the last page to ask for by number (SAC's
-    ``package``); without them, and after the last of them where the chain ``is_open``, the links are followed.
+    ``path`` is a path of the tenant with the query, but without a page size. ``expected_rows`` is SAC's count from
+    before the pull, where it was asked. ``packages`` are the numbers of the first and the last page to ask for by
+    number (SAC's ``package``). Without them, and after the last of them where the segment ``is_open``, links are
+    followed.
     """
 
     path: str
@@ -38,12 +49,12 @@ class Chain:
     packages: tuple[int, int] | None = None
     is_open: bool = True
 
-    def first_mark(self, page_size: int | None) -> str:
-        """Where the chain begins, asked for with so many rows a page."""
+    def first_link(self, page_size: int | None) -> str:
+        """Return the link of the first page, with *page_size* rows a page."""
         return self._package(0, page_size) if self.packages else self._with(PAGE_SIZE_PARAMETER, page_size)
 
-    def mark_after(self, index: int, page_size: int | None) -> str | None:
-        """Where the page after the one numbered ``index`` (from 0) is, if it is asked for by its number."""
+    def link_after(self, index: int, page_size: int | None) -> str | None:
+        """Return the link of the page after the one numbered *index* (from 0), if it is asked for by its number."""
         if self.packages is None or index >= self.packages[1] - self.packages[0]:
             return None
         return self._package(index + 1, page_size)
@@ -60,60 +71,62 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All chains of a pull, in the order of its rows, and how many rows SAC counted over all of them, if it did.
+    """The segments of a pull in the order of its rows, and SAC's count over all of them, where it was asked.
 
-    ``page_size`` is fixed where pages are asked for by their number, and ``None`` where it may change.
+    ``page_size`` is fixed where pages are asked for by number, and ``None`` where it may change.
     """
 
-    chains: tuple[Chain, ...]
+    segments: tuple[Segment, ...]
     expected_rows: int | None = None
     page_size: int | None = None
 
     @classmethod
     def of(cls, query: Query, schema: Schema, tenant_url: str) -> Self:
-        """The plan that does not cut the query any further than the length of an address makes it necessary."""
-        return cls(chains_of(query, schema, tenant_url))
+        """Return the plan with the fewest segments: one, unless the URL would be too long."""
+        return cls(segments_of(query, schema, tenant_url))
 
     def to_json(self) -> dict[str, Any]:
-        """The plan as plain values."""
+        """Return the plan as plain values."""
         return {
-            "chains": [[one.path, one.expected_rows, one.packages, one.is_open] for one in self.chains],
+            "segments": [[one.path, one.expected_rows, one.packages, one.is_open] for one in self.segments],
             "expected_rows": self.expected_rows,
             "page_size": self.page_size,
         }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """The plan that ``to_json`` was given. Raises TypeError, KeyError or ValueError for anything else."""
-        chains = [
-            Chain(str(path), rows, None if packages is None else (int(packages[0]), int(packages[1])), bool(is_open))
-            for path, rows, packages, is_open in values["chains"]
+        """Return the plan that ``to_json`` was called on.
+
+        Raises:
+            TypeError, KeyError, ValueError: The values are something else.
+        """
+        segments = [
+            Segment(str(path), rows, None if packages is None else (int(packages[0]), int(packages[1])), bool(is_open))
+            for path, rows, packages, is_open in values["segments"]
         ]
-        return cls(tuple(chains), values["expected_rows"], values["page_size"])
+        return cls(tuple(segments), values["expected_rows"], values["page_size"])
 
 
-def chains_of(query: Query, schema: Schema, tenant_url: str, *, expected_rows: int | None = None) -> tuple[Chain, ...]:
-    """A query as chains: one, or several where its address would be too long, and none where no row can match."""
-    pieces = query.split(schema, tenant_url)
-    expected = expected_rows if len(pieces) == 1 else None
-    return tuple(Chain(mark_of(_without_page_size(piece).url(tenant_url, schema)), expected) for piece in pieces)
+def segments_of(
+    query: Query, schema: Schema, tenant_url: str, *, expected_rows: int | None = None
+) -> tuple[Segment, ...]:
+    """Return a query as segments: one, several where its URL would be too long, none where no row can match."""
+    queries = query.split(schema, tenant_url)
+    expected = expected_rows if len(queries) == 1 else None
+    return tuple(Segment(link_of(replace(one, page_size=None).url(tenant_url, schema)), expected) for one in queries)
 
 
-def mark_of(url: str) -> str:
-    """A URL without its tenant: what is kept of it, so that it holds where the tenant's address changes."""
+def link_of(url: str) -> str:
+    """Return a URL without its tenant, the form in which links are kept: the tenant's address may change."""
     parts = urlsplit(url)
     return f"{parts.path}?{parts.query}" if parts.query else parts.path
 
 
-def _without_page_size(query: Query) -> Query:
-    return replace(query, page_size=None)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What is to be pulled, of whom, and who wants to know.
+    """The question to pull, the tenant to ask, and the listeners.
 
-    ``streams`` is how many requests may be under way at the same time. ``observe`` sees the rows of every page, those
+    ``streams`` is the number of requests that may run at the same time. ``observe`` sees the rows of every page, those
     of an earlier run included, but of these only the dimensions.
     """
 
@@ -130,35 +143,76 @@ class Job:
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The columns that come back."""
+        """The columns of the answer."""
         return self.query.columns(self.schema)
 
     @property
-    def what(self) -> str:
-        """What is pulled, for messages."""
+    def label(self) -> str:
+        """Label for messages: ``<provider>/<entity set>``."""
         return f"{self.query.provider_id}/{self.query.entity_set}"
 
 
-@dataclass(frozen=True, slots=True)
-class PageRows:
-    """The next rows of a lane."""
+class Sink(Protocol):
+    """Receives the rows of a pull; segments are numbered as in the plan."""
 
-    lane: int
-    table: pa.Table
+    def add(self, segment: int, table: pa.Table) -> None:
+        """Take the next rows of a segment."""
 
+    def finish(self, segment: int) -> None:
+        """All rows of a segment have come."""
 
-@dataclass(frozen=True, slots=True)
-class LaneFinished:
-    """All rows of a lane have come."""
-
-    lane: int
+    def restart(self, segment: int) -> None:
+        """Forget the rows of a segment, which is pulled again from its beginning."""
 
 
-@dataclass(frozen=True, slots=True)
-class LaneRestarted:
-    """A lane begins anew: what came of it does not count."""
+Position = Literal["beginning", "link", "resumed link", "link that failed before"]
+Remedy = Literal["give up", "restart", "smaller pages"]
 
-    lane: int
+_TOO_LARGE: Final = 413
+# A cursor that SAC has forgotten may look like each of these (unconfirmed).
+_DEAD_LINK: Final = frozenset({400, 404, 410})
+_TIMEOUTS: Final = frozenset({"read_timeout", "deadline"})
 
 
-Item = PageRows | LaneFinished | LaneRestarted
+class Inconsistent(BadAnswer):
+    """Rows are inconsistent with each other or with SAC's count. Discard them; do not resume."""
+
+
+class DataChanged(BadAnswer):
+    """SAC counts other rows now than when the pull began, so the rows pulled before do not fit the rest."""
+
+
+def remedy_for(error: BaseException, position: Position) -> Remedy:
+    """Return the remedy for *error*, after all retries of the request itself.
+
+    ======================  ==================  ==================  ==================  =======================
+    error                   first page          later page          resumed link        link that failed before
+    ======================  ==================  ==================  ==================  =======================
+    413                     smaller pages       smaller pages       smaller pages       smaller pages
+    5xx, 408, timeouts      smaller pages       give up             give up             smaller pages
+    400, 404, 410           give up             restart             restart             restart
+    other counts than then  (cannot happen)     (cannot happen)     restart             restart
+    anything else           give up             give up             give up             give up
+    ======================  ==================  ==================  ==================  =======================
+
+    A page that fails for good in the middle most likely means that SAC is down: discarding the pages before it and
+    fetching them again would not help. They stay for the next run, and only a link that fails in that run too counts as
+    one that does not work with this page size.
+    """
+    if isinstance(error, DataChanged):
+        return "restart"
+    if not isinstance(error, RequestError):
+        return "give up"
+    if error.status == _TOO_LARGE:
+        return "smaller pages"
+    if isinstance(error, ServerError) or _timed_out(error):
+        return "smaller pages" if position in {"beginning", "link that failed before"} else "give up"
+    if error.status in _DEAD_LINK and position != "beginning":
+        return "restart"
+    return "give up"
+
+
+def _timed_out(error: RequestError) -> bool:
+    if not isinstance(error, NoAnswerError) or error.outcome is None or not error.outcome.attempts:
+        return False
+    return error.outcome.attempts[-1].error_kind in _TIMEOUTS

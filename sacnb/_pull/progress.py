@@ -1,7 +1,4 @@
-"""How far a pull is.
-
-Whether a pull shows how far it is: by itself in a notebook, and nowhere else.
-"""
+"""Report the progress of a pull: by itself in a notebook, and otherwise to the listener that the user passes."""
 
 from __future__ import annotations
 
@@ -15,12 +12,12 @@ from typing import Any, Literal
 
 from sacnb._frontend import frontend
 
-__all__ = ["Meter", "Progress", "ProgressListener", "Shown", "listener_of"]
+__all__ = ["Meter", "Progress", "ProgressListener", "ProgressOption", "progress_listener"]
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a pull is: rows and pages so far, the rows SAC announced (if it did), and the seconds since it began.
+    """Progress of a pull: rows and pages so far, SAC's row count (if it sent one), and the seconds since the start.
 
     ``resumed_rows`` of the rows were pulled by an earlier run.
     """
@@ -36,7 +33,7 @@ ProgressListener = Callable[[Progress], None]
 
 
 class Meter:
-    """Adds up what arrived on each lane, and tells the listener. For one thread."""
+    """Adds up the rows of each segment and calls the listener. For one thread."""
 
     def __init__(
         self, listener: ProgressListener | None, clock: Callable[[], float], *, expected_rows: int | None = None
@@ -56,31 +53,36 @@ class Meter:
         return sum(self._rows.values())
 
     @property
+    def pages(self) -> int:
+        """Pages that this run fetched."""
+        return self._pages
+
+    @property
     def resumed_rows(self) -> int:
-        """Those of them that an earlier run pulled."""
+        """Rows that an earlier run pulled."""
         return sum(self._resumed.values())
 
-    def expect(self, lane: int, rows: int) -> None:
-        """SAC announced so many rows for a lane."""
-        self._announced[lane] = rows
+    def expect(self, segment: int, rows: int) -> None:
+        """Note SAC's count of the rows of a segment."""
+        self._announced[segment] = rows
 
-    def resume(self, lane: int, rows: int) -> None:
-        """So many rows of a lane are there already."""
-        self._rows[lane] += rows
-        self._resumed[lane] += rows
+    def resume(self, segment: int, rows: int) -> None:
+        """Add rows of a segment that an earlier run pulled."""
+        self._rows[segment] += rows
+        self._resumed[segment] += rows
 
-    def add(self, lane: int, rows: int) -> None:
-        """A page has come."""
-        self._rows[lane] += rows
+    def add(self, segment: int, rows: int) -> None:
+        """Add a page, and call the listener."""
+        self._rows[segment] += rows
         self._pages += 1
-        self.tell()
+        self.report()
 
-    def restart(self, lane: int) -> None:
-        """A lane begins anew: what it brought does not count."""
-        self._rows[lane] = self._resumed[lane] = 0
+    def restart(self, segment: int) -> None:
+        """Forget the rows of a segment."""
+        self._rows[segment] = self._resumed[segment] = 0
 
-    def tell(self) -> None:
-        """Tell the listener how far it is."""
+    def report(self) -> None:
+        """Call the listener with the progress."""
         if self._listener is None:
             return
         expected = self._expected_rows
@@ -91,18 +93,18 @@ class Meter:
         )
 
 
-# A listener; "auto" for a bar where somebody watches; None for nothing.
-Shown = ProgressListener | Literal["auto"] | None
+# A listener; "auto" for a bar in a notebook; None for nothing.
+ProgressOption = ProgressListener | Literal["auto"] | None
 
 
 @contextmanager
-def listener_of(progress: Shown) -> Iterator[ProgressListener | None]:
-    """What is told how far a pull is, for as long as it takes; ``"auto"`` is a bar in a notebook, else nothing."""
+def progress_listener(progress: ProgressOption) -> Iterator[ProgressListener | None]:
+    """Give the listener for a pull, for as long as it runs; ``"auto"`` is a bar in a notebook, else nothing."""
     if not isinstance(progress, str):
         yield progress
         return
     if progress != "auto":
-        raise TypeError(f"progress is {progress!r}; expected a function, 'auto' or None.")
+        raise TypeError(f"progress={progress!r}: expected a function, 'auto' or None.")
     if not _is_notebook():
         yield None
         return
@@ -111,6 +113,6 @@ def listener_of(progress: Shown) -> Iterator[ProgressListener | None]:
 
 
 def _is_notebook() -> bool:
-    """Whether this process is a kernel that can show widgets."""
+    """Return whether this process is a kernel that can show widgets."""
     shell: Any = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return getattr(shell, "kernel", None) is not None and importlib.util.find_spec("ipywidgets") is not None

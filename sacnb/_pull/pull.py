@@ -1,26 +1,27 @@
-"""One pull: chains through the pipeline, page after page, with everything that is counted, compared and kept."""
+"""Run one pull: segments through the pipeline, page after page, counted, compared and kept."""
 
 from __future__ import annotations
 
 import logging
 import os
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
 import pyarrow as pa
 
 from sacnb._cache.state import PageFile
+from sacnb._connections import Interrupt
+from sacnb._fork import refuse_polars_after_fork
 from sacnb._frames.decode import decode_rows
 from sacnb._pull.checkpoints import Checkpoints, Copy
+from sacnb._pull.count import count_rows
 from sacnb._pull.duplicates import KeyWatch
-from sacnb._pull.failures import Inconsistent, Where, remedy_for
 from sacnb._pull.pipeline import Arrived, Ended, Failed, Pipeline
-from sacnb._pull.plan import Chain, Item, Job, LaneFinished, LaneRestarted, PageRows, Plan
+from sacnb._pull.plan import Inconsistent, Job, Plan, Position, Segment, Sink, remedy_for
 from sacnb._pull.progress import Meter
-from sacnb._pull.source import Fetched, PageSize, PageSource, Start
-from sacnb._wire.interrupt import Interrupt
+from sacnb._pull.source import SMALL_PAGE_ROWS, Fetched, PageSize, PageSource, Start
 from sacnb._wire.telemetry import Event, RetryEvent, current_trace_id
 from sacnb.errors import BadAnswer, RowCountWarning, warn_user
 
@@ -29,12 +30,12 @@ __all__ = ["Pull"]
 _log = logging.getLogger("sacnb.export")
 
 _MAX_RESTARTS: Final = 3
-# Decoding is native code; more threads than this would only wait for the wire.
+# Decoding is native code; more threads than this would only wait for the network.
 _MAX_WORKERS: Final = 4
 
 
 def _workers(streams: int) -> int:
-    """How many threads decode: one for each core, but one less for a single stream, which unpacks its pages itself."""
+    """Return the number of decode threads: one a core, but one less for a single stream, which unpacks its pages."""
     cores = os.cpu_count() or 1
     return max(1, min(_MAX_WORKERS, cores if streams > 1 else cores - 1))
 
@@ -44,34 +45,39 @@ class _Decoded:
     """A page as it leaves the worker."""
 
     index: int
-    mark: str
-    next_mark: str | None
+    link: str
+    next_link: str | None
     count: int | None
     table: pa.Table
     copy: Copy | None
 
 
 @dataclass(slots=True)
-class _Lane:
-    """How far a lane is. ``pages`` are those that came in this run, since it began or began anew."""
+class _Run:
+    """State of a segment in this run. ``pages`` counts those fetched since it began or restarted."""
 
-    chain: Chain
+    segment: Segment
     start: Start
-    where: Where = "beginning"
+    position: Position = "beginning"
     announced: int | None = None
     received: int = 0
     pages: int = 0
     restarts: int = 0
-    next_mark: str | None = None
+    next_link: str | None = None
+    in_parts: int = 0  # rows that are in part files of an earlier run, whose pages may be fetched again
 
 
 class Pull:
-    """Pulls a plan: iterate ``items`` once, to its end, within one operation of the telemetry.
+    """Pulls a plan: ``run`` once, to its end, within one operation of the telemetry.
 
-    What ``checkpoints`` hold is not pulled again, and what is pulled goes there page by page.
+    What ``checkpoints`` hold is not pulled again, and each new page is added to them.
+
+    Raises:
+        SacError: This process is a fork in which polars cannot work.
     """
 
     def __init__(self, job: Job, plan: Plan, checkpoints: Checkpoints | None = None) -> None:
+        refuse_polars_after_fork()  # here and not when keys are hashed, where waiting for ever would begin
         self.watch = KeyWatch(job.columns)
         self.meter = Meter(job.progress, job.clock, expected_rows=plan.expected_rows)
         self._job = job
@@ -81,34 +87,48 @@ class Pull:
         self._stop = Interrupt()
         self._source = PageSource(job.context, job.tenant_url, stop=self._stop)
         self._sizes = PageSize(plan.page_size or job.query.page_size)
-        self._lanes = [_Lane(chain, Start(None)) for chain in plan.chains]
+        self._runs = [_Run(segment, Start(None)) for segment in plan.segments]
 
-    def items(self, may_restart: Callable[[int], bool] = lambda _: True) -> Generator[Item, None, None]:
-        """What comes: pages in the order of their lane, the lanes in any order, each finished once.
+    def run(self, sink: Sink, may_restart: Callable[[int], bool] = lambda _: True) -> None:
+        """Pull everything into *sink*; see ``steps``."""
+        for _ in self.steps(sink, may_restart):
+            pass
 
-        No more rows than the query's ``top`` come; the lanes that would bring them are left out. ``may_restart`` is
-        asked before a lane begins anew; without its leave the error is raised. Memory is bounded as long as a page is
-        let go of before the next one is asked for.
+    def steps(self, sink: Sink, may_restart: Callable[[int], bool] = lambda _: True) -> Generator[None, None, None]:
+        """Pull everything into *sink*, and yield after each page.
 
-        Raises BadAnswer where the number of rows is not the one that SAC announced, Cancelled, and what the session
-        raises. Repeated keys are for whoever iterates to look for, in ``watch``.
+        Pages come in the order of their segment, the segments in any order, each finished once. No more rows than the
+        query's ``top`` come; segments that would bring them are left out. *may_restart* is asked before a segment
+        restarts; where it returns false the error is raised. Memory is bounded if *sink* does not keep the pages.
+
+        Raises:
+            BadAnswer: The number of rows is not the one that SAC announced. Repeated keys are left to the caller, who
+                finds them with ``watch``.
+            Cancelled: The user cancelled.
+            SacError: The session's errors.
         """
         limit = self._job.query.top
-        with closing(self._items(may_restart)) as items:
-            # Several chains were each asked for that many rows; together they may have more.
-            yield from items if limit is None or len(self._lanes) < 2 else _limited(items, limit)
+        if limit is not None and len(self._runs) > 1:
+            # Each segment was asked for that many rows; together they may have more.
+            sink = limited = _Limited(sink, limit)
+            for _ in self._steps(sink, may_restart):
+                yield
+                if limited.is_full:
+                    return
+        else:
+            yield from self._steps(sink, may_restart)
 
-    def _items(self, may_restart: Callable[[int], bool]) -> Generator[Item, None, None]:
-        open_lanes: list[int] = []
-        for number in range(len(self._lanes)):
-            if (yield from self._restore(number)):
-                yield LaneFinished(number)
+    def _steps(self, sink: Sink, may_restart: Callable[[int], bool]) -> Generator[None, None, None]:
+        open_segments: list[int] = []
+        for number in range(len(self._runs)):
+            if (yield from self._restore(number, sink)):
+                sink.finish(number)
             else:
-                open_lanes.append(number)
+                open_segments.append(number)
         if self.meter.resumed_rows:
-            self.meter.tell()
-        # With a limit the lanes come in their order, so that the first rows are those of the first lane.
-        streams = 1 if self._job.query.top is not None else max(1, min(self._job.streams, len(open_lanes)))
+            self.meter.report()
+        # With a limit the segments come in their order, so that the first rows are those of the first segment.
+        streams = 1 if self._job.query.top is not None else max(1, min(self._job.streams, len(open_segments)))
         workers = _workers(streams)
         with (
             self._throttled(),
@@ -121,147 +141,182 @@ class Pull:
                 cancelled=self._job.cancelled,
             ) as pipeline,
         ):
-            for number in open_lanes:
+            for number in open_segments:
                 pipeline.add(number, self._pages(number))
             for event in pipeline:
                 match event:
                     case Arrived(number, decoded):
-                        yield PageRows(number, self._take_in(number, decoded))
+                        sink.add(number, self._take_in(number, decoded))
+                        del event, decoded  # free the page before the next one is asked for
+                        yield
                     case Ended(number):
-                        lane = self._lanes[number]
-                        self._compare(lane.announced, lane.received)
-                        self._sizes.grow(lane.start.page_size)
-                        yield LaneFinished(number)
+                        run = self._runs[number]
+                        self._compare(max(run.in_parts, run.received), run.received, is_vital=True)
+                        self._compare(run.announced, run.received)
+                        self._sizes.grow(run.start.page_size)
+                        sink.finish(number)
                     case Failed(number, error):
-                        self._begin_anew(number, error, may_restart)
-                        yield LaneRestarted(number)
+                        self._restart_or_raise(number, error, may_restart)
+                        sink.restart(number)
                         pipeline.add(number, self._pages(number))
-        self._compare(self._plan.expected_rows, self.meter.rows, is_vital=self._plan.page_size is not None)
+        expected = self._plan.expected_rows
+        if expected is None and self._is_unchecked():
+            expected = self._count()
+        self._compare(expected, self.meter.rows, is_vital=self._plan.page_size is not None)
 
-    # -- one lane ----------------------------------------------------------------------------------------------------
+    # -- one segment -------------------------------------------------------------------------------------------------
 
     def _pages(self, number: int) -> Callable[[], Iterator[tuple[int, Fetched]]]:
-        lane = self._lanes[number]
+        run = self._runs[number]
 
         def pages() -> Iterator[tuple[int, Fetched]]:
-            if lane.start.mark is None:  # chosen now, when its turn has come: it may have changed meanwhile
-                lane.start = Start(self._sizes.current)
-            for fetched in self._source.pages(lane.chain, lane.start):
+            if run.start.link is None:  # chosen only when its turn has come: the size may have changed meanwhile
+                run.start = Start(self._sizes.current)
+            for fetched in self._source.pages(run.segment, run.start):
                 yield number, fetched
                 del fetched
 
-        lane.next_mark = lane.start.mark
+        run.next_link = run.start.link
         return pages
 
     def _work(self, numbered: tuple[int, Fetched]) -> _Decoded:
         """Decode a page and copy it to the disk; called by several threads at once."""
         number, fetched = numbered
         try:
-            # Nobody waits for the wire while the last page is decoded, so nothing hides the time that takes.
-            table = decode_rows(fetched.page.view, self._columns, by_all_cores=fetched.next_mark is None)
+            # Nothing is fetched while the last page is decoded, so use all cores for it.
+            table = decode_rows(fetched.page.view, self._columns, by_all_cores=fetched.next_link is None)
         except BadAnswer as error:
             if not error.truncated:
                 raise
-            # An error that SAC put among the rows is found here, when the request has long been answered.
+            # An error that SAC put among the rows shows up only here, long after the request succeeded.
             table = decode_rows(self._source.again(fetched).view, self._columns)
+        table = self._all_of(fetched, table)
         self._job.context.telemetry.on_rows(table.num_rows)
         return _Decoded(
             fetched.index,
-            fetched.mark,
-            fetched.next_mark,
+            fetched.link,
+            fetched.next_link,
             fetched.page.count,
             table,
             self._checkpoints.write(
                 number,
                 fetched.index,
                 table,
-                is_all=len(self._lanes) == 1 and fetched.index == 0 and fetched.next_mark is None,
+                is_all=len(self._runs) == 1 and fetched.index == 0 and fetched.next_link is None,
             ),
         )
 
+    def _all_of(self, fetched: Fetched, table: pa.Table) -> pa.Table:
+        """Return the rows of a page if they are as many as the page says, and fetch it once more if not."""
+        if fetched.page.rows_in_page in {None, table.num_rows}:
+            return table
+        page = self._source.again(fetched)
+        table = decode_rows(page.view, self._columns)
+        if page.rows_in_page not in {None, table.num_rows}:
+            raise Inconsistent(
+                f"A page of {self._job.label} holds {table.num_rows:,} rows, and says itself that it has "
+                f"{page.rows_in_page:,}.",
+                hint="No data was saved. Download again; if it happens again, report it to your SAC administrator.",
+            )
+        return table
+
     def _take_in(self, number: int, decoded: _Decoded) -> pa.Table:
-        lane, table = self._lanes[number], decoded.table
-        # A page that was asked for by its number announces the rows of all lanes together.
-        if lane.announced is None and decoded.count is not None and lane.chain.packages is None:
+        """Count a page, and return the rows of it that have not been given out."""
+        run, table = self._runs[number], decoded.table
+        # A page that was asked for by its number announces the rows of all segments together.
+        if run.announced is None and decoded.count is not None and run.segment.packages is None:
             limit = self._job.query.top
-            lane.announced = decoded.count if limit is None else min(decoded.count, limit)
-            self.meter.expect(number, lane.announced)
+            run.announced = decoded.count if limit is None else min(decoded.count, limit)
+            self.meter.expect(number, run.announced)
         if decoded.copy is not None:
             page = PageFile(
                 decoded.index,
                 decoded.copy.file,
-                lane.received,
+                run.received,
                 table.num_rows,
                 decoded.copy.sha256,
-                decoded.mark,
-                decoded.next_mark,
+                decoded.link,
+                decoded.next_link,
             )
-            self._checkpoints.add(number, page, announced=lane.announced)
-        lane.received += table.num_rows
-        lane.pages += 1
-        lane.next_mark = decoded.next_mark
-        # Here, in a thread that mostly waits, and not where pages are decoded, which is what a fast network waits for.
+            self._checkpoints.add(number, page, announced=run.announced)
+        before, run.received = run.received, run.received + table.num_rows
+        run.pages += 1
+        run.next_link = decoded.next_link
+        if run.in_parts > before:
+            table = self._without_known(number, table, before)
+        # Hash on this thread, which is mostly idle; on a fast network the decode threads are the bottleneck.
         self.watch.add(number, self.watch.hashes(table))
         self._job.observe(table)
         self.meter.add(number, table.num_rows)
-        if lane.announced is not None and lane.received > lane.announced and self._job.check_count:
-            self._compare(lane.announced, lane.received)  # no need to wait for the end, if it ever comes
+        if run.announced is not None and run.received > run.announced and self._job.check_count:
+            self._compare(run.announced, run.received)  # no need to wait for the end, if it ever comes
         return table
 
-    def _begin_anew(self, number: int, error: BaseException, may_restart: Callable[[int], bool]) -> None:
-        """Have the lane begin anew if that may help; else raise ``error``."""
-        lane = self._lanes[number]
-        remedy = remedy_for(error, "link" if lane.pages else lane.where)
-        if remedy == "smaller pages" and (self._plan.page_size or not self._sizes.shrink(lane.start.page_size)):
+    def _without_known(self, number: int, table: pa.Table, first_row: int) -> pa.Table:
+        """Return the rows of a page, fetched again, that are not in part files; those that are must be the same."""
+        known = min(self._runs[number].in_parts - first_row, table.num_rows)
+        if not self._checkpoints.has_rows(number, first_row, table.slice(0, known)):
+            raise Inconsistent(
+                f"A page of {self._job.label} has other rows now than when the download was begun.",
+                hint="Download again; it starts over.",
+            )
+        return table.slice(known)
+
+    def _restart_or_raise(self, number: int, error: BaseException, may_restart: Callable[[int], bool]) -> None:
+        """Restart a segment if that may help; otherwise raise *error*."""
+        run = self._runs[number]
+        remedy = remedy_for(error, "link" if run.pages else run.position)
+        if remedy == "smaller pages" and (self._plan.page_size or not self._sizes.shrink(run.start.page_size)):
             remedy = "give up"
-        if remedy != "give up" and lane.restarts < _MAX_RESTARTS and may_restart(number) and self._is_there(number):
+        if remedy != "give up" and run.restarts < _MAX_RESTARTS and may_restart(number) and self._is_there(number):
             self._restart(number, error, with_smaller_pages=remedy == "smaller pages")
             return
-        if lane.next_mark is not None and remedy_for(error, "link that failed before") == "smaller pages":
-            self._checkpoints.note_failure(number, lane.next_mark)
+        if run.next_link is not None and remedy_for(error, "link that failed before") == "smaller pages":
+            self._checkpoints.note_failure(number, run.next_link)
         raise error
 
     def _is_there(self, number: int) -> bool:
-        """Whether SAC answers at all, where that is in doubt and much would be thrown away."""
-        lane = self._lanes[number]
-        return bool(lane.pages) or lane.where != "link that failed before" or self._source.answers(lane.chain)
+        """Probe SAC with a one-row page before discarding downloaded pages, where it may be down."""
+        run = self._runs[number]
+        return bool(run.pages) or run.position != "link that failed before" or self._source.answers(run.segment)
 
     def _restart(self, number: int, error: BaseException, *, with_smaller_pages: bool) -> None:
-        lane = self._lanes[number]
+        run = self._runs[number]
         _log.warning(
-            "%s: part %d of %d begins anew%s, since a page could not be had: %s",
-            self._job.what,
+            "%s: restarting part %d of %d%s because a page could not be fetched: %s",
+            self._job.label,
             number + 1,
-            len(self._lanes),
+            len(self._runs),
             f" with pages of {self._sizes.current:,} rows" if with_smaller_pages else "",
             error,
         )
-        self._lanes[number] = _Lane(lane.chain, Start(None), restarts=lane.restarts + 1)
+        self._runs[number] = _Run(run.segment, Start(None), restarts=run.restarts + 1)
         self._checkpoints.restart(number)
         self.watch.forget(number)
         self.meter.restart(number)
 
-    # -- what an earlier run pulled ------------------------------------------------------------------------------------
+    # -- rows of an earlier run ----------------------------------------------------------------------------------------
 
-    def _restore(self, number: int) -> Generator[Item, None, bool]:
-        """Give out what an earlier run pulled of a lane, and say whether that is all of it."""
-        state, lane = self._checkpoints.lane(number), self._lanes[number]
-        if state.next_mark is None and not state.is_complete:
+    def _restore(self, number: int, sink: Sink) -> Generator[None, None, bool]:
+        """Give out the rows that an earlier run pulled of a segment; return whether that is all of it."""
+        state, run = self._checkpoints.segment(number), self._runs[number]
+        if state.next_link is None and not state.is_complete:
             return False
         for part in state.parts:
             self._resume(number, self._checkpoints.read_part(part.file, self.watch.names), part.rows)
         for page in state.pages:
             table = self._checkpoints.read(page).slice(max(0, state.part_rows - page.first_row))
             self._resume(number, table, table.num_rows)
-            yield PageRows(number, table)
-        lane.received, lane.announced = state.rows, state.announced
+            sink.add(number, table)
+            yield
+        run.received, run.announced, run.in_parts = state.next_row, state.announced, state.part_rows
         if state.announced is not None:
             self.meter.expect(number, state.announced)
         if state.is_complete:
             self._compare(state.announced, state.rows)
             return True
-        lane.where = "link that failed before" if state.failed_mark == state.next_mark else "resumed link"
-        lane.start = Start(self._sizes.current, state.next_index, state.next_mark, state.announced)
+        run.position = "link that failed before" if state.failed_link == state.next_link else "resumed link"
+        run.start = Start(self._sizes.current, state.next_index, state.next_link, state.announced)
         return False
 
     def _resume(self, number: int, table: pa.Table, rows: int) -> None:
@@ -269,11 +324,11 @@ class Pull:
         self._job.observe(table)
         self.meter.resume(number, rows)
 
-    # -- the whole ---------------------------------------------------------------------------------------------------
+    # -- the whole pull ----------------------------------------------------------------------------------------------
 
     @contextmanager
     def _throttled(self) -> Iterator[None]:
-        """Hear of every 429 of this pull, and slow all its streams down."""
+        """Slow all streams of this pull down after each 429."""
         trace_id = current_trace_id()
 
         def hook(event: Event) -> None:
@@ -286,33 +341,66 @@ class Pull:
         finally:
             remove()
 
+    def _is_unchecked(self) -> bool:
+        """Return whether there were several pages, and no page said how many rows there are."""
+        counted = all(run.announced is not None for run in self._runs)
+        several = self.meter.pages > len(self._runs) or self.meter.resumed_rows > 0
+        return self._job.check_count and several and not counted
+
+    def _count(self) -> int | None:
+        """Ask SAC for the count that its pages did not hold, and warn where it does not say."""
+        (count,) = count_rows(self._job, [self._job.query.where])
+        if count is None:
+            warn_user(
+                f"SAC sent no row count for {self._job.label}, so sacnb cannot check that the {self.meter.rows:,} rows "
+                f"of {self.meter.pages:,} pages are all. Compare them with a total in SAC.",
+                RowCountWarning,
+            )
+            return None
+        limit = self._job.query.top
+        return count if limit is None else min(count, limit)
+
     def _compare(self, announced: int | None, received: int, *, is_vital: bool = False) -> None:
         if announced is None or announced == received:
             return
-        what = self._job.what
-        problem = f"SAC announced {announced:,} rows of {what} and sent {received:,}; rows are missing or repeated."
+        label = self._job.label
+        problem = f"SAC announced {announced:,} rows of {label} and sent {received:,}; rows are missing or repeated."
         if self._job.check_count or is_vital:
-            hint = "Pull again; if the model is being written to, use facts(..., check_count=False)."
+            hint = (
+                "No data was saved. Download again; if it happens again and nobody is writing to the model, try "
+                f"smaller pages: facts(..., page_size={SMALL_PAGE_ROWS})."
+            )
             raise Inconsistent(problem, hint=hint)
         warn_user(problem, RowCountWarning)
 
 
-def _limited(items: Iterator[Item], limit: int) -> Iterator[Item]:
-    """The items up to ``limit`` rows, of lanes that come one after the other."""
-    left = limit
-    of_this_lane = 0
-    for item in items:
-        match item:
-            case PageRows(lane, table):
-                rows = min(table.num_rows, left)
-                yield PageRows(lane, table.slice(0, rows))
-                left, of_this_lane = left - rows, of_this_lane + rows
-                if not left:
-                    yield LaneFinished(lane)
-                    return
-            case LaneRestarted():
-                left, of_this_lane = left + of_this_lane, 0
-                yield item
-            case LaneFinished():
-                of_this_lane = 0
-                yield item
+class _Limited:
+    """A sink that passes on the first ``limit`` rows, of segments that come one after the other."""
+
+    def __init__(self, sink: Sink, limit: int) -> None:
+        self._sink = sink
+        self._left = limit
+        self._of_this_segment = 0
+
+    @property
+    def is_full(self) -> bool:
+        """True once all rows have been passed on."""
+        return not self._left
+
+    def add(self, segment: int, table: pa.Table) -> None:
+        rows = min(table.num_rows, self._left)
+        self._left -= rows
+        self._of_this_segment += rows
+        self._sink.add(segment, table.slice(0, rows))
+        if self.is_full:
+            self._sink.finish(segment)
+
+    def finish(self, segment: int) -> None:
+        self._of_this_segment = 0
+        if not self.is_full:
+            self._sink.finish(segment)
+
+    def restart(self, segment: int) -> None:
+        self._left += self._of_this_segment
+        self._of_this_segment = 0
+        self._sink.restart(segment)

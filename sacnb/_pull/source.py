@@ -1,16 +1,14 @@
-"""Fetch the pages of a chain, one after the other, each link before its page is decoded.
+"""Fetch the pages of a segment one after the other, each before the one before it is decoded.
 
-How fast all streams of a pull may ask together: as fast as they can, until SAC says otherwise.
-
-SAC publishes no limit. So there is none at first; a 429 sets one, at half the pace at which the last requests were
-sent, and holds every stream back for as long as SAC asked the one to wait. Good answers raise it again, little by
-little. It is a token bucket that holds one token: requests are spread evenly, since a burst is what got refused.
-
-How many rows to ask for in a page: less where SAC cannot make such pages, and more again when it can.
+All streams of a pull share one pace and one page size. SAC publishes no limit, so the pace is free at first. A 429 sets
+a limit, at half the pace of the last requests, and holds every stream back for as long as SAC asked one of them to
+wait; good answers raise the limit again, little by little. It is a token bucket with one token: requests are spread
+evenly, since a burst is what SAC refused. Pages get smaller where SAC cannot make them, and larger again when it can.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 import time
@@ -19,18 +17,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from sacnb._odata.page import Page, cut_page, next_url
-from sacnb._pull.failures import DataChanged
-from sacnb._pull.plan import Chain, mark_of
-from sacnb._wire.interrupt import Interrupt
+from sacnb._connections import Interrupt
+from sacnb._odata.page import Page, cut_page, next_page
+from sacnb._pull.plan import DataChanged, Segment, link_of
 from sacnb._wire.retry import RetryBudget
-from sacnb.errors import Cancelled, SacError
+from sacnb.errors import BadAnswer, Cancelled, SacError
 
 if TYPE_CHECKING:
     from sacnb._wire.context import DispatchContext
     from sacnb._wire.message import Answer
 
 __all__ = ["Fetched", "Pace", "PageSize", "PageSource", "Start"]
+
+_log = logging.getLogger("sacnb.export")
 
 _WINDOW: Final = 20
 _CUT: Final = 0.5
@@ -56,7 +55,7 @@ class Pace:
         return self._per_s
 
     def turn(self) -> float:
-        """Take the next turn: the seconds to wait before sending."""
+        """Take the next turn; return the seconds to wait before sending."""
         with self._lock:
             now = self._clock()
             at = max(now, self._next_at)
@@ -67,9 +66,9 @@ class Pace:
             return at - now
 
     def throttled(self, wait_s: float) -> None:
-        """This thread's request was answered with 429, and will be repeated after ``wait_s`` seconds.
+        """Slow down: this thread's request was answered with 429 and will be repeated after *wait_s* seconds.
 
-        Of several that were under way at once, the first cuts the pace; the others had no chance to know of it.
+        Of several requests that ran at once, the first one cuts the pace; the others could not know of it.
         """
         with self._lock:
             now = self._clock()
@@ -80,7 +79,7 @@ class Pace:
             self._per_s = max(self._pace_so_far(now) * _CUT, _SLOWEST_PER_S)
 
     def answered(self) -> None:
-        """A request was answered well."""
+        """Speed up a little: a request was answered well."""
         with self._lock:
             if self._per_s is not None:
                 self._per_s *= _GROWTH
@@ -92,40 +91,65 @@ class Pace:
         return len(self._sent) / lasted if lasted > 0 else float(len(self._sent))
 
 
-_log = logging.getLogger("sacnb.export")
-
 _OPERATION: Final = "pull facts"
-_SLICE_S: Final = 0.2
+_STEP_S: Final = 0.2
+# A server that filters while it pages may send pages without rows; this many in a row lead nowhere.
+_MAX_EMPTY_PAGES: Final = 1_000
+_MAX_SEEN: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where to begin in a chain: before its page number ``index`` (from 0), which is at ``mark``.
+    """The place in a segment to begin at: before its page number ``index`` (from 0), which is at ``link``.
 
-    Without a ``mark`` it is the beginning, asked for with ``page_size`` rows a page. ``announced`` is the number of
-    rows that SAC counted when the pages before were pulled, which has to be the same still.
+    Without a ``link`` it is the beginning, asked for with ``page_size`` rows a page. ``announced`` is SAC's row count
+    from when the pages before were pulled; it must still be the same.
     """
 
     page_size: int | None
     index: int = 0
-    mark: str | None = None
+    link: str | None = None
     announced: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """One page, not yet decoded. ``mark`` is where it was, ``next_mark`` where the next one is, if there is one."""
+    """One page, not yet decoded: ``link`` is its own, ``next_link`` that of the next one, if there is one."""
 
     index: int
     page: Page
-    mark: str
-    next_mark: str | None
+    link: str
+    next_link: str | None
+
+
+class _SeenLinks:
+    """The last links that were followed, as digests: a link has up to 32 KB, and a model thousands of pages."""
+
+    def __init__(self) -> None:
+        self._order: deque[bytes] = deque()
+        self._known: set[bytes] = set()
+
+    def add(self, url: str) -> None:
+        digest = self._digest(url)
+        if digest in self._known:
+            return
+        if len(self._order) >= _MAX_SEEN:
+            self._known.discard(self._order.popleft())
+        self._order.append(digest)
+        self._known.add(digest)
+
+    def __contains__(self, url: object) -> bool:
+        return self._digest(str(url)) in self._known
+
+    @staticmethod
+    def _digest(url: str) -> bytes:
+        return hashlib.blake2b(url.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 class PageSource:
-    """Asks one tenant for pages; shared by all streams of a pull, which it gives their turns.
+    """Fetches pages from one tenant, for all streams of a pull.
 
-    ``stop`` ends requests that are under way; ``budget`` is what all of them may spend on retries.
+    ``stop`` ends requests that are under way; ``budget`` limits the retries of all streams together.
     """
 
     def __init__(
@@ -138,6 +162,7 @@ class PageSource:
         pace: Pace | None = None,
     ) -> None:
         self._session = context.session
+        self._deadline_s = context.retry_plan.deadline_s
         self._tenant_url = tenant_url
         self._stop = stop
         self._budget = budget or RetryBudget()
@@ -145,82 +170,103 @@ class PageSource:
 
     @property
     def pace(self) -> Pace:
-        """How fast it asks."""
+        """The pace of all its requests."""
         return self._pace
 
-    def pages(self, chain: Chain, start: Start) -> Iterator[Fetched]:
-        """The pages of a chain: a loop, since a model may have thousands of them.
+    def pages(self, segment: Segment, start: Start) -> Iterator[Fetched]:
+        """Fetch the pages of a segment, in a loop: a model may have thousands of them.
 
-        Raises DataChanged where SAC counts other rows than the start says, BadAnswer for a link that leads elsewhere or
-        back, and what the session raises.
+        Raises:
+            DataChanged: SAC counts other rows than *start* says.
+            BadAnswer: A link leads to another server or back, or one empty page follows the other without an end.
+            SacError: The session's errors.
         """
-        mark: str | None = start.mark or chain.first_mark(start.page_size)
+        link: str | None = start.link or segment.first_link(start.page_size)
         index = start.index
-        seen: set[str] = set()
-        while mark is not None:
-            url = self._tenant_url + mark
+        seen = _SeenLinks()
+        empty, waited_s = 0, 0.0
+        while link is not None:
+            url = self._tenant_url + link
             seen.add(url)
+            asked_at = self._session.clock()
             page, answered_from = self._get(url)
             if None not in {start.announced, page.count} and page.count != start.announced:
                 raise DataChanged(
-                    f"SAC announced {start.announced:,} rows when the pull was begun, and {page.count:,} now."
+                    f"The row count changed during the download: {start.announced:,} at the start, {page.count:,} now."
                 )
-            following = chain.mark_after(index, start.page_size)
-            if following is None and chain.is_open and page.next_link is not None:
-                following = mark_of(next_url(answered_from, page.next_link, origin=self._tenant_url, seen=seen))
-            fetched = Fetched(index, page, mark, following)
-            mark, index = following, index + 1
+            following = segment.link_after(index, start.page_size)
+            if following is None and segment.is_open:
+                linked = next_page(page, answered_from, origin=self._tenant_url, seen=seen)
+                following = None if linked is None else link_of(linked)
+            if not page.is_empty:
+                empty, waited_s = 0, 0.0
+            elif following is not None:
+                # Only the time that SAC takes counts, not the time in which the caller uses the pages before.
+                empty, waited_s = empty + 1, waited_s + self._session.clock() - asked_at
+                self._refuse_endless(empty, waited_s)
+            fetched = Fetched(index, page, link, following)
+            link, index = following, index + 1
             yield fetched
-            del page, fetched  # or it would be kept for as long as it takes to fetch the next one
+            # Drop the references so that the page is freed before the next one is fetched.
+            del page, fetched
 
     def again(self, fetched: Fetched) -> Page:
-        """The same page once more, because it could not be decoded to its end."""
-        return self._get(self._tenant_url + fetched.mark)[0]
+        """Fetch a page once more that could not be decoded to its end."""
+        return self._get(self._tenant_url + fetched.link)[0]
 
-    def answers(self, chain: Chain) -> bool:
-        """Whether SAC answers the question of a chain, in a page of one row."""
+    def answers(self, segment: Segment) -> bool:
+        """Return whether SAC answers the question of a segment, in a page of one row."""
         try:
-            self._get(self._tenant_url + chain.first_mark(1))
+            self._get(self._tenant_url + segment.first_link(1))
         except SacError as error:
             _log.debug("SAC does not answer: %s", error)
             return False
         return True
+
+    def _refuse_endless(self, pages: int, waited_s: float) -> None:
+        if pages < _MAX_EMPTY_PAGES and waited_s <= self._deadline_s:
+            return
+        raise BadAnswer(
+            f"SAC sent {pages:,} pages without a row one after the other in {waited_s:,.0f} seconds, each with a link "
+            "to another page.",
+            hint="No data was saved. Try again; if it happens again, report it to your SAC administrator.",
+        )
 
     def _get(self, url: str) -> tuple[Page, str]:
         self._wait(self._pace.turn())
         cut: list[Page] = []
 
         def check(answer: Answer) -> None:
-            # Inside the retry loop: a page that was cut short on its way is asked for again. The rows are looked at by
-            # the thread that decodes them, while this one asks for the next page.
-            cut[:] = [cut_page(answer.body, look_inside=False)]
+            # Inside the retry loop: a page that was cut short on its way is asked for again. The thread that decodes
+            # looks at the rows, while this one asks for the next page.
+            cut[:] = [cut_page(answer.body, status=answer.status, look_inside=False)]
 
         answer = self._session.fetch(
             "GET", url, operation=_OPERATION, check=check, cancelled=self._stop, budget=self._budget
         )
         self._pace.answered()
-        # Taken out: the session's objects refer to each other and to check, and would keep the page until they are
-        # collected.
+        # Popped: the session's objects and check refer to each other, and would keep the page until the garbage
+        # collector runs.
         return cut.pop(), answer.url
 
     def _wait(self, seconds: float) -> None:
         while seconds > 0:
             if self._stop():
-                raise Cancelled("The pull was stopped.")
-            slice_s = min(seconds, _SLICE_S)
-            self._session.sleep(slice_s)
-            seconds -= slice_s
+                raise Cancelled("Download cancelled.")
+            step_s = min(seconds, _STEP_S)
+            self._session.sleep(step_s)
+            seconds -= step_s
 
 
-# SAP's own samples ask for pages of 5,000 rows. Where a page of that size fails, its size is not to blame.
+# SAP's own samples ask for pages of 5,000 rows. Where a page of that size fails, the size is not to blame.
 SMALL_PAGE_ROWS: Final = 5_000
 
 
 class PageSize:
-    """The size that the next fresh request asks for; shared by all streams of a pull, safe for threads.
+    """Page size of the next segment; shared by all streams of a pull, safe for threads.
 
-    A link is requested as SAC gave it, so only the first page of a chain has a size to choose. ``None`` asks for none
-    and never changes.
+    A link is requested as SAC sent it, so only the first page of a segment has a size to choose. ``None`` asks for no
+    size and never changes.
     """
 
     def __init__(self, setting: int | None) -> None:
@@ -230,11 +276,11 @@ class PageSize:
 
     @property
     def current(self) -> int | None:
-        """Rows to ask for."""
+        """Rows to ask for in a page."""
         return self._current
 
     def shrink(self, failed: int | None) -> bool:
-        """Pages of ``failed`` rows do not work: halve; false where they were small already.
+        """Halve the size, because pages of *failed* rows do not work; return false where they were small already.
 
         Several streams may fail with the same size at the same time; it is halved once.
         """
@@ -246,7 +292,7 @@ class PageSize:
         return True
 
     def grow(self, worked: int | None) -> None:
-        """A whole chain came in pages of ``worked`` rows: double, up to the setting."""
+        """Double the size, up to the setting, because a whole segment came in pages of *worked* rows."""
         with self._lock:
             if self._setting is not None and worked is not None and worked == self._current:
                 self._current = min(worked * 2, self._setting)

@@ -1,18 +1,20 @@
-"""The rows of a pull as they come: record batches for whatever reads Arrow, in bounded memory.
+"""Give out the rows of a pull as they come: record batches for any library that reads Arrow, in bounded memory.
 
-Lanes come in any order, and a stream gives its rows in one: what comes ahead of its turn waits on the disk.
+Segments come in any order, and a stream gives its rows in one: pages ahead of their turn wait on the disk.
 """
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
-import shutil
+import os
 import tempfile
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
-from dataclasses import dataclass, replace
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,22 +22,28 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.ipc
 
+from sacnb._files import DISK_FULL, remove
+from sacnb._fork import is_forked_since
 from sacnb._frames.convert import arrow_schema
 from sacnb._pull.duplicates import Hashes
-from sacnb._pull.plan import Job, LaneFinished, LaneRestarted, PageRows, Plan
+from sacnb._pull.plan import Job, Plan
 from sacnb._pull.pull import Pull
-from sacnb.errors import BadAnswer
+from sacnb.errors import BadAnswer, ExportError
 
 __all__ = ["BatchStream", "Spool"]
 
 
 class Spool:
-    """Tables of lanes whose turn has not come, in files that are gone when the context is left.
+    """Tables of segments whose turn has not come, in files that are removed when the context is left.
 
-    One lane's tables come out in the order they were put in. Memory holds none of them.
+    The tables of a segment come out in the order in which they were put in. Memory holds none of them.
+
+    Raises:
+        ExportError: The folder for temporary files is full or cannot be used.
     """
 
     def __init__(self) -> None:
+        self._pid = os.getpid()
         self._folder: Path | None = None
         self._writers: dict[int, pa.ipc.RecordBatchStreamWriter] = {}
 
@@ -45,61 +53,117 @@ class Spool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for lane in list(self._writers):
-            self.drop(lane)
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._folder is None or is_forked_since(self._pid):  # the files are the parent's
+            return
+        with contextlib.suppress(OSError):  # a writer that cannot flush to a full disk; the files go all the same
+            for writer in self._writers.values():
+                writer.close()
+        self._writers.clear()
+        with contextlib.suppress(OSError):
+            remove(self._folder)
 
-    def put(self, lane: int, table: pa.Table) -> None:
-        """Keep a table until its lane's turn has come. Raises OSError where the disk is full."""
-        if lane not in self._writers:
-            options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
-            self._writers[lane] = pa.ipc.new_stream(str(self._path(lane)), table.schema, options=options)
-        self._writers[lane].write_table(table)
+    def put(self, segment: int, table: pa.Table) -> None:
+        """Keep a table until its segment's turn has come."""
+        with self._refusals():
+            if segment not in self._writers:
+                options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+                self._writers[segment] = pa.ipc.new_stream(str(self._new_file(segment)), table.schema, options=options)
+            self._writers[segment].write_table(table)
 
-    def take(self, lane: int) -> Iterator[pa.Table]:
-        """What was put in for a lane, once."""
-        writer = self._writers.pop(lane, None)
+    def take(self, segment: int) -> Iterator[pa.Table]:
+        """Give out the tables of a segment, once."""
+        writer = self._writers.pop(segment, None)
         if writer is None:
             return
-        writer.close()
-        path = self._path(lane)
-        with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as reader:
-            for batch in reader:
-                yield pa.Table.from_batches([batch])
-        path.unlink()
-
-    def drop(self, lane: int) -> None:
-        """Forget what was put in for a lane."""
-        writer = self._writers.pop(lane, None)
-        if writer is not None:
+        path = self._path(segment)
+        with self._refusals():
             writer.close()
-            self._path(lane).unlink()
+            with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as reader:
+                for batch in reader:
+                    yield pa.Table.from_batches([batch])
+            path.unlink()
 
-    def _path(self, lane: int) -> Path:
+    def drop(self, segment: int) -> None:
+        """Forget the tables of a segment."""
+        writer = self._writers.pop(segment, None)
+        if writer is not None:
+            with self._refusals():
+                writer.close()
+                self._path(segment).unlink()
+
+    def _new_file(self, segment: int) -> Path:
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="sacnb-stream-"))
-        return self._folder / f"{lane:04d}.arrows"
+        path = self._path(segment)
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        return path
+
+    def _path(self, segment: int) -> Path:
+        assert self._folder is not None  # noqa: S101 - made before the first file
+        return self._folder / f"{segment:04d}.arrows"
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            folder = self._folder.parent if self._folder is not None else "for temporary files"
+            reason = error.strerror or str(error)
+            full = "is full" if error.errno in DISK_FULL else "cannot be used"
+            raise ExportError(
+                f"The folder {folder}, in which a stream of several partitions keeps rows until their turn, {full} "
+                f"({reason}).",
+                hint="Free some space, set the environment variable TMPDIR to a folder on another disk, or leave out "
+                "partitions: one stream needs no such files.",
+            ) from error
 
 
-@dataclass(slots=True)
-class _Turn:
-    """Whose rows are given out now, and whether any have been: those cannot be taken back."""
+class _InOrder:
+    """A sink that queues the rows of the first segment, then those of the second, and so on, whichever came first."""
 
-    lane: int = 0
-    has_begun: bool = False
+    def __init__(self, spool: Spool, convert: Callable[[pa.Table], pa.Table]) -> None:
+        self._spool = spool
+        self._convert = convert
+        self._turn = 0
+        self._has_begun = False  # rows of this segment have been given out, and cannot be taken back
+        self._finished: set[int] = set()
+        self._ready: deque[pa.Table] = deque()
 
-    def may_restart(self, lane: int) -> bool:
-        return lane != self.lane or not self.has_begun
+    def may_restart(self, segment: int) -> bool:
+        return segment != self._turn or not self._has_begun
+
+    def add(self, segment: int, table: pa.Table) -> None:
+        if segment == self._turn:
+            self._has_begun = True
+            self._ready.append(self._convert(table))
+        else:
+            self._spool.put(segment, self._convert(table))
+
+    def finish(self, segment: int) -> None:
+        self._finished.add(segment)
+
+    def restart(self, segment: int) -> None:
+        self._spool.drop(segment)
+
+    def ready(self) -> Iterator[pa.Table]:
+        """Give out all tables whose turn has come."""
+        while self._ready:
+            yield self._ready.popleft()
+        while self._turn in self._finished:
+            self._turn, self._has_begun = self._turn + 1, False
+            for table in self._spool.take(self._turn):
+                self._has_begun = True
+                yield table
 
 
 class BatchStream:
     """The rows of a question, a page at a time, once. Nothing is asked before the first batch is.
 
-    Iterate it, or hand it to anything that reads Arrow streams: ``polars.DataFrame(stream)``,
-    ``pyarrow.table(stream)``, DuckDB. A context manager; leaving it early, or letting go of it, stops the pull.
-    ``schema`` is fixed beforehand. What goes wrong is raised by the iteration; other libraries wrap it into an error of
-    their own, and ``error`` keeps the original.
+    Iterate it, or pass it to anything that reads Arrow streams: ``polars.DataFrame(stream)``,
+    ``pyarrow.table(stream)``, DuckDB. It is a context manager; leaving it early, or dropping it, stops the pull.
+    ``schema`` is fixed beforehand. Iterating raises errors as they happen; other libraries wrap them into errors of
+    their own, and ``error`` keeps the
+    original.
     """
 
     def __init__(self, job: Job, plan: Callable[[Job], Plan], *, finish: Callable[[], None] = lambda: None) -> None:
@@ -107,10 +171,10 @@ class BatchStream:
         self._cancel = cancelled.set
         self.schema: pa.Schema = arrow_schema(job.columns)
         self.error: BaseException | None = None
-        # A context of its own for the steps of the pull: its operation must not become that of whoever iterates.
+        # The pull's steps run in a context of their own: its telemetry operation must not become the caller's.
         self._context = contextvars.copy_context()
         job = replace(job, cancelled=lambda: cancelled.is_set() or (asked is not None and asked()))
-        # Not a method: it would hold on to this object, and never be stopped by letting go of it.
+        # A function and not a method, which would keep this object alive: dropping it must stop the pull.
         self._pages = _batches(job, plan, self.schema, finish)
         self._close = weakref.finalize(self, self._context.run, self._pages.close)
 
@@ -135,76 +199,54 @@ class BatchStream:
         self.close()
 
     def cancel(self) -> None:
-        """Stop the pull, from any thread: within a second whoever iterates gets Cancelled."""
+        """Stop the pull, from any thread: within a second the iteration raises Cancelled."""
         self._cancel()
 
     def close(self) -> None:
-        """Stop the pull and its threads; nothing more comes."""
+        """Stop the pull and its threads; no more batches come."""
         self._close()
 
     def read_all(self) -> pa.Table:
-        """All that is left, as one table. Raises what iterating does."""
+        """Return the remaining rows as one table. Raises what iterating does."""
         return pa.Table.from_batches(list(self), self.schema)
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        """The batches for any library that reads Arrow streams."""
+        """Return the batches for any library that reads Arrow streams."""
         return pa.RecordBatchReader.from_batches(self.schema, self).__arrow_c_stream__(requested_schema)
 
 
 def _batches(
     job: Job, plan: Callable[[Job], Plan], schema: pa.Schema, finish: Callable[[], None]
 ) -> Generator[pa.RecordBatch, None, None]:
-    with (
-        job.context.telemetry.operation(f"stream {job.what}"),
-        Spool() as spool,
-        closing(_in_order(Pull(job, plan(job)), spool, job.what, schema)) as tables,
-    ):
-        for table in tables:
+    with job.context.telemetry.operation(f"stream {job.label}"), Spool() as spool:
+        pull = Pull(job, plan(job))
+        sink = _InOrder(spool, lambda table: _cast(table, job.label, schema))
+        with closing(pull.steps(sink, sink.may_restart)) as steps:
+            for _ in steps:
+                _refuse_repeats(job.label, pull.watch.early_suspects())
+                for table in sink.ready():
+                    yield from table.to_batches()
+        for table in sink.ready():
             yield from table.to_batches()
+        _refuse_repeats(job.label, pull.watch.suspects())
         finish()
 
 
-def _in_order(running: Pull, spool: Spool, what: str, schema: pa.Schema) -> Generator[pa.Table, None, None]:
-    """The rows of the first lane, then those of the second, and so on, whichever came first."""
-    turn = _Turn()
-    finished: set[int] = set()
-    with closing(running.items(may_restart=turn.may_restart)) as items:
-        for item in items:
-            match item:
-                case PageRows(lane, table):
-                    _refuse_repeats(what, running.watch.early_suspects())
-                    if lane != turn.lane:
-                        spool.put(lane, _fixed(table, what, schema))
-                        continue
-                    turn.has_begun = True
-                    yield _fixed(table, what, schema)
-                case LaneRestarted(lane):
-                    spool.drop(lane)
-                case LaneFinished(lane):
-                    finished.add(lane)
-                    while turn.lane in finished:
-                        turn.lane, turn.has_begun = turn.lane + 1, False
-                        for table in spool.take(turn.lane):
-                            turn.has_begun = True
-                            yield table
-    _refuse_repeats(what, running.watch.suspects())
-
-
-def _fixed(table: pa.Table, what: str, schema: pa.Schema) -> pa.Table:
-    """The table in the types that were promised: nothing is rounded to fit."""
+def _cast(table: pa.Table, label: str, schema: pa.Schema) -> pa.Table:
+    """Return the table in the promised types; nothing is rounded to fit."""
     try:
         return table.cast(schema)
     except pa.ArrowInvalid as error:
         raise BadAnswer(
-            f"A page of {what} has more digits than $metadata declares, and a stream has one schema: {error}",
+            f"A page of {label} has more digits than $metadata declares, and a stream has one schema: {error}",
             hint="Use fetch() or to_parquet(), which widen the column.",
         ) from error
 
 
-def _refuse_repeats(what: str, suspects: Hashes) -> None:
+def _refuse_repeats(label: str, suspects: Hashes) -> None:
     if len(suspects):
         raise BadAnswer(
-            f"Rows of {what} share their key with another row, at least {len(suspects):,} of them.",
-            hint="Use none of what was streamed, and pull again. (By a hash of 64 bits, which of a hundred thousand "
-            "pulls is wrong about one; fetch() and to_parquet() look at the keys themselves.)",
+            f"Rows of {label} share their key with another row, at least {len(suspects):,} of them.",
+            hint="Discard what was streamed, and download again. (By a hash of 64 bits, which is wrong in about one of "
+            "a hundred thousand downloads; fetch() and to_parquet() compare the keys themselves.)",
         )

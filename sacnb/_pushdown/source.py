@@ -84,7 +84,7 @@ class Source:
             QueryError: polars is too old.
         """
         require_polars(pl.__version__)
-        empty = to_polars(arrow_schema(self._schema.columns).empty_table(), decimals=self._decimals)
+        empty = to_polars(pa.Table.from_batches([], arrow_schema(self._schema.columns)), decimals=self._decimals)
         return register_io_source(
             self._rows,
             schema=empty.schema,
@@ -106,7 +106,7 @@ class Source:
                     rows = rows.head(left)
                     left -= rows.height
                 if predicate is not None:
-                    rows = rows.filter(predicate)
+                    rows = _filtered(rows, predicate)
                 yield rows.select(wanted)
                 if left == 0:
                     return
@@ -115,3 +115,11 @@ class Source:
         if predicate is not None and limit is not None:
             return PushDown(kept=(Kept(str(predicate), _LIMIT_FIRST),))
         return push_down(predicate, self._schema, self._filterable, decimals=self._decimals)
+
+
+def _filtered(rows: pl.DataFrame, predicate: pl.Expr) -> pl.DataFrame:
+    """Return the rows that the predicate keeps, without polars' optimizer.
+
+    polars 2.1 turns ``is_null(x) & ~is_in(x, ..., nulls_equal=True)`` into false, and would lose rows.
+    """
+    return rows.lazy().filter(predicate).collect(optimizations=pl.QueryOptFlags.none())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-import secrets
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
+from sacnb._files import replacing
 from sacnb._frames.convert import to_polars
 from sacnb._frames.types import duration_text
 
@@ -36,14 +37,8 @@ class UnusableFileError(ValueError):
 def opened(target: Target) -> Iterator[IO[bytes]]:
     """Yield a seekable binary stream that ends up in *target*."""
     if isinstance(target, str | os.PathLike):
-        path = Path(target)
-        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-        try:
-            with part.open("xb") as file:
-                yield file
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        with replacing(Path(target)) as file:
+            yield file
     elif target.seekable():
         yield target
     else:  # such as a pipe
@@ -77,14 +72,22 @@ def write_arrow(table: pa.Table, metadata: Mapping[str, str], target: Target) ->
         writer.write_table(table)
 
 
-def write_csv(table: pa.Table, target: Target) -> None:
+# A spreadsheet takes a text that begins with one of these for a formula.
+_FORMULA: Final = r"^[=+\-@\t\r]"
+
+
+def write_csv(table: pa.Table, target: Target, *, separator: str = ",", escape_formulas: bool = False) -> None:
     """Write a table as CSV in UTF-8, with a header, all digits of decimals, and an empty field for null.
 
-    An empty string is written as ``""``. Time stamps are in UTC, durations in ISO 8601, binaries in base64.
+    An empty string is written as ``""``. Time stamps are in UTC, durations in ISO 8601, binaries in base64. With
+    *escape_formulas* a text or column name that a spreadsheet would run as a formula gets an apostrophe before it.
     """
     frame = _for_csv(table)
+    if escape_formulas:
+        frame = frame.with_columns(pl.col(pl.String).str.replace(_FORMULA, "'$0"))
+        frame = frame.rename({name: re.sub(_FORMULA, r"'\g<0>", name) for name in frame.columns})
     with opened(target) as stream:
-        frame.write_csv(stream, datetime_format="%Y-%m-%dT%H:%M:%S%.fZ")
+        frame.write_csv(stream, separator=separator, datetime_format="%Y-%m-%dT%H:%M:%S%.fZ")
 
 
 def _for_csv(table: pa.Table) -> pl.DataFrame:

@@ -151,13 +151,9 @@ def to_metadata(info: ResultInfo, schema: Schema, arrow_schema: pa.Schema) -> di
 
 
 def digest_of(texts: Mapping[str, str], arrow_schema: pa.Schema) -> str:
-    """What ``sacnb.digest`` must be: 64 hex digits that differ if a text or the name or type of a column does.
-
-    The time of the refresh is left out, so that two refreshes of the same rows differ in nothing but that.
-    """
-    lasting = sorted(pair for pair in texts.items() if pair[0] != _PREFIX + "last_refresh_time")
+    """Return ``sacnb.digest``: 64 hex digits that differ if a text or the name or type of a column does."""
     types = [[field.name, str(field.type)] for field in arrow_schema]
-    return hashlib.sha256(_json([lasting, types]).encode()).hexdigest()
+    return hashlib.sha256(_json([sorted(texts.items()), types]).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def from_metadata(metadata: Mapping[str, str], arrow_schema: pa.Schema) -> tuple[ResultInfo, Schema]:
@@ -177,7 +173,7 @@ def from_metadata(metadata: Mapping[str, str], arrow_schema: pa.Schema) -> tuple
     try:
         values = {key.removeprefix(_PREFIX): text for key, text in texts.items()}
         return _info(values), _schema(json.loads(values["schema"]))
-    except (KeyError, TypeError, ValueError) as e:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as e:
         raise UnusableFileError(f"has unreadable metadata ({e!r})") from e
 
 

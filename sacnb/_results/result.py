@@ -101,9 +101,19 @@ class Result(Previewed):
         """
         write_parquet(self.table, to_metadata(self.info, self.schema, self.table.schema), target)
 
-    def to_csv(self, target: Target) -> None:
-        """Write the rows as CSV in UTF-8, with exact decimals; null is an empty field, an empty string ``""``."""
-        write_csv(self.table, target)
+    def to_csv(self, target: Target, *, separator: str = ",", escape_formulas: bool = False) -> None:
+        """Write the rows as CSV in UTF-8, with exact decimals; null is an empty field, an empty string ``""``.
+
+        A spreadsheet runs texts that begin with ``=``, ``+``, ``-`` or ``@`` as formulas. If a member may come from
+        somebody you do not trust, ``escape_formulas=True`` puts an apostrophe before them; programs that read the
+        file then see it too. ``separator`` is one character, such as ``";"``.
+
+        Raises:
+            ContractError: ``separator`` is not one character.
+        """
+        if len(separator.encode()) != 1 or separator in '"\r\n':
+            raise ContractError(f"separator must be one ASCII character, got {separator!r}.", hint='Such as ";".')
+        write_csv(self.table, target, separator=separator, escape_formulas=escape_formulas)
 
     def to_arrow(self, target: Target) -> None:
         """Write the rows as an Arrow IPC file, with exact decimals and the metadata of ``to_parquet``."""

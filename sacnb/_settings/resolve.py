@@ -7,6 +7,7 @@ import os
 import shlex
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -80,6 +81,7 @@ class Settings:
     max_attempts: int = 4
     page_size: int = 50_000
     streams: int = 4
+    max_answer_mb: int = 512
     cache_dir: Path = Path()
     cache_max_age_s: float = 0.0
     ca_bundle: Path | None = None
@@ -243,12 +245,17 @@ class _Resolver:
             return self._path(given, "a folder, such as /data/sac-cache") or Path()
         from platformdirs import user_cache_path
 
-        folder = user_cache_path("sacnb", appauthor=False)
-        if folder.is_absolute():
-            return folder
-        # No HOME and no entry in passwd, as in a container that runs under a number: platformdirs leaves the "~".
+        # No HOME and no entry in passwd, as in a container that runs under a number: it raises, or leaves "~".
+        with suppress(RuntimeError):
+            folder = user_cache_path("sacnb", appauthor=False)
+            if folder.is_absolute():
+                return folder
         user = os.getuid() if hasattr(os, "getuid") else 0
-        folder = Path(tempfile.gettempdir()) / f"sacnb-{user}"
+        try:
+            folder = Path(tempfile.gettempdir()) / f"sacnb-{user}"
+        except FileNotFoundError:
+            self._problems.append("There is neither a home folder nor a temporary one: set SAC_CACHE_DIR to a folder.")
+            return Path()
         self._sources.notes.append(
             f"There is no home folder, so results are kept in {folder}; set SAC_CACHE_DIR to keep them elsewhere."
         )
@@ -307,6 +314,7 @@ class _Resolver:
             max_attempts=self._whole("SAC_MAX_ATTEMPTS", 20),
             page_size=self._whole("SAC_PAGE_SIZE", 1_000_000),
             streams=self._whole("SAC_STREAMS", 16),
+            max_answer_mb=self._whole("SAC_MAX_ANSWER_MB", 100_000),
             cache_dir=self._cache_dir(),
             cache_max_age_s=self._seconds("SAC_CACHE_MAX_AGE_S", zero=True),
             ca_bundle=self._ca_bundle(),

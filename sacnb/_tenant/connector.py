@@ -15,11 +15,11 @@ from urllib.parse import urlsplit
 from sacnb._cache.store import Cache
 from sacnb._http import seal
 from sacnb._redact import RedactingFilter
-from sacnb._settings import SANDBOX, ConnectSpec, Secret, Settings
-from sacnb._tenant.connection import Connection
+from sacnb._settings import SANDBOX, Secret, Settings
+from sacnb._tenant.connection import Connection, ConnectSpec
 from sacnb._tenant.tenant import Tenant
 from sacnb._wire.context import build_context
-from sacnb.errors import MissingExtraError
+from sacnb.errors import MissingExtraError, SettingsError
 from sacnb.replay import active, start_for
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def connect(
     max_attempts: int | None = None,
     page_size: int | None = None,
     streams: int | None = None,
+    max_answer_mb: int | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     cache_max_age_s: float | None = None,
     ca_bundle: str | os.PathLike[str] | None = None,
@@ -87,6 +88,9 @@ def connect(
 
     In a worker process, pass the ``spec`` of a tenant that is connected elsewhere: ``sacnb.connect(spec)`` has the same
     settings, reads the secret there, and takes further arguments before those of the spec.
+
+    In a worker process, pass the ``spec`` of a tenant that is connected elsewhere: ``sacnb.connect(spec)`` has the same
+    settings and reads the secret in the worker. Further arguments replace those of the spec.
 
     Raises SettingsError with all problems at once; MissingExtraError for the sandbox or a cassette without its extra;
     ReplayError for a missing cassette, or if another one is in use.
@@ -109,6 +113,7 @@ def connect(
         "max_attempts": max_attempts,
         "page_size": page_size,
         "streams": streams,
+        "max_answer_mb": max_answer_mb,
         "cache_dir": cache_dir,
         "cache_max_age_s": cache_max_age_s,
         "ca_bundle": ca_bundle,
@@ -120,8 +125,18 @@ def connect(
         of_spec = tenant_url.for_connect()
         spec_dotenv = of_spec.pop("dotenv_path")
         dotenv_path = dotenv_path if dotenv_path is not None else spec_dotenv
-        given |= {name: value for name, value in of_spec.items() if given.get(name) in (None, tenant_url)}
-    return connect_with(Settings.resolve(dotenv_path=dotenv_path, **given))
+        given["tenant_url"] = None
+        given |= {name: value for name, value in of_spec.items() if given[name] is None}
+    try:
+        settings = Settings.resolve(dotenv_path=dotenv_path, **given)
+    except SettingsError as error:
+        if isinstance(tenant_url, ConnectSpec):
+            error.add_note(
+                "A ConnectSpec carries no secret: set SAC_CLIENT_SECRET (or SAC_TOKEN) in the worker's environment, or "
+                "pass it: sacnb.connect(spec, client_secret=...)."
+            )
+        raise
+    return connect_with(settings)
 
 
 def connect_with(settings: Settings, *, sandbox: Sandbox | None = None, **engine: Any) -> Tenant:

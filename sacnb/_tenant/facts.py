@@ -23,7 +23,7 @@ from sacnb._pull.count import count_rows
 from sacnb._pull.parquet import ParquetFolder, to_parquet
 from sacnb._pull.partition import Partitions, make_plan
 from sacnb._pull.plan import Job, Plan
-from sacnb._pull.progress import ProgressListener, Shown, listener_of
+from sacnb._pull.progress import ProgressListener, ProgressOption, progress_listener
 from sacnb._pull.stream import BatchStream
 from sacnb._results.info import principal_digest
 from sacnb._results.result import Result, ResultInfo
@@ -74,7 +74,7 @@ class Facts:
         """
         return count_rows(self._job(self._named_members()), [self.query.where])[0]
 
-    def fetch(self, *, progress: Shown = "auto", cancelled: Callable[[], bool] | None = None) -> Result:
+    def fetch(self, *, progress: ProgressOption = "auto", cancelled: Callable[[], bool] | None = None) -> Result:
         """Fetch all rows from SAC into memory.
 
         ``progress`` is called after each page; by default a notebook shows a bar when the download takes longer than a
@@ -86,9 +86,9 @@ class Facts:
         """
         _warn_of_mixed_accounts(self.query, self.schema)
         named = self._named_members()
-        with listener_of(progress) as listener:
+        with progress_listener(progress) as listener:
             job = self._job(named, listener, cancelled)
-            with job.context.telemetry.operation(f"pull {job.what}"):
+            with job.context.telemetry.operation(f"pull {job.label}"):
                 table = pull(job, self._plan(job))
                 named.refuse_unknown()
         return self._result(table, self.connection.context.session.now())
@@ -113,7 +113,7 @@ class Facts:
         folder: str | os.PathLike[str],
         *,
         resume: bool = True,
-        progress: Shown = "auto",
+        progress: ProgressOption = "auto",
         cancelled: Callable[[], bool] | None = None,
     ) -> ParquetFolder:
         """Write the rows to a folder of Parquet files, in bounded memory, with exact decimals.
@@ -126,9 +126,9 @@ class Facts:
         """
         _warn_of_mixed_accounts(self.query, self.schema)
         named = self._named_members()
-        with listener_of(progress) as listener:
+        with progress_listener(progress) as listener:
             job = self._job(named, listener, cancelled)
-            with job.context.telemetry.operation(f"export {job.what}"):
+            with job.context.telemetry.operation(f"export {job.label}"):
                 return to_parquet(
                     job,
                     self._plan,
@@ -144,7 +144,7 @@ class Facts:
         strict: bool = False,
         max_age_s: float | None = None,
         resume: bool = True,
-        progress: Shown = "auto",
+        progress: ProgressOption = "auto",
         cancelled: Callable[[], bool] | None = None,
         announce: Callable[[str], None] = print,
     ) -> Result:
@@ -161,9 +161,9 @@ class Facts:
         def pull_anew() -> Result:
             _warn_of_mixed_accounts(self.query, self.schema)
             named = self._named_members()
-            with listener_of(progress) as listener:
+            with progress_listener(progress) as listener:
                 job = self._job(named, listener, cancelled)
-                with job.context.telemetry.operation(f"refresh {job.what}"):
+                with job.context.telemetry.operation(f"refresh {job.label}"):
                     table, began = pull_resumable(
                         job, self._plan, self._staging(resume=resume), finish=named.refuse_unknown
                     )

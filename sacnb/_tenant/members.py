@@ -9,9 +9,16 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sacnb._endpoints import HIERARCHY_ROOT, entity_set_path, master_set
+from sacnb._endpoints import (
+    HIERARCHY_ROOT,
+    HIERARCHY_SUFFIX,
+    NO_SUCH_ENTITY_SET,
+    PARENT_SUFFIX,
+    entity_set_path,
+    master_set,
+)
 from sacnb._odata.expression import And, Comparison, Expression, Membership
-from sacnb.errors import NotFoundError, UnknownNameError
+from sacnb.errors import NotFoundError, RequestError, UnknownNameError
 
 if TYPE_CHECKING:
     from sacnb._odata.query import Query
@@ -24,11 +31,21 @@ __all__ = ["NamedMembers", "member_ids"]
 def read_members(
     connection: Connection, provider_id: str, namespace: str, entity_set: str
 ) -> list[dict[str, Any]] | None:
-    """Return the rows of a master set, or ``None`` if SAC has no such set (404 with its number 3707)."""
+    """Return the rows of a master set, or ``None`` if SAC says that there is none: 404 with its number 3707.
+
+    A set with the hierarchy is also refused with 400 where the dimension has none (docs/sac_facts.md). Any other
+    refusal is raised: a 404 of a gateway says nothing about the model.
+    """
     path = entity_set_path(provider_id, entity_set, namespace)
     try:
         return connection.read_list(path, "read members")
-    except NotFoundError:
+    except NotFoundError as error:
+        if error.sac_number != NO_SUCH_ENTITY_SET:
+            raise
+        return None
+    except RequestError as error:
+        if error.status != 400 or not entity_set.endswith(HIERARCHY_SUFFIX):
+            raise
         return None
 
 
@@ -37,12 +54,13 @@ def members_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
 
     All columns are String except ``level`` (Int32; 0 for a root, null if the parent is not listed). ``parent`` is null
     for a root, which SAC writes as ``<root>``. SAP documents ``ID`` and ``Description`` only; ``Parent`` was seen in
-    public code (unconfirmed) and is found by its name.
+    public code (unconfirmed) and is found by its name. A parent column may be called after its hierarchy, as in
+    ``H1_PARENTID``; with several hierarchies the first one gives ``parent``, and the others stay attributes.
     """
     names = list(dict.fromkeys(name for row in rows for name in row if not name.startswith("@")))
     id_name = _find(names, "id")
     description_name = _find(names, "description")
-    parent_name = _find(names, "parent") or _only([name for name in names if "parent" in name.casefold()])
+    parent_name = _parent_column(names)
     columns: dict[str, list[str | None]] = {}
     if id_name is not None:
         columns["id"] = [_text(row.get(id_name)) for row in rows]
@@ -90,8 +108,13 @@ def _find(names: list[str], wanted: str) -> str | None:
     return next((name for name in names if name.casefold() == wanted), None)
 
 
-def _only(names: list[str]) -> str | None:
-    return names[0] if len(names) == 1 else None
+def _parent_column(names: list[str]) -> str | None:
+    found = _find(names, "parent")
+    by_hierarchy = [name for name in names if name.upper().endswith(PARENT_SUFFIX)]
+    others = [name for name in names if "parent" in name.casefold()]
+    if found is None and by_hierarchy:
+        return by_hierarchy[0]
+    return found or (others[0] if len(others) == 1 else None)
 
 
 def _text(value: object) -> str | None:

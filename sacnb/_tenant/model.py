@@ -22,7 +22,7 @@ from sacnb._odata.metadata import Metadata, parse_metadata
 from sacnb._odata.query import Query
 from sacnb._odata.schema import Column, Grain, Schema
 from sacnb._odata.where import When, bounds, from_where
-from sacnb._pull.collect import SAC_IS_AWAY
+from sacnb._pull.collect import is_outage
 from sacnb._pull.partition import checked_partitions
 from sacnb._tenant.connection import Connection, list_models, schema_of_last_result
 from sacnb._tenant.facts import Facts
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from sacnb._frames.tidy import Aggregation
     from sacnb._frontend import Panel
-    from sacnb._pull.progress import Shown
+    from sacnb._pull.progress import ProgressOption
     from sacnb._results.result import Result
     from sacnb._tenant.scan import Explanation, Scan
 
@@ -47,11 +47,12 @@ class Model:
     __module__ = "sacnb"
 
     def __init__(self, connection: Connection, model_id: str, namespace: str = DEFAULT_NAMESPACE) -> None:
+        model_id = text("model_id", model_id) or ""
         if model_id.strip() in {"", ".", ".."}:  # dots would walk up the URL's path
             raise UnknownNameError("model", model_id, where="this tenant")
         self._connection = connection
         self._id = model_id
-        self._namespace = namespace
+        self._namespace = text("namespace", namespace) or DEFAULT_NAMESPACE
         self._lock = threading.Lock()
         self._metadata: Metadata | None = None
 
@@ -96,6 +97,7 @@ class Model:
 
         Raises UnknownNameError for an unknown dimension; QueryError for one without master data.
         """
+        dimension = text("dimension", dimension) or ""
         self._check_names("dimension", [dimension], self.schema.dimensions)
         declared = self.metadata.entity_sets
         wanted = [name for name in (hierarchy_set(dimension), master_set(dimension)) if name in declared]
@@ -181,7 +183,7 @@ class Model:
         strict: bool = False,
         max_age_s: float | None = None,
         resume: bool = True,
-        progress: Shown = "auto",
+        progress: ProgressOption = "auto",
         cancelled: Callable[[], bool] | None = None,
     ) -> Result:
         """Fetch and cache facts, or return the last good result; short for ``facts(...).refresh(...)``."""
@@ -272,7 +274,9 @@ class Model:
         """Return the schema, or that of the last cached result while SAC is unreachable, so that it can be found."""
         try:
             return self.schema
-        except SAC_IS_AWAY as error:
+        except SacError as error:
+            if not is_outage(error):
+                raise
             kept = schema_of_last_result(self._connection, self._id, self._namespace, error)
             if kept is None:
                 raise
@@ -346,6 +350,8 @@ class Model:
         except SacError as catalogue_error:
             error.add_note(f"The list of models could not be read either: {catalogue_error}")
             return error
+        if any(entry.id == self._id for entry in entries):
+            return error  # the 404 came from something on the way, such as a gateway
         unknown = UnknownNameError("model", self._id, [entry.id for entry in entries], where="this tenant")
         for entry in entries:
             if entry.name.casefold() == self._id.casefold():

@@ -16,7 +16,7 @@ from sacnb._endpoints import FACT_DATA_AGGREGATION
 from sacnb._frames.convert import arrow_schema
 from sacnb._odata.render import to_odata
 from sacnb._odata.where import both
-from sacnb._pull.progress import listener_of
+from sacnb._pull.progress import progress_listener
 from sacnb._pushdown.source import Ask, Source
 from sacnb._pushdown.translate import Kept, PushDown
 from sacnb.errors import QueryError
@@ -112,7 +112,7 @@ class Reading:
     def explain(self, *, count: bool) -> ScanExplanation:
         """Return the plan in words; *count* asks SAC for the number of rows."""
         query, schema, tenant_url = self.facts.query, self.facts.schema, self.facts.connection.tenant_url
-        pieces = () if query.top == 0 else query.split(schema, tenant_url)
+        partitions = () if query.top == 0 else query.split(schema, tenant_url)
         rows = self.facts.count() if count else None
         return ScanExplanation(
             model=query.provider_id,
@@ -122,7 +122,9 @@ class Reading:
             sent=tuple(sent.text for sent in self.pushed.sent),
             kept=self.pushed.kept,
             limit=query.top,
-            requests=tuple(unquote(piece.url(tenant_url, schema).removeprefix(tenant_url)) for piece in pieces),
+            requests=tuple(
+                unquote(partition.url(tenant_url, schema).removeprefix(tenant_url)) for partition in partitions
+            ),
             rows=rows if rows is None or query.top is None else min(rows, query.top),
         )
 
@@ -168,7 +170,7 @@ class Scan:
         reading = self._reading(ask)
         if _log.isEnabledFor(logging.INFO):
             _log.info("Reading %s", reading.explain(count=False))
-        with listener_of("auto") as listener, reading.facts.stream(progress=listener) as batches:
+        with progress_listener("auto") as listener, reading.facts.stream(progress=listener) as batches:
             yield batches
 
     def _reading(self, ask: Ask) -> Reading:

@@ -1,4 +1,4 @@
-"""Send a request and get a good answer or one of our errors: ``session``, ``retry``, ``redact``, ``telemetry``."""
+"""Send a request and get a good answer or one of our errors: ``session`` is the door, ``exchange`` the order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Build the engine under every request, once, out of the settings."""
+"""Build what every request goes through, once, out of the settings."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from sacnb._wire.session import SacSession
 from sacnb._wire.telemetry import Telemetry, discover
 from sacnb.errors import SettingsError
 
-# Everybody waits for a token: it is given up sooner than a page of a million rows.
+# All threads wait for a token, so it gets less time than a page of a million rows.
 _TOKEN_READ_TIMEOUT_S: Final = 30.0
 _TOKEN_DEADLINE_S: Final = 90.0
 
 
 @dataclass(frozen=True, slots=True)
 class DispatchContext:
-    """What export, import and every other sender receive; none of them builds its own."""
+    """The engine that every sender receives; none of them builds its own."""
 
     session: SacSession
     guard: TokenGuard
@@ -58,11 +58,11 @@ def build_context(
     sleep: Callable[[float], None] = time.sleep,
     random: Callable[[], float] = _random.random,
 ) -> DispatchContext:
-    """The engine for ``settings``; nothing is sent yet.
+    """Return the engine for *settings*; nothing is sent yet.
 
-    ``source`` replaces the one that the settings ask for, ``telemetry`` the one that tells OpenTelemetry where it is
+    ``source`` replaces the one that the settings ask for, ``telemetry`` the one that informs OpenTelemetry where it is
     installed. ``now`` is the wall clock, ``clock`` monotonic seconds, ``random`` gives numbers in [0, 1).
-    Raises SettingsError for what the settings lack.
+    Raises SettingsError where a setting is missing.
     """
     policy = RefreshPolicy(margin_s=settings.refresh_margin_s)
     plan = RetryPlan(max_attempts=settings.max_attempts, deadline_s=settings.deadline_s)
@@ -82,6 +82,7 @@ def build_context(
         retry_plan=plan,
         telemetry=telemetry,
         timeout=(settings.connect_timeout_s, settings.read_timeout_s),
+        max_answer_bytes=settings.max_answer_mb * 1_000_000,
         verify=_verify(settings),
         now=now,
         clock=clock,

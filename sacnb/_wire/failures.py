@@ -1,7 +1,4 @@
-"""Read what a server says went wrong, in whichever envelope, and turn it into one typed error with a hint.
-
-What it means that no answer came, or not a whole one, or not from the tenant: the error, and whether to retry.
-"""
+"""Turn a refusal, an answer that is not whole, or none at all, into one typed error; say whether to retry."""
 
 from __future__ import annotations
 
@@ -11,13 +8,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urljoin
 
-import requests
-
-from sacnb._http import Origin, in_words, is_certificate_error, surely_not_sent
-from sacnb._redact import redact_text, redact_url
-from sacnb._wire.message import Demand, UndecodableBody
-from sacnb._wire.retry import Setback
+from sacnb._http import (
+    Challenge,
+    Origin,
+    in_words,
+    is_certificate_error,
+    is_web_page,
+    read_challenge,
+    surely_not_sent,
+)
+from sacnb._redact import one_line, redact_text, redact_url
+from sacnb._wire.message import Received, Request, TooLong, UndecodableBody
+from sacnb._wire.retry import RetryableFailure
 from sacnb.errors import (
     AuthError,
     BadAnswer,
@@ -30,7 +34,6 @@ from sacnb.errors import (
     ThrottledError,
 )
 
-_MAX_MESSAGE: Final = 500
 _MAX_READ_BYTES: Final = 65_536
 
 # SAC puts the number that means something in brackets at the end of the message; error.code is a correlation id.
@@ -65,6 +68,7 @@ _HINT_BY_STATUS: Final[Mapping[int, str]] = {
     412: "The model has a live connection, and SAC exports acquired (imported) models only.",
     413: "The request is too large; send fewer rows at a time.",
     414: "The address is too long; use fewer members in one filter.",
+    425: "SAC, or the network before it, is not ready for the request; try again later.",
     429: "SAC throttles this client; wait, or lower SAC_STREAMS.",
     502: "SAC is busy or being maintained; a smaller SAC_PAGE_SIZE may help.",
     503: "SAC is busy or being maintained; try again later.",
@@ -74,7 +78,7 @@ _HINT_BY_STATUS: Final[Mapping[int, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What a server said: its ``code`` (SAC: a correlation id), its ``message``, and SAC's bracketed number."""
+    """An error as a server tells it: ``code`` (SAC: a correlation id), ``message``, and SAC's bracketed number."""
 
     code: str | None
     message: str
@@ -82,9 +86,9 @@ class Problem:
 
 
 def read_problem(body: bytes, content_type: str | None = None) -> Problem:
-    """The problem in ``body``: OData, SCIM and OAuth envelopes, other JSON, a web page's title, or plain text.
+    """Return the problem in *body*: OData, SCIM and OAuth envelopes, other JSON, a web page's title, or plain text.
 
-    Never fails, and never gives back more than a few lines; what looks like a secret is taken out.
+    Never fails. The message is one short line, without secrets.
     """
     text = body[:_MAX_READ_BYTES].decode("utf-8", "replace").lstrip("\ufeff").strip()
     code, message = None, None
@@ -95,14 +99,14 @@ def read_problem(body: bytes, content_type: str | None = None) -> Problem:
             value = None
         code, message = _from_json(value)
     if message is None:
-        message = _from_page(text) if text[:1] == "<" or "html" in (content_type or "").lower() else text
-    message = _one_line(redact_text(message))
+        message = _from_page(text) if text[:1] == "<" or is_web_page(body, content_type) else text
+    message = one_line(redact_text(message))
     number = _SAC_NUMBER.search(message)
-    return Problem(redact_text(code)[:100] if code else None, message, int(number[1]) if number else None)
+    return Problem(one_line(redact_text(code), 100) if code else None, message, int(number[1]) if number else None)
 
 
 def _from_json(value: Any) -> tuple[str | None, str | None]:
-    """Code and message of a parsed answer; the message is ``None`` where no envelope is known."""
+    """Return code and message of a parsed answer; the message is ``None`` where no envelope is known."""
     if isinstance(value, list) and value:
         value = value[0]
     if not isinstance(value, dict):
@@ -130,18 +134,17 @@ def _from_page(text: str) -> str:
     return html.unescape(_TAG.sub(" ", title[1] if title else text))
 
 
-def _one_line(text: str) -> str:
-    line = " ".join("".join(character if character.isprintable() else " " for character in text).split())
-    return line if len(line) <= _MAX_MESSAGE else line[: _MAX_MESSAGE - 1] + "…"
+# Too Early: the server refuses to act on the request before it knows that nobody repeats it (RFC 8470, 5.2).
+TOO_EARLY: Final = 425
 
 
 def is_transient(status: int) -> bool:
-    """Whether the same request may succeed in a moment: 408 and 5xx, but not 501 and 505, which are final."""
-    return status == 408 or (500 <= status <= 599 and status not in {501, 505})
+    """Return whether the same request may succeed in a moment: 408, 425 and 5xx, but not 501 and 505."""
+    return status in {408, TOO_EARLY} or (500 <= status <= 599 and status not in {501, 505})
 
 
 def _error_class(status: int) -> type[RequestError]:
-    if status == 408 or status >= 500:
+    if status in {408, TOO_EARLY} or status >= 500:
         return ServerError
     known: Mapping[int, type[RequestError]] = {
         403: ForbiddenError,
@@ -152,22 +155,45 @@ def _error_class(status: int) -> type[RequestError]:
     return known.get(status, RequestError)
 
 
+def refusal(request: Request, received: Received) -> RequestError:
+    """Return the error for a *received* refusal of *request*. Its outcome is added by the sender."""
+    problem = read_problem(received.body, received.headers.get("Content-Type"))
+    return error_for(
+        received.status,
+        problem,
+        method=request.method,
+        url=request.shown_url,
+        request_id=received.request_id,
+        operation=request.operation,
+        challenge=read_challenge(received.headers),
+    )
+
+
 def error_for(
-    status: int, problem: Problem, *, method: str, url: str, request_id: str | None, operation: str
+    status: int,
+    problem: Problem,
+    *,
+    method: str,
+    url: str,
+    request_id: str | None,
+    operation: str,
+    challenge: Challenge | None = None,
 ) -> RequestError:
-    """The error for an answer with ``status``; ``url`` is redacted already. Its outcome is added by the sender."""
-    said = f": {problem.message}" if problem.message else ""
+    """Return the error for an answer with *status*; *url* is redacted already."""
+    challenge = challenge or Challenge()
+    said = "; ".join(filter(None, (problem.message, str(challenge))))
     reference = f" (request id {request_id})" if request_id else ""
-    error_class = _error_class(status)
-    number_hint = _HINT_BY_NUMBER.get(problem.sac_number) if problem.sac_number is not None else None
-    return error_class(
-        _sentence(f"{operation}: {method} {url} was answered {status}{reference}{said}"),
+    hint = _HINT_BY_NUMBER.get(problem.sac_number) if problem.sac_number is not None else None
+    if hint is None and challenge.error in {"invalid_token", "invalid_request"}:
+        hint = _UNAUTHORIZED_HINT
+    return _error_class(status)(
+        _sentence(f"{operation}: {method} {url} was answered {status}{reference}" + (f": {said}" if said else "")),
         method=method,
         url=url,
         status=status,
         sac_number=problem.sac_number,
         request_id=request_id,
-        hint=number_hint or _HINT_BY_STATUS.get(status),
+        hint=hint or _HINT_BY_STATUS.get(status),
     )
 
 
@@ -188,71 +214,94 @@ _NETWORK_HINT: Final = "Look at SAC_TENANT_URL and at the network: VPN, proxy va
 _DOUBT_HINT: Final = "It was not sent again, since SAC may have carried it out: look before you repeat it."
 
 
-def no_answer(demand: Demand, error: Exception, *, headers_came: bool) -> Setback:
-    """The setback for an ``error`` of requests, urllib3 or the decoding; ``headers_came`` says that an answer began."""
-    kind, words = in_words(error)
+def no_answer(request: Request, error: Exception, *, headers_came: bool, max_bytes: int) -> RetryableFailure:
+    """Return the failure for an *error* of requests, urllib3 or the decoding; *headers_came*: an answer began."""
+    if isinstance(error, TooLong):
+        return too_long(request, max_bytes)
     if isinstance(error, UndecodableBody):
-        return _not_whole(demand, error.reason, is_foreign=error.is_foreign)
-    if headers_came and kind != "read_timeout":
-        return _not_whole(demand, words)
-    what = f"{demand.operation}: {demand.method} {demand.shown_url}"
-    if isinstance(error, requests.TooManyRedirects | ValueError):  # the latter: an address or header that is none
-        invalid = RequestError(f"{what} cannot be sent ({words}).", method=demand.method, url=demand.shown_url)
-        return Setback(kind, invalid, may_retry=False)
+        return _not_whole(request, error.reason, may_retry=error.may_retry)
+    kind, words = in_words(error)
+    if kind in {"bad_header", "redirects"} or (headers_came and kind != "read_timeout"):
+        return _not_whole(request, words, kind=kind)
+    what = f"{request.operation}: {request.method} {request.shown_url}"
+    if isinstance(error, ValueError) and kind != "proxy":  # an address or a header that is none
+        invalid = RequestError(f"{what} cannot be sent ({words}).", method=request.method, url=request.shown_url)
+        return RetryableFailure(kind, invalid, may_retry=False)
     was_not_sent = surely_not_sent(error)
     is_untrusted = is_certificate_error(error)
-    refusal = NoAnswerError(
+    failed = NoAnswerError(
         f"{what} got no answer: {'the TLS certificate is not trusted' if is_untrusted else words}.",
-        method=demand.method,
-        url=demand.shown_url,
-        hint=_CERTIFICATE_HINT if is_untrusted else _NETWORK_HINT if was_not_sent else _doubt(demand),
+        method=request.method,
+        url=request.shown_url,
+        hint=_CERTIFICATE_HINT if is_untrusted else _NETWORK_HINT if was_not_sent else _doubt(request),
     )
-    return Setback(kind, refusal, may_retry=not is_untrusted and (demand.is_idempotent or was_not_sent))
+    return RetryableFailure(kind, failed, may_retry=not is_untrusted and (request.is_idempotent or was_not_sent))
 
 
-def _not_whole(demand: Demand, reason: str, *, is_foreign: bool = False) -> Setback:
+def _not_whole(request: Request, reason: str, *, kind: str = "truncated", may_retry: bool = True) -> RetryableFailure:
     bad = BadAnswer(
-        f"{demand.operation}: the answer from {demand.shown_url} did not come whole: {reason}.",
-        truncated=not is_foreign,
-        hint=_doubt(demand),
+        f"{request.operation}: the answer from {request.shown_url} did not come whole: {reason}.",
+        truncated=may_retry,
+        hint=_doubt(request),
     )
-    return Setback("truncated", bad, may_retry=demand.is_idempotent and not is_foreign)
+    cause = kind if kind in {"bad_header", "redirects"} else "truncated"
+    return RetryableFailure(cause, bad, may_retry=request.is_idempotent and may_retry)
 
 
-def too_late(demand: Demand, deadline_s: float) -> Setback:
-    """The setback for an answer that is still dripping in at the deadline."""
+def too_long(request: Request, max_bytes: int) -> RetryableFailure:
+    """Return the failure for an answer that is longer than *max_bytes* when it is unpacked."""
+    error = BadAnswer(
+        f"{request.operation}: the answer from {request.shown_url} is longer than {max_bytes // 1_000_000:,} MB "
+        "(SAC_MAX_ANSWER_MB); the rest was not read.",
+        hint="Lower SAC_PAGE_SIZE, or raise SAC_MAX_ANSWER_MB if the answer is right.",
+    )
+    return RetryableFailure("too_long", error, may_retry=False)
+
+
+def too_late(request: Request, deadline_s: float) -> RetryableFailure:
+    """Return the failure for an answer that is still coming, or awaited, at the deadline."""
     error = NoAnswerError(
-        f"{demand.operation}: the answer from {demand.shown_url} was still coming at the deadline of {deadline_s:g} s.",
-        method=demand.method,
-        url=demand.shown_url,
+        f"{request.operation}: the answer from {request.shown_url} was still coming at the deadline of "
+        f"{deadline_s:g} s.",
+        method=request.method,
+        url=request.shown_url,
         hint="Raise SAC_DEADLINE_S, or lower SAC_PAGE_SIZE.",
     )
-    return Setback("deadline", error, may_retry=False)
+    return RetryableFailure("deadline", error, may_retry=False)
 
 
-def _doubt(demand: Demand) -> str | None:
-    return None if demand.is_idempotent else _DOUBT_HINT
+def _doubt(request: Request) -> str | None:
+    return None if request.is_idempotent else _DOUBT_HINT
 
 
-def unauthorized(operation: str, method: str, shown_url: str, how: str) -> AuthError:
-    """The error for a 401 that a fresh token did not, or could not, cure."""
-    return AuthError(f"{operation}: SAC answered 401 to {method} {shown_url}, {how}.", hint=_UNAUTHORIZED_HINT)
+def unauthorized(request: Request, how: str, received: Received) -> AuthError:
+    """Return the error for a 401 that a fresh token did not, or could not, cure."""
+    problem = read_problem(received.body, received.headers.get("Content-Type"))
+    said = "; ".join(filter(None, (problem.message, str(read_challenge(received.headers)))))
+    what = f"{request.operation}: SAC answered 401 to {request.method} {request.shown_url}, {how}"
+    return AuthError(_sentence(f"{what}: {said}" if said else what), hint=_UNAUTHORIZED_HINT)
 
 
-def redirected(operation: str, url: str, location: str) -> AuthError:
-    """The error for a redirect that is not followed, because the token may not go there."""
-    target = Origin.of_link(url, location)
-    where = f"{target.scheme}://{target.host}" if target is not None else "another address"
+def redirected(request: Request, url: str, location: str) -> AuthError:
+    """Return the error for a redirect from *url* that is not followed, because the token may not go there."""
+    try:
+        target = Origin.of(urljoin(url, location))
+    except ValueError:
+        target = None
+    # Where it seems to lead to this very origin parsers disagree about it, and no name would be right.
+    is_elsewhere = target is not None and target != Origin.of(url)
+    where = f"{target.scheme}://{target.host}" if target is not None and is_elsewhere else "another address"
     return AuthError(
-        f"{operation}: {redact_url(url)} redirects to {where}, most likely a login page; the token is not sent there.",
+        f"{request.operation}: {redact_url(url)} redirects to {one_line(where, 200)}, most likely a login page; the "
+        "token is not sent there.",
         hint=_LOGIN_HINT,
     )
 
 
-def login_page(demand: Demand, status: int) -> AuthError:
-    """The error for a web page where data should be."""
+def login_page(request: Request, status: int) -> AuthError:
+    """Return the error for a web page where data should be."""
     return AuthError(
-        f"{demand.operation}: {demand.shown_url} answered {status} with a web page, most likely a login page, instead "
-        "of data.",
+        f"{request.operation}: {request.shown_url} answered {status} with a web page, most likely a login page, "
+        "instead of data.",
         hint=_LOGIN_HINT,
     )

@@ -1,13 +1,11 @@
-"""Send again, after a wait, for as long as the plan allows; the only file that knows ``backoff``.
+"""Retry requests by a plan, within a budget; the only file that imports ``backoff``.
 
 ``backoff`` is archived upstream, and calls a function of asyncio that Python 3.14 deprecates. Only its two decorators
-are used, and only in ``Campaign.run``: a loop of ten lines could take their place.
+are used, and only in ``RetryRun.run``: a loop of ten lines could take their place.
 
-How many retries the requests of one run may take together.
-
-Four tries for one request are patience; four tries for each of a thousand pages are a siege. The numbers are those of
-the AWS SDKs' standard retry mode, which has served for years: 500 to spend, 5 for a retry, 10 for one after a timeout,
-the price back where the retry helped, and 1 for every request that needed none.
+Limits for one request are not enough: a thousand pages with four attempts each would hammer SAC. So the requests of a
+pull share a budget. Its numbers are those of the AWS SDKs' standard retry mode: 500 to spend, 5 for a retry, 10 for one
+after a timeout, the price back where the retry helped, and 1 for every request that needed none.
 """
 
 from __future__ import annotations
@@ -24,10 +22,10 @@ import backoff
 
 from sacnb._auth.guard import RefreshRunner
 from sacnb._auth.token import TokenEnvelope
-from sacnb._connections import watch
+from sacnb._connections import current_watch, watch
 from sacnb.errors import Attempt, Cancelled, RefreshError, RetryOutcome, SacError, SettingsError
 
-__all__ = ["RetryBudget"]
+__all__ = ["RetryBudget", "RetryPlan", "RetryRun", "RetryableFailure", "refresh_runner"]
 
 _CAPACITY: Final = 500
 _RETRY_COST: Final = 5
@@ -37,7 +35,7 @@ _TIMEOUTS: Final = frozenset({"read_timeout", "connect_timeout"})
 
 
 class RetryBudget:
-    """What is left to spend on retries; shared by all requests of a run, safe for threads."""
+    """Budget for retries, shared by all requests of a pull; safe for threads."""
 
     def __init__(self, capacity: int = _CAPACITY) -> None:
         self._capacity = capacity
@@ -50,7 +48,7 @@ class RetryBudget:
         return self._left
 
     def spend(self, cause: str) -> int | None:
-        """Pay for a retry after ``cause`` (a status or an error kind): the price, or ``None`` if it cannot be paid."""
+        """Return the price of a retry after *cause* (a status or an error kind), or ``None`` if it cannot be paid."""
         price = _TIMEOUT_COST if cause in _TIMEOUTS else _RETRY_COST
         with self._lock:
             if price > self._left:
@@ -59,7 +57,7 @@ class RetryBudget:
         return price
 
     def earn(self, price: int | None) -> None:
-        """Take in that a request was answered well: after a retry that cost ``price``, or after none (``None``)."""
+        """Add to the budget after a good answer: the *price* of the retry that brought it, or 1 without one."""
         with self._lock:
             self._left = min(self._capacity, self._left + (_GOOD_ANSWER if price is None else price))
 
@@ -74,7 +72,7 @@ _CANCEL_SLICE_S: Final = 0.2
 
 @dataclass(frozen=True, slots=True)
 class RetryPlan:
-    """How often a request is sent, and how long is waited in between; all times in seconds.
+    """Number of attempts for one request, and the waits between them in seconds.
 
     ``deadline_s`` is for one request with all its retries: a wait that would end after it is not begun.
     ``jitter`` is ``"full"`` (anything from 0 to the delay) or ``"decorrelated"`` (from the first delay to three times
@@ -112,14 +110,14 @@ class RetryPlan:
             raise SettingsError(problems)
 
     def transient_delay_s(self, retry: int, previous_s: float, random: Callable[[], float]) -> float:
-        """The wait before retry number ``retry`` (from 0), the one before having been ``previous_s``."""
+        """Return the wait before retry number *retry* (from 0), the one before having been *previous_s*."""
         if self.jitter == "decorrelated":
             low, high = self.initial_delay_s, max(previous_s, self.initial_delay_s) * 3
             return min(self.max_delay_s, low + (high - low) * random())
         return min(self.max_delay_s, self.initial_delay_s * self._growth(retry)) * random()
 
     def throttle_wait_s(self, retry: int, retry_after_s: float | None, random: Callable[[], float]) -> float:
-        """The wait after the 429 number ``retry`` (from 0): what the server asks for, capped, or our own, growing."""
+        """Return the wait after 429 number *retry* (from 0): the ``Retry-After``, capped, or our own, growing."""
         if retry_after_s is not None:
             return min(retry_after_s, self.retry_after_cap_s)
         low, high = self.throttle_delay_s
@@ -132,11 +130,11 @@ class RetryPlan:
             return math.inf
 
 
-class Setback(Exception):
-    """A try that failed. Returned for an answer that was a refusal, raised for an answer that did not come whole.
+class RetryableFailure(Exception):
+    """A failed attempt. Returned for a refusal, raised for an answer that did not come whole.
 
-    ``error`` is what the user gets if it stays the last try. ``may_retry`` is false where the request may have taken
-    effect and must not do so twice, or where trying again is no use.
+    ``error`` is raised to the user if this attempt stays the last. ``may_retry`` is false where the request may have
+    taken effect and must not do so twice, or where another attempt is no use.
     """
 
     def __init__(
@@ -156,14 +154,14 @@ class Setback(Exception):
         self.retry_after_s = retry_after_s
 
 
-OnWait = Callable[[Setback, float, int], None]
+OnWait = Callable[[RetryableFailure, float, int], None]
 
 
-class Campaign:
-    """One request with all its tries: runs them by the plan, and keeps the history.
+class RetryRun:
+    """The attempts of one request: runs them by the plan, and keeps the history.
 
-    ``clock`` is monotonic, ``random`` gives numbers in [0, 1). ``cancelled`` is looked at before each try and during
-    waits. ``budget`` is what this request may spend on retries together with others.
+    ``clock`` is monotonic, ``random`` gives numbers in [0, 1). ``cancelled`` is called before each attempt and during
+    waits. ``budget`` is shared with other requests.
     """
 
     def __init__(
@@ -195,49 +193,49 @@ class Campaign:
         self._budget_refused = False
         self._price: int | None = None  # of the last retry
 
-    def run(self, attempt: Callable[[], _T | Setback], on_wait: OnWait | None = None) -> _T:
-        """The first result of ``attempt`` that is not a setback. Raises the error of the last setback, or Cancelled.
+    def run(self, send: Callable[[], _T | RetryableFailure], on_wait: OnWait | None = None) -> _T:
+        """Return the first result of *send* that is no failure. Raises the error of the last failure, or Cancelled.
 
-        ``on_wait`` is told of each setback, the wait in seconds, and the number of the try that failed (from 1).
+        ``on_wait`` is called with each failure, the wait in seconds, and the number of the attempt (from 1).
         """
         self._on_wait = on_wait
 
-        def watched() -> _T | Setback:
+        def watched() -> _T | RetryableFailure:
             self.raise_if_cancelled()
-            return attempt()
+            return send()
 
         # jitter, max_tries and max_time stay unused: they know neither our clock nor Retry-After, and two decorators
         # would count apart. One plan decides for both, see _waits.
         waits = cast("Callable[..., Generator[float, None, None]]", self._waits)  # its types forget what it sends
-        answered = backoff.on_predicate(waits, _is_setback, jitter=None, logger=None)(watched)
-        retried = backoff.on_exception(waits, Setback, jitter=None, logger=None)(answered)
+        answered = backoff.on_predicate(waits, _is_failure, jitter=None, logger=None)(watched)
+        retried = backoff.on_exception(waits, RetryableFailure, jitter=None, logger=None)(answered)
         try:
             result = retried()
-        except Setback as setback:
-            result = setback
-        if isinstance(result, Setback):
+        except RetryableFailure as failure:
+            result = failure
+        if isinstance(result, RetryableFailure):
             raise self._final(result)
         if self._budget is not None:
             self._budget.earn(self._price)
         return result
 
-    def _waits(self) -> Generator[float, Setback, None]:
-        """The wait generator that ``backoff`` asks after each setback; to end it is to give up.
+    def _waits(self) -> Generator[float, RetryableFailure, None]:
+        """Generate the waits for ``backoff``, which asks after each failure; it gives up at the end.
 
-        ``backoff`` would sleep by ``time.sleep``, which nobody can hand in. So the wait is done here, with the sleep
-        that was handed in, and ``backoff`` is left with nothing to sleep. Ctrl-C passes through either.
+        ``backoff`` would call ``time.sleep``, which a test cannot replace. So the wait is done here, with the sleep
+        that was handed in, and ``backoff`` is told to wait 0 seconds.
         """
-        setback = yield 0.0  # this first one primes the generator, and is not a wait
-        while (delay_s := self._next_delay_s(setback)) is not None:
-            self._wait(setback, delay_s)
-            setback = yield 0.0
+        failure = yield 0.0  # this first one primes the generator, and is not a wait
+        while (delay_s := self._next_delay_s(failure)) is not None:
+            self._wait(failure, delay_s)
+            failure = yield 0.0
 
-    def _next_delay_s(self, setback: Setback) -> float | None:
-        """The seconds to wait before the next try; ``None`` if there is none."""
-        if not setback.may_retry or self._tries >= self.plan.max_attempts:
+    def _next_delay_s(self, failure: RetryableFailure) -> float | None:
+        """Return the seconds to wait before the next attempt; ``None`` if there is none."""
+        if not failure.may_retry or self._tries >= self.plan.max_attempts:
             return None
-        if setback.is_throttle or setback.retry_after_s is not None:
-            delay_s = self.plan.throttle_wait_s(self._throttles, setback.retry_after_s, self._random)
+        if failure.is_throttle or failure.retry_after_s is not None:
+            delay_s = self.plan.throttle_wait_s(self._throttles, failure.retry_after_s, self._random)
             self._throttles += 1
         else:
             delay_s = self.plan.transient_delay_s(self._transients, self._previous_s, self._random)
@@ -247,16 +245,16 @@ class Campaign:
             self._deadline_refused = True
             return None
         if self._budget is not None:
-            self._price = self._budget.spend(setback.cause)
+            self._price = self._budget.spend(failure.cause)
             self._budget_refused = self._price is None
         return None if self._budget_refused else delay_s
 
-    def _wait(self, setback: Setback, delay_s: float) -> None:
-        self.raise_if_cancelled()  # it may be why this try failed, and then nobody needs to be told of a wait
+    def _wait(self, failure: RetryableFailure, delay_s: float) -> None:
+        self.raise_if_cancelled()  # it may be why this attempt failed, and then no wait is announced
         if self._attempts:
             self._attempts[-1] = replace(self._attempts[-1], delay_s=delay_s)
         if self._on_wait is not None:
-            self._on_wait(setback, delay_s, self._tries)
+            self._on_wait(failure, delay_s, self._tries)
         self._tries += 1
         if self.cancelled is None:
             self._sleep(delay_s)
@@ -266,12 +264,12 @@ class Campaign:
             self.raise_if_cancelled()
             self._sleep(delay_s / slices)
 
-    def _final(self, setback: Setback) -> SacError:
-        error = setback.error
+    def _final(self, failure: RetryableFailure) -> SacError:
+        error = failure.error
         if self._deadline_refused:
-            error.message += f" There was no time for another try within the deadline of {self.plan.deadline_s:g} s."
+            error.message += f" Another attempt would end after the deadline of {self.plan.deadline_s:g} s."
         if self._budget_refused:
-            error.message += " It was not tried again, since too many requests of this pull failed before."
+            error.message += " There was no retry, because too many requests of this download have failed."
         error.outcome = error.outcome or self.outcome()
         return error
 
@@ -281,22 +279,22 @@ class Campaign:
             raise Cancelled(f"{self._operation} was stopped.")
 
     def remaining_s(self) -> float:
-        """The seconds until the deadline; negative after it."""
+        """Return the seconds until the deadline; negative after it."""
         return self.plan.deadline_s - (self._clock() - self._started)
 
     def note(self, status: int | None, error_kind: str | None, request_id: str | None) -> None:
-        """Keep in the history that a request was sent."""
+        """Add an attempt to the history."""
         self._attempts.append(Attempt(status=status, error_kind=error_kind, delay_s=0.0, request_id=request_id))
 
     def outcome(self) -> RetryOutcome:
-        """The history so far."""
+        """Return the history so far."""
         attempts = tuple(self._attempts)
         final = attempts[-1].status if attempts else None
         return RetryOutcome(self._operation, attempts, final, self._clock() - self._started)
 
 
-def _is_setback(result: object) -> bool:
-    return isinstance(result, Setback)
+def _is_failure(result: object) -> bool:
+    return isinstance(result, RetryableFailure)
 
 
 def refresh_runner(
@@ -306,34 +304,32 @@ def refresh_runner(
     sleep: Callable[[float], None] = time.sleep,
     random: Callable[[], float] = _random.random,
 ) -> RefreshRunner:
-    """What a TokenGuard needs to repeat a failed request for a token by ``plan``.
+    """Return the function with which a TokenGuard retries the request for a token by *plan*.
 
     Asking for a token creates nothing, so it can be repeated; its 429 and ``Retry-After`` are honoured.
     """
 
-    def run(
-        fetch: Callable[[], TokenEnvelope],
-        on_retry: Callable[[RefreshError, float], None],
-        cancelled: Callable[[], bool] | None = None,
-    ) -> TokenEnvelope:
-        campaign = Campaign(plan, "token", clock=clock, sleep=sleep, random=random, cancelled=cancelled)
+    def run(fetch: Callable[[], TokenEnvelope], on_retry: Callable[[RefreshError, float], None]) -> TokenEnvelope:
+        around = current_watch()  # of the request that waits for the token
+        cancelled = None if around is None else (lambda: around.ended == "stopped")
+        retries = RetryRun(plan, "token", clock=clock, sleep=sleep, random=random, cancelled=cancelled)
 
         def attempt() -> TokenEnvelope:
             try:
-                with watch(max(campaign.remaining_s(), _LEAST_S)):
+                with watch(max(retries.remaining_s(), _LEAST_S)):
                     token = fetch()
             except RefreshError as error:
-                setback = Setback(
+                failure = RetryableFailure(
                     "token",
                     error,
                     may_retry=error.error_code == "refresh_failed",
                     retry_after_s=error.retry_after_s,
                 )
-                campaign.note(None, error.error_code, None)
+                retries.note(None, error.error_code, None)
             else:
                 return token
-            raise setback
+            raise failure
 
-        return campaign.run(attempt, lambda setback, delay_s, _: on_retry(cast("RefreshError", setback.error), delay_s))
+        return retries.run(attempt, lambda failure, delay_s, _: on_retry(cast("RefreshError", failure.error), delay_s))
 
     return run

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import random as _random
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, NoReturn
 
 import requests
+import urllib3
 from oauthlib.oauth2 import BackendApplicationClient
 from requests.auth import AuthBase
 from requests.utils import default_user_agent
@@ -18,34 +18,47 @@ from requests_oauthlib import OAuth2Session
 
 from sacnb._auth.guard import TokenGuard
 from sacnb._auth.token import TokenEnvelope, utc_now
+from sacnb._connections import NoRedirects, prepare_session, watch
 from sacnb._endpoints import CSRF_HEADER, CSRF_PATH, CUSTOM_AUTH_HEADER
 from sacnb._http import Origin, environment_proxies, seal
 from sacnb._redact import redact_url
 from sacnb._settings import Secret
-from sacnb._wire.exchange import CsrfKeeper, Exchange
-from sacnb._wire.failures import redirected, unauthorized
-from sacnb._wire.interrupt import Interrupt, InterruptibleAdapter
+from sacnb._wire.authorizer import UselessRenewals
+from sacnb._wire.exchange import (
+    Csrf,
+    CsrfKeeper,
+    Engine,
+    authorizer_for,
+    carry_out,
+    read_refusal,
+    received_from,
+)
+from sacnb._wire.failures import redirected, too_late, too_long
 from sacnb._wire.message import (
     ACCEPT_ENCODING,
     Answer,
     Check,
-    Demand,
     Expect,
+    Received,
+    Request,
+    TooLong,
     encode_body,
     may_be_repeated,
+    read_whole,
     request_id,
     with_query,
 )
-from sacnb._wire.retry import Campaign, RetryBudget, RetryPlan
-from sacnb._wire.telemetry import FailureEvent, RequestEvent, Telemetry, current_trace_id, log
-from sacnb.errors import AuthError, Cancelled, RequestError, SacError, SettingsError
+from sacnb._wire.retry import RetryBudget, RetryPlan
+from sacnb._wire.telemetry import RequestEvent, Telemetry, current_trace_id
+from sacnb.errors import AuthError, RequestError, SettingsError
 
 __all__ = ["Answer", "SacSession"]
 
 _MAX_REDIRECTS: Final = 5
+_MAX_ANSWER_BYTES: Final = 512_000_000
 
 
-class SacSession(OAuth2Session):
+class SacSession(NoRedirects, OAuth2Session):
     """A session for one tenant, safe to share between threads, whose tokens come from a TokenGuard.
 
     It replaces what OAuth2Session does with tokens: its own renewal cannot serve client credentials (it posts
@@ -53,8 +66,9 @@ class SacSession(OAuth2Session):
     the token where threads overwrite each other's. Here a token travels with the request it is for, over https (plain
     http only to this machine), and to the tenant's own origin only, redirects included.
 
-    ``get``, ``request`` and so on are those of ``requests``, authorised, with the one replay after a 401. ``fetch``
-    adds the retries, the CSRF token, and the certainty that the answer is whole.
+    ``get``, ``request`` and so on are those of ``requests``, authorised: a refused token is renewed once. ``fetch``
+    adds the retries, the CSRF token, and the certainty that the answer is whole. No cookies are kept, but for those of
+    a CSRF token; an answer is bounded by ``max_answer_bytes``.
 
     The environment is read once, here: proxies for the tenant's host (NO_PROXY included) unless ``trust_env`` is
     False. Reading it with each request would double what a request costs, and lets a .netrc replace the token.
@@ -70,6 +84,7 @@ class SacSession(OAuth2Session):
         retry_plan: RetryPlan | None = None,
         telemetry: Telemetry | None = None,
         timeout: tuple[float, float] = (10.0, 120.0),
+        max_answer_bytes: int = _MAX_ANSWER_BYTES,
         verify: bool | str = True,
         trust_env: bool = True,
         pool_size: int = 64,
@@ -87,16 +102,29 @@ class SacSession(OAuth2Session):
         super().__init__(client=BackendApplicationClient(client_id=guard.principal))
         self.guard = guard
         self.telemetry = telemetry or Telemetry()
-        self.csrf = CsrfKeeper()
         self.timeout = timeout
         self.now = now
         self.clock = clock
         self.sleep = sleep
-        self._random = random
-        self._plan = retry_plan or RetryPlan()
         self._origin = origin
         self._root = tenant_url.rstrip("/")
-        self.trust_env = False
+        self._engine = Engine(
+            guard=guard,
+            telemetry=self.telemetry,
+            plan=retry_plan or RetryPlan(),
+            timeout=timeout,
+            max_bytes=max_answer_bytes,
+            csrf=CsrfKeeper(),
+            csrf_url=self._root + CSRF_PATH,
+            useless=UselessRenewals(),
+            transmit=self._transmit,
+            now=now,
+            clock=clock,
+            sleep=sleep,
+            random=random,
+        )
+        prepare_session(self, pool_size=pool_size)
+        self.auth = None  # OAuth2Session's own stands in the way of one that a user sets
         self.proxies = environment_proxies(tenant_url) if trust_env else {}
         self.verify = verify
         self.max_redirects = _MAX_REDIRECTS
@@ -107,8 +135,6 @@ class SacSession(OAuth2Session):
                 CUSTOM_AUTH_HEADER: "true",
             }
         )
-        for scheme in ("https://", "http://"):
-            self.mount(scheme, InterruptibleAdapter(pool_connections=4, pool_maxsize=pool_size))
 
     def __repr__(self) -> str:
         return f"<SacSession {self._root}>"
@@ -118,11 +144,10 @@ class SacSession(OAuth2Session):
 
     # -- the face of requests ----------------------------------------------------------------------------------------
 
-    # Without the two arguments that only served OAuth2Session's own renewal.
     def request(  # type: ignore[override]  # noqa: PLR0917
         self,
         method: str,
-        url: str,
+        url: str | bytes,
         data: Any = None,
         headers: Mapping[str, str] | None = None,
         withhold_token: bool = False,  # noqa: FBT001, FBT002 - OAuth2Session's signature
@@ -132,76 +157,135 @@ class SacSession(OAuth2Session):
         """Send one request as ``requests`` does, authorised; a path is taken as one of the tenant's.
 
         After a 401 it is sent once more with a fresh token, if its body can be sent again. Raises AuthError for a
-        second 401 and for a redirect to another origin, RequestError for an address outside of the tenant, and the
-        errors of ``requests``. ``withhold_token`` sends it without a token, wherever it goes.
+        second 401 and for a redirect to another origin, RequestError for an address outside of the tenant,
+        NoAnswerError at the deadline, BadAnswer for an answer that is too long, and the errors of ``requests``.
+        ``withhold_token`` sends it without a token, wherever it goes; so does an ``auth`` of your own.
         """
         kwargs.setdefault("timeout", self.timeout)
-        url = self._absolute(url)
+        for unused in ("client_id", "client_secret"):  # of OAuth2Session's own renewal
+            kwargs.pop(unused, None)
+        address = self._absolute(url.decode() if isinstance(url, bytes) else url)
+        method = method.upper()
+        auth = kwargs.pop("auth", None) or self.auth
+        is_ours = not withhold_token and auth is None
+        request = Request(method, address, "request", {}, None, may_be_repeated(method, headers or {}), "any")
         try:
-            for hook in self.compliance_hook["protected_request"] if not withhold_token else ():
-                url, headers, data = hook(url, headers, data)
-            if withhold_token:
-                return requests.Session.request(self, method, url, data=data, headers=headers, files=files, **kwargs)
-            with self.telemetry.operation("request"):
-                return self._request(method, url, data=data, headers=headers, files=files, **kwargs)
+            for hook in self.compliance_hook["protected_request"] if is_ours else ():
+                address, headers, data = hook(address, headers, data)
+            options = {**kwargs, "data": data, "headers": headers, "files": files}
+            with self.telemetry.operation("request"), watch(self._engine.plan.deadline_s) as watched:
+                try:
+                    if is_ours:
+                        response = self._request(request, address, options)
+                    else:
+                        response = super(OAuth2Session, self).request(method, address, auth=auth, **options)
+                except (requests.RequestException, urllib3.exceptions.HTTPError):
+                    if watched.ended is None:
+                        raise
+                else:
+                    # The end of a body that ends with its connection looks the same when that was shut down.
+                    if watched.ended is None or options.get("stream"):
+                        return response
+                    response.close()
+                raise too_late(request, self._engine.plan.deadline_s).error
         except BaseException as error:
             seal(error)
             raise
 
-    def _request(self, method: str, url: str, **kwargs: Any) -> requests.Response:
-        token = self.guard.ensure().token
-        response = self._send_with(token, method, url, **kwargs)
-        if response.status_code != 401:
-            return response
-        log.warning(
-            "request: SAC answered 401; the token is given up.", extra={"request_id": request_id(response.headers)}
-        )
-        self.guard.reject(token)
-        response.close()
+    def _request(self, request: Request, url: str, options: dict[str, Any]) -> requests.Response:
+        last: list[requests.Response] = []
+        body = options["data"]
         # A stream or a file has been read to its end; a form, text or bytes are still there.
-        if kwargs.get("files") or not isinstance(response.request.body, bytes | str | None):
-            raise unauthorized("request", method, redact_url(url), "and its body cannot be sent a second time")
-        fresh = self.guard.ensure().token
-        if fresh.value == token.value:
-            raise unauthorized("request", method, redact_url(url), "and the token service hands the rejected token out")
-        response = self._send_with(fresh, method, url, **kwargs)
-        if response.status_code == 401:
-            response.close()
-            raise unauthorized("request", method, redact_url(url), "also to a fresh token")
-        return response
+        is_kept = not options["files"] and not hasattr(body, "read") and not hasattr(body, "__next__")
 
-    def _send_with(self, token: TokenEnvelope, method: str, url: str, **kwargs: Any) -> requests.Response:
-        started = self.clock()
-        response = requests.Session.request(self, method, url, auth=_Bearer(token, self._origin), **kwargs)
-        self.telemetry.on_request(
-            RequestEvent(
-                operation="request",
-                method=method,
-                url=redact_url(response.url),
-                status=response.status_code,
-                error_kind=None,
-                elapsed_s=self.clock() - started,
-                bytes_received=0 if kwargs.get("stream") else len(response.content),
-                request_id=request_id(response.headers),
-                trace_id=current_trace_id(),
+        def send(token: TokenEnvelope) -> Received:
+            _close(last)
+            started = self.clock()
+            bearer = _Bearer(token, self._origin)
+            response = super(OAuth2Session, self).request(request.method, url, auth=bearer, **options)
+            last.append(response)
+            self.telemetry.on_request(
+                RequestEvent(
+                    operation=request.operation,
+                    method=request.method,
+                    url=redact_url(response.url),
+                    status=response.status_code,
+                    error_kind=None,
+                    elapsed_s=self.clock() - started,
+                    bytes_received=0 if options.get("stream") else len(response.content),
+                    request_id=request_id(response.headers),
+                    trace_id=current_trace_id(),
+                )
             )
-        )
-        if response.is_redirect and kwargs.get("allow_redirects", True):
+            return received_from(response, b"" if options.get("stream") else response.content)
+
+        try:
+            authorizer_for(self._engine, request).send(send, can_be_sent_again=is_kept)
+        except BaseException:
+            _close(last)
+            raise
+        (response,) = last
+        if response.is_redirect and options.get("allow_redirects", True):
             response.close()
-            raise redirected("request", response.url, response.headers["Location"])
+            raise redirected(request, response.url, response.headers["Location"])
         return response
 
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Where to go on, if it is the tenant itself; a redirect to any other origin is never followed."""
-        target = super().get_redirect_target(resp)
-        return target if target is not None and Origin.of_link(resp.url, target) == self._origin else None
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        """Send a prepared request as ``requests`` does. Redirects within its origin are followed, and no others.
+
+        requests would read the body of a redirect whatever its length, and connect to another host than the one that
+        a check of the ``Location`` sees. Raises BadAnswer for an answer that is too long, unless it is streamed.
+        """
+        follows, stream = kwargs.pop("allow_redirects", True), kwargs.pop("stream", self.stream)
+        history: list[requests.Response] = []
+        while True:
+            response = super().send(request, stream=True, allow_redirects=False, **kwargs)
+            following = self._following(request, response) if follows and response.is_redirect else None
+            if following is None:
+                break
+            read_refusal(response)  # a short body is read to its end, so that its connection can be used again
+            response.close()
+            history.append(response)
+            if len(history) > self.max_redirects:
+                raise requests.TooManyRedirects(f"more than {self.max_redirects} redirects", response=response)
+            request = following
+        response.history = history
+        try:
+            if not stream:
+                read_whole(response, self._engine.max_bytes)
+        except TooLong:
+            label = Request(request.method or "", response.url, "request", {}, None, is_idempotent=True, expect="any")
+            raise too_long(label, self._engine.max_bytes).error from None
+        return response
+
+    def _following(
+        self, request: requests.PreparedRequest, response: requests.Response
+    ) -> requests.PreparedRequest | None:
+        """Return the request to which a redirect leads, if that is to the same origin."""
+        origin = Origin.of(request.url or "")
+        location = response.headers["Location"]
+        with contextlib.suppress(UnicodeError):
+            location = location.encode("latin-1").decode()  # http.client reads every byte as a character
+        url = origin.resolve(response.url, location) if origin is not None else None
+        if url is None:
+            return None
+        following = request.copy()
+        following.url = url
+        self.rebuild_method(following, response)
+        if response.status_code not in {307, 308}:
+            following.body = None
+            for name in ("Content-Length", "Content-Type", "Transfer-Encoding"):
+                following.headers.pop(name, None)
+        elif hasattr(following.body, "__next__") or hasattr(following.body, "read"):
+            return None  # it was read while it was sent
+        return following
 
     def fetch_token(self, *_: Any, **__: Any) -> NoReturn:
-        """Refuses: tokens come from the guard."""
+        """Refuse: tokens come from the guard."""
         raise AuthError("A SacSession gets its tokens by itself.", hint="For a new one now: session.guard.force().")
 
     def refresh_token(self, *_: Any, **__: Any) -> NoReturn:
-        """Refuses: tokens come from the guard."""
+        """Refuse: tokens come from the guard."""
         self.fetch_token()
 
     @property
@@ -209,6 +293,34 @@ class SacSession(OAuth2Session):
         """Whether a token that has not expired is at hand; sending gets one in any case."""
         token = self.guard.peek()
         return token is not None and not token.is_expired(self.now())
+
+    @property
+    def token(self) -> dict[str, Any]:
+        """The guard's token in the form of OAuth2Session; empty where there is none.
+
+        ``access_token`` shows itself only to ``reveal()``. It cannot be set: SAC_TOKEN is for a token of your own.
+        """
+        token = self.guard.peek() if hasattr(self, "guard") else None
+        if token is None:
+            return {}
+        return {"access_token": token.value, "token_type": "Bearer", "expires_at": token.expires_at_local.timestamp()}
+
+    @token.setter
+    def token(self, value: Mapping[str, Any]) -> None:
+        if value:  # OAuth2Session itself sets an empty one
+            raise AuthError(
+                "A SacSession gets its tokens by itself, and takes none that is set.",
+                hint='For a token of your own: sacnb.connect(auth="static", token="...").',
+            )
+
+    @property
+    def access_token(self) -> Secret | None:
+        """The guard's access token, which shows itself only to ``reveal()``."""
+        return self.token.get("access_token")
+
+    @access_token.setter
+    def access_token(self, value: str) -> None:
+        self.token = {"access_token": value}
 
     # -- ours --------------------------------------------------------------------------------------------------------
 
@@ -260,7 +372,7 @@ class SacSession(OAuth2Session):
         body, content_type = encode_body(json, data)
         typed = {"Content-Type": content_type} if content_type else {}
         all_headers = {"Accept": accept, **typed, **(headers or {})}
-        demand = Demand(
+        request = Request(
             method=method,
             url=with_query(self._absolute(path_or_url), params),
             operation=operation,
@@ -270,49 +382,23 @@ class SacSession(OAuth2Session):
             expect="any" if method == "HEAD" else expect,
             check=check,
         )
-        _refuse_foreign(method, demand.url, self._origin)  # before anything is sent at all
-        watching = cancelled.watching() if isinstance(cancelled, Interrupt) else nullcontext()
-        with self.telemetry.operation(operation), watching:
-            return self._carry_out(demand, self._plan, cancelled, budget)
+        _refuse_foreign(method, request.url, self._origin)  # before anything is sent at all
+        with self.telemetry.operation(operation):
+            return carry_out(self._engine, request, cancelled=cancelled, budget=budget)
 
-    def _carry_out(
-        self,
-        demand: Demand,
-        plan: RetryPlan,
-        cancelled: Callable[[], bool] | None,
-        budget: RetryBudget | None = None,
-    ) -> Answer:
-        campaign = Campaign(
-            plan,
-            demand.operation,
-            clock=self.clock,
-            sleep=self.sleep,
-            random=self._random,
-            cancelled=cancelled,
-            budget=budget,
-        )
-        exchange = Exchange(self, demand, campaign)
-        try:
-            return campaign.run(exchange.attempt, exchange.on_wait)
-        except BaseException as error:
-            seal(error)
-            if isinstance(error, SacError):
-                error.outcome = error.outcome or campaign.outcome()
-                if not isinstance(error, Cancelled):
-                    status = getattr(error, "status", None)
-                    self.telemetry.on_failure(
-                        FailureEvent(demand.operation, type(error).__name__, status, current_trace_id())
-                    )
-            raise
-
-    def transmit(
-        self, demand: Demand, token: TokenEnvelope, csrf: Secret | None, timeout: tuple[float, float]
+    def _transmit(
+        self, request: Request, token: TokenEnvelope, csrf: Csrf | None, timeout: tuple[float, float]
     ) -> requests.Response:
-        """Send ``demand`` once, with ``token``; the body is left unread."""
-        headers = demand.headers if csrf is None else {**demand.headers, CSRF_HEADER: csrf.reveal()}
+        """Send *request* once; the body is left unread."""
+        headers = request.headers if csrf is None else {**request.headers, CSRF_HEADER: csrf.value.reveal()}
         prepared = self.prepare_request(
             requests.Request(
-                demand.method, demand.url, headers=headers, data=demand.body, auth=_Bearer(token, self._origin)
+                request.method,
+                request.url,
+                headers=headers,
+                data=request.body,
+                cookies=None if csrf is None else csrf.cookies,
+                auth=_Bearer(token, self._origin),
             )
         )
         return self.send(
@@ -320,7 +406,7 @@ class SacSession(OAuth2Session):
             stream=True,
             timeout=timeout,
             # A redirected POST would become a GET, or be sent twice; neither is what was asked for.
-            allow_redirects=demand.is_safe,
+            allow_redirects=request.is_safe,
             verify=self.verify,
             cert=self.cert,
             proxies=self.proxies,
@@ -330,30 +416,21 @@ class SacSession(OAuth2Session):
         is_path = path_or_url.startswith("/") and not path_or_url.startswith("//")  # the latter names a host
         return self._root + path_or_url if is_path else path_or_url
 
-    def fetch_csrf(self, campaign: Campaign) -> None:
-        """Have SAC give a CSRF token, which the exchange finds in the answer and keeps; within ``campaign``'s time."""
-        demand = Demand(
-            method="GET",
-            url=self._absolute(CSRF_PATH),
-            operation="csrf",
-            headers={"Accept": "application/json", CSRF_HEADER: "fetch"},
-            body=None,
-            is_idempotent=True,
-            expect="any",
-        )
-        plan = replace(self._plan, deadline_s=max(campaign.remaining_s(), 0.0))
-        self._carry_out(demand, plan, campaign.cancelled)
+
+def _close(responses: list[requests.Response]) -> None:
+    while responses:
+        responses.pop().close()
 
 
 class _Bearer(AuthBase):
-    """Attaches a token to a prepared request, if it goes where the token may go."""
+    """Attach a token to a prepared request, if it goes where the token may go."""
 
     def __init__(self, token: TokenEnvelope, origin: Origin) -> None:
         self._token = token
         self._origin = origin
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        # Judged on the prepared address, which is the one that is connected to.
+        # Check the prepared address: it is the one requests connects to.
         _refuse_foreign(request.method or "", request.url or "", self._origin)
         request.headers["Authorization"] = f"Bearer {self._token.value.reveal()}"
         return request

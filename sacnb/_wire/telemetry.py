@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from sacnb._auth.token import RefreshEvent
+from sacnb._fork import renew_after_fork
 from sacnb._redact import RedactingFilter
 from sacnb._rendering import Preview, Previewed, fact_table
 
@@ -171,12 +172,17 @@ class Telemetry:
     def __init__(self, *, exporter: Exporter | None = None) -> None:
         self._exporter = exporter
         self._hooks: tuple[Hook, ...] = (exporter,) if exporter is not None else ()
-        # Reentrant: a pull that was let go of takes its hook off wherever garbage is collected, perhaps in here.
-        self._lock = threading.RLock()
+        self.after_fork()
+        renew_after_fork(self)
         self._totals: Counter[str] = Counter()
         self._retries: Counter[str] = Counter()
         self._refreshes: Counter[str] = Counter()
         self._seconds_waited = 0.0
+
+    def after_fork(self) -> None:
+        """Make the lock anew: a thread of the parent may have held it."""
+        # Reentrant: a pull that was let go of takes its hook off wherever garbage is collected, perhaps in here.
+        self._lock = threading.RLock()
 
     def add_hook(self, hook: Hook) -> Callable[[], None]:
         """Have ``hook`` called with every event from now on; what is returned takes it off again."""

@@ -59,6 +59,7 @@ def long_work() -> Iterator[ProgressListener]:
         return
     bar: _Bar | None = None
     last: Progress | None = None
+    cell = _current_cell()  # another cell may run by the time the bar appears
     shown_at_s = 0.0
 
     def listen(reached: Progress) -> None:
@@ -67,7 +68,7 @@ def long_work() -> Iterator[ProgressListener]:
         if reached.elapsed_s < _LONG_S or reached.elapsed_s - shown_at_s < _SHOW_EVERY_S:
             return
         shown_at_s = reached.elapsed_s
-        bar = bar or _Bar()
+        bar = bar or _Bar(cell)
         bar.show(reached, is_last=False)
 
     try:
@@ -86,10 +87,31 @@ def _in_notebook() -> bool:
     return shell is not None and getattr(shell, "kernel", None) is not None
 
 
-class _Bar:
-    """A bar of ipywidgets with its text, shown in the cell that is running."""
+def _current_cell() -> dict[str, Any] | None:
+    """Return the header of the message that runs the current cell, to which outputs refer; ``None`` without one."""
+    shell: Any = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return getattr(getattr(shell, "display_pub", None), "parent_header", None)
 
-    def __init__(self) -> None:
+
+@contextmanager
+def _shown_in(cell: dict[str, Any] | None) -> Iterator[None]:
+    """Send the outputs of this thread to a cell; before ipykernel 7 they go to the cell that is running."""
+    shell: Any = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    publisher: Any = getattr(shell, "display_pub", None)
+    if not cell or not hasattr(publisher, "set_thread_parent"):
+        yield
+        return
+    token = publisher.set_thread_parent(cell)
+    try:
+        yield
+    finally:
+        publisher.reset_thread_parent(token)
+
+
+class _Bar:
+    """A bar of ipywidgets with its text, shown in *cell*, or in the one that is running."""
+
+    def __init__(self, cell: dict[str, Any] | None = None) -> None:
         import ipywidgets as widgets  # type: ignore[import-untyped]
         from IPython.display import display
 
@@ -97,7 +119,8 @@ class _Bar:
         # The bar has no role and no value for a screen reader, so that the text beside it says all.
         self._text = widgets.HTML()
         self._box = widgets.HBox([self._bar, self._text])
-        self._place = display(self._box, display_id=True, metadata={TAG: True})  # type: ignore[no-untyped-call]
+        with _shown_in(cell):
+            self._place = display(self._box, display_id=True, metadata={TAG: True})  # type: ignore[no-untyped-call]
 
     def show(self, progress: Progress, is_last: bool) -> None:  # noqa: FBT001 - told by listeners only
         if progress.expected_rows:

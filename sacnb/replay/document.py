@@ -15,14 +15,13 @@ import difflib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
+from sacnb._files import replacing
 from sacnb.errors import ReplayError
 from sacnb.replay.library import Request, Response, key_of_request, make_request
 
@@ -182,19 +181,11 @@ def write(path: Path, text: str) -> bool:
 
 def put(path: Path, text: str) -> None:
     """Write a file, whole or not at all. Raises ReplayError where it cannot be written."""
-    part: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-        part = Path(name)
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        part.chmod(0o644)  # mkstemp's files are for their owner only; this one is to be shared
-        part.replace(path)
+        with replacing(path) as file:
+            file.write(text.encode("utf-8"))
     except OSError as error:
-        if part is not None:
-            with suppress(OSError):
-                part.unlink()
         raise ReplayError(f"The file {str(path)!r} cannot be written: {error}.") from None
 
 

@@ -1,12 +1,15 @@
-"""A pretend SAC tenant on the loopback interface: for trying things out, for tests, and for breaking on purpose.
+"""A local SAC tenant for trials and tests, with misbehaviours that can be switched on by name.
 
     with sacnb.sandbox.start() as sandbox:
         sandbox.tenant_url, sandbox.token_url, sandbox.client_id, sandbox.client_secret
         sandbox.misbehave("throttle_seconds", times=2, on="facts")
 
-It serves what SAP documents for OAuth and the Data Export Service, and imports nothing else of sacnb: a wrong path or
-parameter cannot be wrong on both sides. Where SAP says nothing, the sandbox does what others saw on live tenants, or
-what the OData standard says; such places are marked "unconfirmed".
+Models: ``US_EMPLOYMENT``, ``PLANNING``, ``SCALE`` and ``EDM_TYPES``; by their ids alone, in no list, also ``RECORDS``
+(several records for one key) and ``HIERARCHIES`` (other forms of hierarchies and dates).
+
+The sandbox serves what SAP documents for OAuth and the Data Export Service. It imports nothing else of sacnb, so a
+wrong path or parameter cannot be wrong on both sides. Where SAP's documentation is silent, the sandbox follows reports
+from live tenants or the OData standard; such places are marked "unconfirmed".
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from sacnb.sandbox.journal import SeenRequest
 from sacnb.sandbox.misbehaviours import COMMON_OPTIONS, MISBEHAVIOURS, OPTIONS, Misbehaviour
 
 if TYPE_CHECKING:
@@ -34,6 +38,7 @@ __all__ = [
     "Misbehaviour",
     "Model",
     "Sandbox",
+    "SeenRequest",
     "dimension",
     "serve",
     "start",
@@ -70,27 +75,28 @@ def start(
     """Start a sandbox tenant in a thread of this process.
 
     Args:
-        host: the address to listen on; anything but loopback shows it to others.
+        host: the address to listen on; any address but loopback opens the sandbox to the network.
         port: the port to listen on; 0 takes a free one.
-        scale_rows: rows of the model ``SCALE``; they are made when asked for, so many cost nothing.
-        seed: other seeds give ``SCALE`` other values.
-        models: models to offer beside the built-in ones, made by ``table_model`` (and ``dimension``).
-        misbehaviours: names, or mappings with ``name`` and options, that are switched on from the start.
-        token_lifetime_s: how long tokens live, in seconds.
-        latency_s: seconds every answer is held back.
-        client_id: the OAuth client's id; made up if not given.
-        client_secret: the OAuth client's secret; made up if not given.
-        max_page_size: the most rows on a page, whatever ``pagesize`` asks for; SAC's own limit is not published.
-        max_url_chars: longer URLs (path and query) get a 414; SAC's own limit is not published.
-        memory_bytes: how much may be remembered of pages and selections, roughly.
-        list_live: list ``LIVE_SALES``, a model with a live connection; it can be asked for by its id in any case.
-        clock: monotonic seconds; tokens age by it.
-        now: the time, with its zone, for the ``Date`` header and the log.
+        scale_rows: number of rows of the model ``SCALE``. Rows are computed on request, so many rows cost no memory.
+        seed: seed of the values in ``SCALE``.
+        models: models to serve beside the built-in ones, made by ``table_model`` (and ``dimension``).
+        misbehaviours: misbehaviours to switch on at the start: names, or mappings with ``name`` and options.
+        token_lifetime_s: lifetime of a token, in seconds.
+        latency_s: delay of every answer, in seconds.
+        client_id: the OAuth client's id; generated if not given.
+        client_secret: the OAuth client's secret; generated if not given.
+        max_page_size: maximum number of rows on a page, whatever ``pagesize`` says; SAC's own limit is not published.
+        max_url_chars: maximum length of path and query; longer ones get a 414. SAC's own limit is not published.
+        memory_bytes: approximate size of the cache of pages and selections.
+        list_live: list ``LIVE_SALES`` and ``SEAMLESS_PLAN``, which SAC does not export (a live connection; data in
+            Datasphere). Their ids are known in any case.
+        clock: monotonic seconds, for the age of tokens.
+        now: the time with its zone, for the ``Date`` header and the log.
 
     Raises:
         ImportError: the extra ``sandbox`` is not installed.
-        OSError: the address cannot be listened on.
-        ValueError: a misbehaviour or option that does not exist.
+        OSError: the sandbox cannot listen on the address.
+        ValueError: a misbehaviour or an option does not exist.
     """
     _require_extra()
     from sacnb.sandbox.server import Sandbox
@@ -118,8 +124,8 @@ def start(
 def serve(*, on_ready: Callable[[Sandbox], None], **options: Any) -> None:
     """Run a sandbox in the foreground until SIGINT or SIGTERM; ``options`` are those of ``start``.
 
-    Prints nothing: ``on_ready`` is called once the sandbox listens. To be called from the main thread, where signals
-    arrive; the handlers that stood before are put back.
+    Call ``on_ready`` once the sandbox listens, and print nothing. Must run in the main thread, where signals arrive.
+    The previous signal handlers are restored at the end.
     """
     stop = threading.Event()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -128,7 +134,7 @@ def serve(*, on_ready: Callable[[Sandbox], None], **options: Any) -> None:
             for number in before:
                 signal.signal(number, lambda *_: stop.set())
             on_ready(sandbox)
-            while not stop.wait(_TICK_S):  # on Windows, a wait without an end is not interrupted by Ctrl+C
+            while not stop.wait(_TICK_S):  # on Windows, Ctrl-C does not interrupt a wait without a timeout
                 continue
         finally:
             for number, handler in before.items():
@@ -140,14 +146,15 @@ def _require_extra() -> None:
         import aiohttp  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            f'The sandbox needs an optional part of sacnb ({error.name}). Run: pip install "sacnb[sandbox]"',
+            f'The sandbox needs {error.name}, which is not installed. Run: pip install "sacnb[sandbox]"',
             name=error.name,
         ) from error
 
 
 def __getattr__(name: str) -> Any:
-    """The names that need polars or the extra, loaded when they are asked for."""
+    """Load the names that need polars or the extra on first use."""
     if name in {"Dimension", "Model", "dimension", "table_model"}:
+        _require_extra()
         from sacnb.sandbox import model
 
         return getattr(model, name)

@@ -1,4 +1,9 @@
-"""The HTTP side: every request comes in here and every answer goes out here."""
+"""Handle every HTTP request: the tenant's own, and those that steer the sandbox from another process.
+
+``GET /sandbox/misbehaviours`` lists the misbehaviours that are switched on, ``POST`` switches one on (``{"name": ...,
+options}``), ``DELETE`` switches all off, ``DELETE /sandbox/misbehaviours/<name>`` one. ``GET /sandbox/counts`` returns
+the counters. These paths need no token: the sandbox serves one machine and holds nothing secret.
+"""
 
 from __future__ import annotations
 
@@ -26,17 +31,17 @@ _MISBEHAVIOURS: Final = "/sandbox/misbehaviours"
 
 
 class Admin:
-    """Answers the administrative paths."""
+    """The paths below ``/sandbox/``."""
 
     def __init__(self, rules: Rules, journal: Journal) -> None:
         self._rules = rules
         self._journal = journal
 
     def answer(self, method: str, path: str, content_type: str, body: bytes) -> Answer:
-        """Carry out one request.
+        """Answer one request.
 
         Raises:
-            Refusal: 400 for a misbehaviour or option that does not exist, 404 for another path, 405, 415.
+            Refusal: 400 for an unknown misbehaviour or option, 404 for an unknown path, 405, 415.
         """
         try:
             match method, path:
@@ -53,14 +58,14 @@ class Admin:
                 case _, "/sandbox/counts" | "/sandbox/misbehaviours":
                     raise Refusal(405, f"The method {method} is not allowed.")
                 case _:
-                    raise Refusal(404, f"There is no {path}; there is {_MISBEHAVIOURS} and /sandbox/counts.")
+                    raise Refusal(404, f"{path} does not exist. Use {_MISBEHAVIOURS} or /sandbox/counts.")
         except ValueError as error:
             raise Refusal(400, str(error)) from None
         return _json({"misbehaviours": self._rules.describe()})
 
     def _switch_on(self, content_type: str, body: bytes) -> None:
         if content_type != "application/json":
-            # A form of a web page elsewhere cannot send this type, so no page in a browser can steer the sandbox.
+            # HTML forms cannot send this type, so a web page opened in a browser cannot steer the sandbox.
             raise Refusal(415, "Send application/json.")
         wanted = json.loads(body)
         if not isinstance(wanted, dict) or not isinstance(wanted.get("name"), str):
@@ -74,7 +79,7 @@ def _json(document: dict[str, Any]) -> Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class App:
-    """Answers requests on the event loop; what takes the processor runs in ``executor``."""
+    """The request handler. It runs on the event loop; work for the processor runs in ``executor``."""
 
     tokens: TokenService
     export: ExportService
@@ -88,7 +93,7 @@ class App:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
-        # A proxy may send the whole URL in the request line (RFC 9112, section 3.2.2).
+        # Clients send a proxy the whole URL in the request line (RFC 9112, section 3.2.2).
         path, _, query = re.sub(r"^https?://[^/?]*", "", request.raw_path).partition("?")
         try:
             goal, malformed = target(path), None
@@ -104,10 +109,10 @@ class App:
         if exchange.strikes("reset_before_body") or exchange.strikes("token_down"):
             self._note(exchange, None)
             reset(request)
-            return web.Response()  # never sent: there is no connection left to send it on
+            return web.Response()  # never sent: the connection is gone
         answer = await self._answer(exchange, goal, malformed, body)
         parcel = pack(exchange, answer, self.now)
-        # Noted before it is sent: whoever has the answer finds it in the log.
+        # Log before sending, so that a client that has the answer finds it in the log.
         self._note(exchange, answer)
         return await deliver(request, parcel)
 
@@ -132,12 +137,12 @@ class App:
         if goal.kind == "csrf":
             return Answer(200, b"{}")
         if goal.kind == "import":
-            # The sandbox's OAuth client was granted the Data Export Service only, as most are.
+            # Like most OAuth clients, this one was granted the Data Export Service only.
             raise Refusal(403, "OAuth Client is not allowed to interact with API", 3401)
         try:
             work = asyncio.get_running_loop().run_in_executor(self.executor, self.export.answer, exchange, goal)
         except RuntimeError as error:
-            # Threads take no more work once the program ends, and a request may still be on its way.
+            # At interpreter exit the thread pool refuses work while a request may still arrive.
             raise Refusal(503, "The sandbox is being closed") from error
         return await work
 

@@ -248,10 +248,14 @@ class Predicate:
         self._condition = condition
         self.names = frozenset(column.name for column in condition.columns())
 
+    def positions(self, frame: pl.DataFrame) -> pl.Series:
+        """Return the positions of the rows for which the filter is true."""
+        mask = pc.fill_null(self._condition._mask(Arrays(frame)), _FALSE)
+        return pl.Series(np.flatnonzero(mask.to_numpy(zero_copy_only=False)), dtype=pl.Int64)
+
     def keep(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the rows for which the filter is true."""
-        mask = pc.fill_null(self._condition._mask(Arrays(frame)), _FALSE)
-        return frame[np.flatnonzero(mask.to_numpy(zero_copy_only=False))]
+        return frame[self.positions(frame)]
 
 
 def _compared(left: Any, operator: str, right: Any) -> bool:

@@ -1,4 +1,4 @@
-"""One request and its answer, between the HTTP server and what it serves."""
+"""One request, its answer or refusal, and the way the answer is sent."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from email.utils import format_datetime
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 
-from sacnb.sandbox.encoding import gzip_bytes
+from sacnb.sandbox.encoding import gzip_bytes, gzip_with_blanks
 
 __all__ = ["Answer", "Exchange", "Parcel", "Refusal", "deliver", "pack", "reset", "wants_gzip"]
+
+_INTERIM: Final = {102: b"Processing", 103: b"Early Hints"}
+_TAIL_BYTES: Final = 16
 
 
 @dataclass(eq=False)
 class Refusal(Exception):
     """An answer with an error status.
 
-    ``number`` is the number SAC puts in brackets at the end of its message. Only numbers seen on live tenants are
+    ``number`` is the number that SAC puts in brackets at the end of its message. Only numbers seen on live tenants are
     used: 1305 (endpoint not valid), 1402 (key column not selected), 3401 (client not allowed), 3707 (entity set
-    absent), 3905 (data audit is off). No raw error body of the Data Export Service was ever published: the envelope
-    ``{"error": {"code": <correlation id>, "message": ...}}`` is what clients of live tenants parse, and the words of
-    the messages are the sandbox's own.
+    absent), 3905 (data audit is off). No raw error body of the Data Export Service is published: clients of live
+    tenants parse the envelope ``{"error": {"code": <correlation id>, "message": ...}}``. The words are the sandbox's.
     """
 
     status: int
@@ -42,7 +44,7 @@ class Refusal(Exception):
         return self.message if self.number is None else f"{self.message} [{self.number}]"
 
     def body(self, *, as_object: bool = False) -> bytes:
-        """The JSON envelope; ``as_object`` gives ``message`` as ``{"lang", "value"}``, which some clients have met."""
+        """Return the JSON envelope; ``as_object`` writes ``message`` as ``{"lang", "value"}``, as clients report."""
         text = str(self)
         message: str | dict[str, str] = {"lang": "en", "value": text} if as_object else text
         return json.dumps({"error": {"code": str(uuid.uuid4()), "message": message}}, ensure_ascii=False).encode()
@@ -50,7 +52,7 @@ class Refusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What will be sent: ``body``, or ``zipped`` where the body is kept only in its compressed form."""
+    """An answer to send: ``body``, or ``zipped`` where only the compressed body is kept."""
 
     status: int
     body: bytes = field(default=b"", repr=False)
@@ -60,19 +62,19 @@ class Answer:
     zipped: bytes | None = field(default=None, repr=False)
 
     def pack(self) -> Answer:
-        """The same answer in its compressed form."""
+        """Return the same answer, compressed."""
         return self if self.zipped is not None else replace(self, body=b"", zipped=gzip_bytes(self.body))
 
     def unpack(self) -> Answer:
-        """The same answer with its body as it is."""
+        """Return the same answer, not compressed."""
         return self if self.zipped is None else replace(self, body=gzip.decompress(self.zipped), zipped=None)
 
 
 @dataclass(slots=True)
 class Exchange:
-    """A request: ``path`` and ``query`` as they came, still encoded; ``origin`` as the client addressed us.
+    """A request: ``path`` and ``query`` still encoded, ``origin`` as the client addressed the server.
 
-    ``take`` and ``strikes`` ask whether a misbehaviour strikes; those that did are in ``struck``.
+    ``struck`` lists the misbehaviours that struck it.
     """
 
     kind: str
@@ -85,54 +87,77 @@ class Exchange:
     struck: list[str] = field(default_factory=list)
 
     def take(self, name: str) -> Mapping[str, Any] | None:
-        """The options of the misbehaviour if it strikes this request, else ``None``."""
+        """Return the options of the misbehaviour if it strikes this request, else ``None``."""
         options = self.ask(name, self.kind)
         if options is not None:
             self.struck.append(name)
         return options
 
     def strikes(self, name: str) -> bool:
-        """Whether the misbehaviour strikes this request."""
+        """Return whether the misbehaviour strikes this request."""
         return self.take(name) is not None
 
 
 def reset(request: web.BaseRequest) -> None:
-    """Reset the connection: the peer gets a RST, not a polite end."""
+    """Reset the connection with a RST, instead of closing it."""
     transport = request.transport
     if transport is None:
         return
     raw = transport.get_extra_info("socket")
-    # A linger time of zero makes the kernel throw the connection away instead of closing it.
+    # With a linger time of zero the kernel resets the connection instead of closing it.
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("hh" if os.name == "nt" else "ii", 1, 0))
     transport.abort()
 
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """What goes over the wire, and how: ``breaks`` resets the connection half way, ``drip`` sends in slow chunks."""
+    """The bytes to send, and the options of the misbehaviours that disturb their way."""
 
     status: int
     body: bytes = field(repr=False)
     headers: dict[str, str]
-    breaks: bool
-    drip: Mapping[str, Any] | None
+    interim: Mapping[str, Any] | None = None
+    slow_headers: Mapping[str, Any] | None = None
+    two_lengths: bool = False
+    breaks: bool = False
+    drip: Mapping[str, Any] | None = None
 
 
 def pack(exchange: Exchange, answer: Answer, now: Callable[[], datetime]) -> Parcel:
-    """The answer ready to be sent: compressed if the client asked for that, spoiled if a misbehaviour strikes."""
+    """Return the answer ready to send: compressed if the client accepts that, damaged if a misbehaviour strikes."""
     body, headers = _body(exchange, answer)
-    headers["Content-Type"] = answer.content_type
-    # Not documented for SAC; the router of SAP's cloud adds it.
+    if answer.status != 204:
+        headers["Content-Type"] = answer.content_type
+    # Not documented for SAC; the router of SAP's cloud adds this header.
     headers["X-Vcap-Request-Id"] = str(uuid.uuid4())
     skew = exchange.take("skewed_date")
-    moment = now() + timedelta(seconds=skew["seconds"] if skew else 0)
-    headers["Date"] = format_datetime(moment.replace(microsecond=0), usegmt=True)
-    breaks = bool(body) and exchange.strikes("reset_mid_body")
-    return Parcel(answer.status, body, headers, breaks, exchange.take("slow_bytes") if body else None)
+    headers["Date"] = format_datetime(_moved(now(), skew["seconds"] if skew else 0), usegmt=True)
+    return Parcel(
+        answer.status,
+        body,
+        headers,
+        interim=exchange.take("interim_answers"),
+        slow_headers=exchange.take("slow_headers"),
+        two_lengths=exchange.strikes("two_lengths"),
+        breaks=bool(body) and exchange.strikes("reset_mid_body"),
+        drip=exchange.take("slow_bytes") if body else None,
+    )
+
+
+def _moved(moment: datetime, seconds: float) -> datetime:
+    """Return another moment, in whole seconds, within the years that a date can have."""
+    try:
+        return (moment + timedelta(seconds=seconds)).replace(microsecond=0)
+    except OverflowError:
+        return datetime(9999 if seconds > 0 else 1, 12, 31, tzinfo=moment.tzinfo)
 
 
 async def deliver(request: web.BaseRequest, parcel: Parcel) -> web.StreamResponse:
     """Send the parcel."""
+    if parcel.interim is not None:
+        await _send_interim(request, parcel.interim)
+    if parcel.slow_headers is not None or parcel.two_lengths:
+        return await _send_raw(request, parcel)
     body = parcel.body
     if not parcel.breaks and parcel.drip is None:
         return web.Response(status=parcel.status, body=body, headers=parcel.headers)
@@ -144,17 +169,51 @@ async def deliver(request: web.BaseRequest, parcel: Parcel) -> web.StreamRespons
         reset(request)
         return response
     if parcel.drip is not None:
-        step = max(1, -(-len(body) // int(parcel.drip["chunks"])))
-        for low in range(0, len(body), step):
-            await response.write(body[low : low + step])
+        for chunk in _chunks(body, parcel.drip):
+            await response.write(chunk)
             await asyncio.sleep(parcel.drip["pause_s"])
     await response.write_eof()
     return response
 
 
+async def _send_interim(request: web.BaseRequest, options: Mapping[str, Any]) -> None:
+    status = int(options["interim_status"])
+    head = b"HTTP/1.1 %d %s\r\nLink: </style.css>; rel=preload\r\n\r\n" % (status, _INTERIM[status])
+    for _ in range(int(options["chunks"])):
+        if request.transport is None or request.transport.is_closing():
+            return
+        request.transport.write(head)
+        await asyncio.sleep(options["pause_s"])
+
+
+async def _send_raw(request: web.BaseRequest, parcel: Parcel) -> web.StreamResponse:
+    """Send status line, headers and body as they are, and close the connection."""
+    headers = [*parcel.headers.items(), ("Content-Length", str(len(parcel.body))), ("Connection", "close")]
+    if parcel.two_lengths:
+        headers.append(("Content-Length", str(len(parcel.body) + 1)))
+    lines = [f"HTTP/1.1 {parcel.status} Sandbox", *(f"{name}: {value}" for name, value in headers), "", ""]
+    head = "\r\n".join(lines).encode("latin-1")
+    pauses = parcel.slow_headers or {"chunks": 1, "pause_s": 0}
+    for chunk in [*_chunks(head, pauses), parcel.body]:
+        if request.transport is None or request.transport.is_closing():
+            break
+        request.transport.write(chunk)
+        await asyncio.sleep(pauses["pause_s"])
+    if request.transport is not None:
+        request.transport.close()
+    return web.Response()  # never sent: the connection is closed
+
+
+def _chunks(data: bytes, options: Mapping[str, Any]) -> list[bytes]:
+    step = max(1, -(-len(data) // int(options["chunks"])))
+    return [data[low : low + step] for low in range(0, len(data), step)]
+
+
 def _body(exchange: Exchange, answer: Answer) -> tuple[bytes, dict[str, str]]:
-    """The bytes to send and the headers that belong to them."""
+    """Return the bytes to send, and the headers that describe them."""
     headers = {**answer.headers, "Vary": "Accept-Encoding"}
+    if answer.status == 204:
+        return b"", headers
     is_json = answer.status == 200 and answer.content_type.startswith("application/json")
     cut = exchange.take("truncated_json") if is_json else None
     if cut:
@@ -162,14 +221,17 @@ def _body(exchange: Exchange, answer: Answer) -> tuple[bytes, dict[str, str]]:
         answer = Answer(answer.status, whole[: max(1, int(len(whole) * cut["keep"]))])
     if not wants_gzip(exchange.headers.get("Accept-Encoding", "")):
         return answer.unpack().body, headers
-    body = answer.pack().zipped or b""
+    bomb = exchange.take("gzip_bomb") if is_json else None
+    body = gzip_with_blanks(answer.unpack().body, bomb["mib"]) if bomb else answer.pack().zipped or b""
     headers["Content-Encoding"] = "gzip"
     cut = exchange.take("truncated_gzip")
-    return body[: max(1, int(len(body) * cut["keep"]))] if cut else body, headers
+    if cut:
+        return body[: max(1, int(len(body) * cut["keep"]))], headers
+    return (body + bytes(_TAIL_BYTES) if exchange.strikes("gzip_tail") else body), headers
 
 
 def wants_gzip(accept_encoding: str) -> bool:
-    """Whether an ``Accept-Encoding`` header takes gzip."""
+    """Return whether an ``Accept-Encoding`` header accepts gzip."""
     for item in accept_encoding.lower().split(","):
         coding, _, weight = item.strip().partition(";")
         if coding.strip() in {"gzip", "*"} and weight.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}:

@@ -17,9 +17,10 @@ from sacnb.sandbox.filters import parse_filter
 from sacnb.sandbox.metadata import csdl_json, csdl_xml
 from sacnb.sandbox.misbehaviours import Rules
 from sacnb.sandbox.model import Model
-from sacnb.sandbox.pages import PAGE_MISBEHAVIOURS, Draft, csv_page, json_page, start_of
-from sacnb.sandbox.query import decode, parse_options
+from sacnb.sandbox.pages import PAGE_MISBEHAVIOURS, Draft, csv_page, json_page, place_of
+from sacnb.sandbox.query import Options, decode, parse_options
 from sacnb.sandbox.relation import (
+    Cut,
     FrameRelation,
     Memory,
     Reader,
@@ -43,7 +44,7 @@ _NAMESPACE: Final = re.compile(r"Namespaces\((?:NamespaceID=)?'((?:[^']|'')*)'\)
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a path stands for; ``kind`` is the word that counters and misbehaviours use."""
+    """The meaning of a path; ``kind`` is the word that counters and misbehaviours use."""
 
     kind: str
     namespace: str = ""
@@ -52,7 +53,7 @@ class Target:
 
 
 def target(raw_path: str) -> Target:
-    """Read a path as it came; segments are cut before they are decoded, so an encoded slash stays inside its name.
+    """Parse a raw path. Segments are split before decoding, so that an encoded slash stays inside its name.
 
     Raises:
         Refusal: 400 for a path that is not percent-encoded UTF-8.
@@ -82,6 +83,8 @@ def _export(parts: list[str]) -> Target:
             found = Target("service", namespace, provider)
         case ["providers", namespace, provider, "$metadata"]:
             found = Target("metadata", namespace, provider)
+        case ["providers", namespace, provider, _, "$count"]:
+            found = Target("count", namespace, provider)
         case ["providers", namespace, provider, entity_set]:
             found = Target(_kind_of_set(entity_set), namespace, provider, entity_set)
     return found
@@ -103,12 +106,12 @@ _NAMESPACE_ROW: Final = {"NamespaceID": NAMESPACE, "Description": "SAC Namespace
 class _Provider:
     model: Model
     sets: Mapping[str, Relation]
-    # Part of every key under which something of the provider is remembered: a replaced model leaves nothing behind.
+    # Part of every cache key of the provider, so that nothing cached survives when the model is replaced.
     generation: int
 
 
 class ExportService:
-    """Answers requests under ``/api/v1/dataexport``. Called from worker threads."""
+    """The paths below ``/api/v1/dataexport``. Called from worker threads."""
 
     def __init__(
         self, models: Iterable[Model], rules: Rules, *, max_page_size: int, memory_bytes: int, list_live: bool
@@ -119,6 +122,7 @@ class ExportService:
         self._lock = threading.Lock()
         self._providers: dict[str, _Provider] = {}
         self._generation = 0
+        self._turns = 0
         self._reader = Reader(memory_bytes=memory_bytes // 2)
         self._sums: Memory[FrameRelation] = Memory(memory_bytes // 4, lambda r: int(r.frame.estimated_size()))
         self._pages: Memory[Answer] = Memory(memory_bytes, lambda a: len(a.zipped or b""))
@@ -126,7 +130,7 @@ class ExportService:
             self.add(model)
 
     def add(self, model: Model) -> None:
-        """Offer another model, in the place of one with the same id."""
+        """Serve another model; it replaces a model with the same id."""
         sets: dict[str, Relation] = {}
         if not model.live:
             sets = model.entity_sets()
@@ -137,10 +141,10 @@ class ExportService:
             self._providers[model.provider_id] = _Provider(model, sets, self._generation)
 
     def answer(self, exchange: Exchange, target: Target) -> Answer:
-        """The answer to a GET request.
+        """Answer a GET request.
 
         Raises:
-            Refusal: what SAC would refuse.
+            Refusal: SAC would refuse the request.
         """
         match target.kind:
             case "namespaces":
@@ -153,6 +157,8 @@ class ExportService:
                 return self._service(target)
             case "metadata":
                 return _metadata(exchange, NAMESPACE, self._provider(target).sets)
+        if target.kind == "count":
+            raise Refusal(406, "Not Acceptable")  # seen on a live tenant
         if not target.entity_set:
             raise Refusal(404, "The endpoint is not valid.", 1305)
         return self._entities(exchange, target)
@@ -164,8 +170,9 @@ class ExportService:
             raise Refusal(
                 404, f"The provider {target.provider!r} does not exist in the namespace {target.namespace!r}."
             )
-        if provider.model.live:
-            # DataHub's connector meets this answer for models with a live connection.
+        if provider.model.is_refused:
+            # DataHub's connector reports this answer for models with a live connection. For models that Datasphere
+            # stores it is unconfirmed.
             raise Refusal(412, "Requested ProviderID is not supported")
         return provider
 
@@ -176,7 +183,7 @@ class ExportService:
         return _json({"@odata.context": "$metadata#Namespaces/$entity", **_NAMESPACE_ROW})
 
     def _list(self, exchange: Exchange, target: Target) -> Answer:
-        """The providers. ``$top`` is ignored and the name to filter on is ``ProviderName``, as on a live tenant."""
+        """List the providers. ``$top`` is ignored and names are filtered by ``ProviderName``, as on a live tenant."""
         _check_namespace(target)
         options = parse_options(exchange.query)
         relation = self._administration(exchange)["Providers"]
@@ -187,7 +194,8 @@ class ExportService:
 
     def _administration(self, exchange: Exchange) -> dict[str, FrameRelation]:
         with self._lock:
-            models = [p.model for p in self._providers.values() if self._list_live or not p.model.live]
+            every = [p.model for p in self._providers.values() if p.model.listed]
+        models = [m for m in every if self._list_live or not m.is_refused]
         rows = [
             (m.provider_id, m.name, NAMESPACE, m.description, exchange.origin + _service_path(m.provider_id))
             for m in models
@@ -202,7 +210,7 @@ class ExportService:
 
     def _service(self, target: Target) -> Answer:
         sets = self._provider(target).sets
-        # SAP's sample of a service document begins with FactData.
+        # In SAP's sample of a service document FactData comes first.
         names = ["FactData", *(name for name in sets if name != "FactData")]
         value = [{"name": name, "url": name} for name in names]
         return _json({"@odata.context": "$metadata", "value": value})
@@ -211,6 +219,10 @@ class ExportService:
         provider = self._provider(target)
         if target.entity_set == "AuditData":
             raise Refusal(400, "Data audit is not enabled for the model.", 3905)
+        flat = target.entity_set.removesuffix("WithHierarchy")
+        if target.entity_set not in provider.sets and flat in provider.sets and exchange.strikes("no_hierarchy_400"):
+            # Widgets that run on tenants take a 400 here for "no hierarchy".
+            raise Refusal(400, f"The dimension of {flat!r} has no hierarchy.")
         if target.entity_set not in provider.sets:
             raise Refusal(404, f"The entity set {target.entity_set!r} does not exist.", 3707)
         if not self._rules.is_quiet(PAGE_MISBEHAVIOURS):
@@ -225,7 +237,10 @@ class ExportService:
         relation, is_sum = provider.sets[target.entity_set], target.entity_set == "FactDataAggregation"
         columns = chosen_columns(options, relation, all_keys=not is_sum)
         size = min(options.page_size or self._max_page_size, self._max_page_size)
-        start = start_of(exchange, options, size)
+        cap = exchange.take("page_cap")
+        has_links = cap is None or (cap["links"] and size <= cap["rows"])
+        size = min(size, cap["rows"]) if cap else size
+        place = place_of(exchange, options, size)
         key: tuple[Hashable, ...] = (provider.generation, target.entity_set)
         wanted = options
         if is_sum:
@@ -233,9 +248,27 @@ class ExportService:
             facts = provider.model.facts
             relation = self._sums.get(key, lambda: aggregate(facts, options.filter, columns))
             wanted = replace(options, filter=None)
-        cut = self._reader.cut(key, relation, wanted, columns, start=start, size=size)
-        draft = Draft(target.entity_set, cut, columns, relation.trims_decimals, options)
+        rotation = self._rotation(exchange, options, place.start)
+
+        def cut_at(start: int) -> Cut:
+            return self._reader.cut(key, relation, wanted, columns, start=start, size=size, rotation=rotation)
+
+        cut = cut_at(place.start)
+        if cut.next_start is not None and exchange.strikes("page_skipped"):
+            cut = cut_at(cut.next_start)
+        if place.start >= size and exchange.strikes("page_repeated"):
+            cut = replace(cut, frame=cut_at(place.start - size).frame)
+        is_narrowed = len(columns) < len(relation.columns)
+        draft = Draft(target.entity_set, place, cut, columns, relation.trims_decimals, options, is_narrowed, has_links)
         return csv_page(exchange, draft) if options.format == "csv" else json_page(exchange, draft)
+
+    def _rotation(self, exchange: Exchange, options: Options, start: int) -> int:
+        """Return how far the order of rows is turned for this request."""
+        if options.order_by or start + options.skip == 0 or not exchange.strikes("unstable_order"):
+            return 0
+        with self._lock:
+            self._turns += 1
+            return self._turns
 
 
 def _service_path(provider_id: str) -> str:
@@ -252,9 +285,10 @@ def _json(document: Mapping[str, Any]) -> Answer:
 
 
 def _metadata(exchange: Exchange, namespace: str, sets: Mapping[str, Relation]) -> Answer:
-    """XML whatever ``Accept`` says; JSON for ``$format=JSON`` (SAP's guide)."""
+    """Return XML, whatever ``Accept`` says, and JSON for ``$format=JSON`` (SAP's guide)."""
     if "$format" in exchange.query or "%24format" in exchange.query:
         options = parse_options(exchange.query)
         if options.format == "json":
             return Answer(200, csdl_json(namespace, sets))
-    return Answer(200, csdl_xml(namespace, sets), "application/xml;charset=utf-8")
+    annotated = exchange.strikes("hierarchy_annotations")
+    return Answer(200, csdl_xml(namespace, sets, hierarchies=annotated), "application/xml;charset=utf-8")

@@ -53,6 +53,8 @@ _BLANKS: Final = re.compile(r"[ \t]*")
 _NOT: Final = re.compile(r"not[ \t]+", re.IGNORECASE)
 _AND: Final = re.compile(r"[ \t]+and[ \t]+", re.IGNORECASE)
 _OR: Final = re.compile(r"[ \t]+or[ \t]+", re.IGNORECASE)
+# Negation, $it and $root, aliases, arrays, objects and JSON texts.
+_OTHER_EXPRESSION: Final = re.compile(r"[-$@\[{\"]")
 _OPERATOR: Final = re.compile(r"[ \t]+([A-Za-z]+)[ \t]+")
 _COMPARISONS: Final = frozenset({"eq", "ne", "lt", "le", "gt", "ge"})
 _UNSUPPORTED: Final = frozenset({"has", "in", "add", "sub", "mul", "div", "divby", "mod"})
@@ -158,7 +160,7 @@ class _Parser:
     def _named(self) -> _Operand:
         match = _QUALIFIED.match(self.text, self.at)
         if match is None:
-            if re.compile(r"[-/$@\[{\"]").match(self.text, self.at):
+            if _OTHER_EXPRESSION.match(self.text, self.at):
                 raise Refusal(400, f"The $filter {_shown(self.text)} uses an expression that is not supported.")
             self._malformed()
         name = match[0]

@@ -1,4 +1,4 @@
-"""What the sandbox saw: counters, and a log of requests that holds no secret."""
+"""Counters, and a log of requests without secrets."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ _KEPT = 100_000
 
 @dataclass(frozen=True, slots=True)
 class SeenRequest:
-    """One request: when (UTC), what was asked, the status answered (0: none), and the misbehaviours that struck.
+    """One request: its time, kind and address, the status of its answer (0: no answer), the misbehaviours that struck.
 
     ``query`` is empty for the token endpoint, where a client may have put its secret.
     """
+
+    __module__ = "sacnb.sandbox"
 
     at: datetime
     kind: str
@@ -31,7 +33,7 @@ class SeenRequest:
 
 
 class Journal:
-    """Counters and log, safe to read from any thread."""
+    """Counters and log, safe to use from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -39,12 +41,12 @@ class Journal:
         self._log: deque[SeenRequest] = deque(maxlen=_KEPT)
 
     def count(self, name: str, by: int = 1) -> None:
-        """Add to a counter."""
+        """Increase a counter."""
         with self._lock:
             self._counts[name] += by
 
     def enter(self, seen: SeenRequest) -> None:
-        """Log a finished request and count it by kind and status."""
+        """Log an answered request, and count it by kind and status."""
         names = ["requests", f"{seen.kind}_requests", f"status_{seen.status}" if seen.status else "no_answer"]
         names += [f"misbehaved_{name}" for name in seen.misbehaviours]
         self._count_all(names, seen)
@@ -56,11 +58,11 @@ class Journal:
             self._log.append(seen)
 
     def counts(self) -> Counter[str]:
-        """A snapshot of the counters; a counter that was never touched reads 0."""
+        """Return a snapshot of the counters; an unknown counter reads 0."""
         with self._lock:
             return Counter(self._counts)
 
     def log(self) -> tuple[SeenRequest, ...]:
-        """A snapshot of the log, oldest first; the last 100,000 requests are kept."""
+        """Return the last 100,000 requests, oldest first."""
         with self._lock:
             return tuple(self._log)

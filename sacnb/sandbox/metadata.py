@@ -1,10 +1,10 @@
-"""``$metadata`` in both forms: the XML that SAC gives by default, and CSDL JSON for ``$format=JSON``."""
+"""Write ``$metadata``: XML, which is SAC's default, and CSDL JSON for ``$format=JSON``."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 from xml.sax.saxutils import quoteattr
 
 from sacnb.sandbox.relation import Relation
@@ -12,12 +12,15 @@ from sacnb.sandbox.schema import Column
 
 __all__ = ["csdl_json", "csdl_xml"]
 
+_HIERARCHY: Final = "com.sap.vocabularies.Hierarchy.v1.RecursiveHierarchy"
 
-def csdl_xml(namespace: str, sets: Mapping[str, Relation]) -> bytes:
-    """EDMX 4.0 in the form of the published fixtures.
 
-    One entity type per set, ``MasterData`` before ``FactData``, the dimensions of ``FactData`` as its key, and the
-    annotation ``Integration.OriginalDataType`` on strings. Order and annotation are as in DataHub's fixtures.
+def csdl_xml(namespace: str, sets: Mapping[str, Relation], *, hierarchies: bool = False) -> bytes:
+    """Return EDMX 4.0 as in the published fixtures of DataHub.
+
+    One entity type per set, ``MasterData`` before ``FactData``, the dimensions as the key of ``FactData``, and the
+    annotation ``Integration.OriginalDataType`` on strings. With ``hierarchies`` a term of SAP's vocabulary annotates
+    each parent column. SAP announced that ``$metadata`` describes hierarchies, but the form is unconfirmed.
     """
     lines = [
         '<?xml version="1.0" encoding="utf-8"?>',
@@ -27,6 +30,8 @@ def csdl_xml(namespace: str, sets: Mapping[str, Relation]) -> bytes:
     ]
     for name, relation in sets.items():
         lines += _entity_type(name, relation)
+        if hierarchies:
+            lines[-1:-1] = _hierarchy_annotations(relation)
     lines.append('      <EntityContainer Name="Container">')
     lines += [
         f"        <EntitySet Name={quoteattr(name)} EntityType={quoteattr(f'{namespace}.{name}')}/>" for name in sets
@@ -59,8 +64,22 @@ def _entity_type(name: str, relation: Relation) -> list[str]:
     return lines
 
 
+def _hierarchy_annotations(relation: Relation) -> list[str]:
+    lines: list[str] = []
+    for column in relation.columns:
+        if column.name == "Parent" or column.name.endswith("_PARENTID"):
+            qualifier = quoteattr(column.name.removesuffix("_PARENTID"))
+            lines += [
+                f'        <Annotation Term="{_HIERARCHY}" Qualifier={qualifier}><Record>',
+                '          <PropertyValue Property="NodeProperty" PropertyPath="ID"/>',
+                f'          <PropertyValue Property="ParentNodeProperty" PropertyPath={quoteattr(column.name)}/>',
+                "        </Record></Annotation>",
+            ]
+    return lines
+
+
 def csdl_json(namespace: str, sets: Mapping[str, Relation]) -> bytes:
-    """CSDL JSON 4.0; ``$Type`` is left out for strings, as the OData standard allows."""
+    """Return CSDL JSON 4.0, without ``$Type`` for strings, as the OData standard allows."""
     types: dict[str, Any] = {}
     container: dict[str, Any] = {"$Kind": "EntityContainer"}
     for name, relation in sets.items():
@@ -80,7 +99,7 @@ def _property(column: Column) -> dict[str, Any]:
     else:
         facets["$Type"] = column.edm_type
     if column.nullable and not column.key:
-        facets["$Nullable"] = True  # in CSDL JSON the default is false, in the XML it is true
+        facets["$Nullable"] = True  # the default is false in CSDL JSON, and true in XML
     optional = {"$MaxLength": column.max_length, "$Precision": column.precision, "$Scale": column.scale}
     facets.update((key, value) for key, value in optional.items() if value is not None)
     return facets

@@ -1,4 +1,7 @@
-"""The misbehaviours by name: what each does, its options and their defaults."""
+"""The catalogue of misbehaviours, and the rules that say which are switched on and when they strike.
+
+This module imports nothing heavy: the command line lists the catalogue without the extra.
+"""
 
 from __future__ import annotations
 
@@ -9,27 +12,30 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
-__all__ = ["COMMON_OPTIONS", "KINDS", "MISBEHAVIOURS", "OPTIONS", "Misbehaviour", "Option", "Rules"]
+__all__ = [
+    "COMMON_OPTIONS", "EMPTY_FORMS", "KINDS", "MISBEHAVIOURS", "OPTIONS", "PAGE_SHAPES", "Misbehaviour", "Option",
+    "Rules",
+]  # fmt: skip
 
 PAGES: Final = ("facts", "aggregation", "master_data", "master", "hierarchy")
-API: Final = (*PAGES, "namespaces", "providers", "service", "metadata", "csrf", "import", "other")
-# What ``on`` may name: a kind of request, or a group of kinds.
+API: Final = (*PAGES, "namespaces", "providers", "service", "metadata", "csrf", "import", "count", "other")
+# The values of ``on``: a kind of request, or a group of kinds.
 KINDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {"pages": PAGES, "api": API, "token": ("token",), "any": (*API, "token"), **{kind: (kind,) for kind in API}}
 )
 COMMON_OPTIONS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "times": "how often it strikes before it switches itself off; without it, until it is switched off",
-        "every": "it strikes each n-th matching request (1: each)",
-        "after": "how many matching requests are spared first",
-        "on": "the requests it strikes: " + ", ".join(KINDS),
+        "times": "number of strikes before it switches itself off; by default it stays on",
+        "every": "strike only each n-th matching request (1: each)",
+        "after": "number of matching requests to spare first",
+        "on": "the requests to strike: " + ", ".join(KINDS),
     }
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """What an option of a misbehaviour means, and which values it takes."""
+    """An option of misbehaviours: its description, and the test for its values."""
 
     description: str
     accepts: Callable[[Any], bool]
@@ -47,32 +53,76 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _one_of(*choices: Any) -> Option:
+    return Option("one of: " + ", ".join(str(choice) for choice in choices), lambda value: value in choices)
+
+
+PAGE_SHAPES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        # The values stay as they are
+        "blanks": "a blank after each comma between members",
+        "json_dumps": "blanks after commas and colons, as Python's json.dumps writes them",
+        "pretty": "one member per line, indented",
+        "escaped": "every character beyond ASCII is escaped, as surrogate pairs where needed",
+        "extra_members": "each row has members that the metadata does not declare, one of them nested",
+        "exponents": "every number of a measure has an exponent",
+        "exponent_once": "one number of the page has an exponent",
+        "number_text_once": "one number of the page is a string",
+        # The values change: see sacnb.sandbox.shapes
+        "null_key_once": "the last dimension is null in one row",
+        "null_keys": "the last dimension is null in one row of a hundred",
+        "text_number_once": "the last dimension is the bare number 12 in one row",
+        "lone_surrogate_once": "the last dimension is half a surrogate pair in one row",
+        "row_separators": "the last dimension begins with },{ in every row",
+        "more_digits_once": "one number has ten decimals, more than declared",
+        "more_digits": "every number has ten decimals, more than declared",
+        "null_measures": "the first measure is null in one row of three",
+        "measures_left_out": "the first measure is left out of every second row",
+        "deep_value": "the first row has a member of 10,000 nested lists",
+    }
+)
+EMPTY_FORMS: Final = ("list", "null", "missing", "204")
 OPTIONS: Final[Mapping[str, Option]] = MappingProxyType(
     {
         "seconds": Option("seconds, a number", _is_number),
-        "retry_after_s": Option("seconds from 0 on, or null for no header", lambda v: v is None or _is_wait(v)),
-        "delay_s": Option("seconds from 0 on", _is_wait),
-        "pause_s": Option("seconds between two chunks, from 0 on", _is_wait),
-        "chunks": Option("how many chunks, from 1 on", _is_count),
-        "keep": Option("the part of the body that is kept, from 0 to 1", lambda v: _is_wait(v) and v <= 1),
-        "rows": Option("how many rows, from 1 on", _is_count),
+        "retry_after_s": Option("seconds, or null for no header", lambda v: v is None or _is_number(v)),
+        "delay_s": Option("seconds, at least 0", _is_wait),
+        "pause_s": Option("seconds between two chunks, at least 0", _is_wait),
+        "chunks": Option("a number of chunks, at least 1", _is_count),
+        "keep": Option("the part of the body that is sent, from 0 to 1", lambda v: _is_wait(v) and v <= 1),
+        "rows": Option("a number of rows, at least 1", _is_count),
         "status": Option("an error status, from 400 to 599", lambda v: _is_count(v) and 400 <= v <= 599),
-        "origin": Option("scheme and host, a text", lambda v: isinstance(v, str)),
-        "column": Option("a name, a text", lambda v: isinstance(v, str)),
+        "interim_status": _one_of(102, 103),
+        "redirect_status": _one_of(301, 302, 303, 307, 308),
+        "location": Option("a URL; {url} stands for that of the request", _is_text),
+        "body_kib": Option("KiB of blanks, at least 0", lambda v: v == 0 or _is_count(v)),
+        "mib": Option("a number of MiB, at least 1", _is_count),
+        "origin": Option("scheme and host, a text", _is_text),
+        "column": Option("a name, a text", _is_text),
+        "text": Option("a text, or null", lambda v: v is None or _is_text(v)),
         "to": Option("'self' or 'first'", lambda v: v in ("self", "first")),
         "where": Option("'after' or 'inside'", lambda v: v in ("after", "inside")),
-        "value": Option("anything that JSON can hold", lambda v: v is None or isinstance(v, str | int | float)),
+        "value": Option("a text, a number, or null", lambda v: v is None or isinstance(v, str | int | float)),
+        "links": Option("true or false", lambda v: isinstance(v, bool)),
+        "form": _one_of(*EMPTY_FORMS),
+        "shape": _one_of(*PAGE_SHAPES),
     }
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Misbehaviour:
-    """One way to misbehave.
+    """A misbehaviour.
 
-    ``on`` is what it strikes unless told otherwise, ``within`` the widest it can strike. ``options`` holds its own
-    options with their defaults, beside the common ones; ``times`` is its own default of the common option.
+    ``on`` names the requests it strikes by default, ``within`` those it can strike at most. ``options`` holds its own
+    options with their defaults, ``times`` its default of the common option.
     """
+
+    __module__ = "sacnb.sandbox"
 
     name: str
     description: str
@@ -96,51 +146,79 @@ def _catalogue() -> Mapping[str, Misbehaviour]:
         return Misbehaviour(name, description, on, widest, MappingProxyType(options), times)
 
     entries = [
-        # Tokens at the API
-        entry("token_lifetime", "tokens issued from now on live this many seconds", "token", seconds=2),
-        entry("unauthorized", "401 for a token that is good", within="api"),
-        entry("revoke_tokens", "all tokens so far are revoked, once unless told otherwise", within="api", times=1),
+        # Tokens and sessions
+        entry("token_lifetime", "tokens are valid for this many seconds from now on", "token", seconds=2),
+        entry("unauthorized", "401 for a valid token", within="api"),
+        entry("revoke_tokens", "all tokens issued so far are revoked, once by default", within="api", times=1),
+        entry("dead_token_status", "a dead token is refused with this status, not 401", within="api", status=403),
+        entry("session_forced", "a session cookie is set although the client asked for none", within="api"),
+        entry("session_ended", "requests that carry a session cookie are refused", within="api", status=401),
         # Refusals
         entry("throttle_seconds", "429 with Retry-After in seconds", retry_after_s=1),
-        entry("throttle_date", "429 with Retry-After as an HTTP date", retry_after_s=1),
+        entry("throttle_date", "429 with Retry-After as an HTTP date, which may be past", retry_after_s=1),
         entry("throttle_bare", "429 without Retry-After"),
         entry("forbidden", "403 [3401]: the OAuth client is not allowed to interact with the API", within="api"),
+        entry("not_allowed_400", "400: the OAuth client is not allowed to interact with the API", within="api"),
+        entry("error_404", "404 with the HTML body of a gateway"),
+        entry("error_425", "425 Too Early"),
         entry("error_500", "500 Internal Server Error"),
         entry("error_502", "502 with the HTML body of a gateway"),
         entry("error_503", "503 Service Unavailable; retry_after_s adds a Retry-After", retry_after_s=None),
         entry("error_504", "504 with the HTML body of a gateway"),
         entry("error_message_object", "the message of every error is an object with a value"),
         entry("html_login", "an HTML login page with status 200"),
+        entry("redirect", "a redirect, with a body of blanks", redirect_status=302, location="{url}", body_kib=0),
         # The connection
-        entry("reset_before_body", "the connection is reset before anything is answered"),
+        entry("interim_answers", "interim answers come before the answer", interim_status=103, chunks=1, pause_s=0.05),
+        entry("reset_before_body", "the connection is reset before the answer"),
         entry("reset_mid_body", "the connection is reset after half of the body"),
-        entry("slow_bytes", "the body drips: chunks with pauses", chunks=8, pause_s=0.05),
-        entry("truncated_json", "the JSON is cut off, in an answer that is otherwise whole", keep=0.6),
-        entry("truncated_gzip", "the gzip stream is cut off, in an answer that is otherwise whole", keep=0.6),
+        entry("slow_headers", "status line and headers come in chunks with pauses", chunks=8, pause_s=0.05),
+        entry("slow_bytes", "the body comes in chunks with pauses", chunks=8, pause_s=0.05),
+        entry("two_lengths", "the answer has two Content-Length headers that differ"),
+        entry("truncated_json", "the JSON is cut off, in an answer that is otherwise complete", keep=0.6),
+        entry("truncated_gzip", "the gzip stream is cut off, in an answer that is otherwise complete", keep=0.6),
+        entry("gzip_tail", "zero bytes follow the gzip stream"),
+        entry("gzip_bomb", "blanks follow the JSON; a small gzip stream unpacks to this many MiB", mib=16),
         entry("skewed_date", "the Date header is off by this many seconds, on every answer", "any", seconds=7200),
         # Paging
+        entry("page_cap", "pages end after these rows; links=true links small pages", "pages", rows=100, links=False),
+        entry("page_skipped", "a page is answered with its successor, whose nextLink leads on", "pages"),
+        entry("page_repeated", "a page is answered with the rows of the page before it", "pages"),
+        entry("unstable_order", "without $orderby, each page beyond the first sees another order of rows", "pages"),
+        entry("endless_pages", "pages have no rows, and each links to another one", "pages"),
+        entry("empty_last_page", "the last page links to one more page, which is empty", "pages", form="list"),
+        entry("empty_page", "a page without rows has this form of value", "pages", form="null"),
         entry("next_link_service_relative", "nextLink is 'FactData?...'", "pages"),
         entry("next_link_root_relative", "nextLink is '/api/v1/...'", "pages"),
-        entry("next_link_absolute", "nextLink is a full URL, as it is without misbehaviour", "pages"),
+        entry("next_link_absolute", "nextLink is a full URL, as without misbehaviour", "pages"),
+        entry("next_link_other_host", "nextLink carries the tenant's other host, with or without .api", "pages"),
         entry("next_link_cross_origin", "nextLink points to another host", "pages", origin="https://elsewhere.invalid"),
         entry("next_link_looping", "nextLink points to its own page, or to the 'first'", "pages", to="self"),
         entry("next_link_expired", "following this nextLink always ends in an error", "pages", status=410),
         entry("next_link_first", "nextLink stands before value", "pages"),
-        # Rows
+        entry("next_link_empty", "the last page has a nextLink that is empty, blank or null", "pages", text=""),
+        # Rows and counts
+        entry("count_left_out", "@odata.count is missing", "pages"),
+        entry("count_needs_all_columns", "@odata.count is missing if $select leaves columns out", "pages"),
         entry("rows_repeated", "the last rows of the page come twice, against @odata.count", "pages", rows=1),
         entry("rows_missing", "the last rows of the page are missing, against @odata.count", "pages", rows=1),
+        entry("rows_lost", "the last rows of the page are missing, against @des.entitiesInPage too", "pages", rows=1),
         entry("numeric_strings", "numbers come as strings", "pages"),
-        entry("unknown_column", "rows have a column that the metadata does not know", "pages", column="Surprise"),
+        entry("unknown_column", "rows have a column that the metadata does not declare", "pages", column="Surprise"),
         entry("nulls_left_out", "a null measure is left out of its row", "pages"),
-        entry("stream_error", "an error object in mid-answer, 'after' value or 'inside'", "pages", where="after"),
+        entry("page_shape", "the JSON of a page has another shape, by name", "pages", shape="blanks"),
+        entry("stream_error", "an error object within the answer, 'after' value or 'inside'", "pages", where="after"),
+        # Metadata
+        entry("no_hierarchy_400", "MasterWithHierarchy of a flat dimension is a 400 instead of a 404", "hierarchy"),
+        entry("hierarchy_annotations", "$metadata annotates hierarchies (the form is unconfirmed)", "metadata"),
         # The token endpoint
-        entry("expires_in", "expires_in says this, true or not; null leaves it out", "token", value="3600"),
-        entry("same_token", "the token endpoint hands back the last token while it lives", "token"),
+        entry("expires_in", "expires_in has this value, true or not; null leaves it out", "token", value="3600"),
+        entry("same_token", "the token endpoint returns the last token while it is valid", "token"),
         entry("token_down", "the token endpoint resets the connection", "token"),
-        entry("token_slow", "the token endpoint takes its time", "token", delay_s=1.0),
+        entry("token_slow", "the token endpoint answers after a delay", "token", delay_s=1.0),
         entry("token_429", "the token endpoint answers 429; null: without Retry-After", "token", retry_after_s=1),
         entry("token_500", "the token endpoint answers 500", "token"),
-        entry("token_invalid_client", "the token endpoint refuses a good client id and secret", "token"),
+        entry("token_invalid_client", "the token endpoint refuses the right client id and secret", "token"),
     ]  # fmt: skip
     return MappingProxyType({e.name: e for e in entries})
 
@@ -149,7 +227,7 @@ MISBEHAVIOURS: Final[Mapping[str, Misbehaviour]] = _catalogue()
 
 
 class _Rule:
-    """A misbehaviour that is switched on, and how often it could have struck and did."""
+    """A misbehaviour that is switched on, with the number of matching requests and of strikes."""
 
     def __init__(self, misbehaviour: Misbehaviour, given: Mapping[str, Any]) -> None:
         name = misbehaviour.name
@@ -185,17 +263,17 @@ class _Rule:
 
 
 class Rules:
-    """The misbehaviours that are switched on, safe to change from any thread while requests run."""
+    """The misbehaviours that are switched on; safe to change from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._rules: dict[str, _Rule] = {}
 
     def switch_on(self, name: str, options: Mapping[str, Any]) -> None:
-        """Switch a misbehaviour on, in the place of one of the same name.
+        """Switch a misbehaviour on, with new options if it is on already.
 
         Raises:
-            ValueError: an unknown name or option, or a value that makes no sense.
+            ValueError: an unknown name or option, or a value out of range.
         """
         _known(name)
         rule = _Rule(MISBEHAVIOURS[name], options)
@@ -203,7 +281,7 @@ class Rules:
             self._rules[name] = rule
 
     def switch_off(self, name: str | None = None) -> None:
-        """Switch one misbehaviour off, or all of them; one that is not on is no error."""
+        """Switch one misbehaviour off, or all of them; it need not be on."""
         if name is not None:
             _known(name)
         with self._lock:
@@ -213,18 +291,18 @@ class Rules:
                 self._rules.pop(name, None)
 
     def take(self, name: str, kind: str) -> Mapping[str, Any] | None:
-        """The options of the misbehaviour if it strikes a request of this kind now, else ``None``; a strike counts."""
+        """Return the options of the misbehaviour if it strikes this request, else ``None``; count the strike."""
         with self._lock:
             rule = self._rules.get(name)
             return rule.options if rule is not None and rule.strikes(kind) else None
 
     def is_quiet(self, names: Iterable[str]) -> bool:
-        """Whether none of these misbehaviours can strike."""
+        """Return whether none of these misbehaviours can strike."""
         with self._lock:
             return all(name not in self._rules or self._rules[name].is_spent for name in names)
 
     def describe(self) -> list[dict[str, Any]]:
-        """Every misbehaviour that is switched on, with its options and how often it struck."""
+        """Return the misbehaviours that are switched on, with their options and numbers of strikes."""
         with self._lock:
             return [rule.describe() for rule in self._rules.values()]
 
@@ -234,7 +312,7 @@ def _check(misbehaviour: Misbehaviour, option: str, value: Any) -> None:
     if option == "on":
         if value not in KINDS or not set(KINDS[value]) & set(KINDS[misbehaviour.within]):
             usable = [kind for kind, kinds in KINDS.items() if set(kinds) & set(KINDS[misbehaviour.within])]
-            raise ValueError(f"{name}: on={value!r} is none of: {', '.join(usable)}.")
+            raise ValueError(f"{name}: on={value!r} is not one of: {', '.join(usable)}.")
     elif option in misbehaviour.options:
         if not OPTIONS[option].accepts(value):
             raise ValueError(f"{name}: {option} takes {OPTIONS[option].description}, not {value!r}.")
@@ -245,13 +323,14 @@ def _check(misbehaviour: Misbehaviour, option: str, value: Any) -> None:
 
 def _known(name: str) -> None:
     if name not in MISBEHAVIOURS:
-        close = difflib.get_close_matches(name, MISBEHAVIOURS, n=3) or list(MISBEHAVIOURS)
-        raise ValueError(f"There is no misbehaviour {name!r}; there is: {', '.join(close)}.")
+        close = ", ".join(difflib.get_close_matches(name, MISBEHAVIOURS, n=3))
+        hint = f"Did you mean: {close}?" if close else f"Known misbehaviours: {', '.join(MISBEHAVIOURS)}."
+        raise ValueError(f"Unknown misbehaviour {name!r}. {hint}")
 
 
 def _whole(name: str, option: str, value: object, *, least: int, optional: bool = False) -> int | None:
     if value is None and optional:
         return None
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name}: {option} must be a whole number from {least} on, not {value!r}.")
+        raise ValueError(f"{name}: {option} must be a whole number, at least {least}, not {value!r}.")
     return value

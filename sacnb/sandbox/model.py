@@ -1,4 +1,4 @@
-"""A model (SAC calls an exported one a provider): facts, the members of its dimensions, and the sets made of them."""
+"""Models (SAC calls an exported model a provider): facts, members of dimensions, and the entity sets made of them."""
 
 from __future__ import annotations
 
@@ -25,42 +25,61 @@ class Dimension:
 
     ``id_attribute`` names the attribute that ``MasterData`` joins on: ``ID``, or ``CALMONTH`` for a date of months,
     as the import mappings of live models show (``Version___ID``, ``Date___CALMONTH``).
+
+    ``parent_column`` is ``Parent`` in one public client, and ``<HIERARCHY>_PARENTID`` in widgets that run on tenants.
+    ``root`` is the parent of a root; with ``None`` a root has no parent column at all (reported from live tenants).
+    ``more_hierarchies`` maps further parent columns to their parents.
     """
+
+    __module__ = "sacnb.sandbox"
 
     members: Relation
     parents: Mapping[str, str] | None = None
     id_attribute: str = "ID"
     hidden_in_master_data: frozenset[str] = frozenset()
+    parent_column: str = "Parent"
+    root: str | None = HIERARCHY_ROOT
+    more_hierarchies: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def with_hierarchy(self) -> Relation | None:
-        """Members with ``Parent`` and ``Level`` (0 for a root, whose parent is ``<root>``), or ``None`` without one."""
+        """Return the members with one column of parents for each hierarchy, or ``None`` without one.
+
+        A hierarchy with the column ``Parent`` has ``Level``, too (0 for a root).
+        """
         if self.parents is None:
             return None
-        parents = self.parents
-        names = [c.name for c in self.members.columns]
-        frame = self.members.rows(pl.int_range(self.members.row_count, dtype=pl.Int64, eager=True), names)
+        columns = [*self.members.columns]
+        numbers = pl.int_range(self.members.row_count, dtype=pl.Int64, eager=True)
+        frame = self.members.rows(numbers, [c.name for c in columns])
         ids = frame["ID"].to_list()
+        for name, parents in {self.parent_column: self.parents, **self.more_hierarchies}.items():
+            above = [parents.get(i, HIERARCHY_ROOT) for i in ids]
+            shown = [self.root if parent == HIERARCHY_ROOT else parent for parent in above]
+            columns.append(replace(text_column(name), left_out_if_null=self.root is None))
+            frame = frame.with_columns(pl.Series(name, shown, dtype=pl.String))
+            if name == "Parent":
+                columns.append(Column("Level", "Edm.Int32"))
+                levels = [_level(member, parents) for member in ids]
+                frame = frame.with_columns(pl.Series("Level", levels, dtype=pl.Int32))
+        return FrameRelation(tuple(columns), frame)
 
-        def level(member: str) -> int:
-            depth = 0
-            while (member := parents.get(member, HIERARCHY_ROOT)) != HIERARCHY_ROOT:
-                depth += 1
-            return depth
 
-        frame = frame.with_columns(
-            pl.Series("Parent", [parents.get(i, HIERARCHY_ROOT) for i in ids], dtype=pl.String),
-            pl.Series("Level", [level(i) for i in ids], dtype=pl.Int32),
-        )
-        columns = (*self.members.columns, text_column("Parent"), Column("Level", "Edm.Int32"))
-        return FrameRelation(columns, frame)
+def _level(member: str, parents: Mapping[str, str]) -> int:
+    depth = 0
+    while (member := parents.get(member, HIERARCHY_ROOT)) != HIERARCHY_ROOT:
+        depth += 1
+    return depth
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
     """A provider of the Data Export Service.
 
-    ``live`` marks a model with a live connection, which SAC lists but does not export (412).
+    ``live`` marks a model with a live connection, ``datasphere`` one whose data SAP Datasphere stores: SAC does not
+    export them (412). ``listed`` says whether the list of models has this one.
     """
+
+    __module__ = "sacnb.sandbox"
 
     provider_id: str
     name: str
@@ -68,9 +87,16 @@ class Model:
     facts: Relation
     dimensions: Mapping[str, Dimension] = field(default_factory=dict)
     live: bool = False
+    datasphere: bool = False
+    listed: bool = True
+
+    @property
+    def is_refused(self) -> bool:
+        """Return whether SAC does not export the model."""
+        return self.live or self.datasphere
 
     def entity_sets(self) -> dict[str, Relation]:
-        """Every entity set by name, ``MasterData`` before ``FactData`` as in the metadata of real models."""
+        """Return all entity sets by name, ``MasterData`` before ``FactData`` as in the metadata of real models."""
         sets: dict[str, Relation] = {"MasterData": self.master_data(), "FactData": self.facts}
         for name, found in self.dimensions.items():
             sets[f"{name}Master"] = found.members
@@ -80,7 +106,7 @@ class Model:
         return sets
 
     def master_data(self) -> Relation:
-        """The facts joined with every attribute of their members, as ``<Dimension>___<Attribute>``."""
+        """Return the facts joined with all attributes of their members, as ``<Dimension>___<Attribute>``."""
         columns: list[Column] = []
         attributes: dict[str, tuple[str, str]] = {}
         for column in self.facts.columns:
@@ -105,23 +131,23 @@ class Model:
 def dimension(
     members: pl.DataFrame, parents: Mapping[str, str] | None = None, *, lengths: Mapping[str, int] | None = None
 ) -> Dimension:
-    """A dimension from a frame of texts with ``ID``, ``Description`` and attributes; ``parents`` makes a hierarchy."""
+    """Return a dimension from a frame of texts with ``ID``, ``Description`` and attributes, and perhaps a hierarchy."""
     sizes = lengths or {}
     columns = [text_column(n, key=n == "ID", max_length=sizes.get(n, 256)) for n in members.columns]
     return Dimension(frame_relation(columns, members), parents)
 
 
 def version_dimension(versions: Mapping[str, str]) -> Dimension:
-    """The version dimension; its members have a ``VERSION`` attribute, by which ``sacapi`` recognises it."""
+    """Return the version dimension, with the attribute ``VERSION`` by which ``sacapi`` recognises it."""
     frame = pl.DataFrame({"ID": list(versions), "Description": list(versions.values()), "VERSION": list(versions)})
     return dimension(frame, lengths={"ID": 300, "VERSION": 300})
 
 
 def date_dimension(months: Sequence[str]) -> Dimension:
-    """A date dimension of months (``YYYYMM``).
+    """Return a date dimension of months (``YYYYMM``).
 
-    ``CALMONTH`` was seen on live tenants and ``sacapi`` looks for ``DATE``; ``CALQUARTER`` and ``CALYEAR`` are
-    unconfirmed names.
+    ``CALMONTH`` was seen on live tenants, and ``sacapi`` looks for ``DATE``; the names ``CALQUARTER`` and ``CALYEAR``
+    are unconfirmed.
     """
     ids = pl.Series("ID", months, dtype=pl.String)
     year, month = ids.str.slice(0, 4), ids.str.slice(4)
@@ -149,6 +175,11 @@ def table_model(
     dimensions: Mapping[str, Dimension] | None = None,
     trims_decimals: bool = False,
 ) -> Model:
-    """A model whose facts are the frame ``rows``; ``columns`` say each one's Edm type and which are keys."""
+    """Return a model with the facts ``rows``; ``columns`` declare the Edm types and the keys."""
     facts = frame_relation(columns, rows, trims_decimals=trims_decimals)
     return Model(provider_id, name or provider_id, description, facts, dimensions or {})
+
+
+# Both are public names of sacnb.sandbox.
+for _public in (dimension, table_model):
+    _public.__module__ = "sacnb.sandbox"

@@ -31,22 +31,22 @@ __all__ = [
 
 
 def new_client_id() -> str:
-    """A client id of the shape App Integration gives: ``sb-<uuid>!b<digits>|client!b<digits>``."""
+    """Return a client id in the form of App Integration: ``sb-<uuid>!b<digits>|client!b<digits>``."""
     return f"sb-{uuid.uuid4()}!b123|client!b456"
 
 
 def new_client_secret() -> str:
-    """A client secret of the shape App Integration gives: ``<uuid>$<base64url>``, ending in ``=``."""
+    """Return a client secret in the form of App Integration: ``<uuid>$<base64url>``, ending in ``=``."""
     return f"{uuid.uuid4()}${base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()}"
 
 
 def oauth_error(status: int, error: str, description: str) -> tuple[int, bytes]:
-    """An error of the token service: status and body, in the form of RFC 6749."""
+    """Return status and body of an error in the form of RFC 6749."""
     return status, json.dumps({"error": error, "error_description": description}, separators=(",", ":")).encode()
 
 
 def invalid_client() -> tuple[int, bytes]:
-    """What the token service of SAP's cloud says to a wrong id or secret."""
+    """Return the answer of SAP's token service to a wrong id or secret."""
     return oauth_error(401, "invalid_client", "Bad credentials")
 
 
@@ -58,9 +58,9 @@ class _Issued:
 
 
 class TokenService:
-    """Issues, checks and revokes tokens. ``clock`` is monotonic, in seconds.
+    """Issue, check and revoke tokens. ``clock`` is monotonic, in seconds.
 
-    A token is opaque: a client that wants to know its age must read ``expires_in``.
+    Tokens are opaque, so that a client must read ``expires_in`` to know their lifetime.
     """
 
     def __init__(self, client_id: str, client_secret: str, *, lifetime_s: float, clock: Callable[[], float]) -> None:
@@ -73,10 +73,10 @@ class TokenService:
         self._last: _Issued | None = None
 
     def check(self, authorization: str | None, content_type: str, body: bytes, query: str) -> tuple[int, bytes] | None:
-        """Check a token request: ``None`` if a token may be issued, else status and body of the refusal.
+        """Return status and body of the refusal, or ``None`` if a token may be issued.
 
-        The grant may stand in the body or in the query; the client in a Basic header or in the body. SAC takes the
-        raw id and secret in the header, not the percent-encoded form of RFC 6749 (section 2.3.1).
+        The grant is read from body or query, the client from a Basic header or the body. Like SAC, the header takes the
+        raw id and secret, not the percent-encoded form of RFC 6749 (section 2.3.1).
         """
         form: dict[str, str] = {}
         try:
@@ -96,7 +96,7 @@ class TokenService:
         return None
 
     def issue(self, *, lifetime_s: float | None = None, same_again: bool = False) -> dict[str, Any]:
-        """A token reply. ``same_again`` hands back the last token while it lives, as some identity providers do."""
+        """Return a token reply. ``same_again`` returns the last token while it is valid, as some providers do."""
         now = self._clock()
         with self._lock:
             issued = self._last
@@ -106,7 +106,7 @@ class TokenService:
                 issued = _Issued(f"sandbox-token.{jti}.{secrets.token_urlsafe(32)}", jti, expires_at)
                 self._live = {token: i for token, i in self._live.items() if i.expires_at > now}
                 self._live[issued.token] = self._last = issued
-        # Whole seconds, rounded down: a server that promised more than it keeps would be a misbehaviour.
+        # Round down: a token must not expire before its expires_in.
         return {
             "access_token": issued.token,
             "token_type": "bearer",
@@ -116,14 +116,14 @@ class TokenService:
         }
 
     def accepts(self, authorization: str | None) -> bool:
-        """Whether a request's ``Authorization`` header holds a token that lives."""
+        """Return whether an ``Authorization`` header holds a valid token."""
         scheme, _, token = (authorization or "").partition(" ")
         with self._lock:
             issued = self._live.get(token)
         return scheme.lower() == "bearer" and issued is not None and issued.expires_at > self._clock()
 
     def revoke_all(self) -> None:
-        """From now on every token issued so far is refused."""
+        """Revoke all tokens issued so far."""
         with self._lock:
             self._live.clear()
 
@@ -177,7 +177,7 @@ async def token_answer(exchange: Exchange, tokens: TokenService, journal: Journa
 
 
 def _answer(status: int, body: bytes, headers: dict[str, str] | None = None) -> Answer:
-    # RFC 6749, section 5.1: a token must not be cached on its way.
+    # RFC 6749, section 5.1: caches on the way must not keep a token.
     return Answer(status, body, headers={"Cache-Control": "no-store", "Pragma": "no-cache", **(headers or {})})
 
 
@@ -186,7 +186,7 @@ _CUSTOM_AUTH: Final = "x-sap-sac-custom-auth"
 
 
 class Gate:
-    """Checks a request before it is served, and adds what SAC adds to the answer."""
+    """Check the tokens of a request, and add CSRF token and session cookie to its answer."""
 
     def __init__(self, tokens: TokenService, journal: Journal) -> None:
         self._tokens = tokens
@@ -195,17 +195,24 @@ class Gate:
         self._csrf: dict[str, str] = {}
 
     def admit(self, exchange: Exchange) -> None:
-        """Let a request with a live bearer token pass.
+        """Check the bearer token, and the CSRF token of requests that write.
 
         Raises:
-            Refusal: 401; 403 with ``x-csrf-token: Required`` for a request that writes without a good CSRF token; 405
-                for one that would write, since nothing here can be written.
+            Refusal: 401 (or the status of a misbehaviour); 403 with ``x-csrf-token: Required`` for a missing or wrong
+                CSRF token; 405 for a request that would write, since nothing here can be written.
         """
         if exchange.strikes("revoke_tokens"):
             self._tokens.revoke_all()
-        if exchange.strikes("unauthorized") or not self._tokens.accepts(exchange.headers.get("Authorization")):
-            # The words and the header are unconfirmed; the status is not.
-            raise Refusal(401, "Unauthorized", headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
+        if not self._tokens.accepts(exchange.headers.get("Authorization")):
+            instead = exchange.take("dead_token_status")
+            raise _unauthorized(instead["status"] if instead else 401)
+        if exchange.strikes("unauthorized"):
+            raise _unauthorized(401)
+        ended = exchange.take("session_ended") if "Cookie" in exchange.headers else None
+        if ended:
+            raise Refusal(ended["status"], "Session timed out")
+        if exchange.strikes("not_allowed_400"):
+            raise Refusal(400, "OAuth Client is not allowed to interact with API")
         if exchange.strikes("forbidden"):
             raise Refusal(403, "OAuth Client is not allowed to interact with API", 3401)
         if exchange.method in {"GET", "HEAD"}:
@@ -217,18 +224,24 @@ class Gate:
         raise Refusal(405, f"The method {exchange.method} is not allowed.", headers={"Allow": "GET, HEAD"})
 
     def see_out(self, exchange: Exchange, answer: Answer) -> Answer:
-        """The answer with a CSRF token where one was to be fetched, and with a session cookie where SAC sets one.
+        """Return the answer with a CSRF token if the request fetches one, and with a session cookie where SAC sets one.
 
-        Any GET gives the token (SAP's Postman scripts fetch it from the Data Export Service); it is bound to the
-        access token. ``x-sap-sac-custom-auth: true`` keeps SAC from opening a session (seen on a live tenant; SAP KBA
-        3387282).
+        Any GET can fetch the CSRF token (SAP's Postman scripts use the Data Export Service), which belongs to the
+        access token. With ``x-sap-sac-custom-auth: true`` SAC opens no session (seen live; SAP KBA 3387282).
         """
         headers = dict(answer.headers)
         authorization = exchange.headers.get("Authorization", "")
         if exchange.headers.get(_CSRF, "").lower() == "fetch":
             with self._lock:
                 headers[_CSRF] = self._csrf.setdefault(authorization, secrets.token_hex(16))
-        if exchange.headers.get(_CUSTOM_AUTH, "").lower() != "true" and "Cookie" not in exchange.headers:
+        asks_for_none = exchange.headers.get(_CUSTOM_AUTH, "").lower() == "true"
+        if "Cookie" not in exchange.headers and (not asks_for_none or exchange.strikes("session_forced")):
             self._journal.count("sessions_opened")
             headers["Set-Cookie"] = f"JSESSIONID={secrets.token_hex(16)}; Path=/; HttpOnly"
         return replace(answer, headers=headers)
+
+
+def _unauthorized(status: int) -> Refusal:
+    # Message and header are unconfirmed; 401 is confirmed.
+    headers = {"WWW-Authenticate": 'Bearer error="invalid_token"'} if status == 401 else {}
+    return Refusal(status, "Unauthorized", headers=headers)

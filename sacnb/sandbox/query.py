@@ -1,4 +1,4 @@
-"""Query options of a request, read as SAC reads them."""
+"""Parse the query options of a request as SAC does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OPTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The options that mean something to the sandbox; every other one is ignored, as SAC ignores ``$apply``."""
+    """The options that the sandbox knows; it ignores all others, as SAC ignores ``$apply``."""
 
     select: tuple[str, ...] | None = None
     filter: str | None = None
@@ -34,12 +34,12 @@ class Options:
 
 
 def decode(text: str) -> str:
-    """Percent-decoding as URLs define it: a plus is a plus.
+    """Decode percent-encoding; ``+`` stays ``+``.
 
-    A tenant refuses ``+`` for a blank (seen on a live tenant), so the sandbox does not take it for one either.
+    A live tenant was seen to refuse ``+`` for a blank.
     """
     if re.search(r"%(?![0-9A-Fa-f]{2})", text):
-        raise Refusal(400, f"The URI is malformed: {text!r} holds a percent sign that escapes nothing.")
+        raise Refusal(400, f"The URI is malformed: {text!r} has a percent sign without two hexadecimal digits.")
     try:
         return unquote_to_bytes(text).decode()
     except UnicodeDecodeError:
@@ -47,16 +47,15 @@ def decode(text: str) -> str:
 
 
 def split_query(raw: str) -> list[tuple[str, str]]:
-    """The pairs of a query string, still encoded."""
+    """Return the pairs of a query string, still encoded."""
     pairs = (piece.partition("=") for piece in raw.split("&") if piece)
     return [(name, value) for name, _, value in pairs]
 
 
 def parse_options(raw: str) -> Options:
-    """The options of a query string.
+    """Return the options of a query string.
 
-    An option given twice with the same value is tolerated, because SAP's own Postman sample sends such requests; with
-    two values it is refused.
+    An option may be given twice with the same value, as SAP's Postman sample does; two values are refused.
     """
     given: dict[str, str] = {}
     for raw_name, raw_value in split_query(raw):
@@ -84,7 +83,7 @@ def parse_options(raw: str) -> Options:
 def _names(text: str, option: str) -> tuple[str, ...]:
     names = text.split(",")
     for name in names:
-        # A live tenant answers "$select=A, B" with a malformed-URI error.
+        # A live tenant was seen to refuse "$select=A, B" as a malformed URI.
         if not name or name != name.strip() or " " in name:
             raise Refusal(400, f"The URI is malformed: {option} holds {text!r}; write names without blanks.")
     return tuple(names)

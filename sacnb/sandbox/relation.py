@@ -1,7 +1,7 @@
-"""Relations: the rows behind an entity set, reached by row number.
+"""The rows behind an entity set, reached by row number: filtered, ordered, cut into pages, or summed.
 
-A relation never has to hold its rows. It gives the rows of any numbers asked for, always the same ones for the same
-numbers: so pages can be cut anywhere, in any order, and a model of any size needs the memory of one page.
+A relation need not hold its rows in memory. It returns the rows for any row numbers, always the same rows for the same
+numbers. So pages can be cut anywhere, in any order, and a model of any size needs the memory of one page.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ T = TypeVar("T")
 
 
 class Memory(Generic[T]):
-    """The results used last, up to ``max_bytes``; however many threads ask for the same one, it is computed once.
+    """A cache of the results used last, up to ``max_bytes``. Threads that want the same result compute it once.
 
-    A result that is larger than the whole memory is computed and given, but not kept.
+    A result larger than ``max_bytes`` is returned and not kept.
     """
 
     def __init__(self, max_bytes: int, size: Callable[[T], int]) -> None:
@@ -51,7 +51,7 @@ class Memory(Generic[T]):
         self._bytes = 0
 
     def get(self, key: Hashable, compute: Callable[[], T]) -> T:
-        """The result under ``key``; what ``compute`` raises is raised, and nothing is kept."""
+        """Return the result under ``key``, computing it where it is not kept; an error is raised and not kept."""
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
@@ -87,39 +87,39 @@ class Memory(Generic[T]):
 
 
 class Relation(Protocol):
-    """Rows of an entity set, by number from 0 to ``row_count`` - 1."""
+    """The rows of an entity set, numbered from 0 to ``row_count`` - 1."""
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The columns in the order ``$metadata`` declares them."""
+        """The columns, in the order of ``$metadata``."""
         ...
 
     @property
     def row_count(self) -> int:
-        """How many rows there are."""
+        """The number of rows."""
         ...
 
     @property
     def trims_decimals(self) -> bool:
-        """Whether decimals are written without trailing zeros (``67284``) instead of in full (``16.0000000``).
+        """Return whether decimals are written without trailing zeros (``67284``) instead of in full (``16.0000000``).
 
-        SAP prints both: the first in the README of ``sacapi``, the second in the REST guide.
+        SAP prints both forms: the first in the README of ``sacapi``, the second in the REST guide.
         """
         ...
 
     def rows(self, numbers: pl.Series, names: Sequence[str]) -> pl.DataFrame:
-        """The columns ``names`` of the rows with these numbers, in their order."""
+        """Return the columns ``names`` of the rows with these numbers, in their order."""
         ...
 
 
 def column_of(relation: Relation, name: str) -> Column | None:
-    """The column of that name, or ``None``."""
+    """Return the column of that name, or ``None``."""
     return next((c for c in relation.columns if c.name == name), None)
 
 
 @dataclass(frozen=True, slots=True)
 class FrameRelation:
-    """A relation that is held in memory."""
+    """A relation in memory."""
 
     columns: tuple[Column, ...]
     frame: pl.DataFrame = field(repr=False)
@@ -127,16 +127,16 @@ class FrameRelation:
 
     @property
     def row_count(self) -> int:
-        """How many rows there are."""
+        """The number of rows."""
         return self.frame.height
 
     def rows(self, numbers: pl.Series, names: Sequence[str]) -> pl.DataFrame:
-        """The columns ``names`` of the rows with these numbers."""
+        """Return the columns ``names`` of the rows with these numbers."""
         return self.frame.select(pl.col(list(names)).gather(numbers))
 
 
 def frame_relation(columns: Sequence[Column], frame: pl.DataFrame, *, trims_decimals: bool = False) -> FrameRelation:
-    """A relation over ``frame``, cast to the types that ``columns`` declare; a value that does not fit is an error."""
+    """Return a relation over ``frame``, cast to the types of ``columns``; a value that does not fit is an error."""
     missing = [c.name for c in columns if c.name not in frame.columns]
     if missing:
         raise ValueError(f"The frame has no column {missing[0]!r}; it has {frame.columns}.")
@@ -159,16 +159,16 @@ class JoinedRelation:
 
     @property
     def row_count(self) -> int:
-        """As many rows as there are facts."""
+        """The number of facts."""
         return self.facts.row_count
 
     @property
     def trims_decimals(self) -> bool:
-        """As the facts do."""
+        """Return whether the facts do."""
         return self.facts.trims_decimals
 
     def rows(self, numbers: pl.Series, names: Sequence[str]) -> pl.DataFrame:
-        """The columns ``names`` of the rows with these numbers; the attributes of an unknown member are null."""
+        """Return the columns ``names`` of the rows with these numbers; attributes of unknown members are null."""
         wanted: dict[str, list[str]] = {}
         for name in names:
             if name in self.attributes:
@@ -195,7 +195,7 @@ _BLOCK_ROWS: Final = 250_000
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """One page: its rows, how many rows the filter leaves over all pages, and where the next page starts, if any."""
+    """One page: its rows, the number of rows over all pages, and the start of the next page, if there is one."""
 
     frame: pl.DataFrame = field(repr=False)
     total: int
@@ -203,30 +203,40 @@ class Cut:
 
 
 class Reader:
-    """Cuts pages out of relations.
+    """Cut pages out of relations.
 
-    What a filter or an order selects is a list of row numbers. It is computed once, by blocks, and remembered, so that
-    following pages cost nothing; without filter and order there is no list at all.
+    A filter or an order selects a list of row numbers. The list is computed once, in blocks, and kept, so that
+    following pages cost nothing. Without filter and order there is no list.
     """
 
     def __init__(self, *, memory_bytes: int) -> None:
         self._selections: Memory[pl.Series] = Memory(memory_bytes, lambda s: int(s.estimated_size()))
 
     def cut(
-        self, key: Hashable, relation: Relation, options: Options, columns: Sequence[Column], *, start: int, size: int
+        self,
+        key: Hashable,
+        relation: Relation,
+        options: Options,
+        columns: Sequence[Column],
+        *,
+        start: int,
+        size: int,
+        rotation: int = 0,
     ) -> Cut:
-        """The page of ``size`` rows that starts at row ``start`` of what the options select.
+        """Return the page of ``size`` rows that starts at row ``start`` of the selected rows.
 
-        ``key`` names the relation. The count is the one OData defines: after ``$filter``, before ``$top`` and
-        ``$skip``.
+        ``key`` names the relation. The total is OData's count: after ``$filter``, before ``$top`` and ``$skip``.
+        ``rotation`` lets the order of rows begin with another row.
         """
         numbers = self._select(key, relation, options)
         total = relation.row_count if numbers is None else numbers.len()
         end = total if options.top is None else min(total, options.skip + options.top)
         first = min(options.skip + start, end)
         last = min(first + size, end)
-        wanted = pl.int_range(first, last, dtype=pl.Int64, eager=True) if numbers is None else numbers[first:last]
-        frame = relation.rows(wanted, [c.name for c in columns])
+        wanted = pl.int_range(first, last, dtype=pl.Int64, eager=True)
+        if rotation and total:
+            wanted = (wanted + rotation) % total
+        frame = relation.rows(wanted if numbers is None else numbers.gather(wanted), [c.name for c in columns])
         return Cut(frame, total, start + size if last < end else None)
 
     def _select(self, key: Hashable, relation: Relation, options: Options) -> pl.Series | None:
@@ -239,26 +249,28 @@ class Reader:
         return self._selections.get(memory_key, lambda: self._compute(relation, options))
 
     def _compute(self, relation: Relation, options: Options) -> pl.Series:
-        """The numbers of the selected rows. Ties of ``$orderby`` keep the order of the rows, so pages never overlap."""
+        """Return the numbers of the selected rows. Ties of ``$orderby`` keep the order of rows: pages never overlap."""
         predicate = None if options.filter is None else parse_filter(options.filter, relation.columns)
         order = [name for name, _ in options.order_by]
         names = list(dict.fromkeys([*(predicate.names if predicate else ()), *order]))
         parts, low = [], 0
         for block in _blocks(relation, names):
-            numbered = block.with_columns(pl.int_range(low, low + pl.len(), dtype=pl.Int64).alias("\0row"))
+            positions = pl.int_range(block.height, dtype=pl.Int64, eager=True)
+            if predicate is not None:
+                positions = predicate.positions(block)
+            ordered_by = [block.get_column(name).gather(positions) for name in dict.fromkeys(order)]
+            parts.append(pl.DataFrame([(positions + low).alias("\0row"), *ordered_by]))
             low += block.height
-            kept = numbered if predicate is None else predicate.keep(numbered)
-            parts.append(kept.select("\0row", *order))
         found = pl.concat(parts)
         if order:
             descending = [down for _, down in options.order_by]
-            # OData: null comes first ascending and last descending.
+            # OData sorts null first ascending, and last descending.
             found = found.sort(order, descending=descending, nulls_last=descending, maintain_order=True)
         return found.get_column("\0row").rechunk()
 
 
 def chosen_columns(options: Options, relation: Relation, *, all_keys: bool) -> tuple[Column, ...]:
-    """The columns ``$select`` asks for, in the order of the metadata.
+    """Return the columns of ``$select``, in the order of the metadata.
 
     Raises:
         Refusal: 400 for an unknown column, and 400 [1402] when ``all_keys`` is set and a key column is not selected
@@ -277,10 +289,10 @@ def chosen_columns(options: Options, relation: Relation, *, all_keys: bool) -> t
 
 
 def aggregate(relation: Relation, condition: str | None, columns: Sequence[Column]) -> FrameRelation:
-    """The measures of ``columns`` summed by their dimensions: the entity set ``FactDataAggregation``.
+    """Sum the measures of ``columns`` by their dimensions, as the entity set ``FactDataAggregation`` does.
 
-    The filter is applied to the rows before they are added up (unconfirmed for measures). A sum of nulls is null.
-    Every model of the sandbox has measures that add up; other aggregations of SAC are not offered.
+    The filter applies to the rows before they are summed (unconfirmed for measures). A sum of nulls is null. Other
+    aggregations than sums are not offered.
     """
     predicate = None if condition is None else parse_filter(condition, relation.columns)
     keys = [c.name for c in columns if c.key]
@@ -296,7 +308,7 @@ def aggregate(relation: Relation, condition: str | None, columns: Sequence[Colum
 
 
 def aggregation_columns(relation: Relation) -> tuple[Column, ...]:
-    """The columns of ``FactDataAggregation``: the dimensions, and every measure in a type that holds its sums."""
+    """Return the columns of ``FactDataAggregation``: the dimensions, and the measures in types that hold their sums."""
     wide = {"Edm.Decimal": "Edm.Decimal", "Edm.Single": "Edm.Double", "Edm.Double": "Edm.Double"}
     return tuple(
         c if c.key else replace(c, edm_type=wide.get(c.edm_type, "Edm.Int64"))
@@ -312,7 +324,7 @@ def _sum(column: Column) -> pl.Expr:
 
 
 def _blocks(relation: Relation, names: Sequence[str]) -> Iterator[pl.DataFrame]:
-    """The rows in blocks, at least one of them, perhaps empty; with at least one column, so that they have a height."""
+    """Yield the rows in blocks: at least one block, which may be empty, with at least one column, to have a height."""
     names = names or [relation.columns[0].name]
     for low in range(0, max(relation.row_count, 1), _BLOCK_ROWS):
         high = min(low + _BLOCK_ROWS, relation.row_count)

@@ -1,4 +1,4 @@
-"""The sandbox tenant as a value: started, asked, made to misbehave, closed."""
+"""The sandbox tenant, and the HTTP server that it runs in a thread of its own."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from sacnb.sandbox.oauth import Gate, TokenService, new_client_id, new_client_se
 
 __all__ = ["HttpThread", "Sandbox"]
 
-# Longer request lines are refused by the application, in SAC's envelope, and not by the HTTP parser.
+# Generous, so that the application refuses long request lines in SAC's envelope, and not the HTTP parser.
 _MAX_LINE_BYTES: Final = 1 << 20
 _SHUTDOWN_S: Final = 0.5
 _TURNS: Final = 5
 
 
 class HttpThread:
-    """Serves ``handler`` from the moment it is made until ``close``."""
+    """An HTTP server in a thread with its own event loop, from construction until ``close``."""
 
     def __init__(
         self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], *, host: str, port: int
@@ -38,7 +38,7 @@ class HttpThread:
         """Listen on ``host`` and ``port``; port 0 takes a free one.
 
         Raises:
-            OSError: the address cannot be listened on.
+            OSError: the server cannot listen on the address.
         """
         self.host = host
         self.port = port
@@ -53,9 +53,9 @@ class HttpThread:
         self._raise_failure()
 
     def close(self) -> None:
-        """Stop listening, end what is still being answered, and wait for the thread; closing twice does nothing.
+        """Stop listening, abort answers on their way, and join the thread; closing twice does nothing.
 
-        What made the server stop before it was asked to is raised here.
+        Raise the error that stopped the server, if one did.
         """
         if self._loop is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
@@ -70,7 +70,7 @@ class HttpThread:
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
-        except BaseException as error:  # noqa: BLE001 - carried over to the thread that waits for us
+        except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
             self._failure = error
         finally:
             self._ready.set()
@@ -85,8 +85,8 @@ class HttpThread:
             self._loop = asyncio.get_running_loop()
             self._ready.set()
             await self._stop.wait()
-            # asyncio makes an accepted connection over several turns of the loop, and leaks it if the listener is
-            # closed in between; so what has arrived by now is let in first, and closed by the cleanup.
+            # asyncio sets an accepted connection up over several turns of the loop, and leaks it if the listener closes
+            # in between. Let the connections that have arrived get through first; the cleanup closes them.
             for _ in range(_TURNS):
                 await asyncio.sleep(0)
         finally:
@@ -97,10 +97,12 @@ _WORKERS: Final = 2
 
 
 class Sandbox:
-    """A pretend tenant on this machine, in a thread of its own. Close it, or use it as a context manager.
+    """A running sandbox tenant. Close it, or use it as a context manager.
 
-    Made by ``sacnb.sandbox.start``, which explains the arguments.
+    Created by ``sacnb.sandbox.start``, which documents the arguments.
     """
+
+    __module__ = "sacnb.sandbox"
 
     def __init__(
         self,
@@ -137,7 +139,7 @@ class Sandbox:
             list_live=list_live,
         )
         self.latency_s = latency_s
-        """Seconds every answer is held back; may be set at any time, for the requests that come after."""
+        """Delay of every answer in seconds; may be changed at any time, for later requests."""
         self._executor = ThreadPoolExecutor(_WORKERS, thread_name_prefix="sacnb-sandbox-work")
         app = App(
             tokens=self._tokens,
@@ -158,13 +160,13 @@ class Sandbox:
 
     @property
     def tenant_url(self) -> str:
-        """Scheme, host and port, as ``SAC_TENANT_URL`` takes it."""
+        """The tenant's URL, for ``SAC_TENANT_URL``."""
         host = f"[{self._http.host}]" if ":" in self._http.host else self._http.host
         return f"http://{host}:{self._http.port}"
 
     @property
     def token_url(self) -> str:
-        """The URL that gives tokens, as ``SAC_TOKEN_URL`` takes it."""
+        """The URL of the token endpoint, for ``SAC_TOKEN_URL``."""
         return self.tenant_url + TOKEN_PATH
 
     @property
@@ -174,12 +176,12 @@ class Sandbox:
 
     @property
     def client_secret(self) -> str:
-        """The OAuth client's secret; it is in no ``repr`` and in no log."""
+        """The OAuth client's secret, which appears in no ``repr`` and no log."""
         return self._client_secret
 
     @property
     def counts(self) -> Counter[str]:
-        """A snapshot of the counters; one that was never touched reads 0.
+        """A snapshot of the counters; an unknown counter reads 0.
 
         ``requests``, ``<kind>_requests`` (``token_requests``, ``facts_requests``, ...), ``tokens_issued``,
         ``status_<status>``, ``no_answer``, ``rows``, ``sessions_opened``, ``misbehaved_<name>``.
@@ -188,14 +190,14 @@ class Sandbox:
 
     @property
     def log(self) -> tuple[SeenRequest, ...]:
-        """The requests seen, oldest first, without headers and bodies."""
+        """The requests, oldest first, without headers and bodies."""
         return self._journal.log()
 
     def misbehave(self, name: str, **options: Any) -> None:
         """Switch a misbehaviour on, from the next request on; ``sacnb.sandbox.MISBEHAVIOURS`` lists them.
 
         Raises:
-            ValueError: there is no such misbehaviour or option.
+            ValueError: the misbehaviour or an option does not exist.
         """
         self._rules.switch_on(name, options)
 
@@ -204,11 +206,11 @@ class Sandbox:
         self._rules.switch_off(name)
 
     def revoke_tokens(self) -> None:
-        """Refuse every token issued so far, from now on."""
+        """Revoke all tokens issued so far."""
         self._tokens.revoke_all()
 
     def add_model(self, model: Model) -> None:
-        """Offer another model, in the place of one with the same id."""
+        """Serve another model; it replaces a model with the same id."""
         self._export.add(model)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""A clock moved by hand, a source that plays a script, and a token endpoint that answers whatever it is told."""
+"""A manual clock, a source that plays a script, and a token endpoint that answers as told."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 import trustme
+from loopback import LoopbackServer, Reply, Seen, next_of, tls_context
 
 from sacnb._auth.token import TokenEnvelope
 from sacnb._settings import Secret
@@ -67,81 +66,18 @@ class Source:
         return TokenEnvelope(Secret(f"token-{number}"), issued_at=now, expires_at=now + timedelta(seconds=step))
 
 
-@dataclass
-class Reply:
-    """What the endpoint sends; ``drip_s`` sends byte by byte, ``hang_up`` closes the connection after ``body``."""
-
-    status: int = 200
-    body: bytes = b""
-    headers: dict[str, str] = field(default_factory=dict)
-    drip_s: float | None = None
-    hang_up: bool = False
-
-
-@dataclass(frozen=True)
-class Seen:
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: bytes
-
-
-class Endpoint:
-    """A real HTTP server on loopback, with one reply after the other; the last one is repeated."""
+class Endpoint(LoopbackServer):
+    """A token endpoint with one reply after the other, whatever it is asked for; the last one is repeated."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.replies: list[Reply] = []
         self.seen: list[Seen] = []
-        self.closing = threading.Event()
-        endpoint = self
+        super().__init__(tls)
+        self.url += "/oauth/token"
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_: object) -> None:
-                """Quiet."""
-
-            def handle_any(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                endpoint.seen.append(Seen(self.command, self.path, dict(self.headers), body))
-                reply = endpoint.replies.pop(0) if len(endpoint.replies) > 1 else endpoint.replies[0]
-                endpoint.send(self, reply)
-
-            do_GET = do_POST = handle_any  # noqa: N815
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        if tls is not None:
-            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
-        self.port = self._server.server_port
-        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self._server.server_port}/oauth/token"
-
-    def send(self, handler: BaseHTTPRequestHandler, reply: Reply) -> None:
-        handler.send_response_only(reply.status)
-        headers = {"Content-Type": "application/json", "Content-Length": str(len(reply.body)), **reply.headers}
-        headers.setdefault("Date", handler.date_time_string())
-        for name, value in headers.items():
-            handler.send_header(name, value)
-        handler.end_headers()
-        if reply.drip_s is not None:
-            for i in range(len(reply.body)):
-                if self.closing.wait(reply.drip_s):
-                    return
-                try:
-                    handler.wfile.write(reply.body[i : i + 1])
-                except OSError:
-                    return
-            return
-        handler.wfile.write(reply.body)
-        handler.close_connection = reply.hang_up
-
-    def close(self) -> None:
-        self.closing.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    def reply_to(self, seen: Seen) -> Reply:
+        self.seen.append(seen)
+        return next_of(self.replies)
 
 
 Script = Callable[[socket.socket, threading.Event], None]
@@ -213,9 +149,7 @@ def make_tls_endpoint(authority: trustme.CA) -> Iterator[Callable[[str], Endpoin
     servers: list[Endpoint] = []
 
     def make(host: str) -> Endpoint:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert(host).configure_cert(context)
-        servers.append(Endpoint(context))
+        servers.append(Endpoint(tls_context(authority, host)))
         return servers[-1]
 
     yield make
@@ -241,29 +175,3 @@ def failing() -> Callable[..., RefreshError]:
         )
 
     return make
-
-
-@pytest.fixture
-def in_threads() -> Callable[..., list[Any]]:
-    """Run a call in n threads that begin together; the results, or the exceptions that they raised."""
-
-    def run(count: int, call: Callable[[int], Any]) -> list[Any]:
-        barrier = threading.Barrier(count)
-        results: list[Any] = [None] * count
-
-        def work(index: int) -> None:
-            barrier.wait()
-            try:
-                results[index] = call(index)
-            except BaseException as error:  # noqa: BLE001 - the test looks at it
-                results[index] = error
-
-        threads = [threading.Thread(target=work, args=(i,)) for i in range(count)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(timeout=60)
-        assert not any(thread.is_alive() for thread in threads), "a thread hangs"
-        return results
-
-    return run

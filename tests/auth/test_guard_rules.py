@@ -1,4 +1,4 @@
-"""What the guard remembers: cooldowns, refusals, Retry-After, failures in a row, sources that cache."""
+"""Cooldowns, refusals, Retry-After, consecutive failures and caching sources: the memory of the guard."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_failed_early_refresh_is_not_repeated_before_a_jittered_cooldown(
 
 
 @pytest.mark.parametrize("act", ["expired", "rejected", "forced"])
-def test_the_cooldown_holds_back_nothing_that_must_be(act: str, clock: Any, make_source: Any, failing: Failing) -> None:
+def test_the_cooldown_never_delays_a_required_refresh(act: str, clock: Any, make_source: Any, failing: Failing) -> None:
     source = make_source(3600, failing(), 3600)
     guard = TokenGuard(source, now=clock)
     token = guard.ensure().token
@@ -65,7 +65,7 @@ def test_the_cooldown_holds_back_nothing_that_must_be(act: str, clock: Any, make
     assert result.token.value.reveal() == "token-3"
 
 
-def test_a_token_that_dies_while_its_early_refresh_fails_is_refreshed_with_patience(
+def test_a_token_that_expires_during_its_early_refresh_is_refreshed_with_retries(
     clock: Any, make_source: Any, failing: Failing
 ) -> None:
     def dies(_: int) -> RefreshError:
@@ -155,7 +155,7 @@ def test_the_token_endpoints_retry_after_is_honoured_without_a_runner(
     assert source.calls == 2
 
 
-def test_a_retry_after_of_hours_does_not_lock_up(clock: Any, make_source: Any, failing: Failing) -> None:
+def test_a_retry_after_of_hours_is_capped(clock: Any, make_source: Any, failing: Failing) -> None:
     source = make_source(failing(retry_after_s=36000.0))
     guard = TokenGuard(source, now=clock)
     with pytest.raises(RefreshError):
@@ -171,9 +171,7 @@ def test_a_runner_waits_for_the_rest_of_a_retry_after_instead_of_asking(
     source = make_source(3600, failing(retry_after_s=30.0), 3600)
     events: list[RefreshEvent] = []
 
-    def run(
-        fetch: Callable[[], TokenEnvelope], on_retry: Callable[[RefreshError, float], None], cancelled: Any
-    ) -> TokenEnvelope:
+    def run(fetch: Callable[[], TokenEnvelope], on_retry: Callable[[RefreshError, float], None]) -> TokenEnvelope:
         while True:
             try:
                 return fetch()
@@ -369,7 +367,7 @@ def test_a_token_that_cannot_be_refreshed_is_not_refreshed_early(clock: Any, mak
 # -- listeners -------------------------------------------------------------------------------------------------------
 
 
-def test_a_listener_that_fails_costs_nobody_a_token(
+def test_a_failing_listener_does_not_cost_a_token(
     clock: Any, make_source: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(event: RefreshEvent) -> None:

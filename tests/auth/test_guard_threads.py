@@ -170,7 +170,7 @@ def test_a_valid_token_is_given_out_while_somebody_forces(clock: Any, make_sourc
     assert in_threads(2, go) == ["token-2", "token-1"]
 
 
-def test_who_waits_for_an_early_refresh_that_fails_refreshes_with_patience(
+def test_callers_that_wait_for_a_failed_early_refresh_refresh_with_retries(
     clock: Any, make_source: Any, in_threads: InThreads, failing: Callable[..., RefreshError]
 ) -> None:
     """The token died while one caller refreshed it early, without success: that is not the failure of the others."""
@@ -183,7 +183,7 @@ def test_who_waits_for_an_early_refresh_that_fails_refreshes_with_patience(
         until(lambda: guard.waiting == 5)
         return failing()
 
-    def run(fetch: Callable[[], Any], on_retry: Callable[[RefreshError, float], None], cancelled: Any) -> Any:
+    def run(fetch: Callable[[], Any], on_retry: Callable[[RefreshError, float], None]) -> Any:
         runs.append("patient")
         return fetch()
 

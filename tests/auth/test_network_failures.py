@@ -77,7 +77,7 @@ def refuse_tunnel(connection: socket.socket) -> None:
     ("script", "kind", "not_sent"),
     [(hang_up, "connection_reset", False), (say_nothing, "read_timeout", False), (cut_short, "truncated", False)],
 )
-def test_real_trouble_after_the_request_was_sent(
+def test_failures_after_the_request_was_sent(
     script: Callable[[socket.socket], None],
     kind: str,
     not_sent: bool,
@@ -135,7 +135,7 @@ def test_a_certificate_that_is_not_trusted_is_found_inside() -> None:
     assert in_words(error)[0] == "tls"
 
 
-def test_errors_that_wrap_themselves_end() -> None:
+def test_circular_causes_end() -> None:
     error = Exception()
     error.args = (error,)
     assert len(list(causes(error))) == 10

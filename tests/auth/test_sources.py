@@ -141,7 +141,7 @@ def test_the_environment_is_read_once_and_not_with_each_request(
     assert source.fetch(NOW).value.reveal() == TOKEN
 
 
-def test_a_certificate_of_the_companys_own(
+def test_a_company_certificate_is_trusted_with_its_bundle(
     tls_endpoint: Any, reply: Any, authority: trustme.CA, tmp_path: Path
 ) -> None:
     bundle = tmp_path / "company.pem"
@@ -314,7 +314,7 @@ def test_an_endpoint_that_is_not_there(endpoint: Any) -> None:
         "",
     ],
 )
-def test_an_address_that_is_no_place_for_a_secret_is_refused(url: str) -> None:
+def test_an_unsafe_token_url_is_refused(url: str) -> None:
     with pytest.raises(SettingsError, match="SAC_TOKEN_URL") as caught:
         client(url)
     assert "canary" not in str(caught.value)
@@ -397,7 +397,7 @@ def test_a_pasted_token_is_deprecated_in_the_log_too(caplog: pytest.LogCaptureFi
 
 
 @pytest.mark.parametrize("text", ["", "  ", "Bearer ", "canary with blanks", "canary\nlines"])
-def test_what_is_no_token_is_refused_without_being_shown(text: str) -> None:
+def test_an_invalid_token_is_refused_without_being_shown(text: str) -> None:
     with pytest.raises(SettingsError, match="SAC_TOKEN") as caught:
         StaticToken(text)
     assert "canary" not in shown(caught.value)
@@ -427,5 +427,5 @@ def test_the_expiry_is_read_from_a_jwt() -> None:
         "eyJ.eyJ.x",
     ],
 )
-def test_where_nobody_knows_the_expiry_sac_decides(text: str) -> None:
+def test_a_token_of_unknown_expiry_counts_as_valid(text: str) -> None:
     assert pasted(text).fetch(NOW).expires_at.year == 9999

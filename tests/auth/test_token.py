@@ -71,7 +71,7 @@ def test_a_lifetime_is_always_positive_and_at_most_an_hour(expires_in: Any, assu
 
 
 @given(st.floats())
-def test_what_we_choose_is_within_thirty_seconds_and_an_hour(seconds: float) -> None:
+def test_a_chosen_lifetime_is_within_thirty_seconds_and_an_hour(seconds: float) -> None:
     effective = clamp_chosen_lifetime_s(seconds, setting="X", warn_once=WarnOnce())
     assert 30 <= effective <= 3600
     if 30 <= seconds <= 3600:
@@ -168,7 +168,7 @@ def test_the_scope_is_kept() -> None:
     assert envelope(extra={"scope": ["a"]}).scope is None
 
 
-def test_nobody_sees_the_value(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_value_is_never_shown(caplog: pytest.LogCaptureFixture) -> None:
     token = TokenEnvelope(Secret(CANARY), NOW, NOW + timedelta(hours=1))
     caplog.set_level(logging.DEBUG)
     logging.getLogger("x").debug("%s %r", token, token)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from sacnb._frames.convert import arrow_schema
 from sacnb._frames.decode import decode_natively, decode_rows
-from sacnb._frames.strict import decode_carefully
+from sacnb._frames.strict import decode_strictly
 from sacnb._odata.schema import Column
 from sacnb.errors import BadAnswer
 
@@ -196,6 +197,38 @@ PAGES = [
     ("a control character", b'[{"Key":"a\x01"}]', "not valid JSON", None, None, False),
     ("bytes that are not UTF-8", b'[{"Key":"a"},{"Key":"\xff"}]', "UTF-8", 1, "Key", False),
     ("nested without end", b'[{"Text":' + b"[" * 200_000, "nested", None, None, False),
+    (
+        "an unknown value too deep",
+        b'[{"Key":"a","X":' + b"[" * 101 + b"]" * 101 + b"}]",
+        "100 levels",
+        None,
+        None,
+        False,
+    ),
+    (
+        "objects too deep",
+        b'[{"Key":"a","X":' + b'{"a": ' * 101 + b"1" + b"}" * 101 + b"}]",
+        "100 levels",
+        None,
+        None,
+        False,
+    ),
+    (
+        "both too deep",
+        b'[ {"Key":"a","X":' + b'[{"a":' * 51 + b"1" + b"}]" * 51 + b"}]",
+        "100 levels",
+        None,
+        None,
+        False,
+    ),
+    (
+        "a text too deep",
+        b'[{"Key":"a","Text":' + b"[" * 10_000 + b"]" * 10_000 + b"}]",
+        "100 levels",
+        None,
+        None,
+        False,
+    ),
 ]
 
 
@@ -209,6 +242,22 @@ def test_a_page_that_cannot_be_trusted_is_refused(
         decode_rows(page, [KEY, TEXT, AMOUNT])
     assert words in str(caught.value)
     assert (caught.value.row, caught.value.column, caught.value.truncated) == (row, column, truncated)
+
+
+@pytest.mark.parametrize(
+    "value", [b"[" * 100 + b"]" * 100, b'{"a":' * 100 + b"1" + b"}" * 100, b'"' + b"[{" * 500 + b'\\""']
+)
+@pytest.mark.parametrize("decode", [decode_rows, decode_natively, decode_strictly])
+def test_a_value_nobody_asked_for_may_be_nested(value: bytes, decode: Callable[..., Any]) -> None:
+    rows = b",".join([b'{"Key":"a","Other":%s}' % value] * 3)
+    assert decode(b"[%s]" % rows, [KEY]).num_rows == 3
+
+
+@pytest.mark.parametrize("decode", [decode_natively, decode_strictly])
+def test_both_decoders_refuse_the_same_depth(decode: Callable[..., Any]) -> None:
+    rest = b',{"Key":"b"}' * 5_000
+    with pytest.raises(BadAnswer, match="100 levels"):
+        decode(b'[{"Key":"a","Other":' + b"[" * 101 + b"]" * 101 + b"}" + rest + b"]", [KEY])
 
 
 def test_bare_nan_and_infinity_are_not_json() -> None:
@@ -260,7 +309,7 @@ def test_the_same_rows_in_any_shape(page: bytes, kind: Any) -> None:
     table = decode_rows(kind(page), COLUMNS)
     assert [tuple(row.values()) for row in table.to_pylist()] == PLAIN
     assert table.schema.equals(arrow_schema(COLUMNS), check_metadata=True)
-    assert table.equals(decode_carefully(page, COLUMNS), check_metadata=True)
+    assert table.equals(decode_strictly(page, COLUMNS), check_metadata=True)
 
 
 @pytest.mark.parametrize("page", [b"[]", b" [ ]\n", b"\xef\xbb\xbf[]"])
@@ -295,7 +344,7 @@ def test_without_a_dimension_a_null_measure_is_a_null_and_an_empty_row_is_refuse
 
 
 def test_ordinary_pages_never_leave_the_native_path() -> None:
-    """Else the careful path, ten times slower, would be what users get, and no other test would notice."""
+    """Otherwise the strict decoder, ten times slower, would be what users get, and no other test would notice."""
     columns = [KEY, TEXT, AMOUNT, Column("Day", "Edm.Date", "attribute"), Column("N", "Edm.Int32", "measure")]
     rows = [
         b'{"Key":"a","Text":"},{","Amount":16.0000000,"Day":"2024-01-31","N":3}',

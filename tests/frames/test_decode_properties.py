@@ -1,4 +1,4 @@
-"""The native and the careful path read the same, and both read what was written."""
+"""The native and the strict decoder read the same, and both read what was written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sacnb._frames.decode import decode_natively, decode_rows
-from sacnb._frames.strict import decode_carefully
+from sacnb._frames.strict import decode_strictly
 from sacnb._odata.schema import Column
 from sacnb.errors import BadAnswer
 
@@ -71,11 +71,11 @@ def test_both_paths_read_what_was_written(
     rows: list[tuple[Any, ...]], comma: str, left_out: frozenset[str], block_bytes: int | None
 ) -> None:
     page = page_of(rows, comma=comma, left_out=left_out)
-    careful = decode_carefully(page, COLUMNS)
-    assert [tuple(row.values()) for row in careful.to_pylist()] == rows
+    strict = decode_strictly(page, COLUMNS)
+    assert [tuple(row.values()) for row in strict.to_pylist()] == rows
     native = decode_natively(page, COLUMNS, block_bytes=block_bytes)
     assert native is not None
-    assert native.equals(careful, check_metadata=True)
+    assert native.equals(strict, check_metadata=True)
 
 
 SHREDS = [
@@ -104,7 +104,7 @@ SHREDS = [
     BLOCKS,
 )
 @example([tuple([""] * 2 + [None] * 9)], [], 1)
-def test_whatever_comes_the_native_path_agrees_with_the_careful_one_or_steps_back(
+def test_whatever_comes_the_native_decoder_agrees_with_the_strict_one_or_steps_back(
     rows: list[tuple[Any, ...]], cuts: list[tuple[int, int, bytes]], block_bytes: int | None
 ) -> None:
     page = page_of(rows)
@@ -114,7 +114,7 @@ def test_whatever_comes_the_native_path_agrees_with_the_careful_one_or_steps_bac
     native = decode_natively(page, COLUMNS, block_bytes=block_bytes)
     if native is None:
         return
-    assert native.equals(decode_carefully(page, COLUMNS), check_metadata=True)
+    assert native.equals(decode_strictly(page, COLUMNS), check_metadata=True)
 
 
 NUMBERS = [
@@ -134,10 +134,10 @@ def test_zeros_in_front_of_an_exponent_change_nothing(column: Column, zeros: int
 
     columns = [Column("Key", "Edm.String", "dimension"), column]
     long = page(f"{start}{'0' * zeros}1")
-    careful = decode_carefully(long, columns)
-    assert careful.equals(decode_carefully(page(f"{start}1"), columns), check_metadata=True)
+    strict = decode_strictly(long, columns)
+    assert strict.equals(decode_strictly(page(f"{start}1"), columns), check_metadata=True)
     native = decode_natively(long, columns)
-    assert native is None or native.equals(careful, check_metadata=True)
+    assert native is None or native.equals(strict, check_metadata=True)
 
 
 @pytest.mark.parametrize("column", NUMBERS, ids=lambda column: column.edm_type)
@@ -145,7 +145,7 @@ def test_zeros_in_front_of_an_exponent_change_nothing(column: Column, zeros: int
 def test_zero_is_zero_with_any_exponent(column: Column, number: str) -> None:
     columns = [Column("Key", "Edm.String", "dimension"), column]
     page = f'[{{"Key":"a","{column.name}":{number}}}]'.encode()
-    for decode in (decode_carefully, decode_natively):
+    for decode in (decode_strictly, decode_natively):
         table = decode(page, columns)
         assert table is None or table.column(column.name).to_pylist() == [0]
 
@@ -157,7 +157,7 @@ def test_what_no_column_can_hold_is_refused_as_too_large(column: Column, number:
     page = f'[{{"Key":"a","{column.name}":{number}}}]'.encode()
     assert decode_natively(page, columns) is None
     with pytest.raises(BadAnswer, match=r"does not fit into|too large|more than 76 digits"):
-        decode_carefully(page, columns)
+        decode_strictly(page, columns)
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, min_value=Decimal("-1e40"), max_value=Decimal("1e40")))

@@ -18,7 +18,9 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from sacnb._charts.chart import chart_of
 from sacnb._charts.plot import Chart
+from sacnb._charts.spec import Parts, drawing
 from sacnb._odata.schema import Column, Schema
 from sacnb._results.result import Result
 from sacnb.errors import ContractError, MissingExtraError, UnknownNameError
@@ -249,8 +251,7 @@ def test_the_largest_are_drawn_and_the_rest_is_said(
     assert chart.data["dim_Region"].n_unique() == most
     assert "M099" in chart.data["dim_Region"].to_list()
     said = (
-        f"The {most} largest of 100 members of Region are shown. The rest is left out: whether it may be added up is "
-        "not known."
+        f"The {most} largest of 100 members of Region are shown. The rest is left out, because it may not be additive."
     )
     assert " ".join(chart.altair.to_dict()["title"]["subtitle"]).endswith(said)
     assert said in chart.description
@@ -333,7 +334,7 @@ def test_a_chart_of_very_many_values_is_kept_as_a_picture_only(plot: Callable[..
     ]
     bundle = plot(["Date", "Region", "Amount"], rows)._repr_mimebundle_()
     assert set(bundle) == {"text/plain", "image/png"}
-    assert bundle["text/plain"].endswith("the live chart would be too large for it.")
+    assert bundle["text/plain"].endswith("the live chart is too large.")
 
 
 def test_a_picture_shows_the_lines_on_its_own_ground(
@@ -366,3 +367,14 @@ def test_without_the_extra_the_message_says_how_to_get_it(
     monkeypatch.setitem(sys.modules, "altair", None)
     with pytest.raises(MissingExtraError, match=r"sacnb\[plot\]"):
         plot(["Date", "Amount"], [["202401", 1]])
+
+
+def test_a_member_cannot_close_the_script_of_a_saved_page(tmp_path: Path) -> None:
+    page = tmp_path / "chart.html"
+    member = "</script><script>document.title='x'</script><!--"
+    frame = pl.DataFrame({"dim_Item": [member, "B"], "value": [1.0, 2.0]})
+    parts = Parts(frame=frame, grain=None, split=["dim_Item"], names={"dim_Item": "Item"}, value_title="Amount")
+    chart_of({**drawing("bar", parts)}, frame, "Items", "Two items.").save_html(page)
+    text = page.read_text(encoding="utf-8")
+    assert "\\u003c/script>\\u003cscript>document.title" in text
+    assert member not in text

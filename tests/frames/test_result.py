@@ -239,3 +239,19 @@ def test_it_can_be_pickled(result: Result) -> None:
 def test_pandas_reads_it_by_the_stream(result: Result) -> None:
     if hasattr(pd.DataFrame, "from_arrow"):  # since pandas 3
         assert len(pd.DataFrame.from_arrow(result)) == 3
+
+
+def test_csv_can_be_made_safe_for_spreadsheets(result_of: MakeResult, facts: Facts) -> None:
+    rows = [["=1+1", "-1"], ["+1", "2"], ["-1", "3"], ["@A1", "4"], ["\t=1", "5"], ["31-33", "6"], ["#", "7"]]
+    result = result_of(*facts(["Region", Column("Amount", "Edm.Decimal", "measure", precision=9, scale=0)], rows))
+    stream = io.BytesIO()
+    result.to_csv(stream, separator=";", escape_formulas=True)
+    written = list(csv.reader(io.StringIO(stream.getvalue().decode()), delimiter=";"))
+    assert [row[0] for row in written[1:]] == ["'=1+1", "'+1", "'-1", "'@A1", "'\t=1", "31-33", "#"]
+    assert [row[1] for row in written[1:]] == ["-1", "2", "3", "4", "5", "6", "7"]  # numbers stay numbers
+
+
+@pytest.mark.parametrize("separator", ["", ";;", '"', "\n", "ü"])
+def test_a_separator_is_one_character(result: Result, separator: str) -> None:
+    with pytest.raises(ContractError, match="one ASCII character"):
+        result.to_csv(io.BytesIO(), separator=separator)

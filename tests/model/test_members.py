@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from sacnb._tenant import Tenant
-from sacnb._tenant.members import members_frame
-from sacnb.errors import QueryError, UnknownNameError
+from sacnb._tenant.members import members_frame, read_members
+from sacnb.errors import NotFoundError, QueryError, RequestError, UnknownNameError
 from sacnb.sandbox import Sandbox
 
 
@@ -74,3 +74,45 @@ def test_the_columns_are_found_by_their_names(rows: list[dict[str, Any]], expect
 def test_a_deep_hierarchy_is_no_problem() -> None:
     rows = [{"ID": str(n), "Parent": str(n + 1) if n < 4999 else "<root>"} for n in range(5000)]
     assert members_frame(rows)["level"].to_list() == list(range(4999, -1, -1))
+
+
+def test_a_gateways_404_is_no_answer_about_the_hierarchy(sandbox: Sandbox, connect_to: Callable[..., Tenant]) -> None:
+    model = connect_to(sandbox).model("US_EMPLOYMENT")
+    sandbox.misbehave("error_404", on="hierarchy")
+    with pytest.raises(NotFoundError):
+        model.members("Sector")
+
+
+def test_a_gateways_404_does_not_hide_an_unknown_member(sandbox: Sandbox, connect_to: Callable[..., Tenant]) -> None:
+    facts = connect_to(sandbox).model("US_EMPLOYMENT").facts(where={"Sector": "typo"})
+    sandbox.misbehave("error_404", on="master")
+    with pytest.raises(NotFoundError):
+        facts.fetch()
+
+
+def test_a_gateways_404_is_no_unknown_model(sandbox: Sandbox, connect_to: Callable[..., Tenant]) -> None:
+    sandbox.misbehave("error_404", on="metadata")
+    with pytest.raises(NotFoundError):
+        _ = connect_to(sandbox).model("US_EMPLOYMENT").schema
+
+
+def test_a_flat_dimension_may_answer_400_where_its_hierarchy_is_read(
+    sandbox: Sandbox, connect_to: Callable[..., Tenant]
+) -> None:
+    sandbox.misbehave("no_hierarchy_400")
+    connection = connect_to(sandbox)._connection
+    assert read_members(connection, "US_EMPLOYMENT", "sac", "VersionMasterWithHierarchy") is None
+    with pytest.raises(RequestError, match="400"):
+        connection.read_list("/api/v1/dataexport/providers/sac/US_EMPLOYMENT/VersionMasterWithHierarchy", "read")
+
+
+def test_parents_are_found_under_the_name_of_their_hierarchy() -> None:
+    rows: list[dict[str, Any]] = [
+        {"ID": "r", "H1_PARENTID": "<root>", "H2_PARENTID": "c"},
+        {"ID": "top"},
+        {"ID": "c", "H1_PARENTID": "r"},
+    ]
+    frame = members_frame(rows)
+    assert frame["parent"].to_list() == [None, None, "r"]
+    assert frame["level"].to_list() == [0, 0, 1]
+    assert frame["H2_PARENTID"].to_list() == ["c", None, None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -149,6 +150,39 @@ def test_what_fails_says_how_far_it_got(slow: Tenant, sandbox: Sandbox, screen: 
     assert left["text/plain"].startswith("200 of 228 rows, 2 pages, in ")
 
 
+def test_the_bar_of_a_thread_appears_in_the_cell_that_started_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    import IPython
+    import IPython.display
+    from ipykernel.zmqshell import ZMQDisplayPublisher
+
+    publisher = ZMQDisplayPublisher()
+    cells: list[str] = []
+
+    def display(*_: Any, **__: Any) -> Any:
+        cells.append(publisher.parent_header["msg_id"])
+        return SimpleNamespace(update=lambda *_, **__: None)
+
+    monkeypatch.setattr(IPython, "get_ipython", lambda: SimpleNamespace(kernel=object(), display_pub=publisher))
+    monkeypatch.setattr(IPython.display, "display", display)
+    begun, later = threading.Event(), threading.Event()
+
+    def pull() -> None:
+        with progress_bar.long_work() as listen:
+            begun.set()
+            later.wait(20)
+            listen(Progress(10, 1, 30, 2.0))
+
+    publisher.set_parent({"header": {"msg_id": "first cell"}})
+    thread = threading.Thread(target=pull)
+    thread.start()
+    assert begun.wait(20)
+    publisher.set_parent({"header": {"msg_id": "second cell"}})
+    later.set()
+    thread.join()
+    assert cells == ["first cell"]
+    assert publisher.parent_header["msg_id"] == "second cell"
+
+
 def test_who_wants_none_gets_none_and_who_wants_another_gets_that(slow: Tenant, screen: Screen) -> None:
     facts = slow.model("US_EMPLOYMENT").facts(where=WHERE)
     facts.fetch(progress=None)
@@ -156,7 +190,7 @@ def test_who_wants_none_gets_none_and_who_wants_another_gets_that(slow: Tenant, 
     facts.fetch(progress=lambda reached: seen.append(reached.rows))
     assert seen == [100, 200, 228]
     assert screen.shown == []
-    with pytest.raises(TypeError, match="progress is 'always'; expected a function, 'auto' or None"):
+    with pytest.raises(TypeError, match="progress='always': expected a function, 'auto' or None"):
         facts.fetch(progress="always")  # type: ignore[arg-type]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import requests
 
-from sacnb._odata.page import next_url
+from sacnb._odata.page import cut_page, next_page, next_url
 from sacnb.errors import BadAnswer
 
 TENANT = "https://acme.eu10.hcs.cloud.sap"
@@ -41,8 +41,15 @@ def test_every_form_of_link_is_followed_as_it_stands(link: str, expected: str) -
     [
         "https://evil.example/FactData?$skiptoken=5",
         "//evil.example/FactData",
-        "http://acme.eu10.hcs.cloud.sap/x",
         "https://acme.eu10.hcs.cloud.sap:8443/x",
+        "http://acme.eu10.hcs.cloud.sap:8080/x",
+        "https://acme.eu11.hcs.cloud.sap/x",
+        "https://api.eu10.hcs.cloud.sap/x",
+        "https://acme.api.api.eu10.hcs.cloud.sap/x",
+        "https://evil.api.eu10.hcs.cloud.sap/x",
+        "http:////evil.example/x",
+        "////evil.example/x",
+        "https://acme.eu10.hcs.cloud.sap//evil.example/x",
         "https://acme.eu10.hcs.cloud.sap.evil.example/x",
         "https://evil.acme.eu10.hcs.cloud.sap/x",
         "https://acme.eu10.hcs.cloud.sap@evil.example/x",
@@ -63,6 +70,61 @@ def test_a_link_that_leaves_the_tenant_is_not_followed(link: str) -> None:
         with pytest.raises(BadAnswer, match="not followed") as caught:
             next_url(CURRENT, link, origin=origin)
         assert "secret" not in str(caught.value)
+
+
+SET = f"{TENANT}/api/v1/dataexport/administration/Namespaces(NamespaceID='sac')/Providers"
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "Providers?$skiptoken=2",
+        "./Providers?$skiptoken=2",
+        "?$skiptoken=2",
+        "Namespaces(NamespaceID='sac')/Providers?$skiptoken=2",
+        "Namespaces(NamespaceID=%27sac%27)/Providers?$skiptoken=2",
+        "/Namespaces(NamespaceID='sac')/Providers?$skiptoken=2",
+        "administration/Namespaces(NamespaceID='sac')/Providers?$skiptoken=2",
+        "api/v1/dataexport/administration/Namespaces(NamespaceID='sac')/Providers?$skiptoken=2",
+        "/api/v1/dataexport/administration/Namespaces(NamespaceID='sac')/Providers?$skiptoken=2",
+        f" {SET}?$skiptoken=2 ",
+        f"{SET}?$skiptoken=2".replace("https:", "http:"),
+        f"{SET}?$skiptoken=2".replace("https:", "http:").replace(".sap/", ".sap:443/"),
+        f"{SET}?$skiptoken=2".replace("acme.", "acme.api."),
+        f"{SET}?$skiptoken=2".replace("acme.", "acme.api.").replace("https:", "http:"),
+    ],
+)
+def test_a_link_may_be_relative_to_any_root_and_written_by_a_gateway(link: str) -> None:
+    assert next_url(SET, link, origin=TENANT) == f"{SET}?$skiptoken=2"
+    by_api_host = SET.replace("acme.", "acme.api.")
+    origin = TENANT.replace("acme.", "acme.api.")
+    assert next_url(by_api_host, link, origin=origin) == f"{by_api_host}?$skiptoken=2"
+
+
+def test_a_link_never_turns_plain_http_into_another_address() -> None:
+    with pytest.raises(BadAnswer, match="not followed"):
+        next_url("http://127.0.0.1:8080/x", "https://127.0.0.1:8080/x?page=2")
+
+
+@pytest.mark.parametrize("link", ["FactData?$skiptoken=1", CURRENT])
+def test_an_empty_page_that_leads_back_is_the_last_one(link: str) -> None:
+    seen = {CURRENT, f"{ROOT}FactData?$skiptoken=1"}
+    last = cut_page(b'{"value":[],"@odata.nextLink":"%s"}' % link.encode())
+    assert next_page(last, CURRENT, seen=seen, origin=TENANT) is None
+    with pytest.raises(BadAnswer, match="leads back"):
+        next_page(cut_page(last.body.replace(b"[]", b'[{"a":1}]')), CURRENT, seen=seen, origin=TENANT)
+
+
+@pytest.mark.parametrize("link", ['""', '"  "', "null"])
+def test_a_link_without_an_address_means_the_last_page(link: str) -> None:
+    page = cut_page(b'{"value":[{"a":1}],"@odata.nextLink":%s}' % link.encode())
+    assert page.next_link is None
+    assert next_page(page, CURRENT, origin=TENANT) is None
+
+
+def test_an_empty_page_with_a_new_link_is_not_the_last_one() -> None:
+    page = cut_page(b'{"value":[],"@odata.nextLink":"FactData?$skiptoken=9"}')
+    assert next_page(page, CURRENT, origin=TENANT) == f"{ROOT}FactData?$skiptoken=9"
 
 
 def test_the_origin_of_the_tenant_counts_and_not_only_that_of_the_page() -> None:

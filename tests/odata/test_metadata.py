@@ -101,8 +101,36 @@ def test_the_container_decides_which_type_a_set_has() -> None:
         'Alias="self"',
     )
     assert list(fact_columns(body)) == ["byContainer"]
-    with pytest.raises(UnknownNameError):
+    with pytest.raises(BadAnswer, match=r"gives 'Lost' the type 'sac.Nowhere', which it does not declare") as caught:
         parse_metadata(body).schema("P", "Lost")
+    assert "refers to" not in str(caught.value)
+
+
+def test_a_type_that_stands_in_another_document_is_said_to() -> None:
+    body = XML.replace(
+        b"<edmx:DataServices>", b'<edmx:Reference Uri="other.xml"><edmx:Include/></edmx:Reference><edmx:DataServices>'
+    ).replace(b'EntityType="sac.MasterData"', b'EntityType="other.MasterData2"')
+    metadata = parse_metadata(body.replace(b'EntityType Name="MasterData"', b'EntityType Name="Other"'))
+    assert metadata.schema("P").names[0] == "Date"
+    with pytest.raises(BadAnswer, match=r"'other.MasterData2', which it does not declare. It refers to other.xml"):
+        metadata.schema("P", "MasterData")
+
+
+@pytest.mark.parametrize("codec", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_metadata_in_utf_16_is_read(codec: str) -> None:
+    mark = {"utf-16": "", "utf-16-le": "\ufeff", "utf-16-be": "\ufeff"}[codec]
+    body = (mark + XML.decode().replace("utf-8", "utf-16")).encode(codec)
+    assert parse_metadata(body).schema("P") == parse_metadata(XML).schema("P")
+
+
+def test_metadata_may_speak_of_web_pages() -> None:
+    body = XML.replace(b"<edmx:Edmx", b"<!-- made from <html> docs --><edmx:Edmx")
+    assert parse_metadata(body).entity_sets == ("MasterData", "FactData")
+
+
+def test_a_length_as_large_as_hana_writes_it_is_kept() -> None:
+    body = xml('<EntityType Name="FactData"><Property Name="a" Type="Edm.String" MaxLength="2147483647"/></EntityType>')
+    assert fact_columns(body)["a"].max_length == 2147483647
 
 
 def test_types_may_lie_in_another_schema_than_the_container() -> None:
@@ -229,7 +257,7 @@ BAD = {
     "xml error": (b"<error><code>1</code><message>Model is gone [3707]</message></error>", r"gone \[3707\]", False),
     "json error": (b'{"error":{"code":"c","message":"Model is gone [3707]"}}', r"gone \[3707\]", False),
     "other xml": (b"<service/>", "<Edmx>", False),
-    "utf-16": ('{"a":1}'.encode("utf-16"), "not XML", False),
+    "utf-16": ('{"a":1}'.encode("utf-16"), "not readable XML", False),
     "unknown encoding": (b'<?xml version="1.0" encoding="klingon"?><a/>', "not readable XML", False),
     "garbage after the end": (XML + b"<again/>", "not readable XML", False),
     "json metadata": (b'{"$Version":"4.0","sac":{}}', r"not XML: it begins with .*\(declared as text/plain\)", False),

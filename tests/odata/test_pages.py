@@ -165,7 +165,8 @@ REFUSED: dict[str, tuple[bytes, str, bool]] = {
     "latin-1": (page([{"a": "é"}]).decode().encode("latin-1"), "not UTF-8", False),
     "no value": (compact({"@odata.context": "x", "rows": []}), "no array 'value', but '@odata.context'", False),
     "no members": (b"{}", "but nothing", False),
-    "value null": (compact({"value": None}), "no array 'value'", False),
+    "value null beside something else": (compact({"value": None, "x": 1}), "no array 'value'", False),
+    "only something else": (compact({"nextLink": LINK}), "no array 'value'", False),
     "value an object": (compact({"value": {}}), "no array 'value'", False),
     "value text": (compact({"value": "[]"}), "no array 'value'", False),
     "value twice": (b'{"value":[],"value":[]}', "twice", False),
@@ -179,7 +180,6 @@ REFUSED: dict[str, tuple[bytes, str, bool]] = {
     "a line end in a string": (b'{"value":[{"a":"x\ny"}]}', "not valid JSON", False),
     "nested beyond reason": (b'{"value":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "not valid JSON", False),
     "two links": (page(**{"@odata.nextLink": LINK, "@nextLink": "x"}), "two values", False),
-    "an empty link": (page(**{"@odata.nextLink": ""}), "nextLink", False),
     "a link that is a number": (page(**{"@odata.nextLink": 5}), "nextLink", False),
     "a delta link that is a list": (page(**{"@odata.deltaLink": []}), "deltaLink", False),
     "a negative count": (page(**{"@odata.count": -1}), "count", False),
@@ -194,6 +194,31 @@ def test_what_is_no_page_is_refused(name: str) -> None:
     with pytest.raises(BadAnswer, match=message) as caught:
         cut_page(body)
     assert caught.value.truncated is truncated
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"value": None},
+        {"@odata.context": "$metadata#FactData", "value": None},
+        {"@odata.context": "$metadata#FactData"},
+        {"odata.metadata": "$metadata#FactData"},
+    ],
+)
+def test_an_empty_page_may_lack_its_array(members: dict[str, Any]) -> None:
+    found = cut_page(compact({**members, "@odata.count": 20, "@odata.nextLink": LINK}))
+    assert (found.rows, found.is_empty, found.count, found.next_link) == (b"[]", True, 20, LINK)
+    assert cut_page(compact(members)).next_link is None
+    assert read_list(compact(members)) == []
+
+
+@pytest.mark.parametrize("status", [204, 205])
+def test_an_answer_without_content_is_a_page_without_rows(status: int) -> None:
+    found = cut_page(b"", status=status)
+    assert (found.rows, found.is_empty, found.count, found.next_link) == (b"[]", True, None, None)
+    assert read_list(b"", status=status) == []
+    with pytest.raises(BadAnswer, match="not JSON"):
+        cut_page(b"Bye", status=status)
 
 
 TRICKY = [

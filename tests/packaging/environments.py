@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / ".tools"
 # Documents, notebooks, browsers and the wheel do not depend on the version of a library or of Python.
-LEFT_OUT = {"benchmarks", "browser", "docs", "notebooks", "packaging", "samples", "typing"}
+LEFT_OUT = {"benchmarks", "browser", "docs", "notebooks", "packaging", "samples", "support", "typing"}
 CORE = sorted(
     path.relative_to(ROOT).as_posix()
     for path in (ROOT / "tests").iterdir()

@@ -22,6 +22,11 @@ ROOT = Path(__file__).parents[2]
 # What pip, Python and the program would otherwise take from the environment of the tests.
 _FOREIGN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
 
+_PIP_INDEX = """
+from pip._internal.commands import create_command
+print(create_command("install").parser.get_default_values().index_url)
+"""
+
 
 def python(executable: str | Path, *args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     environ = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
@@ -51,12 +56,16 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installed(wheel: Path, tmp_path: Path) -> Iterator[Path]:
     """The Python of an environment that holds the wheel, its main dependencies, and nothing else."""
     home = tmp_path / "venv"
-    assert python(sys.executable, "-m", "venv", str(home), cwd=tmp_path).returncode == 0
     executable = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    done = python(
-        executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(wheel), cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stdout
+    # uv takes a fifth of the time that pip does; its index is the one that pip is configured for.
+    index = python(sys.executable, "-c", _PIP_INDEX, cwd=tmp_path).stdout.strip()
+    uv = Path(sys.executable).with_name("uv")
+    for command in (
+        ["venv", "--quiet", "--python", sys.executable, str(home)],
+        ["pip", "install", "--quiet", "--python", str(executable), "--default-index", index, str(wheel)],
+    ):
+        done = python(uv, *command, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout
     yield executable
     shutil.rmtree(home)  # half a gigabyte that pytest would keep
 

@@ -1,10 +1,11 @@
-"""A plain ``requests`` client for the sandbox: it knows nothing of sacnb, so it cannot share its mistakes."""
+"""A plain ``requests`` client for the sandbox, independent of sacnb so that it cannot share its mistakes."""
 
 from __future__ import annotations
 
 import base64
 import contextlib
 import http.client
+import socket
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -30,7 +31,7 @@ class Api:
         self.http.headers["x-sap-sac-custom-auth"] = "true"
 
     def token(self, **options: Any) -> requests.Response:
-        """Ask for a token, with the client in a Basic header unless told otherwise."""
+        """Ask for a token, with the client in a Basic header by default."""
         options.setdefault("auth", (self.sandbox.client_id, self.sandbox.client_secret))
         options.setdefault("data", {"grant_type": "client_credentials"})
         return self.http.post(self.sandbox.token_url, timeout=20, **options)
@@ -47,12 +48,12 @@ class Api:
         return self.http.get(url, timeout=20, **options)
 
     def data(self, provider: str, entity_set: str = "FactData", **options: str) -> requests.Response:
-        """GET an entity set; options are query options, ``dollar_`` standing for ``$``, values as they are meant."""
+        """GET an entity set; query options as keywords, with ``dollar_`` for ``$`` and values not yet encoded."""
         pairs = [f"{k.replace('dollar_', '$')}={quote(v, safe='')}" for k, v in options.items()]
         return self.get(f"providers/sac/{provider}/{entity_set}" + ("?" + "&".join(pairs) if pairs else ""))
 
     def pages(self, provider: str, entity_set: str = "FactData", **options: str) -> Iterator[dict[str, Any]]:
-        """Every page, by the links, numbers as exact decimals."""
+        """Yield every page by following the links; numbers are exact decimals."""
         answer = self.data(provider, entity_set, **options)
         while True:
             assert answer.status_code == 200, answer.text
@@ -63,25 +64,39 @@ class Api:
             answer = self.get(page["@odata.nextLink"])
 
     def rows(self, provider: str, entity_set: str = "FactData", **options: str) -> list[dict[str, Any]]:
-        """Every row of every page."""
+        """Return the rows of all pages."""
         return [row for page in self.pages(provider, entity_set, **options) for row in page["value"]]
 
     def raw(self, target: str) -> tuple[int, bytes]:
-        """Status and body for a request line with exactly this target; ``requests`` would mend a broken one."""
+        """Send this request target unchanged, which ``requests`` would repair; return status and body."""
         address = urlsplit(self.sandbox.tenant_url).netloc
         with contextlib.closing(http.client.HTTPConnection(address, timeout=20)) as connection:
             connection.request("GET", target, headers={"Authorization": str(self.http.headers["Authorization"])})
             answer = connection.getresponse()
             return answer.status, answer.read()
 
+    def raw_reply(self, path: str) -> bytes:
+        """Return the bytes of the reply; a reset connection raises ConnectionResetError."""
+        parts = urlsplit(self.sandbox.tenant_url)
+        request = (
+            f"GET /api/v1/dataexport/{path} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n"
+            f"Accept-Encoding: gzip\r\nAuthorization: {self.http.headers['Authorization']}\r\n\r\n"
+        )
+        received = bytearray()
+        with contextlib.closing(socket.create_connection((parts.hostname or "", parts.port or 0), timeout=20)) as peer:
+            peer.sendall(request.encode())
+            while chunk := peer.recv(65536):
+                received += chunk
+        return bytes(received)
+
     def basic(self, client_id: str, client_secret: str) -> dict[str, str]:
-        """A Basic header with exactly this id and secret."""
+        """Return a Basic header with this id and secret."""
         return {"Authorization": "Basic " + base64.b64encode(f"{client_id}:{client_secret}".encode()).decode()}
 
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Api]]:
-    """Start a sandbox and get a client that is logged in (``login=False``: that is not); closed after the test."""
+    """Start a sandbox and return a client with a token (``login=False``: without); closed after the test."""
     opened: list[Api] = []
 
     def _start(*, login: bool = True, **options: Any) -> Api:
@@ -100,7 +115,7 @@ def start() -> Iterator[Callable[..., Api]]:
 
 @pytest.fixture(scope="session")
 def shared() -> Iterator[Api]:
-    """One sandbox for every test that only reads, and changes nothing but models of its own."""
+    """One sandbox for all tests that only read, or add models of their own."""
     with sacnb.sandbox.start(scale_rows=300_000) as sandbox:
         api = Api(sandbox)
         api.login()

@@ -58,7 +58,7 @@ def test_dimension_master_has_the_row_that_sap_prints(start: Callable[..., Any],
     assert page["value"][0].items() >= {"ID": shown["ID"], "Description": shown["Description"]}.items()
 
 
-def test_fact_row_has_string_dimensions_and_a_bare_number(start: Callable[..., Any], samples: Path) -> None:
+def test_fact_row_has_string_dimensions_and_a_number_without_quotes(start: Callable[..., Any], samples: Path) -> None:
     [sample] = _sample(samples, "des_factdata_row_sacapi_readme.json")
     row = start().data("SCALE", pagesize="1", dollar_filter="Amount gt 0").json()["value"][0]
     types = [type(value) for value in sample.values()]
@@ -94,7 +94,7 @@ def _types(root: ET.Element) -> dict[str, ET.Element]:
 
 
 def _shape(element: ET.Element) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Every path of tags below an element, with the names of the attributes."""
+    """Yield every path of tags below an element, with the names of the attributes."""
     for child in element:
         yield child.tag, tuple(child.attrib)
         for path, attributes in _shape(child):
@@ -129,7 +129,7 @@ def test_metadata_declares_dimensions_as_keys_and_measures_as_sac_does(start: Ca
     assert original == "NVARCHAR"
 
 
-def test_metadata_as_json_says_the_same_as_the_xml(start: Callable[..., Any]) -> None:
+def test_metadata_as_json_equals_metadata_as_xml(start: Callable[..., Any]) -> None:
     api = start()
     for provider in ["US_EMPLOYMENT", "PLANNING", "SCALE", "EDM_TYPES"]:
         xml = _types(ET.fromstring(api.get(f"providers/sac/{provider}/$metadata").content))

@@ -12,7 +12,7 @@ import pytest
 from sacnb.sandbox import Column, table_model
 
 
-def test_providers_are_listed_whatever_top_says_and_filtered_by_their_name(start: Callable[..., Any]) -> None:
+def test_top_does_not_limit_the_providers_and_the_filter_uses_their_name(start: Callable[..., Any]) -> None:
     api = start()
     path = "administration/Namespaces(NamespaceID='sac')/Providers"
     ids = [row["ProviderID"] for row in api.get(f"{path}?$top=1").json()["value"]]
@@ -23,7 +23,7 @@ def test_providers_are_listed_whatever_top_says_and_filtered_by_their_name(start
     assert api.get("administration/Namespaces('sac')/Providers").json() == api.get(path).json()
 
 
-def test_one_namespace_and_no_other(start: Callable[..., Any]) -> None:
+def test_sac_is_the_only_namespace(start: Callable[..., Any]) -> None:
     api = start()
     one = api.get("administration/Namespaces(NamespaceID='sac')").json()
     assert one["NamespaceID"] == "sac"
@@ -34,8 +34,8 @@ def test_one_namespace_and_no_other(start: Callable[..., Any]) -> None:
 
 def test_a_live_connection_model_is_refused_and_listed_only_on_request(start: Callable[..., Any]) -> None:
     api = start(list_live=True)
-    for path in ["", "$metadata", "FactData"]:
-        answer = api.get(f"providers/sac/LIVE_SALES/{path}")
+    for path in ["LIVE_SALES/", "LIVE_SALES/$metadata", "LIVE_SALES/FactData", "SEAMLESS_PLAN/FactData"]:
+        answer = api.get(f"providers/sac/{path}")
         assert answer.status_code == 412
         assert "Requested ProviderID is not supported" in answer.json()["error"]["message"]
     listed = api.get("administration/Namespaces('sac')/Providers").json()["value"]
@@ -52,6 +52,7 @@ def test_a_live_connection_model_is_refused_and_listed_only_on_request(start: Ca
         ("providers/sac/US_EMPLOYMENT/DateMasterWithHierarchy", 404, "[3707]"),
         ("providers/sac/US_EMPLOYMENT/AuditData", 400, "[3905]"),
         ("models/US_EMPLOYMENT/jobs", 404, "[1305]"),
+        ("providers/sac/US_EMPLOYMENT/FactData/$count", 406, "Not Acceptable"),
         ("providers/sac/US_EMPLOYMENT/FactData?$select=Version,Date,Employees", 400, "[1402]"),
         ("providers/sac/US_EMPLOYMENT/SectorMaster?$select=Description", 400, "[1402]"),
         ("providers/sac/US_EMPLOYMENT/FactData?$select=Version, Date, Sector", 400, "without blanks."),
@@ -71,14 +72,14 @@ def test_a_live_connection_model_is_refused_and_listed_only_on_request(start: Ca
         ("providers/sac/US_EMPLOYMENT/FactData?$format=xml", 400, "supported for data."),
         ("providers/sac/US_EMPLOYMENT/FactData?$format=text/csv&delimiter=ab", 400, "'ab'."),
         ("providers/sac/US_EMPLOYMENT/FactData?$top=1&$top=2", 400, "given twice."),
-        ("providers/sac/US_EMPLOYMENT/FactData?$filter=Sector eq '100%25 %ZZ'", 400, "escapes nothing."),
+        ("providers/sac/US_EMPLOYMENT/FactData?$filter=Sector eq '100%25 %ZZ'", 400, "two hexadecimal digits."),
         ("providers/sac/US_EMPLOYMENT/FactData?$filter=Sector eq '%FF'", 400, "not UTF-8."),
         ("providers/sac/US_EMPLOYMENT%FF/FactData", 400, "not UTF-8."),
         ("providers/sac/US_EMPLOYMENT/FactData?deltaid=unknown", 404, "delta id."),
         ("providers/sac/US_EMPLOYMENT/FactData?$skiptoken=nonsense", 400, "is not valid."),
     ],
 )
-def test_what_sac_would_refuse_is_refused(start: Callable[..., Any], path: str, status: int, ending: str) -> None:
+def test_requests_that_sac_refuses_are_refused(start: Callable[..., Any], path: str, status: int, ending: str) -> None:
     api = start()
     found, body = api.raw(f"/api/v1/dataexport/{path.replace(' ', '%20')}")
     assert (found, json.loads(body)["error"]["message"][-len(ending) :]) == (status, ending)
@@ -90,7 +91,7 @@ def test_a_whole_url_in_the_request_line_is_understood(start: Callable[..., Any]
     assert (status, json.loads(body)["value"][0]["NamespaceID"]) == (200, "sac")
 
 
-def test_apply_and_other_unknown_options_are_ignored_without_a_word(start: Callable[..., Any]) -> None:
+def test_apply_and_other_unknown_options_are_ignored(start: Callable[..., Any]) -> None:
     api = start()
     plain = api.data("US_EMPLOYMENT", pagesize="5").json()["value"]
     options = {
@@ -163,7 +164,7 @@ def test_aggregation_without_measures_gives_the_combinations(start: Callable[...
     assert rows == [{"Version": "public.Actual"}, {"Version": "public.Plan"}]
 
 
-def test_a_sum_of_nulls_is_null(start: Callable[..., Any]) -> None:
+def test_the_sum_of_nulls_is_null(start: Callable[..., Any]) -> None:
     api = start()
     [row] = api.rows("SCALE", "FactDataAggregation", dollar_select="Amount", dollar_filter="Amount eq null")
     assert row["Amount"] is None
@@ -186,7 +187,7 @@ def test_master_data_has_id_description_and_attributes(
 
 
 @pytest.mark.parametrize("set_name", ["US_EMPLOYMENT/Sector", "PLANNING/Account", "PLANNING/Region", "SCALE/Product"])
-def test_a_hierarchy_is_a_forest_whose_roots_hang_below_root(start: Callable[..., Any], set_name: str) -> None:
+def test_every_member_of_a_hierarchy_leads_to_a_root(start: Callable[..., Any], set_name: str) -> None:
     provider, dimension = set_name.split("/")
     api = start()
     rows = api.rows(provider, f"{dimension}MasterWithHierarchy")
@@ -224,7 +225,7 @@ def test_master_data_can_be_filtered_by_an_attribute(start: Callable[..., Any]) 
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-def test_csv_says_the_same_as_json(start: Callable[..., Any], delimiter: str) -> None:
+def test_csv_holds_the_same_rows_as_json(start: Callable[..., Any], delimiter: str) -> None:
     api = start()
     answer = api.data("SCALE", dollar_format="text/csv", delimiter=delimiter)
     assert answer.headers["Content-Type"].startswith("text/csv")

@@ -1,4 +1,4 @@
-"""``$filter`` against an evaluator that walks through the rows with plain Python, and against damaged texts."""
+"""``$filter`` compared with plain Python row by row, and damaged filters."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ SCHEMA = {column.name: polars_type(column) for column in COLUMNS}
 
 
 @given(wanted=FILTERS, rows=ROWS)
-def test_a_filter_keeps_the_rows_that_a_walk_through_them_keeps(wanted: Filter, rows: list[Row]) -> None:
+def test_a_filter_keeps_the_rows_that_plain_python_keeps(wanted: Filter, rows: list[Row]) -> None:
     frame = pl.DataFrame(rows, schema=SCHEMA, orient="row")
     kept = parse_filter(wanted.text, COLUMNS).keep(frame)
     assert kept.to_dicts() == [row for row in rows if wanted.truth(row) is True], wanted.text
@@ -222,7 +222,7 @@ def test_a_damaged_filter_is_a_400_or_a_filter_and_never_a_crash(data: st.DataOb
     ],
 )
 def test_null_is_not_in_any_list(text: str, kept: int) -> None:
-    """Polars 2.1 rewrites ``is_null(x) & ~is_in(x, ...)`` to false, which is why polars does not judge here."""
+    """Polars 2.1 rewrites ``is_null(x) & ~is_in(x, ...)`` to false, so the sandbox does not filter with polars."""
     frame = pl.DataFrame({"Region": ["a", None, "c", None]})
     assert parse_filter(text, [Column("Region")]).keep(frame).height == kept
 

@@ -1,4 +1,4 @@
-"""``$filter`` over HTTP, compared with the same filter written by hand in polars."""
+"""``$filter`` compared with the same filter written by hand in polars."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _number(text: str) -> pl.Expr:
     return pl.lit(Decimal(text), dtype=pl.Decimal(38, 7))
 
 
-# The filter as it goes over the wire, and what it means. Comparisons follow OData: with null, only ``ne`` is true.
+# A filter and its meaning. Comparisons follow OData: with null, only ``ne`` is true.
 TABLE: list[tuple[str, pl.Expr]] = [
     ("Boolean eq true", c("Boolean").eq_missing(other=True)),
     ("Boolean", c("Boolean")),
@@ -183,7 +183,7 @@ def test_filters_mean_the_same_over_http(shared: Any) -> None:
 
 
 def test_the_table_tells_filters_apart() -> None:
-    """Rows that all or none of the filters kept would show nothing."""
+    """A filter that keeps all rows, or none, proves little."""
     kept = [FRAME.filter(meaning).height for _, meaning in TABLE]
     assert sum(0 < k < FRAME.height for k in kept) > 60
 
@@ -208,7 +208,7 @@ def test_the_table_tells_filters_apart() -> None:
         "Byte eq NULL", "Double eq nan", "Double eq inf", "Guid eq 01234567-89ab-cdef-0123-456789abcde",
     ],
 )  # fmt: skip
-def test_what_is_not_documented_or_makes_no_sense_is_refused(text: str) -> None:
+def test_unsupported_and_malformed_filters_are_refused(text: str) -> None:
     with pytest.raises(Refusal, match=r"\$filter|compared") as caught:
         parse_filter(text, FACTS.columns)
     assert caught.value.status == 400
@@ -246,7 +246,7 @@ def test_names_that_begin_like_a_keyword_are_names(name: str) -> None:
     ],
 )
 def test_a_bracket_behind_a_keyword_closes(text: str, expected: list[int]) -> None:
-    """Found by the search for push-downs that change a row: ``true)`` was read as one name."""
+    """``true)`` was once read as one name."""
     frame = pl.DataFrame({"B": [True, False, None], "N": [1, 2, 3]})
     columns = [Column("B", "Edm.Boolean"), Column("N", "Edm.Int64")]
     assert parse_filter(text, columns).keep(frame)["N"].to_list() == expected
@@ -295,7 +295,7 @@ AWKWARD = st.sampled_from(
 
 
 @given(values=st.lists(TEXTS | AWKWARD, min_size=1, max_size=8, unique=True), data=st.data())
-def test_any_text_can_be_asked_for(shared: Any, values: list[str], data: st.DataObject) -> None:
+def test_filters_find_any_text(shared: Any, values: list[str], data: st.DataObject) -> None:
     wanted = data.draw(st.sampled_from(values) | TEXTS)
     part = data.draw(st.sampled_from(["eq", "ne", "contains", "startswith", "endswith"]))
     frame = pl.DataFrame({"Id": range(len(values)), "Text": values}, schema={"Id": pl.Int64, "Text": pl.String})

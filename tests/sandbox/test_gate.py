@@ -9,7 +9,7 @@ FETCH = {"x-csrf-token": "fetch"}
 
 
 @pytest.mark.parametrize("header", [None, "Bearer nonsense", "Basic abc", "Bearer ", ""])
-def test_without_a_good_token_there_is_nothing_but_401(start: Callable[..., Any], header: str | None) -> None:
+def test_every_path_answers_401_without_a_valid_token(start: Callable[..., Any], header: str | None) -> None:
     api = start(login=False)
     api.http.headers["Authorization"] = header
     for path in ["administration/Namespaces", "providers/sac/US_EMPLOYMENT/FactData", "nowhere", "providers/sac/NO/"]:
@@ -40,7 +40,7 @@ def test_writing_needs_a_csrf_token_and_then_is_not_allowed(start: Callable[...,
     assert api.http.request(method, url, headers={"x-csrf-token": token}, timeout=5).status_code == 405
 
 
-def test_the_custom_auth_header_keeps_the_tenant_from_opening_a_session(start: Callable[..., Any]) -> None:
+def test_the_custom_auth_header_prevents_a_session(start: Callable[..., Any]) -> None:
     api = start()
     assert "Set-Cookie" not in api.get("administration/Namespaces").headers
     assert api.sandbox.counts["sessions_opened"] == 0
@@ -50,7 +50,7 @@ def test_the_custom_auth_header_keeps_the_tenant_from_opening_a_session(start: C
     assert api.sandbox.counts["sessions_opened"] == 1
 
 
-def test_the_data_import_service_was_not_granted(start: Callable[..., Any]) -> None:
+def test_the_client_has_no_grant_for_the_data_import_service(start: Callable[..., Any]) -> None:
     api = start()
     answer = api.get(f"{api.sandbox.tenant_url}/api/v1/dataimport/models")
     assert answer.status_code == 403

@@ -40,7 +40,7 @@ def test_no_thread_is_left_behind() -> None:
     assert not any(t.is_alive() for t in mine)
 
 
-def test_a_sandbox_closes_while_an_answer_still_drips() -> None:
+def test_a_sandbox_closes_while_an_answer_is_being_sent() -> None:
     with sacnb.sandbox.start(scale_rows=0) as sandbox:
         sandbox.misbehave("slow_bytes", on="any", chunks=1000, pause_s=60)
         answer = requests.get(sandbox.tenant_url, stream=True, timeout=5)
@@ -50,7 +50,7 @@ def test_a_sandbox_closes_while_an_answer_still_drips() -> None:
 
 
 def test_connections_that_were_never_used_are_closed_too() -> None:
-    """Pytest turns a socket that nobody closed into a failure."""
+    """Pytest fails on a socket that is left open."""
     for _ in range(10):
         with sacnb.sandbox.start(scale_rows=0) as sandbox:
             address = ("127.0.0.1", int(sandbox.tenant_url.rpartition(":")[2]))
@@ -132,11 +132,18 @@ def test_without_the_extra_starting_says_what_to_install() -> None:
     assert 'pip install "sacnb[sandbox]"' in _python(code).stdout
 
 
-def test_every_public_name_is_there() -> None:
+def test_every_public_name_can_be_imported() -> None:
     for name in sacnb.sandbox.__all__:
         assert getattr(sacnb.sandbox, name) is not None
     with pytest.raises(AttributeError, match="nothing_of_the_kind"):
         sacnb.sandbox.nothing_of_the_kind  # noqa: B018
+
+
+def test_public_names_say_their_public_home() -> None:
+    named = [getattr(sacnb.sandbox, name) for name in sacnb.sandbox.__all__]
+    assert {thing.__module__ for thing in named if callable(thing)} == {"sacnb.sandbox"}
+    assert repr(sacnb.sandbox.Model) == "<class 'sacnb.sandbox.Model'>"
+    assert pickle.loads(pickle.dumps(sacnb.sandbox.Column("A"))) == sacnb.sandbox.Column("A")
 
 
 def test_the_sandbox_imports_nothing_else_of_sacnb() -> None:
@@ -171,8 +178,8 @@ def test_serve_runs_until_a_signal_and_ends_cleanly(number: signal.Signals) -> N
         assert run.wait(timeout=20) == 0
 
 
-def test_a_request_that_comes_while_the_program_ends_is_refused_without_noise() -> None:
-    """The embedded sandbox stands until the program ends; what is asked then must not print a traceback."""
+def test_a_request_at_interpreter_exit_gets_a_503_without_a_traceback() -> None:
+    """The embedded sandbox runs until the program ends; a late request must not print a traceback."""
     program = """
 import atexit, concurrent.futures.thread, requests, sacnb.sandbox
 sandbox = sacnb.sandbox.start(scale_rows=0)
@@ -181,7 +188,7 @@ reply = requests.post(sandbox.token_url, auth=(sandbox.client_id, sandbox.client
 headers = {"Authorization": "Bearer " + reply.json()["access_token"]}
 url = sandbox.tenant_url + "/api/v1/dataexport/administration/Namespaces"
 assert requests.get(url, headers=headers, timeout=5).status_code == 200
-# By now the threads of the pool take no more work: atexit runs after that.
+# atexit runs after the thread pool has stopped taking work.
 atexit.register(lambda: print(requests.get(url, headers=headers, timeout=5).status_code))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)

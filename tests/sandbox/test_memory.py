@@ -12,7 +12,7 @@ def _sized(max_bytes: int) -> Memory[bytes]:
     return Memory(max_bytes, len)
 
 
-def test_what_is_kept_is_not_computed_again_until_it_had_to_go() -> None:
+def test_a_kept_result_is_computed_again_only_after_eviction() -> None:
     memory, computed = _sized(10), []
 
     def get(key: str) -> bytes:
@@ -32,7 +32,7 @@ def test_what_is_kept_is_not_computed_again_until_it_had_to_go() -> None:
     assert computed == ["a", "b", "c", "b"]
 
 
-def test_what_is_larger_than_the_memory_is_given_but_not_kept() -> None:
+def test_a_result_larger_than_the_memory_is_returned_and_not_kept() -> None:
     memory = _sized(3)
     assert memory.get("k", lambda: b"12345") == b"12345"
     assert memory.get("k", lambda: b"new") == b"new"
@@ -46,7 +46,7 @@ def test_an_error_is_raised_and_nothing_is_kept() -> None:
     assert memory.get("k", lambda: b"good") == b"good"
 
 
-def test_many_threads_that_want_the_same_wait_for_one() -> None:
+def test_threads_that_want_the_same_result_compute_it_once() -> None:
     memory, started, release = _sized(100), threading.Event(), threading.Event()
     calls: list[Hashable] = []
     results: list[bytes] = []
@@ -61,7 +61,7 @@ def test_many_threads_that_want_the_same_wait_for_one() -> None:
     for thread in threads:
         thread.start()
     started.wait(timeout=20)
-    assert memory.get("other", lambda: b"free") == b"free"  # nobody else waits
+    assert memory.get("other", lambda: b"free") == b"free"  # other keys do not wait
     release.set()
     for thread in threads:
         thread.join()

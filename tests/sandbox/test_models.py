@@ -5,6 +5,7 @@ import io
 import math
 from collections.abc import Callable
 from decimal import Decimal, localcontext
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def test_us_employment_is_the_published_data(start: Callable[..., Any], data_fil
     assert len(rows) == 1800
 
 
-def test_the_leaves_add_up_to_the_totals_of_the_bureau(start: Callable[..., Any], data_files: Path) -> None:
+def test_the_leaves_add_up_to_the_published_totals(start: Callable[..., Any], data_files: Path) -> None:
     api = start()
     sums = api.rows(
         "US_EMPLOYMENT", "FactDataAggregation",
@@ -58,7 +59,7 @@ def test_the_plan_is_the_year_before_times_1_02(start: Callable[..., Any], data_
         assert row["Employees"] == actual[str(int(row["Date"]) - 100), row["Sector"]] * Decimal("1.02")
 
 
-def test_planning_is_the_file_with_blanks_and_hashes_kept(start: Callable[..., Any], data_files: Path) -> None:
+def test_planning_equals_its_file_with_blanks_and_hashes(start: Callable[..., Any], data_files: Path) -> None:
     api = start()
     rows = api.rows("PLANNING", pagesize="400")
     expected = [{**r, "SignedData": Decimal(r["SignedData"])} for r in _csv(data_files / "planning.csv")]
@@ -79,7 +80,7 @@ def _all_rows(rows: int, seed: int = 0) -> pl.DataFrame:
     return facts.rows(pl.int_range(rows, dtype=pl.Int64, eager=True), [c.name for c in facts.columns])
 
 
-def test_scale_is_the_same_whenever_it_is_made_and_however_it_is_cut() -> None:
+def test_scale_gives_the_same_rows_for_the_same_numbers() -> None:
     whole = _all_rows(20_000)
     assert whole.equals(_all_rows(20_000))
     assert whole.head(5000).equals(_all_rows(5000))
@@ -90,7 +91,7 @@ def test_scale_is_the_same_whenever_it_is_made_and_however_it_is_cut() -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 7, 2**40])
-def test_scale_holds_what_breaks_naive_clients(seed: int) -> None:
+def test_scale_holds_texts_and_numbers_that_break_naive_clients(seed: int) -> None:
     frame = _all_rows(200_000, seed)
     keys = ["Version", "Date", "Region", "Channel", "Product", "Customer"]
     assert frame.select(keys).n_unique() == frame.height
@@ -104,11 +105,11 @@ def test_scale_holds_what_breaks_naive_clients(seed: int) -> None:
         frame["Amount"].drop_nulls().cast(pl.String).str.strip_chars_end("0").str.split(".").list.last().str.len_chars()
     )
     assert set(digits) == set(range(8))
-    # A float64 tells all of them apart: they come back from it digit by digit.
+    # A float64 holds each of them exactly.
     assert frame["Amount"].cast(pl.Float64).round(7).cast(pl.Decimal(31, 7)).equals(frame["Amount"])
 
 
-def test_scale_can_be_so_large_that_it_could_not_be_held(start: Callable[..., Any]) -> None:
+def test_scale_can_be_larger_than_memory(start: Callable[..., Any]) -> None:
     api = start(scale_rows=MAX_ROWS)
     page = api.data("SCALE", pagesize="3", dollar_count="true").json()
     assert page["@odata.count"] == MAX_ROWS
@@ -140,7 +141,7 @@ def test_edm_types_holds_every_primitive_type_in_the_form_of_odata_json(start: C
     assert all("None" in values[name] for name in values if name != "Id")
 
 
-def test_edm_types_can_be_added_up_and_read_as_csv(start: Callable[..., Any]) -> None:
+def test_edm_types_can_be_summed_and_read_as_csv(start: Callable[..., Any]) -> None:
     api = start()
     rows = api.rows("EDM_TYPES")
     [total] = api.rows("EDM_TYPES", "FactDataAggregation", dollar_select="Byte,Int16,Decimal,Double")
@@ -153,3 +154,42 @@ def test_edm_types_can_be_added_up_and_read_as_csv(start: Callable[..., Any]) ->
     read = list(csv.DictReader(io.StringIO(text, newline="")))
     assert [r["String"] for r in read] == [r["String"] or "" for r in rows]
     assert [r["Int64"] for r in read] == ["" if r["Int64"] is None else str(r["Int64"]) for r in rows]
+
+
+def test_records_share_keys_and_aggregation_sums_them(start: Callable[..., Any]) -> None:
+    api = start()
+    rows = api.rows("RECORDS", pagesize="100", dollar_count="true")
+    cells: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        cells.setdefault((row["Version"], row["Date"], row["CostCenter"]), []).append(row)
+    assert (len(rows), len(cells), max(map(len, cells.values())), min(map(len, cells.values()))) == (438, 24, 36, 1)
+    assert any(one == two for records in cells.values() for one, two in pairwise(records))
+    assert any(row["Amount"] is None for row in rows)
+    sums = api.rows("RECORDS", "FactDataAggregation")
+    for row in sums:
+        records = cells.pop((row["Version"], row["Date"], row["CostCenter"]))
+        for measure in ["Amount", "Quantity"]:
+            assert row[measure] == sum(record[measure] or 0 for record in records)
+    assert not cells
+    [total] = api.rows("RECORDS", "FactDataAggregation", dollar_select="Amount,Quantity")
+    assert total["Amount"] == sum(row["Amount"] or 0 for row in rows)
+
+
+def test_hierarchies_have_columns_of_parents_named_after_them(start: Callable[..., Any]) -> None:
+    api = start()
+    stores = {row.pop("ID"): row for row in api.rows("HIERARCHIES", "StoreMasterWithHierarchy")}
+    assert list(stores["S1"]) == ["Description", "H1_PARENTID", "H2_PARENTID"]
+    assert (stores["S3"]["H1_PARENTID"], stores["S3"]["H2_PARENTID"]) == ("SOUTH", "S1")
+    assert stores["ALL"]["H1_PARENTID"] == "<root>"
+    outlets = {row.pop("ID"): row for row in api.rows("HIERARCHIES", "OutletMasterWithHierarchy")}
+    assert outlets["S1"]["parentId_PARENTID"] == "NORTH"
+    assert list(outlets["ALL"]) == ["Description"]
+    facts = api.rows("HIERARCHIES")
+    assert {row["PostingDate"] for row in facts} == {"0000"}
+    assert {"000000", "202402"} <= {row["DueDate"] for row in facts}
+    assert {row["Store___Manager"] for row in facts} == {"M0", "M1", "M2"}
+
+
+def test_models_for_tests_are_not_listed(start: Callable[..., Any]) -> None:
+    listed = start(list_live=True).get("administration/Namespaces('sac')/Providers").json()["value"]
+    assert [row["ProviderID"] for row in listed[4:]] == ["LIVE_SALES", "SEAMLESS_PLAN"]

@@ -46,7 +46,7 @@ def test_the_header_takes_the_raw_secret_and_not_the_encoded_form_of_rfc_6749(st
         {"Authorization": "Basic bWU6d3Jvbmc="},
     ],
 )
-def test_a_wrong_client_gets_what_the_token_service_of_sap_says(
+def test_a_wrong_client_gets_the_answer_of_saps_token_service(
     start: Callable[..., Any], samples: Any, headers: dict[str, str]
 ) -> None:
     answer = start(login=False).token(auth=None, headers=headers)
@@ -86,7 +86,7 @@ def test_a_token_lives_as_long_as_it_says(start: Callable[..., Any]) -> None:
     assert api.get("administration/Namespaces").status_code == 401
 
 
-def test_tokens_can_be_revoked_and_new_ones_are_good(start: Callable[..., Any]) -> None:
+def test_revoked_tokens_are_refused_and_new_ones_are_valid(start: Callable[..., Any]) -> None:
     api = start()
     api.sandbox.revoke_tokens()
     assert api.get("administration/Namespaces").status_code == 401
@@ -94,7 +94,7 @@ def test_tokens_can_be_revoked_and_new_ones_are_good(start: Callable[..., Any]) 
     assert api.get("administration/Namespaces").status_code == 200
 
 
-def test_64_threads_are_counted_and_each_gets_a_token_of_its_own(start: Callable[..., Any]) -> None:
+def test_64_threads_are_counted_and_get_different_tokens(start: Callable[..., Any]) -> None:
     api = start(login=False)
     tokens: list[str] = []
     barrier = threading.Barrier(64)

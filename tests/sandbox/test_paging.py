@@ -19,14 +19,14 @@ def test_pages_hold_every_row_once_in_order(start: Callable[..., Any], size: str
     assert [int(p["@des.entitiesInPage"]) for p in pages] == [len(p["value"]) for p in pages]
 
 
-def test_the_server_limits_the_page_whatever_is_asked_for(start: Callable[..., Any]) -> None:
+def test_the_maximum_page_size_limits_every_page(start: Callable[..., Any]) -> None:
     api = start(max_page_size=400)
     for options in [{}, {"pagesize": "5000"}]:
         pages = list(api.pages("SCALE", **options))
         assert [len(p["value"]) for p in pages] == [400, 400, 200]
 
 
-def test_the_count_is_on_every_page_and_is_of_all_pages(start: Callable[..., Any]) -> None:
+def test_every_page_has_the_count_of_all_pages(start: Callable[..., Any]) -> None:
     api = start()
     pages = list(api.pages("US_EMPLOYMENT", pagesize="1000", dollar_count="true"))
     assert [p["@odata.count"] for p in pages] == [3420] * 4
@@ -37,7 +37,7 @@ def test_the_count_is_on_every_page_and_is_of_all_pages(start: Callable[..., Any
     ("top", "skip", "expected"),
     [("10", "0", range(10)), ("10", "995", range(995, 1000)), ("0", "0", range(0)), ("5", "2000", range(0))],
 )
-def test_top_and_skip_cut_before_the_pages_do_and_the_count_does_not_know_them(
+def test_top_and_skip_limit_the_rows_and_not_the_count(
     start: Callable[..., Any], top: str, skip: str, expected: range
 ) -> None:
     api = start()
@@ -47,7 +47,7 @@ def test_top_and_skip_cut_before_the_pages_do_and_the_count_does_not_know_them(
     assert {p["@odata.count"] for p in pages} == {1000}
 
 
-def test_package_is_the_nth_page_and_leads_on_from_there(start: Callable[..., Any]) -> None:
+def test_package_is_the_nth_page_and_its_link_leads_on(start: Callable[..., Any]) -> None:
     api = start()
     every = [row["Customer"] for row in api.rows("SCALE")]
     assert [r["Customer"] for r in api.rows("SCALE", pagesize="300", package="3")] == every[600:]
@@ -74,7 +74,7 @@ def _plain(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{k: v if v is None or isinstance(v, str | int) else float(v) for k, v in row.items()} for row in rows]
 
 
-def test_a_cursor_is_good_for_its_own_query_only(start: Callable[..., Any]) -> None:
+def test_a_cursor_is_valid_for_its_own_query_only(start: Callable[..., Any]) -> None:
     api = start()
     link = api.data("US_EMPLOYMENT", pagesize="10", dollar_filter="Sector eq '10'").json()["@odata.nextLink"]
     assert api.get(link).status_code == 200
@@ -83,7 +83,7 @@ def test_a_cursor_is_good_for_its_own_query_only(start: Callable[..., Any]) -> N
     assert api.get(link.replace("US_EMPLOYMENT", "PLANNING")).status_code == 400
 
 
-def test_a_link_with_its_options_sent_once_more_still_works(start: Callable[..., Any]) -> None:
+def test_a_link_works_with_its_options_repeated(start: Callable[..., Any]) -> None:
     """SAP's own Postman sample appends the link's query to a request that has these options already."""
     api = start()
     link = api.data("US_EMPLOYMENT", pagesize="10", dollar_count="true").json()["@odata.nextLink"]
@@ -97,7 +97,7 @@ def test_the_link_keeps_the_host_the_client_used(start: Callable[..., Any]) -> N
     assert answer.json()["@odata.nextLink"].startswith(url)
 
 
-def test_order_is_that_of_values_with_nulls_first_and_ties_in_the_order_of_rows(start: Callable[..., Any]) -> None:
+def test_orderby_sorts_nulls_first_and_keeps_the_order_of_ties(start: Callable[..., Any]) -> None:
     api = start()
     rows = api.rows("SCALE")
     expected = sorted(rows, key=lambda r: (r["Amount"] is not None, r["Amount"] or 0))
@@ -105,7 +105,7 @@ def test_order_is_that_of_values_with_nulls_first_and_ties_in_the_order_of_rows(
     down = sorted(rows, key=lambda r: (r["Amount"] is not None, r["Amount"] or 0), reverse=True)
     found = api.rows("SCALE", dollar_orderby="Amount \t DESC", pagesize="300")
     assert [r["Amount"] for r in found] == [r["Amount"] for r in down]
-    regions = api.rows("SCALE", dollar_orderby="Region desc,Product asc", pagesize="300")
+    regions = api.rows("SCALE", dollar_orderby="Region desc,Product asc,Region", pagesize="300")
     two_keys = sorted(sorted(rows, key=lambda r: r["Product"]), key=lambda r: r["Region"].encode(), reverse=True)
     assert regions == two_keys
 

@@ -1,4 +1,4 @@
-"""SAP's own client reads from the sandbox: the proof that the sandbox is not made to measure for sacnb.
+"""SAP's own client ``sacapi`` reads from the sandbox, which shows that the sandbox is not tailored to sacnb.
 
 ``sacapi`` builds https URLs from a tenant's name and data centre, so its URL attributes are pointed at the sandbox, and
 oauthlib is allowed to speak http; nothing else of it is touched.
@@ -58,9 +58,7 @@ def test_it_lists_the_models(connection: Any) -> None:
     assert connection.providers["PLANNING"].serviceURL.endswith("/providers/sac/PLANNING/")
 
 
-def test_it_says_that_the_import_service_is_not_granted_and_goes_on(
-    connection: Any, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_it_warns_that_the_import_service_is_not_granted(connection: Any, capfd: pytest.CaptureFixture[str]) -> None:
     connection.getProviders()
     assert "WARNING.  Failed to connect to" in capfd.readouterr().out
     assert connection.csrfTokenStatus is False

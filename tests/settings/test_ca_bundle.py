@@ -81,7 +81,7 @@ FORMS += ["text around", "blanks in front", "folder", "hashed"]
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_that_can_be_used_is_used(form: str, authority: trustme.CA, url: str, tmp_path: Path) -> None:
+def test_every_usable_form_is_used(form: str, authority: trustme.CA, url: str, tmp_path: Path) -> None:
     if form == "hashed" and shutil.which("openssl") is None:
         pytest.skip("the command openssl makes the name of the file")
     path = write(authority, form, tmp_path)
@@ -124,7 +124,7 @@ PRIVATE_KEY = b"-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n"
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_cannot_be_used_is_named_with_the_way_out(content: bytes, words: str, tmp_path: Path) -> None:
+def test_an_unusable_file_is_named_with_a_remedy(content: bytes, words: str, tmp_path: Path) -> None:
     path = tmp_path / "company.cer"
     path.write_bytes(content)
     with pytest.raises(SettingsError) as caught:

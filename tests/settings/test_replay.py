@@ -35,7 +35,7 @@ def test_recording_needs_a_tenant() -> None:
 
 
 @pytest.mark.parametrize("mode", ["replay", "record"])
-def test_what_shapes_requests_is_left_to_the_code(mode: str, tmp_path: Path) -> None:
+def test_request_shaping_variables_are_ignored_with_a_cassette(mode: str, tmp_path: Path) -> None:
     dotenv = tmp_path / ".env"
     dotenv.write_text("SAC_STREAMS=2\n", encoding="utf-8")
     environ = {"SAC_TENANT_URL": "sandbox", "SAC_REPLAY": mode, "SAC_PAGE_SIZE": "7"}
@@ -61,6 +61,6 @@ def test_the_choice_alone_can_be_asked_for(
     assert ReplayChoice.resolve(environ=environ, **arguments) == expected
 
 
-def test_a_choice_that_is_none_is_refused() -> None:
+def test_an_unknown_replay_mode_is_refused() -> None:
     with pytest.raises(SettingsError, match="off, replay, record"):
         ReplayChoice.resolve(environ={"SAC_REPLAY": "on"})

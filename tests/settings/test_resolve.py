@@ -68,7 +68,7 @@ def test_a_dotenv_that_is_named_must_exist(tmp_path: Path) -> None:
         Settings.resolve(environ={}, dotenv_path=tmp_path / "nowhere.env")
 
 
-def test_a_dotenv_that_is_not_text_says_so(tmp_path: Path) -> None:
+def test_a_dotenv_that_is_not_utf8_is_named(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"SAC_TENANT_URL=\xff\xfe")
     with pytest.raises(SettingsError, match="UTF-8"):
         Settings.resolve(environ={}, dotenv_path=tmp_path / ".env")
@@ -136,7 +136,7 @@ def test_the_sandbox_needs_nothing_else() -> None:
     assert (pointed.tenant_url, pointed.client_secret.reveal(), pointed.is_sandbox) == ("http://127.0.0.1:1", "s", True)
 
 
-def test_the_token_url_is_derived_where_that_is_safe_and_this_is_said() -> None:
+def test_the_token_url_is_derived_where_that_is_safe_with_a_note() -> None:
     settings = Settings.resolve(environ=COMPLETE)
     assert settings.token_url == "https://acme.authentication.eu10.hana.ondemand.com/oauth/token"
     assert any("derived" in note for note in settings.notes)

@@ -1,4 +1,4 @@
-"""What people paste as their tenant's address is understood, or refused with the way out."""
+"""Pasted tenant addresses are read, or refused with a remedy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HOST = "https://acme.eu10.hcs.cloud.sap"
         ("https://acme.us1.sapanalytics.cloud", "https://acme.us1.sapanalytics.cloud", "NEO"),
     ],
 )
-def test_it_is_understood_stripped_and_said(pasted: str, url: str, said: str | None) -> None:
+def test_pasted_addresses_are_read_with_notes(pasted: str, url: str, said: str | None) -> None:
     address = read_tenant_url(pasted)
     assert address.url == url
     assert (said is None) == (not address.notes)
@@ -47,7 +47,7 @@ def test_it_is_understood_stripped_and_said(pasted: str, url: str, said: str | N
         ("https://acme.authentication.eu10.hana.ondemand.com/oauth/token", "SAC_TOKEN_URL"),
     ],
 )
-def test_it_is_refused_with_the_way_out(pasted: str, because: str) -> None:
+def test_unusable_addresses_are_refused_with_a_remedy(pasted: str, because: str) -> None:
     with pytest.raises(ValueError, match=because) as caught:
         read_tenant_url(pasted)
     assert "word" not in str(caught.value).replace("password", "")

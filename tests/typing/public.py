@@ -14,7 +14,7 @@ import pyarrow as pa
 import sacnb
 import sacnb.replay
 import sacnb.sandbox
-from sacnb import Facts, Model, Result, SacError, Schema, Tenant, col
+from sacnb import ConnectSpec, Facts, Model, Result, SacError, Schema, Tenant, col
 from sacnb.errors import StaleDataWarning, UnknownNameError
 from sacnb.replay import ReplaySession, ReplaySummary
 from sacnb.sandbox import Sandbox
@@ -24,6 +24,8 @@ def connecting() -> None:
     assert_type(sacnb.connect(), Tenant)
     assert_type(sacnb.connect("sandbox", read_timeout_s=30), Tenant)
     with sacnb.connect("sandbox") as sac:
+        assert_type(sac.spec, ConnectSpec)
+        assert_type(sacnb.connect(sac.spec, client_secret="of the worker"), Tenant)
         assert_type(sac.models(), pl.DataFrame)
         assert_type(sac.model("US_EMPLOYMENT"), Model)
         assert_type(sac.sql("select * from US_EMPLOYMENT"), pl.DataFrame)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import socket
 import ssl
-import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 import trustme
+from loopback import LoopbackServer, Reply, Seen, next_of, tls_context
 
 from sacnb._auth import RefreshPolicy, TokenEnvelope, TokenGuard
 from sacnb._settings import Secret, Settings
@@ -25,40 +24,14 @@ TOKEN_PATH = "/oauth/token"
 
 
 @dataclass
-class Reply:
-    """What the tenant answers.
+class Page(Reply):
+    """A reply whose body, unless it is told otherwise, is a page without rows."""
 
-    ``length`` is a Content-Length that may be a lie; ``chunked`` sends chunks, without the last one if ``hang_up``;
-    ``hang_up`` closes the connection at the end; ``reset`` breaks it, before the status line if ``status`` is 0;
-    ``drip_s`` sends byte by byte; ``first`` is called before anything is sent.
-    """
-
-    status: int = 200
-    body: bytes = b'{"value":[]}'
-    headers: dict[str, str] = field(default_factory=dict)
-    length: int | None = None
-    chunked: bool = False
-    hang_up: bool = False
-    reset: bool = False
-    drip_s: float | None = None
-    first: Callable[[], object] | None = None
+    body: bytes | str = b'{"value":[]}'
 
 
-@dataclass(frozen=True)
-class Seen:
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def bearer(self) -> str | None:
-        scheme, _, value = self.headers.get("Authorization", "").partition(" ")
-        return value if scheme == "Bearer" else None
-
-
-class Tenant:
-    """A real HTTP server. ``answers[path]`` is a list of replies, the last one repeated, or a function of the request.
+class Tenant(LoopbackServer):
+    """``answers[path]`` is a list of replies, the last one repeated, or a function of the request.
 
     The token endpoint gives token-1, token-2, ... unless it is told otherwise; the default answer is an empty page.
     """
@@ -66,111 +39,29 @@ class Tenant:
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.answers: dict[str, Any] = {}
         self.seen: list[Seen] = []
-        self.closing = threading.Event()
         self.token_lifetime_s: float = 3600
         self._lock = threading.Lock()
         self._tokens = 0
-        tenant = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_: object) -> None:
-                """Quiet."""
-
-            def handle_any(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                seen = Seen(self.command, self.path, dict(self.headers), body)
-                reply = tenant.reply_to(seen)
-                if reply.first is not None:
-                    reply.first()
-                try:
-                    tenant.send(self, reply)
-                except OSError:
-                    self.close_connection = True  # the client has had enough
-
-            do_GET = do_POST = do_PUT = do_HEAD = do_DELETE = do_PATCH = handle_any  # noqa: N815
-
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-            request_queue_size = 128
-
-            def handle_error(self, *_: object) -> None:
-                """A client that went away is what many tests are about."""
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        if tls is not None:
-            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
-        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self._server.server_port}"
+        super().__init__(tls)
 
     def at(self, path: str) -> list[Seen]:
         """What was asked of a path, without its query."""
-        return [seen for seen in self.seen if seen.path.partition("?")[0] == path]
+        return [seen for seen in self.seen if seen.route == path]
 
     def reply_to(self, seen: Seen) -> Reply:
-        path = seen.path.partition("?")[0]
         with self._lock:
             self.seen.append(seen)
-            answers = self.answers.get(path)
-            if answers is None and path == TOKEN_PATH:
+            answers = self.answers.get(seen.route)
+            if answers is None and seen.route == TOKEN_PATH:
                 self._tokens += 1
                 token = {"access_token": f"token-{self._tokens}", "expires_in": self.token_lifetime_s}
-                return Reply(body=json.dumps(token).encode())
+                return Reply(json.dumps(token))
             if answers is None:
-                return Reply()
+                return Page()
             if isinstance(answers, list):
-                reply: Reply = answers.pop(0) if len(answers) > 1 else answers[0]
-                return reply
+                return next_of(answers)
         made: Reply = answers(seen)
         return made
-
-    def send(self, handler: BaseHTTPRequestHandler, reply: Reply) -> None:
-        if reply.reset and not reply.status:
-            self._reset(handler)
-            return
-        handler.send_response_only(reply.status)
-        headers = {"Content-Type": "application/json", "Date": handler.date_time_string(), **reply.headers}
-        if reply.chunked:
-            headers["Transfer-Encoding"] = "chunked"
-        elif reply.status not in {204, 304}:
-            headers["Content-Length"] = str(len(reply.body) if reply.length is None else reply.length)
-        for name, value in headers.items():
-            handler.send_header(name, value)
-        handler.end_headers()
-        if handler.command != "HEAD":
-            self._send_body(handler, reply)
-        handler.close_connection = reply.hang_up or handler.close_connection
-        if reply.reset:
-            self._reset(handler)
-
-    def _send_body(self, handler: BaseHTTPRequestHandler, reply: Reply) -> None:
-        if reply.drip_s is not None:
-            for i in range(len(reply.body)):
-                handler.wfile.write(reply.body[i : i + 1])
-                if self.closing.wait(reply.drip_s):
-                    return
-        elif reply.chunked:
-            for i in range(0, len(reply.body), 7):
-                part = reply.body[i : i + 7]
-                handler.wfile.write(b"%x\r\n%b\r\n" % (len(part), part))
-            handler.wfile.write(b"" if reply.hang_up else b"0\r\n\r\n")
-        else:
-            handler.wfile.write(reply.body)
-
-    def _reset(self, handler: BaseHTTPRequestHandler) -> None:
-        """Close so that the other side gets a reset: the descriptor goes when the handler's files do."""
-        handler.wfile.flush()
-        handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        handler.close_connection = True
-        handler.server.shutdown_request = handler.server.close_request  # type: ignore[method-assign]  # no FIN first
-
-    def close(self) -> None:
-        self.closing.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
 
 class RawTenant:
@@ -193,7 +84,7 @@ class RawTenant:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def at(self, path: str) -> list[Seen]:
-        return [seen for seen in self.seen if seen.path.partition("?")[0] == path]
+        return [seen for seen in self.seen if seen.route == path]
 
     def close(self) -> None:
         self.closing.set()
@@ -291,8 +182,8 @@ class Source:
 
 
 @pytest.fixture
-def reply() -> type[Reply]:
-    return Reply
+def reply() -> type[Page]:
+    return Page
 
 
 @pytest.fixture
@@ -318,9 +209,7 @@ def raw() -> Iterator[RawTenant]:
 
 @pytest.fixture
 def raw_tls(authority: trustme.CA) -> Iterator[RawTenant]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    server = RawTenant(context)
+    server = RawTenant(tls_context(authority))
     yield server
     server.close()
 
@@ -338,9 +227,7 @@ def authority() -> trustme.CA:
 
 @pytest.fixture
 def tls_tenant(authority: trustme.CA) -> Iterator[Tenant]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    server = Tenant(context)
+    server = Tenant(tls_context(authority))
     yield server
     server.close()
 
@@ -409,29 +296,3 @@ def session_for(passing: Time) -> Iterator[Callable[..., SacSession]]:
     yield make
     for session in opened:
         session.close()
-
-
-@pytest.fixture
-def in_threads() -> Callable[..., list[Any]]:
-    """Run a call in n threads that begin together; the results, or the exceptions that they raised."""
-
-    def run(count: int, call: Callable[[int], Any]) -> list[Any]:
-        barrier = threading.Barrier(count)
-        results: list[Any] = [None] * count
-
-        def work(index: int) -> None:
-            barrier.wait()
-            try:
-                results[index] = call(index)
-            except BaseException as error:  # noqa: BLE001 - the test looks at it
-                results[index] = error
-
-        threads = [threading.Thread(target=work, args=(i,)) for i in range(count)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(timeout=60)
-        assert not any(thread.is_alive() for thread in threads), "a thread hangs"
-        return results
-
-    return run

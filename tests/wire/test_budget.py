@@ -7,26 +7,26 @@ from typing import Any
 
 import pytest
 
-from sacnb._wire.retry import Campaign, RetryBudget, RetryPlan, Setback
+from sacnb._wire.retry import RetryableFailure, RetryBudget, RetryPlan, RetryRun
 from sacnb.errors import SacError
 
 
-def failing(cause: str = "503") -> Setback:
-    return Setback(cause, SacError("It failed."))
+def failing(cause: str = "503") -> RetryableFailure:
+    return RetryableFailure(cause, SacError("It failed."))
 
 
-def tries_of(passing: Any, budget: RetryBudget, setbacks: int, cause: str = "503") -> int:
-    """How often a request is sent that fails ``setbacks`` times before it is answered."""
+def tries_of(passing: Any, budget: RetryBudget, failures: int, cause: str = "503") -> int:
+    """How often a request is sent that fails ``failures`` times before it is answered."""
     sent = 0
 
-    def attempt() -> Setback | str:
+    def attempt() -> RetryableFailure | str:
         nonlocal sent
         sent += 1
-        return failing(cause) if sent <= setbacks else "answer"
+        return failing(cause) if sent <= failures else "answer"
 
-    campaign = Campaign(RetryPlan(), "op", clock=passing.clock, sleep=passing.sleep, random=lambda: 0.5, budget=budget)
+    run = RetryRun(RetryPlan(), "op", clock=passing.clock, sleep=passing.sleep, random=lambda: 0.5, budget=budget)
     with contextlib.suppress(SacError):
-        campaign.run(attempt)
+        run.run(attempt)
     return sent
 
 
@@ -71,7 +71,7 @@ def test_every_other_cause_costs_the_same(cause: str) -> None:
 
 
 def test_the_error_says_why_it_was_not_tried_again(passing: Any) -> None:
-    campaign = Campaign(RetryPlan(), "op", clock=passing.clock, sleep=passing.sleep, budget=RetryBudget(0))
-    with pytest.raises(SacError, match="not tried again, since too many requests of this pull failed"):
-        campaign.run(failing)
+    run = RetryRun(RetryPlan(), "op", clock=passing.clock, sleep=passing.sleep, budget=RetryBudget(0))
+    with pytest.raises(SacError, match="too many requests of this download have failed"):
+        run.run(failing)
     assert passing.slept == []

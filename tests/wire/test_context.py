@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from sacnb._auth import ClientCredentials, StaticToken, TokenEnvelope
 from sacnb._settings import Secret, Settings
@@ -25,20 +26,24 @@ class Somebody:
         return TokenEnvelope(Secret("theirs"), now, now + timedelta(hours=1))
 
 
-def test_the_settings_reach_their_places(tenant: Any, connect: Callable[..., DispatchContext], tmp_path: Path) -> None:
+def test_the_settings_reach_their_places(
+    tenant: Any, connect: Callable[..., DispatchContext], authority: trustme.CA, tmp_path: Path
+) -> None:
     bundle = tmp_path / "ca.pem"
-    bundle.touch()
+    authority.cert_pem.write_to_path(str(bundle))
     context = connect(
         tenant,
         connect_timeout_s=3,
         read_timeout_s=70,
         deadline_s=400,
         max_attempts=7,
+        max_answer_mb=3,
         refresh_margin_s=90,
         ca_bundle=str(bundle),
     )
     assert context.session.timeout == (3.0, 70.0)
     assert context.session.verify == str(bundle)
+    assert context.session._engine.max_bytes == 3_000_000
     assert (context.retry_plan.max_attempts, context.retry_plan.deadline_s) == (7, 400.0)
     assert context.refresh_policy.margin_s == 90.0
     assert context.guard.policy is context.refresh_policy

@@ -16,8 +16,8 @@ from oauthlib.oauth2 import BackendApplicationClient, InsecureTransportError
 from requests_oauthlib import OAuth2Session, TokenUpdated
 
 from sacnb._settings import Secret
-from sacnb._wire import SacSession
-from sacnb.errors import AuthError, RequestError
+from sacnb._wire import RetryPlan, SacSession
+from sacnb.errors import AuthError, BadAnswer, NoAnswerError, RequestError
 
 PATH = "/api/v1/things"
 CANARY = "canary-bearer-token"
@@ -283,7 +283,10 @@ def test_tokens_cannot_be_put_in_or_fetched_behind_the_guards_back(tenant: Any, 
         with pytest.raises(AuthError, match=r"guard\.force"):
             call(tenant.url + "/oauth/token", client_secret="x")
     assert not tenant.seen
-    session.token = {"access_token": "smuggled", "token_type": "bearer"}
+    with pytest.raises(AuthError, match="takes none that is set"):
+        session.token = {"access_token": "smuggled", "token_type": "bearer"}
+    with pytest.raises(AuthError, match='auth="static"'):
+        session.access_token = "smuggled"  # planted
     session.get(PATH)
     assert tenant.seen[-1].bearer == "token-1"
 
@@ -294,7 +297,51 @@ def test_authorized_tells_of_the_guards_token(tenant: Any, session_for: SessionF
     session.get(PATH)
     assert session.authorized
     assert session.guard.peek() is not None
-    assert session.token == {}
+    assert session.token["token_type"] == "Bearer"
+    assert session.token["expires_at"] > time.time()
+    assert session.access_token is not None
+    assert session.access_token.reveal() == "token-1"
+    assert "token-1" not in repr(session.token)
+
+
+def test_before_there_is_a_token_the_session_has_none(session_for: SessionFor) -> None:
+    session = session_for("https://acme.example")
+    assert (session.token, session.access_token) == ({}, None)
+
+
+@pytest.mark.parametrize("of", ["the request", "the session"])
+def test_an_authorisation_of_the_programs_own_takes_the_tokens_place(
+    of: str, tenant: Any, session_for: SessionFor
+) -> None:
+    session = session_for(tenant.url)
+    if of == "the session":
+        session.auth = ("user", "password")
+    session.get(PATH, **({"auth": ("user", "password")} if of == "the request" else {}))
+    assert tenant.seen[-1].headers["Authorization"] == "Basic dXNlcjpwYXNzd29yZA=="
+    assert session.guard.peek() is None
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_form_is_redirected_as_requests_does_it(
+    status: int, tenant: Any, reply: Any, session_for: SessionFor
+) -> None:
+    tenant.answers[PATH] = [reply(status=status, headers={"Location": "/api/v1/elsewhere"})]
+    response = session_for(tenant.url).post(PATH, data={"a": "1"})
+    assert (response.status_code, [each.status_code for each in response.history]) == (200, [status])
+    seen = tenant.seen[-1]
+    assert (seen.method, seen.body) == (("POST", b"a=1") if status >= 307 else ("GET", b""))
+    assert seen.bearer == "token-1"
+
+
+def test_an_endless_answer_and_one_that_drips_end(raw: Any, session_for: SessionFor) -> None:
+    session = session_for(raw.url, max_answer_bytes=1_000_000, plan=RetryPlan(deadline_s=0.5))
+    head = b"HTTP/1.1 200 OK\r\n\r\n"
+    raw.answer = lambda _: [head, *[b"x" * 100_000] * 30]
+    with pytest.raises(BadAnswer, match="SAC_MAX_ANSWER_MB"):
+        session.get(PATH)
+    raw.answer = lambda _: [head, *[b"x", 0.1] * 50]
+    with pytest.raises(NoAnswerError, match="deadline"):
+        session.get(PATH)
 
 
 def test_a_session_is_not_pickled(session_for: SessionFor) -> None:

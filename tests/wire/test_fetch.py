@@ -253,7 +253,7 @@ def test_the_token_endpoint_is_asked_again_by_the_plan(tenant: Any, reply: Any, 
     tenant.answers[TOKENS] = [reply(status=429, headers={"Retry-After": "7"}), reply(status=503), good]
     context = connect(tenant)
     get(context)
-    assert passing.slept == [7.0, 0.1]
+    assert passing.seconds == pytest.approx(7.1)
     summary = context.telemetry.summary()
     assert summary.retries == {"token": 2}
     assert summary.seconds_waited == pytest.approx(7.1)
@@ -278,8 +278,8 @@ def test_a_token_endpoint_that_stays_down(tenant: Any, reply: Any, connect: Conn
     [
         ("seconds", "11", 0, [11.0, 11.0]),
         ("a date by the reply's own clock, which is a day ahead", 20, 86400, [20.0, 20.0]),
-        ("a date that has passed", -20, 0, [0.0, 0.0]),
-        ("at once", "0", 0, [0.0, 0.0]),
+        ("a date that has passed names no wait", -20, 0, [2.0, 3.6]),
+        ("at once names no wait", "0", 0, [2.0, 3.6]),
         ("hours are capped", "7200", 0, [60.0, 60.0]),
         ("nothing said: one to three seconds, growing", None, 0, [2.0, 3.6]),
         ("nonsense is nothing said", "soon", 0, [2.0, 3.6]),
@@ -358,7 +358,7 @@ def test_statuses_that_may_pass_are_tried_again(tenant: Any, reply: Any, connect
     assert context.telemetry.summary().retries == {"408": 1, "500": 1, "504": 1}
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 504, 507, 599, 408])
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 507, 599, 408, 425])
 def test_statuses_that_do_not_pass_end_as_server_errors(status: int, tenant: Any, reply: Any, connect: Connect) -> None:
     tenant.answers[PATH] = [reply(status=status)]
     with pytest.raises(ServerError, match=str(status)) as caught:
@@ -682,7 +682,7 @@ def test_a_403_of_another_kind_does_not_ask_for_a_csrf_token(tenant: Any, reply:
     tenant.answers[PATH] = [reply(status=403, body=b'{"error":{"message":"not allowed [3401]"}}')]
     with pytest.raises(ForbiddenError, match="3401"):
         post(connect(tenant))
-    assert len(tenant.seen) == 2
+    assert not tenant.at(CSRF)
 
 
 def test_no_csrf_token_comes(tenant: Any, reply: Any, connect: Connect) -> None:
@@ -692,19 +692,67 @@ def test_no_csrf_token_comes(tenant: Any, reply: Any, connect: Connect) -> None:
     assert statuses(caught.value) == [403, 403]
 
 
-def test_cookies_travel_with_the_csrf_token(tenant: Any, reply: Any, connect: Connect) -> None:
+def with_session(tenant: Any, reply: Any, *, refuse: Callable[[], Any]) -> set[str]:
+    """As ``csrf_tenant``, with a session behind the CSRF token; *refuse* is the answer to one that has ended."""
     csrf_tenant(tenant, reply)
-    fetch = tenant.answers[CSRF]
+    fetch, write = tenant.answers[CSRF], tenant.answers[PATH]
+    ended: set[str] = set()
+    opened = iter(range(100))
 
     def with_cookie(seen: Any) -> Any:
         made = fetch(seen)
-        made.headers["Set-Cookie"] = "JSESSIONID=abc; Path=/; HttpOnly"
+        made.headers["Set-Cookie"] = f"JSESSIONID=s{next(opened)}; Path=/; HttpOnly"
         return made
 
+    def checked(seen: Any) -> Any:
+        return refuse() if seen.headers.get("Cookie") in ended else write(seen)
+
     tenant.answers[CSRF] = with_cookie
-    answer = post(connect(tenant))
-    assert tenant.seen[-1].headers["Cookie"] == "JSESSIONID=abc"
+    tenant.answers[PATH] = checked
+    return ended
+
+
+def test_cookies_travel_with_the_csrf_token_and_with_nothing_else(tenant: Any, reply: Any, connect: Connect) -> None:
+    with_session(tenant, reply, refuse=lambda: None)
+    context = connect(tenant)
+    answer = post(context)
+    assert tenant.seen[-1].headers["Cookie"] == "JSESSIONID=s0"
     assert "Set-Cookie" not in answer.headers
+    get(context, "/api/v1/other")
+    assert "Cookie" not in tenant.seen[-1].headers
+    context.guard.force()
+    post(context)
+    assert [seen.headers.get("Cookie") for seen in tenant.at(PATH)] == [None, "JSESSIONID=s0", None, "JSESSIONID=s1"]
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 302])
+def test_a_session_that_has_ended_is_opened_anew(status: int, tenant: Any, reply: Any, connect: Connect) -> None:
+    headers = {"Location": "https://login.invalid/"} if status == 302 else {}
+    ended = with_session(tenant, reply, refuse=lambda: reply(status=status, headers=headers, body=b"timed out"))
+    context = connect(tenant)
+    post(context)
+    ended.add("JSESSIONID=s0")
+    assert post(context).status == 201
+    assert tenant.seen[-1].headers["Cookie"] == "JSESSIONID=s1"
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 302])
+def test_a_session_that_a_server_opens_unasked_is_not_gone_on_with(
+    status: int, tenant: Any, reply: Any, connect: Connect
+) -> None:
+    """Once it has ended, such a server refuses whoever still has its cookie."""
+
+    def answer(seen: Any) -> Any:
+        if "Cookie" in seen.headers:
+            return reply(status=status, headers={"Location": "https://login.invalid/"})
+        return reply(headers={"Set-Cookie": "SESSION=1; Path=/"})
+
+    tenant.answers[PATH] = answer
+    context = connect(tenant)
+    for _ in range(2):
+        get(context)
+        context.session.get(PATH)
+    assert len(tenant.at(TOKENS)) == 1
 
 
 # -- 6: everything else is one typed error ---------------------------------------------------------------------------
@@ -750,7 +798,7 @@ def test_refusals(  # noqa: PLR0917 - the columns of the table
     assert (error.hint is None) is (hint is None)
     assert hint is None or hint in str(error)
     assert "canary" not in str(error) + repr(error)
-    assert statuses(error) == [status]
+    assert statuses(error) == [status] * (2 if status == 403 else 1)  # a 403 may be the answer to a dead token
     assert context.telemetry.summary().failures == 1
 
 
@@ -879,9 +927,9 @@ def test_a_writing_request_is_not_redirected_at_all(tenant: Any, reply: Any, con
 
 def test_redirects_in_a_circle_end(tenant: Any, reply: Any, connect: Connect) -> None:
     tenant.answers[PATH] = [reply(status=302, headers={"Location": PATH})]
-    with pytest.raises(RequestError, match="TooManyRedirects"):
-        get(connect(tenant))
-    assert len(tenant.at(PATH)) == 6
+    with pytest.raises(BadAnswer, match="redirects in a circle"):
+        get(connect(tenant, max_attempts=2))
+    assert len(tenant.at(PATH)) == 12
 
 
 def test_a_redirect_without_an_address_is_a_refusal(tenant: Any, reply: Any, connect: Connect) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sacnb._wire.interrupt import Interrupt
+from sacnb._connections import Interrupt
 from sacnb.errors import Cancelled, SacError
 
 
@@ -80,7 +80,7 @@ def test_a_connection_that_was_given_back_is_left_alone(tenant: Any, connect: Ca
     context = connect(tenant, read_timeout_s=60)
     interrupt = Interrupt()
     context.session.fetch("GET", "/first", operation="first", cancelled=interrupt)
-    assert interrupt._connections == {}
+    assert interrupt._watches == set()
     interrupt.set()
     assert context.session.fetch("GET", "/second", operation="second").status == 200
     assert context.telemetry.summary().retries == {}

@@ -32,7 +32,7 @@ JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.c2lnbmF0dXJl-_canary"
 
 # Secrets as they occur: SAC's own have "$", "!", "|", "=", "-", "_"; base64 has "+" and "/".
 secrets = st.text("abcXYZ019-_$!|=+/.~", min_size=4, max_size=40).map(lambda text: f"{CANARY}{text}")
-any_secret = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40).map(lambda t: f"{CANARY}{t}")
+any_secret = st.text(st.characters(exclude_categories=["Cs"]), min_size=2, max_size=40).map(lambda t: f"{CANARY}{t}")
 NAMES = ["access_token", "refresh_token", "id_token", "client_secret", "password", "assertion", "client_assertion"]
 names = st.sampled_from([*NAMES, "jti", "Access-Token", "CLIENT_SECRET", "x-csrf-token", "apiKey", "token"])
 

@@ -1,4 +1,4 @@
-"""The plan, and a campaign by it, without a network."""
+"""The plan, and a run by it, without a network."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sacnb._wire.retry import Campaign, RetryPlan, Setback, refresh_runner
+from sacnb._wire.retry import RetryableFailure, RetryPlan, RetryRun, refresh_runner
 from sacnb.errors import RefreshError, SacError, SettingsError
 
 
-def transient(**options: Any) -> Setback:
-    return Setback("503", SacError("It failed."), **options)
+def transient(**options: Any) -> RetryableFailure:
+    return RetryableFailure("503", SacError("It failed."), **options)
 
 
 def run(plan: RetryPlan, passing: Any, attempt: Callable[[], Any], **options: Any) -> Any:
     options.setdefault("random", lambda: 0.5)
-    return Campaign(plan, "op", clock=passing.clock, sleep=passing.sleep, **options).run(attempt)
+    return RetryRun(plan, "op", clock=passing.clock, sleep=passing.sleep, **options).run(attempt)
 
 
 # -- the plan --------------------------------------------------------------------------------------------------------
@@ -98,16 +98,16 @@ def test_all_that_makes_no_sense_is_said_at_once() -> None:
     assert len(caught.value.problems) == 4
 
 
-# -- a campaign ------------------------------------------------------------------------------------------------------
+# -- a run ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("raised", [False, True])
-def test_returned_and_raised_setbacks_share_one_budget(raised: bool, passing: Any) -> None:
+def test_returned_and_raised_failures_share_one_budget(raised: bool, passing: Any) -> None:
     """Two decorators that each counted for themselves would try sixteen times."""
     turns = itertools.cycle([raised, not raised])
     tries = 0
 
-    def attempt() -> Setback:
+    def attempt() -> RetryableFailure:
         nonlocal tries
         tries += 1
         if next(turns):
@@ -150,7 +150,7 @@ def test_no_sleep_ends_after_the_deadline(deadline_s: float, numbers: list[float
         now += seconds
 
     feed = itertools.cycle(numbers)
-    campaign = Campaign(
+    run = RetryRun(
         RetryPlan(deadline_s=deadline_s, max_attempts=20),
         "op",
         clock=lambda: now,
@@ -158,12 +158,12 @@ def test_no_sleep_ends_after_the_deadline(deadline_s: float, numbers: list[float
         random=lambda: next(feed),
     )
     with pytest.raises(SacError):
-        campaign.run(lambda: transient(is_throttle=now > 1))
+        run.run(lambda: transient(is_throttle=now > 1))
     assert now <= deadline_s
 
 
 def test_the_error_says_that_there_was_no_time(passing: Any) -> None:
-    with pytest.raises(SacError, match=r"It failed\. There was no time for another try within the deadline of 1 s"):
+    with pytest.raises(SacError, match=r"It failed\. Another attempt would end after the deadline of 1 s"):
         run(RetryPlan(deadline_s=1), passing, lambda: transient(retry_after_s=2.0))
 
 

@@ -1,4 +1,4 @@
-"""``SCALE``: as many rows as one likes, each made from its number when it is asked for."""
+"""``SCALE``: any number of rows, each computed from its number on request."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ __all__ = ["MAX_ROWS", "scale"]
 
 _VERSIONS: Final = {"public.Actual": "Actual", "public.Plan": "Plan"}
 _MONTHS: Final = tuple(f"{year}{month:02d}" for year in range(2015, 2025) for month in range(1, 13))
-# What breaks naive clients: trailing and leading blanks, quotes, escapes, line ends, the text between two JSON rows,
-# everything that means something in a URL, and characters of two, three and four bytes.
+# Texts that break naive clients: leading and trailing blanks, quotes, escapes, line ends, the separator of JSON rows,
+# reserved characters of URLs, and characters of two, three and four bytes.
 _REGIONS: Final = (
     "Pacific West ", " Leading", "#", "Zürich", "São Paulo", "日本", "Ελλάδα", "🚀 Orbit", "O'Hare", 'The "Loop"',
     "Back\\slash", "Line\nbreak", "Tab\tstop", 'North},{"x":1', "50% + tax & duty = a/b?c;d", "<b>{bold}</b>",
 )  # fmt: skip
 _CHANNELS: Final = ("Direct", "Partner", "Online", "#")
 _PRODUCTS: Final = tuple(f"P-{number:03d}" for number in range(500))
-# Numbers with leading zeros, as SAP numbers its customers: they stay strings or they are lost.
+# Customer numbers as in SAP: leading zeros are lost if they are read as numbers.
 _CUSTOMERS: Final = tuple(f"{number:010d}" for number in range(100_000))
 _SEGMENTS: Final = ("Industry", "Retail ", "Public sector", "Größe XL", "#")
-# From the dimension that changes with each row to the one that changes least.
+# Ordered from the dimension that changes most often to the one that changes least.
 _DIMENSIONS: Final[Mapping[str, Sequence[str]]] = {
     "Customer": _CUSTOMERS,
     "Product": _PRODUCTS,
@@ -52,9 +52,9 @@ def _combinations() -> int:
     return total
 
 
-# More rows than that would repeat a key.
+# More rows would repeat a key.
 MAX_ROWS: Final = _combinations()
-# It shares no factor with MAX_ROWS, so that number * _STRIDE + seed (mod MAX_ROWS) meets every combination once.
+# Coprime to MAX_ROWS, so that number * _STRIDE + seed (mod MAX_ROWS) reaches every combination once.
 _STRIDE: Final = 7_654_321
 _PRIME: Final = 2_147_483_647
 _NULL_EVERY: Final = 200
@@ -63,7 +63,7 @@ _MEASURE: Final = pl.Decimal(31, 7)
 
 @dataclass(frozen=True, slots=True)
 class _ScaleFacts:
-    """Facts that are computed from the row number: nothing is held, and the same number gives the same row for ever."""
+    """Facts computed from the row number; the same number always gives the same row."""
 
     row_count: int
     seed: int
@@ -85,12 +85,12 @@ class _ScaleFacts:
         return pl.DataFrame([s.alias(n) for s, n in zip(made, names, strict=True)])
 
     def _noise(self, number: pl.Series, salt: int) -> pl.Series:
-        """Numbers below 2^31 that look random; every step stays far inside 64 bits."""
+        """Return pseudo-random numbers below 2^31; no step overflows 64 bits."""
         mixed = (number * 48_271 + (self.seed * 7_919 + salt) % _PRIME) % _PRIME
         return (mixed * mixed + salt) % _PRIME
 
     def _amount(self, number: pl.Series) -> pl.Series:
-        """Amounts of up to 15 digits, which a float64 still tells apart, none to seven of them decimals; some null."""
+        """Return amounts of up to 15 digits, which a float64 holds exactly, with 0 to 7 decimals; some are null."""
         noise = self._noise(number, 1)
         fine = (self._noise(number, 2) * 1_000_003 + noise) % 10**15
         kept = pl.Series([10 ** (7 - digits) for digits in range(8)], dtype=pl.UInt64).gather(noise // 1000 % 8)
@@ -100,7 +100,7 @@ class _ScaleFacts:
         return frame.select(pl.when(pl.col("noise") % _NULL_EVERY != 0).then(value)).to_series()
 
     def _quantity(self, number: pl.Series) -> pl.Series:
-        """Whole numbers from 0 to 999, never null."""
+        """Return whole numbers from 0 to 999, never null."""
         return (self._noise(number, 3) % 1000).cast(_MEASURE)
 
 
@@ -124,7 +124,7 @@ def _plain(ids: Sequence[str], descriptions: Sequence[str], **attributes: Sequen
 
 
 def _products() -> Dimension:
-    """Products in 20 groups below one node; the facts hold products only."""
+    """Return products in 20 groups below one node; the facts hold products only."""
     groups = {f"G-{number:02d}": f"Product group {number}" for number in range(20)}
     parents = {"ALL": HIERARCHY_ROOT, **dict.fromkeys(groups, "ALL")}
     parents.update((product, f"G-{position // 25:02d}") for position, product in enumerate(_PRODUCTS))
@@ -151,7 +151,7 @@ def _dimensions() -> Mapping[str, Dimension]:
 
 
 def scale(rows: int, seed: int = 0) -> Model:
-    """A sales model of ``rows`` rows, each key once.
+    """Return a sales model of ``rows`` rows without repeated keys.
 
     Raises:
         ValueError: fewer than 0 or more than ``MAX_ROWS`` rows.

@@ -1,4 +1,7 @@
-"""``US_EMPLOYMENT``: what the US Bureau of Labor Statistics published, from the files in ``sacnb/sandbox/data``."""
+"""``US_EMPLOYMENT`` (real), ``PLANNING`` (made up) and ``EDM_TYPES`` (every primitive type): models of fixed rows.
+
+The rows of the first two come from the files in ``sacnb/sandbox/data``.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,13 @@ __all__ = ["edm_types", "planning", "read_csv", "us_employment"]
 
 
 def read_csv(name: str) -> pl.DataFrame:
-    """A file of ``sacnb/sandbox/data``, every column as text, blanks kept."""
+    """Read a file of ``sacnb/sandbox/data``, every column as text, with blanks."""
     raw = (files("sacnb.sandbox") / "data" / name).read_bytes()
     return pl.read_csv(io.BytesIO(raw), infer_schema=False)
 
 
 def _members(name: str) -> Dimension:
-    """The members in a file with ``ID``, ``Description``, attributes, and perhaps ``Parent``."""
+    """Read members from a file with ``ID``, ``Description``, attributes, and perhaps ``Parent``."""
     frame = read_csv(name)
     if "Parent" not in frame.columns:
         return dimension(frame)
@@ -35,10 +38,10 @@ def _members(name: str) -> Dimension:
 
 @cache
 def planning() -> Model:
-    """All figures in one measure, ``SignedData``, told apart by ``Account``.
+    """Return ``PLANNING``: an account model, with all figures in one measure, ``SignedData``.
 
-    Income and liabilities are negative, expenses and assets positive, as a ledger holds them (unconfirmed for SAC: a
-    story shows income with the opposite sign).
+    Income and liabilities are negative, expenses and assets positive, as in a ledger (unconfirmed for SAC: a story
+    shows income with the opposite sign).
     """
     facts = read_csv("planning.csv")
     return Model(
@@ -71,7 +74,7 @@ _MEASURE = pl.Decimal(31, 7)
 
 
 def _facts() -> pl.DataFrame:
-    """Actuals as published, and the plan made from them: twelve months before, times 1.02, exactly in decimals."""
+    """Return the actuals as published, and a plan: the value of twelve months before, times 1.02, exact in decimals."""
     actual = read_csv("us_employment.csv").select(
         pl.lit("public.Actual").alias("Version"),
         pl.col("date").alias("Date"),
@@ -88,7 +91,7 @@ def _facts() -> pl.DataFrame:
 
 @cache
 def us_employment() -> Model:
-    """Employees in thousands by version, month and leaf sector; the hierarchy of sectors is in the master data."""
+    """Return ``US_EMPLOYMENT``: employees in thousands by version, month and leaf sector."""
     facts = _facts()
     sectors = read_csv("us_employment_sectors.csv")
     members = sectors.select(pl.col("id").alias("ID"), pl.col("description").alias("Description"))
@@ -135,7 +138,7 @@ _COLUMNS: Final = (
     Column("Guid", "Edm.Guid"),
     Column("Binary", "Edm.Binary", max_length=64),
 )
-# One list per column: ordinary values, the ends of each type's range, and null.
+# For each column: ordinary values, the ends of the type's range, and null.
 _VALUES: Final[dict[str, list[Any]]] = {
     "Boolean": [True, False, True, None],
     "Byte": [0, 7, 255, None],
@@ -168,7 +171,7 @@ _ROWS: Final = 60
 
 @cache
 def edm_types() -> Model:
-    """60 rows; the columns run through their values at different speeds, so that most combinations occur."""
+    """Return ``EDM_TYPES``: 60 rows. The columns repeat with different periods, so that most combinations occur."""
     data = {"Id": list(range(1, _ROWS + 1))}
     data.update({name: [values[row % len(values)] for row in range(_ROWS)] for name, values in _VALUES.items()})
     schema = {column.name: polars_type(column) for column in _COLUMNS}

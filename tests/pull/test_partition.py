@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 import sacnb.sandbox
 from sacnb import col
 from sacnb._pull.count import count_rows
-from sacnb._pull.partition import make_plan
-from sacnb._pull.slices import Lists, Ranges, slices_of
+from sacnb._pull.partition import Lists, Ranges, make_plan, member_groups
 from sacnb._tenant import Tenant
 from sacnb.errors import BadAnswer, QueryError, RequestError
 from sacnb.sandbox import Column, Dimension, Sandbox, table_model
@@ -155,7 +154,7 @@ def test_rows_without_a_value_are_asked_for_where_there_are_some_or_may_come_to_
     assert len(model.facts(partitions=["Month"], page_size=10).fetch()) == 251
 
 
-def test_partitions_of_uneven_size_are_made_of_finer_slices(sandbox: Sandbox, connect_to: ConnectTo) -> None:
+def test_uneven_partitions_are_made_of_finer_groups(sandbox: Sandbox, connect_to: ConnectTo) -> None:
     """Nearly all rows are of the last year: a quarter of the months would have nearly all of them."""
     rows = [(month, PRODUCTS[i], "#", i, DAYS[0]) for month in MONTHS for i in range(2 if month < "202407" else 40)]
     sandbox.add_model(model_of(rows))
@@ -209,13 +208,13 @@ def test_without_counts_there_is_one_stream_and_the_log_says_why(
     sandbox: Sandbox, connect_to: ConnectTo, caplog: pytest.LogCaptureFixture
 ) -> None:
     facts = connect_to(sandbox).model("US_EMPLOYMENT").facts()
-    job = facts._job(facts._asked())
+    job = facts._job(facts._named_members())
     job = dataclasses.replace(job, context=dataclasses.replace(job.context, session=NotCounting(job.context.session)))
     assert count_rows(job, [None]) == [None]
     with caplog.at_level(logging.WARNING, "sacnb.export"):
-        assert len(make_plan(job, 4, lambda _: MONTHS).chains) == 1
-    assert "one stream, since SAC does not count the rows" in caplog.text
-    with pytest.raises(QueryError, match="could not be checked"):
+        assert len(make_plan(job, 4, lambda _: MONTHS).segments) == 1
+    assert "one stream, because SAC does not count the rows" in caplog.text
+    with pytest.raises(QueryError, match="needs a row count"):
         make_plan(job, "package", lambda _: MONTHS)
 
 
@@ -227,10 +226,10 @@ def test_counting_asks_for_no_rows(sandbox: Sandbox, connect_to: ConnectTo) -> N
     assert sandbox.counts["rows"] == 0
 
 
-def test_slices_that_do_not_add_up_are_not_used(
+def test_groups_that_do_not_add_up_are_not_used(
     sandbox: Sandbox, connect_to: ConnectTo, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As if SAC compared texts in a way of its own: the first count is of more rows than the slices have."""
+    """As if SAC compared texts in a way of its own: the first count is of more rows than the groups have."""
     sandbox.add_model(model_of(rows_for_all_months()))
     facts = connect_to(sandbox).model("SPLIT").facts(page_size=1000)
 
@@ -240,13 +239,13 @@ def test_slices_that_do_not_add_up_are_not_used(
         return MONTHS
 
     with caplog.at_level(logging.WARNING, "sacnb.export"):
-        plan = make_plan(facts._job(facts._asked()), 4, members_of)
-    assert len(plan.chains) == 1
+        plan = make_plan(facts._job(facts._named_members()), 4, members_of)
+    assert len(plan.segments) == 1
     assert "do not add up to the 250 rows" in caplog.text
 
 
 @pytest.mark.parametrize("partitions", [0, 257, -1, True, 2.5, "many", [], ["Month", "Product"], [3], {"Month"}])
-def test_what_partitions_cannot_be_is_said(sandbox: Sandbox, connect_to: ConnectTo, partitions: Any) -> None:
+def test_invalid_partitions_are_refused(sandbox: Sandbox, connect_to: ConnectTo, partitions: Any) -> None:
     with pytest.raises(QueryError, match="partitions="):
         connect_to(sandbox).model("US_EMPLOYMENT").facts(partitions=partitions)
 
@@ -260,7 +259,7 @@ def test_a_limit_or_an_order_has_one_stream(sandbox: Sandbox, connect_to: Connec
     assert auto.arrow().equals(model.facts(page_size=100, **option).fetch().arrow())
 
 
-def test_sums_are_split_by_what_they_keep_only(sandbox: Sandbox, connect_to: ConnectTo) -> None:
+def test_aggregations_are_split_by_kept_dimensions_only(sandbox: Sandbox, connect_to: ConnectTo) -> None:
     model = connect_to(sandbox).model("US_EMPLOYMENT")
     whole = model.facts(dims=["Date", "Version"]).fetch().polars(decimals=True).sort("Date", "Version")
     split = model.facts(dims=["Date", "Version"], partitions=["Date"], page_size=20).fetch()
@@ -300,14 +299,14 @@ def test_packages_smaller_than_asked_for_are_followed_by_links(connect_to: Conne
         assert split.equals(single)
 
 
-def test_packages_are_held_to_the_count_in_any_case(sandbox: Sandbox, connect_to: ConnectTo) -> None:
+def test_packages_are_always_compared_with_the_count(sandbox: Sandbox, connect_to: ConnectTo) -> None:
     facts = connect_to(sandbox).model("US_EMPLOYMENT").facts(page_size=500, partitions="package", check_count=False)
     sandbox.misbehave("rows_missing", times=1, after=1)
     with pytest.raises(BadAnswer, match="announced 3,420 rows"):
         facts.fetch()
 
 
-# -- slices ----------------------------------------------------------------------------------------------------------
+# -- groups ----------------------------------------------------------------------------------------------------------
 
 
 def text_column(name: str = "x") -> Any:
@@ -329,13 +328,13 @@ def text_column(name: str = "x") -> Any:
     ],
 )
 def test_bounds_differ_in_digits_at_the_same_places_only(members: list[str], bounds: tuple[str, ...] | None) -> None:
-    found = slices_of(text_column(), members, 4)
+    found = member_groups(text_column(), members, 4)
     assert (found.bounds if isinstance(found, Ranges) else None) == bounds
 
 
 @given(st.lists(st.sampled_from([*REGIONS, "a", "b", "c", "d"]), unique=True), st.integers(2, 20))
 def test_lists_have_every_member_once_but_those_that_cannot_be_sent(names: list[str], most: int) -> None:
-    found = slices_of(text_column(), names, most)
+    found = member_groups(text_column(), names, most)
     sendable = sorted(name for name in names if "\n" not in name)
     if len(sendable) < 2:
         assert found is None
@@ -349,7 +348,7 @@ def test_lists_have_every_member_once_but_those_that_cannot_be_sent(names: list[
 
 @given(st.sets(st.integers(0, 999), min_size=2), st.integers(2, 30), st.integers(0, 999), st.data())
 def test_every_value_is_in_exactly_one_range(numbers: set[int], most: int, value: int, data: st.DataObject) -> None:
-    found = slices_of(text_column(), [f"{number:03d}" for number in numbers], most)
+    found = member_groups(text_column(), [f"{number:03d}" for number in numbers], most)
     assert isinstance(found, Ranges)
     edges = [None, *found.bounds, None]
     cuts = sorted(data.draw(st.sets(st.integers(1, found.count - 1), max_size=5))) if found.count > 1 else []

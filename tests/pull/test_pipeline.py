@@ -22,7 +22,7 @@ def line(work: Callable[[Any], Any] = lambda page: page, **options: Any) -> Pipe
     return Pipeline(work, **{"streams": 1, "workers": 2, "ahead": 5, **options})
 
 
-def lane(*pages: Any) -> Callable[[], Iterator[Any]]:
+def segment(*pages: Any) -> Callable[[], Iterator[Any]]:
     return lambda: iter(pages)
 
 
@@ -60,12 +60,12 @@ def test_pages_come_out_in_the_order_they_were_fetched_in_whichever_is_decoded_f
         return page * 10
 
     with line(work) as pipeline:
-        pipeline.add(0, lane(0, 1, 2))
+        pipeline.add(0, segment(0, 1, 2))
         assert list(pipeline) == [Arrived(0, 0), Arrived(0, 10), Arrived(0, 20), Ended(0)]
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_every_lane_keeps_its_order_and_ends_once_whatever_the_timing(seed: int) -> None:
+def test_every_segment_keeps_its_order_and_ends_once_whatever_the_timing(seed: int) -> None:
     chance = random.Random(seed)
     turns = [threading.Event() for _ in range(60)]
     order = list(range(60))
@@ -82,34 +82,34 @@ def test_every_lane_keeps_its_order_and_ends_once_whatever_the_timing(seed: int)
     releaser = threading.Thread(target=release)
     with line(work, streams=chance.randint(1, 4), workers=chance.randint(1, 4), ahead=chance.randint(1, 8)) as pipeline:
         for number in range(6):
-            pipeline.add(number, lane(*((number, page) for page in range(10))))
+            pipeline.add(number, segment(*((number, page) for page in range(10))))
         releaser.start()
         events = list(pipeline)
     releaser.join()
     for number in range(6):
-        ours = [event for event in events if event.lane == number]
+        ours = [event for event in events if event.segment == number]
         assert ours == [*(Arrived(number, (number, page)) for page in range(10)), Ended(number)]
 
 
-def test_a_lane_without_pages_just_ends() -> None:
+def test_a_segment_without_pages_just_ends() -> None:
     with line() as pipeline:
-        pipeline.add(3, lane())
+        pipeline.add(3, segment())
         assert list(pipeline) == [Ended(3)]
 
 
-def test_without_lanes_there_is_nothing_to_wait_for() -> None:
+def test_without_segments_there_is_nothing_to_wait_for() -> None:
     with line() as pipeline:
         assert list(pipeline) == []
 
 
-def test_a_lane_can_be_added_while_others_are_followed() -> None:
+def test_a_segment_can_be_added_while_others_are_followed() -> None:
     with line(streams=2) as pipeline:
-        pipeline.add(0, lane("a"))
+        pipeline.add(0, segment("a"))
         seen = []
         for event in pipeline:
             seen.append(event)
             if event == Ended(0):
-                pipeline.add(1, lane("b"))
+                pipeline.add(1, segment("b"))
     assert seen == [Arrived(0, "a"), Ended(0), Arrived(1, "b"), Ended(1)]
 
 
@@ -223,7 +223,7 @@ def test_a_fetch_that_fails_is_given_out_after_the_pages_before_it() -> None:
         assert list(pipeline) == [Arrived(0, 0), Arrived(0, 1), Failed(0, error)]
 
 
-def test_a_lane_that_cannot_even_begin_fails() -> None:
+def test_a_segment_that_cannot_begin_fails() -> None:
     error = OSError("no network")
 
     def pages() -> Iterator[int]:
@@ -234,7 +234,7 @@ def test_a_lane_that_cannot_even_begin_fails() -> None:
         assert list(pipeline) == [Failed(0, error)]
 
 
-def test_a_failed_lane_leaves_its_room_to_the_others_and_may_begin_anew() -> None:
+def test_a_failed_segment_leaves_its_room_to_the_others_and_may_restart() -> None:
     def broken() -> Iterator[int]:
         raise OSError("gone")
 
@@ -245,7 +245,7 @@ def test_a_failed_lane_leaves_its_room_to_the_others_and_may_begin_anew() -> Non
         for event in pipeline:
             seen.append(type(event))
             if isinstance(event, Failed):
-                pipeline.add(event.lane, lane("again"))
+                pipeline.add(event.segment, segment("again"))
     assert (seen.count(Failed), seen.count(Arrived), seen.count(Ended)) == (5, 5, 5)
 
 
@@ -259,7 +259,7 @@ def test_work_that_fails_is_raised_once_in_its_turn_and_ends_all_threads() -> No
 
     def run() -> None:
         with line(work) as pipeline:
-            pipeline.add(0, lane(0, 1, 2, 3, 4))
+            pipeline.add(0, segment(0, 1, 2, 3, 4))
             given.extend(pipeline)
 
     with pytest.raises(BadAnswer, match="page 2") as caught:
@@ -269,7 +269,7 @@ def test_work_that_fails_is_raised_once_in_its_turn_and_ends_all_threads() -> No
     assert threads_of_ours() == []
 
 
-def test_an_error_of_the_one_who_iterates_ends_all_threads() -> None:
+def test_an_error_of_the_caller_ends_all_threads() -> None:
     def endless() -> Iterator[int]:
         yield from iter(int, 1)
 
@@ -336,8 +336,40 @@ def test_a_stop_by_the_user_is_seen_while_nothing_comes() -> None:
             stopped.set()
             list(pipeline)
 
-    with pytest.raises(Cancelled, match="stopped"):
+    with pytest.raises(Cancelled, match="Download cancelled"):
         run()
+    assert threads_of_ours() == []
+
+
+def test_ctrl_c_between_the_starts_of_the_threads_leaves_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+
+    def start_and_interrupt(thread: threading.Thread) -> None:
+        start(thread)
+        if thread.name == "sacnb-stream-0":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", start_and_interrupt)
+    with pytest.raises(KeyboardInterrupt), line():
+        pass
+    assert threads_of_ours() == []
+
+
+def test_ctrl_c_at_the_beginning_of_the_end_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def run() -> None:
+        with line() as pipeline:
+            monkeypatch.setattr(type(pipeline), "close", interrupted)  # before it has done anything
+            pipeline.add(0, lambda: iter(range(3)))
+            list(pipeline)
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    for thread in threading.enumerate():
+        if thread.name.startswith(("sacnb-stream", "sacnb-decode")):
+            thread.join(PATIENCE_S)
     assert threads_of_ours() == []
 
 

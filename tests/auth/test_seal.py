@@ -1,4 +1,4 @@
-"""What a traceback with locals shows after it was sealed."""
+"""Tracebacks with locals after ``seal``."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def caught(call: object) -> Exception:
     raise AssertionError
 
 
-def test_locals_go_and_lines_stay() -> None:
+def test_seal_clears_locals_and_keeps_lines() -> None:
     error = caught(in_a_context)
     assert CANARY in text_of(error)  # what would be shown without
     seal(error)
@@ -64,7 +64,7 @@ def test_the_request_is_taken_off_the_errors_of_requests() -> None:
     assert error.response is None
 
 
-def test_a_chain_that_bites_its_tail_ends() -> None:
+def test_a_circular_exception_chain_ends() -> None:
     error = ValueError()
     other = TypeError()
     error.__context__, other.__context__ = other, error

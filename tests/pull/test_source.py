@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
+from sacnb._connections import Interrupt
 from sacnb._endpoints import entity_set_path
-from sacnb._pull.failures import DataChanged
-from sacnb._pull.plan import Chain
+from sacnb._pull.plan import DataChanged, Segment
 from sacnb._pull.source import PageSource, Start
 from sacnb._tenant import Tenant
-from sacnb._wire.interrupt import Interrupt
 from sacnb._wire.retry import RetryBudget
 from sacnb.errors import BadAnswer, Cancelled, ServerError
 from sacnb.sandbox import Sandbox
@@ -36,36 +35,36 @@ def source_of(facts: Any) -> Callable[..., PageSource]:
 
 
 @pytest.fixture
-def chain() -> Chain:
-    return Chain(entity_set_path("US_EMPLOYMENT", "FactData") + "?$count=true")
+def segment() -> Segment:
+    return Segment(entity_set_path("US_EMPLOYMENT", "FactData") + "?$count=true")
 
 
-def test_each_page_says_where_it_was_and_where_the_next_one_is(
-    source_of: Callable[..., PageSource], chain: Chain
+def test_each_page_comes_with_its_link_and_the_next_one(
+    source_of: Callable[..., PageSource], segment: Segment
 ) -> None:
-    pages = list(source_of().pages(chain, Start(page_size=1000)))
+    pages = list(source_of().pages(segment, Start(page_size=1000)))
     assert [page.index for page in pages] == [0, 1, 2, 3]
-    assert pages[0].mark.endswith("&pagesize=1000")
-    assert [page.next_mark for page in pages] == [*(page.mark for page in pages[1:]), None]
-    assert all(page.mark.startswith("/api/v1/dataexport/") for page in pages), "no tenant in them"
+    assert pages[0].link.endswith("&pagesize=1000")
+    assert [page.next_link for page in pages] == [*(page.link for page in pages[1:]), None]
+    assert all(page.link.startswith("/api/v1/dataexport/") for page in pages), "no tenant in them"
 
 
-def test_it_can_begin_anywhere(source_of: Callable[..., PageSource], chain: Chain) -> None:
-    whole = list(source_of().pages(chain, Start(1000)))
-    rest = list(source_of().pages(chain, Start(1000, index=2, mark=whole[2].mark, announced=3420)))
-    assert [(page.index, page.mark, page.next_mark) for page in rest] == [
-        (page.index, page.mark, page.next_mark) for page in whole[2:]
+def test_it_can_begin_anywhere(source_of: Callable[..., PageSource], segment: Segment) -> None:
+    whole = list(source_of().pages(segment, Start(1000)))
+    rest = list(source_of().pages(segment, Start(1000, index=2, link=whole[2].link, announced=3420)))
+    assert [(page.index, page.link, page.next_link) for page in rest] == [
+        (page.index, page.link, page.next_link) for page in whole[2:]
     ]
     assert [page.page.view for page in rest] == [page.page.view for page in whole[2:]]
 
 
-def test_another_count_than_before_is_told_at_once(source_of: Callable[..., PageSource], chain: Chain) -> None:
-    with pytest.raises(DataChanged, match="3,419 rows when the pull was begun, and 3,420 now"):
-        next(source_of().pages(chain, Start(1000, announced=3419)))
+def test_a_changed_row_count_is_an_error_at_once(source_of: Callable[..., PageSource], segment: Segment) -> None:
+    with pytest.raises(DataChanged, match="3,419 at the start, 3,420 now"):
+        next(source_of().pages(segment, Start(1000, announced=3419)))
 
 
 def test_all_requests_pay_their_retries_from_one_budget(
-    sandbox: Sandbox, source_of: Callable[..., PageSource], chain: Chain
+    sandbox: Sandbox, source_of: Callable[..., PageSource], segment: Segment
 ) -> None:
     sandbox.misbehave("error_503", on="facts")
     budget = RetryBudget(10)
@@ -73,15 +72,15 @@ def test_all_requests_pay_their_retries_from_one_budget(
     for expected in (3, 1, 1):
         before = sandbox.counts["facts_requests"]
         with pytest.raises(ServerError):
-            next(source.pages(chain, Start(1000)))
+            next(source.pages(segment, Start(1000)))
         assert sandbox.counts["facts_requests"] - before == expected
     assert budget.left == 0
 
 
-def test_a_stop_ends_the_wait_for_ones_turn(source_of: Callable[..., PageSource], chain: Chain, time: Any) -> None:
+def test_a_stop_ends_the_wait_for_a_turn(source_of: Callable[..., PageSource], segment: Segment, time: Any) -> None:
     stop = Interrupt()
     source = source_of(stop=stop)
-    pages = source.pages(chain, Start(1000))
+    pages = source.pages(segment, Start(1000))
     next(pages)
     source.pace.throttled(1000.0)
     stop.set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
+import io
 from collections.abc import Callable
 from datetime import UTC, timedelta
 from pathlib import Path
@@ -11,14 +11,19 @@ from typing import Any
 
 import pytest
 
-from sacnb._pull.collect import age_in_words
+from sacnb._pull.collect import age_in_words, is_outage
 from sacnb._tenant import Tenant
 from sacnb.errors import (
+    BadAnswer,
     CacheError,
+    Cancelled,
     ForbiddenError,
+    LiveConnectionError,
+    NoAnswerError,
     NotFoundError,
     QueryError,
     RefreshError,
+    RequestError,
     SacError,
     ServerError,
     ThrottledError,
@@ -125,7 +130,7 @@ def test_a_result_that_cannot_be_kept_is_still_given(sandbox: Sandbox, connect_t
     assert len(result) == 3420
     assert not result.stale
     assert result.warning is not None
-    assert "could not be kept" in result.warning
+    assert "could not be cached" in result.warning
     assert said == [result.warning]
     with pytest.raises(CacheError):
         facts.refresh(strict=True)
@@ -155,11 +160,87 @@ def test_a_corrupt_entry_is_named_when_it_would_be_needed(sandbox: Sandbox, conn
         (timedelta(days=3), "3 days"),
     ],
 )
-def test_ages_are_said_as_people_say_them(age: timedelta, words: str) -> None:
+def test_ages_are_given_in_words(age: timedelta, words: str) -> None:
     assert age_in_words(age) == words
 
 
-def test_the_errors_that_serve_and_those_that_raise_are_told_apart() -> None:
-    served = importlib.import_module("sacnb._pull.collect").SAC_IS_AWAY
-    assert issubclass(RefreshError, served)
-    assert not any(issubclass(error, served) for error in (ForbiddenError, NotFoundError, QueryError, CacheError))
+@pytest.mark.parametrize(
+    ("error", "serves"),
+    [
+        (RefreshError("no token"), True),
+        (BadAnswer("cut short"), True),
+        (NoAnswerError("no answer"), True),
+        (ServerError("", status=503), True),
+        (ThrottledError("", status=429), True),
+        (RequestError("too early", status=425), True),
+        (RequestError("a redirect loop", status=302), True),
+        (RequestError("two lengths in one header"), True),
+        (RequestError("", status=400), False),
+        (ForbiddenError("", status=403), False),
+        (NotFoundError("", status=404), False),
+        (LiveConnectionError("", status=412), False),
+        (QueryError("no such filter"), False),
+        (CacheError("damaged"), False),
+        (Cancelled("cancelled"), False),
+    ],
+)
+def test_the_last_good_result_stands_in_for_outages_and_not_for_refusals(error: SacError, serves: bool) -> None:
+    assert is_outage(error) is serves
+
+
+# -- time, and a console that is not there ---------------------------------------------------------------------------
+
+
+def test_a_result_from_the_future_is_never_fresh(sandbox: Sandbox, connect_to: ConnectTo, time: Any) -> None:
+    facts = connect_to(sandbox).model("US_EMPLOYMENT").facts(where={"Sector": "31"})
+    time.began += timedelta(days=3650)  # the clock of the machine is wrong
+    facts.refresh()
+    time.began -= timedelta(days=3650)
+    asked = sandbox.counts["facts_requests"]
+    sandbox.misbehave("error_503", on="facts")
+    served = facts.refresh(max_age_s=3600, announce=lambda _: None)
+    assert sandbox.counts["facts_requests"] > asked
+    assert served.warning is not None
+    assert "of unknown age, since that is in the future" in served.warning
+    sandbox.behave()
+    facts.refresh()
+    asked = sandbox.counts["facts_requests"]
+    facts.refresh(max_age_s=3600)
+    assert sandbox.counts["facts_requests"] == asked, "fresh by the right clock"
+
+
+def test_a_job_without_a_console_gets_its_data(
+    sandbox: Sandbox, connect_to: ConnectTo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = connect_to(sandbox).model("US_EMPLOYMENT").facts(where={"Sector": "31"})
+    facts.refresh()
+    sandbox.misbehave("error_503", on="facts")
+    closed = io.StringIO()
+    closed.close()
+    for stream in (None, closed):
+        monkeypatch.setattr("sys.stdout", stream)
+        assert facts.refresh().stale
+
+    def refuse(_: str) -> None:
+        raise ValueError("of the user's own")
+
+    with pytest.raises(ValueError, match="of the user's own"):
+        facts.refresh(announce=refuse)
+
+
+def test_a_cache_that_cannot_even_be_looked_at_gives_fresh_data_and_sacs_own_answer(
+    sandbox: Sandbox, connect_to: ConnectTo, tmp_path: Path
+) -> None:
+    facts = connect_to(sandbox, cache_dir=tmp_path / ("y" * 300)).model("US_EMPLOYMENT").facts(where={"Sector": "31"})
+    said: list[str] = []
+    for options in ({}, {"max_age_s": 60}):
+        assert len(facts.refresh(announce=said.append, **options)) == 228
+    assert [text.startswith("The data is fresh, but could not be cached") for text in said] == [True, True]
+    sandbox.misbehave("forbidden")
+    with pytest.raises(ForbiddenError):
+        facts.refresh()
+    sandbox.behave()
+    sandbox.misbehave("error_503", on="facts")
+    with pytest.raises(ServerError) as caught:
+        facts.refresh()
+    assert "cannot be read" in " ".join(caught.value.__notes__)

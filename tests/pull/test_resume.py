@@ -1,4 +1,4 @@
-"""A pull that was killed goes on where it stopped: no row is lost, and none comes twice."""
+"""A pull that was killed resumes where it stopped: no row is lost, and none comes twice."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from sacnb._cache.staging import list_staging, staging_root
+from sacnb._pull.checkpoints import Staging
+from sacnb._pull.parquet import to_parquet
+from sacnb._pull.plan import Job, Plan
 from sacnb._pull.progress import Progress
 from sacnb._tenant import Tenant
 from sacnb.errors import BadAnswer, Cancelled, ExportError, NoAnswerError, RequestError, SacError, ServerError
@@ -77,7 +81,7 @@ def test_a_pull_killed_at_every_tenth_of_a_million_rows_is_like_an_undisturbed_o
 @posix
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("partitions", [None, 3])
-def test_a_refresh_killed_at_any_moment_is_gone_on_with(
+def test_a_refresh_killed_at_any_moment_resumes(
     far_sandbox: Any, start_pull: StartPull, tmp_path: Path, partitions: int | None
 ) -> None:
     facts = {"where": {"Channel": "Direct"}, "partitions": partitions, "page_size": 10_000}
@@ -98,6 +102,37 @@ def test_a_refresh_killed_at_any_moment_is_gone_on_with(
     kept = tenant.model("SCALE").facts(**facts).refresh(max_age_s=3600)
     assert kept.arrow().equals(undisturbed.arrow())
     assert tenant.cache.staging() == ()
+
+
+# -- a page that a power cut tore ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_torn_page_across_the_end_of_a_part_is_fetched_again_and_the_part_is_kept(
+    job_of: Callable[..., Job], tmp_path: Path, *, changed: bool
+) -> None:
+    def pages(value: int) -> list[dict[str, str]]:
+        return [{f"{page}-{row}": str(value) for row in range(4)} for page in range(5)]
+
+    def export(job: Job) -> Any:
+        staging = Staging(tmp_path / "staging", {"query": "given"}, lambda: datetime(2026, 11, 20, tzinfo=UTC))
+        plan = lambda job: Plan.of(job.query, job.schema, job.tenant_url)  # noqa: E731
+        return to_parquet(job, plan, tmp_path / "x", staging, about={}, rows_per_part=6)
+
+    with pytest.raises(KeyboardInterrupt):
+        export(job_of(*pages(1), progress=stop_after(3)))
+    (rows,) = tmp_path.glob(".x.*.partial")
+    assert {path.name for path in rows.glob("part-*")} == {"part-0000-00000.parquet"}
+    torn = rows / "page-0000-00001.arrow"
+    torn.write_bytes(torn.read_bytes()[:100])
+    if changed:
+        with pytest.raises(BadAnswer, match="other rows now than when the download was begun"):
+            export(job_of(*pages(2)))
+        assert not rows.exists()
+    result = export(job_of(*pages(1)))
+    assert (result.row_count, result.resumed_rows) == (20, 0 if changed else 6)
+    names = pq.read_table(result.path)["Name"].to_pylist()
+    assert names == [f"{page}-{row}" for page in range(5) for row in range(4)]
 
 
 # -- what else ends a pull early -------------------------------------------------------------------------------------
@@ -135,7 +170,7 @@ def pages_asked(sandbox: Sandbox) -> int:
 
 
 def beginnings(sandbox: Sandbox) -> int:
-    """How often the first page was asked for.
+    """Return how often the first page was asked for.
 
     Later pages are no measure of a pull that was interrupted: one of them may still be on its way, and is noted by the
     sandbox whenever it gets there.
@@ -156,7 +191,7 @@ def test_a_second_run_pulls_only_what_the_first_one_had_not(sandbox: Sandbox, sc
     assert "24,000 of them pulled by an earlier run" in repr(result)
 
 
-def test_a_refresh_that_went_on_is_as_old_as_its_first_page(scale: Any, time: Any) -> None:
+def test_a_resumed_refresh_is_as_old_as_its_first_page(scale: Any, time: Any) -> None:
     interrupted(scale().refresh)
     began = time.now()
     time.advance(3600)
@@ -181,7 +216,7 @@ def test_resume_can_be_declined(sandbox: Sandbox, scale: Any, tmp_path: Path, me
     assert (beginnings(sandbox), seen[0].rows, seen[-1].pages) == (2, 6_000, 17)
 
 
-def test_after_twelve_hours_a_pull_begins_anew(sandbox: Sandbox, scale: Any, time: Any) -> None:
+def test_after_twelve_hours_a_pull_starts_over(sandbox: Sandbox, scale: Any, time: Any) -> None:
     interrupted(scale().refresh)
     time.advance(12 * 3600 + 1)
     seen: list[Progress] = []
@@ -189,14 +224,14 @@ def test_after_twelve_hours_a_pull_begins_anew(sandbox: Sandbox, scale: Any, tim
     assert (beginnings(sandbox), seen[0].rows, seen[-1].pages) == (2, 6_000, 17)
 
 
-def test_another_question_begins_anew(sandbox: Sandbox, scale: Any, tmp_path: Path) -> None:
+def test_another_question_starts_over(sandbox: Sandbox, scale: Any, tmp_path: Path) -> None:
     interrupted(scale().to_parquet, folder=tmp_path / "x")
     seen: list[Progress] = []
     scale(where={"Version": "public.Plan"}).to_parquet(tmp_path / "x", progress=seen.append)
     assert (beginnings(sandbox), seen[0].rows, seen[-1].pages) == (2, 6_000, 9)
 
 
-def test_where_sac_counts_other_rows_by_now_the_pull_begins_anew(sandbox: Sandbox, scale: Any) -> None:
+def test_a_pull_starts_over_if_the_row_count_has_changed(sandbox: Sandbox, scale: Any) -> None:
     from sacnb.sandbox.models.scale import scale as model_of
 
     interrupted(scale().refresh)
@@ -206,7 +241,7 @@ def test_where_sac_counts_other_rows_by_now_the_pull_begins_anew(sandbox: Sandbo
     assert result.polars().select(KEYS).n_unique() == 90_000
 
 
-def test_the_plan_of_the_first_run_holds_whatever_the_second_one_asks_for(
+def test_the_plan_of_the_first_run_holds_for_the_second_one(
     sandbox: Sandbox, scale: Any, tmp_path: Path
 ) -> None:
     whole = scale(partitions=3, settings={"streams": 1}).fetch()
@@ -216,7 +251,7 @@ def test_the_plan_of_the_first_run_holds_whatever_the_second_one_asks_for(
     assert pq.read_table(result.path).equals(whole.arrow())
 
 
-def test_a_full_disk_ends_an_export_with_what_was_pulled_kept(
+def test_a_full_disk_ends_an_export_and_keeps_its_pages(
     scale: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file where the hidden folder should be: the system refuses, as it would on a full disk."""
@@ -232,7 +267,7 @@ def test_a_full_disk_ends_an_export_with_what_was_pulled_kept(
                 folder.rename(tmp_path / "away")
                 folder.write_text("no folder")
 
-    with pytest.raises(ExportError, match="goes on where it stopped"):
+    with pytest.raises(ExportError, match="resumes where it stopped"):
         scale().to_parquet(target, progress=progress)
     assert files_of(target) == {"part-0000-00000.parquet": b"the last good result"}
     (blocker,) = tmp_path.glob(".x.*.partial")
@@ -248,8 +283,8 @@ def test_a_cache_that_cannot_be_written_costs_the_resume_and_not_the_refresh(
     said: list[str] = []
     result = scale(settings={"cache_dir": tmp_path / "file"}).refresh(announce=said.append)
     assert len(result) == 100_000
-    assert "could not be kept" in said[0]
-    assert "could not be resumed" in caplog.text
+    assert "could not be cached" in said[0]
+    assert "cannot be resumed" in caplog.text
 
 
 def test_two_at_once_do_not_get_into_each_others_way(scale: Any, tmp_path: Path) -> None:
@@ -259,7 +294,7 @@ def test_two_at_once_do_not_get_into_each_others_way(scale: Any, tmp_path: Path)
         if now.pages == 2 and not inside:
             inside.append(None)
             inside.append(len(scale().refresh()))
-            with pytest.raises(ExportError, match="Another process is pulling the same"):
+            with pytest.raises(ExportError, match="Another process is exporting to"):
                 scale().to_parquet(tmp_path / "x")
 
     assert scale().to_parquet(tmp_path / "x", progress=progress).row_count == 100_000
@@ -289,7 +324,7 @@ def test_a_dead_link_restarts_its_partition_only(
     again = scale(partitions=partitions, settings={"streams": 1}).fetch(progress=seen.append)
     assert again.arrow().equals(whole.arrow())
     assert seen[-1].rows == 100_000
-    assert caplog.text.count("begins anew") == 1
+    assert caplog.text.count("restarting part") == 1
     if partitions:
         counts = sum("$top=0" in entry.query for entry in sandbox.log[-60:])
         assert pages_asked(sandbox) - asked - counts <= 19 + 4 + 1, "the other partitions are not asked for again"
@@ -320,7 +355,7 @@ def test_an_outage_in_the_middle_loses_nothing_however_long_it_is(sandbox: Sandb
     assert scale().to_parquet(tmp_path / "x").resumed_rows == 18_000
 
 
-def test_a_link_that_cannot_be_had_in_two_runs_restarts_its_partition_with_smaller_pages(
+def test_a_link_that_fails_in_two_runs_restarts_its_partition_with_smaller_pages(
     sandbox: Sandbox, scale: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     sandbox.misbehave("next_link_expired", status=504, times=1, after=2)
@@ -328,7 +363,7 @@ def test_a_link_that_cannot_be_had_in_two_runs_restarts_its_partition_with_small
         scale().to_parquet(tmp_path / "x")
     result = scale().to_parquet(tmp_path / "x")
     assert (result.row_count, result.resumed_rows) == (100_000, 0)
-    assert "begins anew with pages of 5,000 rows" in caplog.text
+    assert "with pages of 5,000 rows because" in caplog.text
 
 
 def test_a_page_that_is_too_large_is_asked_for_in_halves(
@@ -339,7 +374,7 @@ def test_a_page_that_is_too_large_is_asked_for_in_halves(
     assert len(result) == 100_000
     sizes = [entry.query.rpartition("pagesize=")[2] for entry in sandbox.log if entry.kind == "facts"]
     assert [size.partition("&")[0] for size in sizes] == ["40000"] * 4 + ["20000"] * 5
-    assert "begins anew with pages of 20,000 rows" in caplog.text
+    assert "with pages of 20,000 rows because" in caplog.text
 
 
 def test_a_stream_cannot_take_back_what_it_gave(sandbox: Sandbox, scale: Any) -> None:
@@ -356,7 +391,7 @@ def test_a_stream_cannot_take_back_what_it_gave(sandbox: Sandbox, scale: Any) ->
 
 @pytest.mark.parametrize("misbehaviour", ["rows_missing", "rows_repeated"])
 @pytest.mark.parametrize("method", ["refresh", "to_parquet"])
-def test_of_a_pull_whose_rows_do_not_add_up_nothing_is_kept(
+def test_nothing_is_kept_of_a_pull_whose_rows_do_not_add_up(
     sandbox: Sandbox, scale: Any, tmp_path: Path, misbehaviour: str, method: str
 ) -> None:
     call = {"folder": tmp_path / "x"} if method == "to_parquet" else {"strict": True}
@@ -390,7 +425,7 @@ def test_a_key_that_comes_twice_is_found_across_the_run_that_died(
 
 
 @pytest.mark.parametrize("error", [Cancelled, NoAnswerError])
-def test_a_stale_result_is_served_and_the_next_refresh_goes_on(
+def test_a_stale_result_is_served_and_the_next_refresh_resumes(
     sandbox: Sandbox, scale: Any, error: type[SacError]
 ) -> None:
     first = scale().refresh()

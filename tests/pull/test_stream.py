@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from decimal import Decimal
@@ -19,7 +22,7 @@ from sacnb._pull.plan import Job, Plan
 from sacnb._pull.stream import BatchStream, Spool
 from sacnb._tenant import Tenant
 from sacnb._wire.telemetry import current_trace_id
-from sacnb.errors import BadAnswer, Cancelled, UnknownNameError
+from sacnb.errors import BadAnswer, Cancelled, ExportError, UnknownNameError
 from sacnb.sandbox import Sandbox
 
 ConnectTo = Callable[..., Tenant]
@@ -60,7 +63,7 @@ def test_every_reader_of_arrow_gets_the_rows_of_a_fetch(facts: Callable[..., Any
     assert pd.DataFrame.from_arrow(facts().stream()).equals(pd.DataFrame.from_arrow(whole))
 
 
-def test_duckdb_reads_it_by_its_name(facts: Callable[..., Any], sandbox: Sandbox) -> None:
+def test_duckdb_reads_a_stream_by_the_name_of_its_variable(facts: Callable[..., Any], sandbox: Sandbox) -> None:
     rows = facts().fetch().arrow().to_pylist()
     asked = sandbox.counts["facts_requests"]
     stream = facts().stream()  # noqa: F841 - DuckDB finds it
@@ -83,7 +86,7 @@ def test_a_limit_holds(facts: Callable[..., Any], limit: int) -> None:
     assert facts(limit=limit).stream().read_all().equals(facts(limit=limit).fetch().arrow())
 
 
-def test_it_can_be_read_once(facts: Callable[..., Any]) -> None:
+def test_a_stream_can_be_read_once(facts: Callable[..., Any]) -> None:
     stream = facts().stream()
     assert stream.read_all().num_rows == 3420
     assert stream.read_all().num_rows == 0
@@ -97,7 +100,7 @@ def test_leaving_early_ends_the_threads(facts: Callable[..., Any]) -> None:
     assert list(stream) == []
 
 
-def test_letting_go_of_it_ends_the_threads(facts: Callable[..., Any]) -> None:
+def test_dropping_a_stream_ends_the_threads(facts: Callable[..., Any]) -> None:
     stream = facts().stream()
     next(stream)
     assert threads_of_ours()
@@ -118,7 +121,7 @@ def test_cancel_ends_it_from_any_thread(facts: Callable[..., Any]) -> None:
     assert threads_of_ours() == []
 
 
-def test_what_other_libraries_hide_is_kept(sandbox: Sandbox, facts: Callable[..., Any]) -> None:
+def test_an_error_that_another_library_wraps_is_kept(sandbox: Sandbox, facts: Callable[..., Any]) -> None:
     sandbox.misbehave("rows_missing", times=1, after=2)
     stream = facts().stream()
     with pytest.raises(Exception, match="announced 3,420 rows"):
@@ -126,14 +129,14 @@ def test_what_other_libraries_hide_is_kept(sandbox: Sandbox, facts: Callable[...
     assert isinstance(stream.error, BadAnswer)
 
 
-def test_a_member_that_does_not_exist_is_said_at_the_end(facts: Callable[..., Any]) -> None:
+def test_an_unknown_member_is_an_error_at_the_end(facts: Callable[..., Any]) -> None:
     stream = facts(where={"Sector": ["31", "3l"]}).stream()
     assert next(stream).num_rows == 228
     with pytest.raises(UnknownNameError, match="'3l'"):
         next(stream)
 
 
-def test_its_operation_is_not_that_of_whoever_iterates(facts: Callable[..., Any]) -> None:
+def test_the_telemetry_operation_does_not_leak_into_the_caller(facts: Callable[..., Any]) -> None:
     traces: set[str | None] = set()
     question = facts()
     question.connection.context.telemetry.add_hook(lambda event: traces.add(getattr(event, "trace_id", None)))
@@ -152,7 +155,7 @@ def test_more_digits_than_declared_are_refused_and_not_rounded(job_of: Callable[
 
 
 def test_digits_that_fit_after_all_are_no_reason_to_refuse(job_of: Callable[..., Job]) -> None:
-    job = job_of({"a": '"1.5"', "b": "25e-1"})  # a number as a string: this page is read by the careful path
+    job = job_of({"a": '"1.5"', "b": "25e-1"})  # a number as a string: this page is read by the strict decoder
     assert of(job).read_all()["Amount"].to_pylist() == [Decimal("1.5000000"), Decimal("2.5000000")]
 
 
@@ -176,3 +179,35 @@ def test_what_comes_ahead_of_its_turn_waits_on_the_disk(tmp_path: Path, monkeypa
         spool.drop(5)
         assert list(spool.take(5)) == []
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no limits on the size of files")
+def test_a_full_folder_for_temporary_files_is_an_error_with_a_remedy(tmp_path: Path) -> None:
+    code = (
+        "import pyarrow as pa, resource, signal, sys\n"
+        "from sacnb._pull.stream import Spool\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))\n"
+        "table = pa.table({'x': [str(number) for number in range(100_000)]})\n"
+        "from sacnb.errors import ExportError\n"
+        "try:\n"
+        "    with Spool() as spool:\n"
+        "        spool.put(1, table)\n"
+        "except ExportError as error:\n"
+        "    print(error)\n"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert "is full" in done.stdout
+    assert "TMPDIR" in done.stdout
+    assert str(tmp_path) in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_folder_for_temporary_files_is_an_error_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.mkdtemp", refuse)
+    with Spool() as spool, pytest.raises(ExportError, match=r"cannot be used \(No usable.*TMPDIR"):
+        spool.put(1, pa.table({"x": [1]}))

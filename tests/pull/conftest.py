@@ -20,6 +20,7 @@ from sacnb._pull.plan import Job
 from sacnb._settings import Settings
 from sacnb._tenant import Tenant
 from sacnb._tenant.connector import connect_with
+from sacnb._wire.retry import RetryPlan
 from sacnb._wire.telemetry import Telemetry
 
 SERVE = """
@@ -154,7 +155,7 @@ def job_of() -> Callable[..., Job]:
             Column("Name", "Edm.String", "dimension"),
             Column("Amount", "Edm.Decimal", "measure", precision=31, scale=7),
         )
-        context: Any = SimpleNamespace(session=GivenPages(bodies), telemetry=Telemetry())
+        context: Any = SimpleNamespace(session=GivenPages(bodies), telemetry=Telemetry(), retry_plan=RetryPlan())
         return Job(
             context=context,
             tenant_url="https://acme.invalid",
