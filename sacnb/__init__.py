@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from sacnb._odata.expression import col
     from sacnb._odata.metadata import Schema
     from sacnb._results.result import Result
-    from sacnb._settings import ConnectSpec
     from sacnb._tenant import Facts, Model, Tenant, connect
+    from sacnb._tenant.connection import ConnectSpec
 
 __version__ = "0.1.0"
 
 __all__ = ["ConnectSpec", "Facts", "Model", "Result", "SacError", "Schema", "Tenant", "__version__", "col", "connect"]
 
 _HOME = {
-    "ConnectSpec": "sacnb._settings",
+    "ConnectSpec": "sacnb._tenant.connection",
     "Facts": "sacnb._tenant",
     "Model": "sacnb._tenant",
     "Result": "sacnb._results.result",

@@ -12,6 +12,9 @@ The token endpoint and SAC are asked through the same connections. A request out
         watched.ended  # None, "deadline", or "stopped"; then body may be cut short without an error
 
 Nested watches end with the outer one: a token that is awaited for a pull ends when the pull is cancelled.
+
+``cancelled`` of ``SacSession.fetch`` is called between packets, and a thread that waits for a slow page waits in
+``recv``. An ``Interrupt`` is a ``cancelled`` that also ends that wait.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ from sacnb._fork import renew_after_fork
 from sacnb.errors import SettingsError
 
 __all__ = [
+    "Interrupt",
     "NoRedirects",
     "Watch",
     "current_watch",
@@ -95,7 +99,7 @@ class Watch:
             self._socket = None
 
     def nest(self, inner: Watch | None) -> None:
-        """Have ``inner`` end with this one."""
+        """End ``inner`` together with this one."""
         with self._lock:
             self._inner = inner
             if inner is not None and self.ended is not None:
@@ -103,7 +107,7 @@ class Watch:
 
 
 def _shut_down(connected: socket.socket) -> None:
-    """Have whoever reads from ``connected`` see its end; closing it is left to them, who own it."""
+    """Shut ``connected`` down, so that its reader sees the end; the reader owns and closes it."""
     with contextlib.suppress(OSError):  # it ended by itself
         # Not connected.shutdown: that of a TLS socket takes the state away from under the thread that reads.
         socket.socket.shutdown(connected, socket.SHUT_RDWR)
@@ -339,3 +343,42 @@ def open_session() -> requests.Session:
     session = _Session()
     prepare_session(session, pool_size=1)
     return session
+
+
+class Interrupt:
+    """A switch that stops the requests it was handed to as ``cancelled``; safe for threads, set once and for all."""
+
+    def __init__(self) -> None:
+        self._is_set = threading.Event()
+        self.after_fork()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Forget the requests of the parent process."""
+        # Reentrant: a pull that was let go of is ended wherever garbage is collected, perhaps in here.
+        self._lock = threading.RLock()
+        self._watches: set[Watch] = set()
+
+    def __call__(self) -> bool:
+        """Return whether it is set."""
+        return self._is_set.is_set()
+
+    def set(self) -> None:
+        """Stop the requests under way, and those that would follow."""
+        self._is_set.set()
+        with self._lock:
+            for watched in self._watches:
+                watched.end("stopped")
+
+    @contextmanager
+    def over(self, watched: Watch) -> Iterator[None]:
+        """End *watched* when this is set within the block."""
+        with self._lock:
+            self._watches.add(watched)
+        try:
+            if self():
+                watched.end("stopped")
+            yield
+        finally:
+            with self._lock:
+                self._watches.discard(watched)

@@ -16,8 +16,7 @@ from sacnb._cache.staging import StagingArea
 from sacnb._frames.convert import arrow_schema, concat
 from sacnb._pull.checkpoints import Checkpoints, Staging, can_be_resumed, plan_of
 from sacnb._pull.duplicates import repeated_rows
-from sacnb._pull.failures import Inconsistent
-from sacnb._pull.plan import Job, Plan
+from sacnb._pull.plan import Inconsistent, Job, Plan
 from sacnb._pull.progress import Progress, ProgressListener
 from sacnb._pull.pull import Pull
 from sacnb.errors import (

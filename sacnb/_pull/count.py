@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
+from sacnb._connections import Interrupt
 from sacnb._endpoints import FILTER
 from sacnb._odata.expression import Expression
 from sacnb._odata.page import cut_page
 from sacnb._pull.pipeline import Arrived, Failed, Pipeline
 from sacnb._pull.plan import Job
-from sacnb._wire.interrupt import Interrupt
 from sacnb.errors import RequestError
 
 __all__ = ["count_rows", "counter", "run_concurrently"]

@@ -20,7 +20,7 @@ import polars as pl
 import pyarrow as pa
 
 from sacnb._odata.schema import Column
-from sacnb._pull.failures import Inconsistent
+from sacnb._pull.plan import Inconsistent
 
 __all__ = ["MAX_KEYS", "Hashes", "KeyWatch", "repeated_rows"]
 

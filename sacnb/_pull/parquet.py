@@ -19,8 +19,7 @@ from sacnb._files import DISK_FULL
 from sacnb._frames.convert import arrow_schema, concat
 from sacnb._pull.checkpoints import Checkpoints, Staging, plan_of
 from sacnb._pull.duplicates import repeated_rows
-from sacnb._pull.failures import Inconsistent
-from sacnb._pull.plan import Job, Plan
+from sacnb._pull.plan import Inconsistent, Job, Plan
 from sacnb._pull.publish import ParquetFolder, Publication, locked, recover, refuse_foreign
 from sacnb._pull.pull import Pull
 from sacnb.errors import ExportError, UnknownNameError
@@ -155,6 +154,8 @@ def to_parquet(
         SacError: Errors of the pull.
     """
     folder = Path(os.path.realpath(folder))
+    if not folder.name:
+        raise ExportError(f"{folder} cannot be replaced by an export.", hint="Name a folder below it.")
     target = str(folder)
     question = staging.id(target=target)
     with _refusals(folder):

@@ -201,7 +201,7 @@ class Publication:
 
     @property
     def is_visible(self) -> bool:
-        """Whether the folder holds these files, and no other."""
+        """True when the folder holds exactly these files."""
         names = {published for _, published, _ in self.files}
         return self.folder.is_dir() and {path.name for path in self.folder.iterdir()} == names
 

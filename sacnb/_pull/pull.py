@@ -12,17 +12,16 @@ from typing import Final
 import pyarrow as pa
 
 from sacnb._cache.state import PageFile
+from sacnb._connections import Interrupt
 from sacnb._fork import refuse_polars_after_fork
 from sacnb._frames.decode import decode_rows
 from sacnb._pull.checkpoints import Checkpoints, Copy
 from sacnb._pull.count import count_rows
 from sacnb._pull.duplicates import KeyWatch
-from sacnb._pull.failures import Inconsistent, Position, remedy_for
 from sacnb._pull.pipeline import Arrived, Ended, Failed, Pipeline
-from sacnb._pull.plan import Job, Plan, Segment, Sink
+from sacnb._pull.plan import Inconsistent, Job, Plan, Position, Segment, Sink, remedy_for
 from sacnb._pull.progress import Meter
 from sacnb._pull.source import SMALL_PAGE_ROWS, Fetched, PageSize, PageSource, Start
-from sacnb._wire.interrupt import Interrupt
 from sacnb._wire.telemetry import Event, RetryEvent, current_trace_id
 from sacnb.errors import BadAnswer, RowCountWarning, warn_user
 
@@ -385,7 +384,7 @@ class _Limited:
 
     @property
     def is_full(self) -> bool:
-        """Whether all rows have been passed on."""
+        """True once all rows have been passed on."""
         return not self._left
 
     def add(self, segment: int, table: pa.Table) -> None:

@@ -17,10 +17,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from sacnb._connections import Interrupt
 from sacnb._odata.page import Page, cut_page, next_page
-from sacnb._pull.failures import DataChanged
-from sacnb._pull.plan import Segment, link_of
-from sacnb._wire.interrupt import Interrupt
+from sacnb._pull.plan import DataChanged, Segment, link_of
 from sacnb._wire.retry import RetryBudget
 from sacnb.errors import BadAnswer, Cancelled, SacError
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from sacnb._settings.resolve import SANDBOX, AuthMethod, LogLevel, ReplayChoice, ReplayMode, Settings
 from sacnb._settings.sources import configured_secrets, read_dotenv
-from sacnb._settings.spec import ConnectSpec
 from sacnb._settings.variables import VARIABLES, Secret, Variable
 
 __all__ = [
     "SANDBOX",
     "VARIABLES",
     "AuthMethod",
-    "ConnectSpec",
     "LogLevel",
     "ReplayChoice",
     "ReplayMode",

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 from sacnb._cache.store import Cache
 from sacnb._http import seal
 from sacnb._redact import RedactingFilter
-from sacnb._settings import SANDBOX, ConnectSpec, Secret, Settings
-from sacnb._tenant.connection import Connection
+from sacnb._settings import SANDBOX, Secret, Settings
+from sacnb._tenant.connection import Connection, ConnectSpec
 from sacnb._tenant.tenant import Tenant
 from sacnb._wire.context import build_context
 from sacnb.errors import MissingExtraError, SettingsError

@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from sacnb._cache.folder import CacheKey
 from sacnb._cache.staging import staging_root
@@ -18,8 +17,6 @@ from sacnb._endpoints import FACT_DATA_AGGREGATION
 from sacnb._frames.convert import column_to_dict
 from sacnb._frames.tidy import CONTRACT_VERSION
 from sacnb._odata.expression import And, Comparison, Expression, Membership, Not, Or, TextMatch
-from sacnb._odata.schema import NUMERIC_TYPES
-from sacnb._odata.where import both, from_where
 from sacnb._pull.checkpoints import Staging
 from sacnb._pull.collect import pull, pull_resumable, refresh
 from sacnb._pull.count import count_rows
@@ -31,16 +28,16 @@ from sacnb._pull.stream import BatchStream
 from sacnb._results.info import principal_digest
 from sacnb._results.result import Result, ResultInfo
 from sacnb._tenant.members import NamedMembers, member_ids
-from sacnb.errors import MixedAccountsWarning, QueryError, warn_user
+from sacnb.errors import MixedAccountsWarning, warn_user
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from sacnb._odata.query import Query
-    from sacnb._odata.schema import Column, Schema
+    from sacnb._odata.schema import Schema
     from sacnb._tenant.connection import Connection
 
-__all__ = ["typed_where", "with_conditions"]
+__all__ = ["Facts"]
 
 # The account dimension of a classic account model, whose one measure mixes revenue, costs and headcount (seen on live
 # tenants). The name is only a convention of SAC's own models, so this warns and does not raise.
@@ -283,44 +280,3 @@ def _warn_of_mixed_accounts(query: Query, schema: Schema) -> None:
                 f"Filter {column.name!r} or add it to dims.",
                 MixedAccountsWarning,
             )
-
-
-_TRUTH: Final = {"true": True, "false": False}
-
-
-def with_conditions(facts: Facts, pairs: Iterable[tuple[str, str]]) -> Facts:
-    """Return *facts* narrowed by conditions as people type them: pairs of a column and a text.
-
-    Uses the query's schema (the cached one while SAC is unreachable), so that the cache key matches.
-
-    Raises UnknownNameError for an unknown column, QueryError for a text that the column cannot hold.
-    """
-    where = both(from_where(typed_where(pairs, facts.schema) or None), facts.query.where)
-    filtered = replace(facts, query=replace(facts.query, where=where))
-    filtered.query.options(facts.schema)  # refuse an impossible query now, and not when it is fetched
-    return filtered
-
-
-def typed_where(pairs: Iterable[tuple[str, str]], schema: Schema) -> dict[str, object]:
-    """Return pairs of column and text as a mapping for ``facts(where=...)``; repeated columns become lists.
-
-    Raises UnknownNameError for an unknown column, QueryError for a text that the column cannot hold.
-    """
-    found: dict[str, list[object]] = {}
-    for name, text in pairs:
-        found.setdefault(name, []).append(_value(text, schema.column(name)))
-    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
-
-
-def _value(text: str, column: Column) -> object:
-    """Return *text* as a number or a boolean if the column holds those, else as typed."""
-    if column.edm_type in NUMERIC_TYPES:
-        try:
-            return Decimal(text)
-        except InvalidOperation:
-            raise QueryError(f"{column.name!r} holds {column.edm_type}, and {text!r} is not a number.") from None
-    if column.edm_type == "Edm.Boolean":
-        if text.lower() not in _TRUTH:
-            raise QueryError(f"{column.name!r} holds {column.edm_type}; expected true or false, got {text!r}.")
-        return _TRUTH[text.lower()]
-    return text

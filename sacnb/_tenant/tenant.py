@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, overload
 from sacnb._endpoints import DEFAULT_NAMESPACE
 from sacnb._frontend import frontend
 from sacnb._rendering import Preview, Previewed, fact_table
-from sacnb._settings import ConnectSpec
-from sacnb._tenant.connection import Connection, list_models
+from sacnb._tenant.connection import Connection, ConnectSpec, list_models
 from sacnb._tenant.model import Model
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from requests.cookies import RequestsCookieJar
 
 from sacnb._auth.guard import TokenGuard
 from sacnb._auth.token import TokenEnvelope
-from sacnb._connections import Watch, watch
+from sacnb._connections import Interrupt, Watch, watch
 from sacnb._endpoints import CSRF_HEADER
 from sacnb._fork import renew_after_fork
 from sacnb._http import read_http_date, read_retry_after_s, seal
@@ -31,7 +31,6 @@ from sacnb._wire.failures import (
     refusal,
     too_late,
 )
-from sacnb._wire.interrupt import Interrupt
 from sacnb._wire.message import Answer, Received, Request, UndecodableBody, check_shape, read_body, request_id
 from sacnb._wire.retry import RetryableFailure, RetryBudget, RetryPlan, RetryRun
 from sacnb._wire.telemetry import FailureEvent, RequestEvent, RetryEvent, Telemetry, current_trace_id, log

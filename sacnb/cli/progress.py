@@ -1,7 +1,4 @@
-"""A progress bar on stderr, where somebody watches.
-
-Log records and the warnings that ride on results, on stderr, each said once.
-"""
+"""A progress bar, log records and warnings of results, all on stderr."""
 
 from __future__ import annotations
 
@@ -9,11 +6,13 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
 
-from sacnb.cli.output import clean, is_terminal, say
+from sacnb._rendering import printable
+from sacnb.cli.output import console, is_terminal, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,19 +24,17 @@ __all__ = ["announce", "log_to_stderr", "progress_bar", "show_progress"]
 
 @contextmanager
 def progress_bar(label: str) -> Iterator[ProgressListener | None]:
-    """A listener that draws a bar on stderr while the block runs; ``None`` where stderr is no terminal."""
+    """Draw a bar on stderr while the block runs; yields its listener, or ``None`` if stderr is no terminal."""
     if not is_terminal(sys.stderr):
         yield None
         return
-    from rich.console import Console
-
-    with show_progress(Console(stderr=True, markup=False, highlight=False), label, transient=True) as listener:
+    with show_progress(console(sys.stderr), label, transient=True) as listener:
         yield listener
 
 
 @contextmanager
-def show_progress(console: Console, label: str, *, transient: bool) -> Iterator[ProgressListener]:
-    """A listener that draws a bar on ``console``, which is left standing unless ``transient``."""
+def show_progress(target: Console, label: str, *, transient: bool) -> Iterator[ProgressListener]:
+    """Draw a bar on *target*, which disappears at the end if *transient*; yields its listener."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
 
@@ -48,8 +45,8 @@ def show_progress(console: Console, label: str, *, transient: bool) -> Iterator[
         TextColumn("rows"),
         TimeElapsedColumn(),
     )
-    with Bar(*columns, console=console, transient=transient) as bar:
-        task = bar.add_task(clean(label), total=None)
+    with Bar(*columns, console=target, transient=transient) as bar:
+        task = bar.add_task(printable(label), total=None)
 
         def listener(progress: Progress) -> None:
             bar.update(task, completed=progress.rows, total=progress.expected_rows)
@@ -58,7 +55,7 @@ def show_progress(console: Console, label: str, *, transient: bool) -> Iterator[
 
 
 class _StderrHandler(logging.Handler):
-    """Shows log records where the rest is said, above a progress bar, and remembers what it has shown."""
+    """Writes log records to stderr, above a progress bar, and remembers their messages."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,17 +65,23 @@ class _StderrHandler(logging.Handler):
         try:
             message = record.getMessage()
             self.shown.add(message)
-            # At -vv the thread and the room matter; a warning is for the person who watches.
-            what = record.levelname.capitalize() if record.levelno >= logging.WARNING else record.name
-            say(f"{what}: {message}")
+            say(f"{_prefix(record)}: {message}")
             if record.exc_text:
                 say(record.exc_text)
         except Exception:  # noqa: BLE001 - a record that cannot be shown must not end the command
             self.handleError(record)
 
 
+def _prefix(record: logging.LogRecord) -> str:
+    """Return ``Warning``; or time, level and logger if the user asked for a log (``-v``, ``SAC_LOG=info``)."""
+    if logging.getLogger("sacnb").getEffectiveLevel() > logging.INFO:
+        return record.levelname.capitalize()
+    at = datetime.fromtimestamp(record.created).astimezone()
+    return f"{at.isoformat(timespec='seconds')} {record.levelname} {record.name}"
+
+
 def log_to_stderr() -> _StderrHandler:
-    """Have the records of sacnb shown on stderr, redacted, while the command runs; asking twice changes nothing."""
+    """Write sacnb's log records to stderr, redacted, while the command runs; a second call changes nothing."""
     from sacnb._redact import RedactingFilter
 
     logger = logging.getLogger("sacnb")
@@ -95,6 +98,6 @@ def log_to_stderr() -> _StderrHandler:
 
 
 def announce(warning: str) -> None:
-    """Show a warning that rides on a result, unless its log record has been shown already."""
+    """Show the warning of a result, unless its log record has been shown already."""
     if warning not in log_to_stderr().shown:
         say(f"Warning: {warning}")

@@ -22,10 +22,10 @@ from sacnb.notebook.worker import Worker
 if TYPE_CHECKING:
     import polars as pl
 
+    from sacnb._connections import Interrupt
     from sacnb._pull import Progress
     from sacnb._results.result import Result
     from sacnb._tenant import Tenant
-    from sacnb._wire.interrupt import Interrupt
     from sacnb.notebook.choice import Choice
 
 __all__ = ["Explorer"]

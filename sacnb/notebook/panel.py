@@ -35,11 +35,11 @@ from sacnb.notebook.worker import Later, Worker, later
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from sacnb._connections import Interrupt
     from sacnb._frames.tidy import Aggregation, TidyFrame
     from sacnb._pull import Progress
     from sacnb._results.result import Result
     from sacnb._tenant import Facts
-    from sacnb._wire.interrupt import Interrupt
 
 __all__ = ["RefreshPanel"]
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from sacnb._wire.interrupt import Interrupt
+from sacnb._connections import Interrupt
 
 __all__ = ["Job", "Later", "Worker", "later"]
 

@@ -110,7 +110,7 @@ def test_processes_that_save_at_once_leave_whole_results(cache: Cache, key: Cach
 
 
 @posix
-def test_an_entry_that_is_being_written_is_let_alone_by_repair(
+def test_repair_leaves_an_entry_alone_that_is_being_written(
     folder: Path, key: CacheKey, make_result: MakeResult
 ) -> None:
     during: list[Any] = []

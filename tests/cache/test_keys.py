@@ -1,4 +1,4 @@
-"""What makes two results the same."""
+"""The key under which a result is kept."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_parts_do_not_run_into_each_other() -> None:
     assert one.digest != other.digest
 
 
-def test_who_asks_is_digested_and_never_kept() -> None:
+def test_the_principal_is_kept_as_a_digest_only() -> None:
     key = CacheKey.build(**PARTS)
     assert "sb-client" not in repr(key)
     assert "sb-client" not in key.name

@@ -1,4 +1,4 @@
-"""What is staged can be gone on from, what is torn is pulled again, and what others are at is let alone."""
+"""Unfinished pulls resume, torn files are pulled again, and running pulls are left alone."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def again(open_area: Open, area: StagingArea, **options: Any) -> StagingArea:
     return found
 
 
-def test_pages_come_back_as_they_were_with_the_link_to_go_on_from(open_area: Open) -> None:
+def test_pages_come_back_as_they_were_with_the_link_to_resume_from(open_area: Open) -> None:
     area = open_area()
     assert area is not None
     assert area.segment(0) == SegmentState()
@@ -297,7 +297,7 @@ def test_a_pull_from_the_future_is_not_resumed_unless_clocks_differ_a_little(
         {"now": lambda: NOW + timedelta(hours=2), "max_age": timedelta(hours=1)},
     ],
 )
-def test_what_is_old_or_not_wanted_is_not_resumed(open_area: Open, options: dict[str, Any]) -> None:
+def test_pulls_that_are_old_or_not_wanted_are_not_resumed(open_area: Open, options: dict[str, Any]) -> None:
     area = open_area()
     assert area is not None
     area.keep_plan({"segments": []})
@@ -321,7 +321,7 @@ def test_another_question_is_another_area(root: Path, open_area: Open, key: str)
     assert again(open_area, area).segment(0).rows == 4
 
 
-def test_a_note_of_another_format_is_not_resumed(open_area: Open) -> None:
+def test_a_pull_of_another_format_is_not_resumed(open_area: Open) -> None:
     area = open_area()
     assert area is not None
     add_pages(area, 4)
@@ -375,7 +375,7 @@ def test_rows_may_lie_elsewhere_and_only_ours_are_removed_there(tmp_path: Path, 
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows knows no modes")
-def test_what_is_staged_is_for_its_owner_alone(root: Path, open_area: Open) -> None:
+def test_the_staging_folder_is_for_its_owner_alone(root: Path, open_area: Open) -> None:
     area = open_area()
     assert area is not None
     assert [path.stat().st_mode & 0o777 for path in (root, area.directory)] == [0o700, 0o700]
@@ -412,7 +412,7 @@ def test_without_a_folder_nothing_is_left_over(root: Path) -> None:
     assert list_staging(root) == clean_staging(root) == ()
 
 
-def test_a_cache_knows_its_leftovers(tmp_path: Path, open_area: Open) -> None:
+def test_a_cache_lists_its_leftovers(tmp_path: Path, open_area: Open) -> None:
     cache = Cache(tmp_path / "cache", now=lambda: NOW)
     assert cache.staging() == ()
     area = open_area()

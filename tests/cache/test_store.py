@@ -1,4 +1,4 @@
-"""What is kept comes back exactly, and what cannot be used says so and how to mend it."""
+"""Results come back exactly, and unusable ones come with the command that repairs them."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_row_groups_are_large_and_compressed(cache: Cache, key: CacheKey, make_r
     assert cache.load(key).table.equals(many)
 
 
-def test_what_is_known_stands_in_the_footer(cache: Cache, key: CacheKey, make_result: MakeResult) -> None:
+def test_the_footer_holds_the_metadata(cache: Cache, key: CacheKey, make_result: MakeResult) -> None:
     footer = pq.read_metadata(cache.save(key, make_result(1, 2))).metadata
     texts = {name.decode(): value.decode() for name, value in footer.items() if name != b"ARROW:schema"}
     assert set(texts) == set(METADATA_KEYS)
@@ -149,7 +149,7 @@ def _with_footer(data: bytes, name: str, value: str | None, *, sealed: bool = Tr
 
 
 @pytest.mark.parametrize(("damage", "words"), [case[1:] for case in DAMAGE], ids=[case[0] for case in DAMAGE])
-def test_an_unusable_entry_is_named_with_its_repair_and_mended(
+def test_an_unusable_entry_is_named_with_its_repair_and_repaired(
     cache: Cache, key: CacheKey, make_result: MakeResult, damage: Callable[[bytes], bytes], words: str
 ) -> None:
     path = cache.save(key, make_result(*range(100)))
@@ -281,7 +281,9 @@ def test_sizes_of_entries_that_vanish_meanwhile_are_left_out(
     assert len(cache.entries()) == 1
 
 
-def test_clearing_all_takes_what_was_moved_aside(cache: Cache, key: CacheKey, make_result: MakeResult) -> None:
+def test_clearing_all_removes_results_that_were_moved_aside(
+    cache: Cache, key: CacheKey, make_result: MakeResult
+) -> None:
     cache.save(key, make_result(1)).write_bytes(b"x")
     cache.repair()
     assert cache.size_bytes == 1

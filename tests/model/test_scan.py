@@ -113,7 +113,7 @@ def test_a_long_list_is_shared_out_and_a_filter_too_long_for_any_url_stays(
 def test_what_facts_is_asked_for_is_sent_as_it_stands(sandbox: Sandbox, jobs: Model) -> None:
     rows = jobs.scan(where=col("Version") != "public.Plan", since="2015").filter(c("Sector") == "31")
     assert rows.collect().height == 12
-    assert "Version ne 'public.Plan' and Date ge '201501' and Sector eq '31'" in questions(sandbox)[0]
+    assert "Version ne 'public.Plan' and Date ge '2015' and Sector eq '31'" in questions(sandbox)[0]
 
 
 def test_sac_adds_up_where_fewer_dimensions_are_asked_for(sandbox: Sandbox, jobs: Model) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sacnb._wire.interrupt import Interrupt
+from sacnb._connections import Interrupt
 from sacnb.notebook.worker import Worker, later
 
 PATIENCE_S = 30

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from sacnb._connections import Interrupt
 from sacnb._odata.query import Query
 from sacnb._odata.schema import Column, Schema
 from sacnb._pull.collect import pull
 from sacnb._pull.plan import Job, Plan
 from sacnb._pull.source import PageSource, Start, _SeenLinks
-from sacnb._wire.interrupt import Interrupt
 from sacnb._wire.retry import RetryPlan
 from sacnb._wire.telemetry import Telemetry
 from sacnb.errors import BadAnswer, RequestError, RowCountWarning
@@ -154,7 +154,7 @@ def test_slash_count_is_asked_with_the_filter_and_nothing_else() -> None:
     assert asked.endswith("/FactData/$count")
 
 
-def test_where_nothing_says_how_many_rows_there_are_the_user_is_warned() -> None:
+def test_the_user_is_warned_where_sac_sends_no_count_at_all() -> None:
     with pytest.warns(RowCountWarning, match=r"no row count for GIVEN/FactData.*50 rows of 5 pages"):
         assert rows_of(Tenant(6, successor)) == 50
 
@@ -165,7 +165,7 @@ def test_a_single_page_needs_no_count_and_no_request_for_one() -> None:
     assert len(tenant.asked) == 1
 
 
-def test_who_asks_for_no_check_is_asked_nothing_and_told_nothing() -> None:
+def test_without_check_count_there_is_no_extra_request_and_no_warning() -> None:
     tenant = Tenant(6, successor)
     assert rows_of(tenant, check_count=False) == 50
     assert len(tenant.asked) == 5

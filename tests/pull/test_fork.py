@@ -42,7 +42,7 @@ def in_a_fork(work: Callable[[], object]) -> str:
     return text
 
 
-def test_where_polars_was_at_work_a_fork_says_so_before_it_would_hang(sandbox: Sandbox, connect_to: ConnectTo) -> None:
+def test_a_fork_refuses_where_polars_would_hang(sandbox: Sandbox, connect_to: ConnectTo) -> None:
     facts = connect_to(sandbox).model("US_EMPLOYMENT").facts(where={"Sector": "31"})
     assert len(facts.fetch()) == 228
     said = in_a_fork(facts.fetch)
@@ -51,7 +51,7 @@ def test_where_polars_was_at_work_a_fork_says_so_before_it_would_hang(sandbox: S
     assert len(facts.fetch()) == 228, "the process itself goes on"
 
 
-def test_where_polars_was_only_imported_a_fork_may_use_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fork_may_use_polars_that_was_only_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pl.DataFrame({"a": [1]}).hash_rows().len() == 1
     monkeypatch.setattr(_fork, "_has_pool", lambda: False)
     assert in_a_fork(_fork.refuse_polars_after_fork) == "None"
@@ -121,3 +121,11 @@ def test_a_fork_can_open_what_its_parent_let_go_of(tmp_path: Path) -> None:
     assert in_a_fork(opened) == "held"
     area.close()
     assert in_a_fork(opened) == "opened"
+
+
+def test_a_result_of_the_parent_is_given_as_arrow_and_refused_as_polars(
+    sandbox: Sandbox, connect_to: ConnectTo
+) -> None:
+    result = connect_to(sandbox).model("US_EMPLOYMENT").facts(where={"Sector": "31"}).fetch()
+    assert in_a_fork(lambda: result.arrow().num_rows) == "228"
+    assert in_a_fork(result.polars).startswith("SacError: This process was forked")

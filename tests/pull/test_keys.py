@@ -65,7 +65,7 @@ def test_a_hash_that_two_keys_share_is_a_suspicion_and_no_proof() -> None:
     assert watch.exact_repeats([table], watch.hashes(table)) is None
 
 
-def test_a_lane_that_begins_anew_is_forgotten() -> None:
+def test_keys_of_a_restarted_segment_are_forgotten() -> None:
     first, second = page(("202401", "North")), page(("202401", "North"), ("202402", "North"))
     watch = watching(first, second)
     assert len(watch.suspects()) == 1
@@ -74,7 +74,7 @@ def test_a_lane_that_begins_anew_is_forgotten() -> None:
     assert watch.keys == 2
 
 
-def test_many_keys_are_compared_in_slices_of_the_hashes() -> None:
+def test_many_keys_are_compared_in_ranges_of_the_hashes() -> None:
     rows = 1_300_000
     watch = KeyWatch(COLUMNS)
     hashes = np.random.default_rng(1).permutation(np.arange(rows, dtype=np.uint64) * np.uint64(2**64 // rows))
@@ -93,7 +93,7 @@ def test_beyond_the_limit_rows_are_not_compared_and_that_can_be_seen() -> None:
     assert len(watch.suspects()) == 0
 
 
-def test_it_looks_when_the_number_of_rows_has_doubled_and_not_after_each_page() -> None:
+def test_early_checks_run_when_the_number_of_rows_has_doubled() -> None:
     watch = KeyWatch(COLUMNS)
     looks = []
     watch.suspects = lambda: looks.append(watch.keys) or np.empty(0, np.uint64)  # type: ignore[method-assign]
@@ -103,12 +103,12 @@ def test_it_looks_when_the_number_of_rows_has_doubled_and_not_after_each_page() 
     assert looks == [100_000, 200_000, 400_000, 800_000]
 
 
-def test_every_pull_hashes_in_its_own_way() -> None:
+def test_every_pull_seeds_its_hashes_anew() -> None:
     table = page(("202401", "North"))
     assert KeyWatch(COLUMNS).hashes(table).tolist() != KeyWatch(COLUMNS).hashes(table).tolist()
 
 
-def test_without_a_key_no_row_is_like_another() -> None:
+def test_rows_without_key_columns_are_never_repeated() -> None:
     watch = KeyWatch(COLUMNS[2:])
     assert watch.hashes(page(("a", "b"), ("a", "b"))).tolist() == []
     assert watch.exact_repeats([page(("a", "b"))], watch.suspects()) is None

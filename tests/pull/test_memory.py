@@ -62,7 +62,7 @@ def test_memory_is_flat(far_sandbox: Any, tmp_path: Path, method: str, settled_a
 
 @pytest.fixture
 def _no_collector() -> Iterator[None]:
-    """What is kept by a circle of references stays until the collector comes, and it may come late."""
+    """A cycle of references keeps a page until the garbage collector runs, which may be late."""
     gc.collect()
     gc.disable()
     yield

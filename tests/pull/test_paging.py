@@ -1,4 +1,4 @@
-"""How large pages are, how fast they are asked for, and what is done when one cannot be had: each rule is a table."""
+"""Page size, pace, and the remedy for a page that cannot be fetched: each rule is a table."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from sacnb._pull.failures import DataChanged, remedy_for
-from sacnb._pull.plan import Plan, Segment, link_of
+from sacnb._pull.plan import DataChanged, Plan, Segment, link_of, remedy_for
 from sacnb._pull.source import Pace, PageSize
 from sacnb.errors import (
     Attempt,
@@ -45,7 +44,7 @@ def test_streams_that_fail_with_the_same_size_halve_it_once() -> None:
     assert size.current == 20_000
 
 
-def test_a_chain_of_another_size_does_not_grow_it() -> None:
+def test_a_segment_of_another_size_does_not_grow_it() -> None:
     size = PageSize(40_000)
     size.shrink(40_000)
     size.grow(40_000)  # it was begun before the size was halved
@@ -77,7 +76,7 @@ def test_there_is_no_limit_before_sac_throttles() -> None:
     assert pace.per_s is None
 
 
-def test_a_429_holds_everybody_back_and_halves_the_pace_at_which_was_asked() -> None:
+def test_a_429_holds_every_stream_back_and_halves_the_pace() -> None:
     clock = Clock()
     pace = Pace(clock=clock)
     for _ in range(10):  # two a second
@@ -101,7 +100,7 @@ def test_good_answers_raise_the_pace_again() -> None:
     assert pace.per_s == pytest.approx(slow * 1.05**15)
 
 
-def test_of_requests_that_were_under_way_together_only_one_cuts_the_pace() -> None:
+def test_only_one_of_several_concurrent_requests_cuts_the_pace() -> None:
     clock = Clock()
     pace = Pace(clock=clock)
     begun, throttle = threading.Barrier(4), threading.Barrier(4)
@@ -165,7 +164,7 @@ def no_answer(kind: str) -> NoAnswerError:
         f"{type(value).__name__}-{getattr(value, 'status', '')}" if isinstance(value, Exception) else None
     ),
 )
-def test_what_helps_depends_on_the_error_and_on_where_it_happened(
+def test_the_remedy_depends_on_the_error_and_its_position(
     error: BaseException, beginning: str, link: str, resumed: str, failed_before: str
 ) -> None:
     assert remedy_for(error, "beginning") == beginning
@@ -190,14 +189,14 @@ def test_what_helps_depends_on_the_error_and_on_where_it_happened(
         ),
     ],
 )
-def test_a_chain_knows_where_it_begins_and_which_pages_it_asks_for_by_number(
+def test_a_segment_gives_its_first_link_and_those_of_pages_asked_for_by_number(
     segment: Segment, page_size: int | None, links: list[Any]
 ) -> None:
     found = [segment.first_link(page_size), *(segment.link_after(index, page_size) for index in range(len(links) - 1))]
     assert found == links
 
 
-def test_a_plan_survives_being_written_down() -> None:
+def test_a_plan_round_trips_through_json() -> None:
     plan = Plan((Segment("/F?a=1", 12), Segment("/F?a=1", packages=(1, 2), is_open=False)), 99, 50_000)
     assert Plan.from_json(plan.to_json()) == plan
 
@@ -209,5 +208,5 @@ def test_a_plan_survives_being_written_down() -> None:
         ("http://127.0.0.1:1/api/F", "/api/F"),
     ],
 )
-def test_a_mark_is_an_address_without_its_tenant(url: str, link: str) -> None:
+def test_a_link_is_a_url_without_its_tenant(url: str, link: str) -> None:
     assert link_of(url) == link

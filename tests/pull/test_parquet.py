@@ -75,16 +75,14 @@ def test_every_reader_opens_the_folder(facts: Callable[..., Any], tmp_path: Path
     assert len(pd.read_parquet(folder)) == 3420
 
 
-def test_an_answer_without_rows_is_a_table_all_the_same(facts: Callable[..., Any], tmp_path: Path) -> None:
+def test_an_answer_without_rows_is_an_empty_table(facts: Callable[..., Any], tmp_path: Path) -> None:
     for number, where in enumerate([{"Sector": []}, {"Sector": "31", "Date": ["200601", "200602"], "Version": []}]):
         result = facts(where=where).to_parquet(tmp_path / str(number))
         assert (result.row_count, len(result.files)) == (0, 1)
         assert pl.read_parquet(result.path).columns == ["Version", "Date", "Sector", "Employees"]
 
 
-def test_the_manifest_says_what_it_is_and_holds_for_every_file(
-    facts: Callable[..., Any], tmp_path: Path, time: Any
-) -> None:
+def test_the_manifest_describes_every_file(facts: Callable[..., Any], tmp_path: Path, time: Any) -> None:
     question = facts(where={"Sector": "31"})
     began = time.now()
     result = question.to_parquet(tmp_path / "deep" / "jobs")
@@ -160,7 +158,7 @@ def test_a_page_wider_than_the_others_widens_every_file_and_nothing_is_rounded(
 
 
 def test_the_memory_of_a_part_is_that_of_its_rows(tmp_path: Path) -> None:
-    """A group of a table keeps the whole table alive; what is waiting to be written must not add up."""
+    """A slice of a table keeps the whole table alive; rows that wait to be written must not add up."""
     area = StagingArea.open(tmp_path, {"query": "x"}, now=lambda: NOW)
     assert area is not None
     writer = PartWriter(area, rows_per_part=1000)

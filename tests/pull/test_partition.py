@@ -154,7 +154,7 @@ def test_rows_without_a_value_are_asked_for_where_there_are_some_or_may_come_to_
     assert len(model.facts(partitions=["Month"], page_size=10).fetch()) == 251
 
 
-def test_partitions_of_uneven_size_are_made_of_finer_slices(sandbox: Sandbox, connect_to: ConnectTo) -> None:
+def test_uneven_partitions_are_made_of_finer_groups(sandbox: Sandbox, connect_to: ConnectTo) -> None:
     """Nearly all rows are of the last year: a quarter of the months would have nearly all of them."""
     rows = [(month, PRODUCTS[i], "#", i, DAYS[0]) for month in MONTHS for i in range(2 if month < "202407" else 40)]
     sandbox.add_model(model_of(rows))
@@ -226,7 +226,7 @@ def test_counting_asks_for_no_rows(sandbox: Sandbox, connect_to: ConnectTo) -> N
     assert sandbox.counts["rows"] == 0
 
 
-def test_slices_that_do_not_add_up_are_not_used(
+def test_groups_that_do_not_add_up_are_not_used(
     sandbox: Sandbox, connect_to: ConnectTo, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As if SAC compared texts in a way of its own: the first count is of more rows than the groups have."""
@@ -245,7 +245,7 @@ def test_slices_that_do_not_add_up_are_not_used(
 
 
 @pytest.mark.parametrize("partitions", [0, 257, -1, True, 2.5, "many", [], ["Month", "Product"], [3], {"Month"}])
-def test_what_partitions_cannot_be_is_said(sandbox: Sandbox, connect_to: ConnectTo, partitions: Any) -> None:
+def test_invalid_partitions_are_refused(sandbox: Sandbox, connect_to: ConnectTo, partitions: Any) -> None:
     with pytest.raises(QueryError, match="partitions="):
         connect_to(sandbox).model("US_EMPLOYMENT").facts(partitions=partitions)
 
@@ -259,7 +259,7 @@ def test_a_limit_or_an_order_has_one_stream(sandbox: Sandbox, connect_to: Connec
     assert auto.arrow().equals(model.facts(page_size=100, **option).fetch().arrow())
 
 
-def test_sums_are_split_by_what_they_keep_only(sandbox: Sandbox, connect_to: ConnectTo) -> None:
+def test_aggregations_are_split_by_kept_dimensions_only(sandbox: Sandbox, connect_to: ConnectTo) -> None:
     model = connect_to(sandbox).model("US_EMPLOYMENT")
     whole = model.facts(dims=["Date", "Version"]).fetch().polars(decimals=True).sort("Date", "Version")
     split = model.facts(dims=["Date", "Version"], partitions=["Date"], page_size=20).fetch()
@@ -299,7 +299,7 @@ def test_packages_smaller_than_asked_for_are_followed_by_links(connect_to: Conne
         assert split.equals(single)
 
 
-def test_packages_are_held_to_the_count_in_any_case(sandbox: Sandbox, connect_to: ConnectTo) -> None:
+def test_packages_are_always_compared_with_the_count(sandbox: Sandbox, connect_to: ConnectTo) -> None:
     facts = connect_to(sandbox).model("US_EMPLOYMENT").facts(page_size=500, partitions="package", check_count=False)
     sandbox.misbehave("rows_missing", times=1, after=1)
     with pytest.raises(BadAnswer, match="announced 3,420 rows"):

@@ -65,7 +65,7 @@ def test_pages_come_out_in_the_order_they_were_fetched_in_whichever_is_decoded_f
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_every_lane_keeps_its_order_and_ends_once_whatever_the_timing(seed: int) -> None:
+def test_every_segment_keeps_its_order_and_ends_once_whatever_the_timing(seed: int) -> None:
     chance = random.Random(seed)
     turns = [threading.Event() for _ in range(60)]
     order = list(range(60))
@@ -91,18 +91,18 @@ def test_every_lane_keeps_its_order_and_ends_once_whatever_the_timing(seed: int)
         assert ours == [*(Arrived(number, (number, page)) for page in range(10)), Ended(number)]
 
 
-def test_a_lane_without_pages_just_ends() -> None:
+def test_a_segment_without_pages_just_ends() -> None:
     with line() as pipeline:
         pipeline.add(3, segment())
         assert list(pipeline) == [Ended(3)]
 
 
-def test_without_lanes_there_is_nothing_to_wait_for() -> None:
+def test_without_segments_there_is_nothing_to_wait_for() -> None:
     with line() as pipeline:
         assert list(pipeline) == []
 
 
-def test_a_lane_can_be_added_while_others_are_followed() -> None:
+def test_a_segment_can_be_added_while_others_are_followed() -> None:
     with line(streams=2) as pipeline:
         pipeline.add(0, segment("a"))
         seen = []
@@ -223,7 +223,7 @@ def test_a_fetch_that_fails_is_given_out_after_the_pages_before_it() -> None:
         assert list(pipeline) == [Arrived(0, 0), Arrived(0, 1), Failed(0, error)]
 
 
-def test_a_lane_that_cannot_even_begin_fails() -> None:
+def test_a_segment_that_cannot_begin_fails() -> None:
     error = OSError("no network")
 
     def pages() -> Iterator[int]:
@@ -234,7 +234,7 @@ def test_a_lane_that_cannot_even_begin_fails() -> None:
         assert list(pipeline) == [Failed(0, error)]
 
 
-def test_a_failed_lane_leaves_its_room_to_the_others_and_may_begin_anew() -> None:
+def test_a_failed_segment_leaves_its_room_to_the_others_and_may_restart() -> None:
     def broken() -> Iterator[int]:
         raise OSError("gone")
 
@@ -269,7 +269,7 @@ def test_work_that_fails_is_raised_once_in_its_turn_and_ends_all_threads() -> No
     assert threads_of_ours() == []
 
 
-def test_an_error_of_the_one_who_iterates_ends_all_threads() -> None:
+def test_an_error_of_the_caller_ends_all_threads() -> None:
     def endless() -> Iterator[int]:
         yield from iter(int, 1)
 

@@ -62,7 +62,7 @@ def values_in(folder: Path) -> tuple[int, ...] | None:
 
 
 def manifest_fits(folder: Path) -> bool:
-    """Whether the manifest names a file by a name and a hash that the folder contradicts."""
+    """Return whether the manifest and the folder agree on every file that both name."""
     manifest = load_with_digest(manifest_of(folder).read_bytes())
     assert manifest is not None
     files = {part["file"]: part["sha256"] for part in manifest["parts"]}

@@ -160,7 +160,7 @@ def test_a_corrupt_entry_is_named_when_it_would_be_needed(sandbox: Sandbox, conn
         (timedelta(days=3), "3 days"),
     ],
 )
-def test_ages_are_said_as_people_say_them(age: timedelta, words: str) -> None:
+def test_ages_are_given_in_words(age: timedelta, words: str) -> None:
     assert age_in_words(age) == words
 
 

@@ -1,4 +1,4 @@
-"""A pull that was killed goes on where it stopped: no row is lost, and none comes twice."""
+"""A pull that was killed resumes where it stopped: no row is lost, and none comes twice."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_pull_killed_at_every_tenth_of_a_million_rows_is_like_an_undisturbed_o
 @posix
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("partitions", [None, 3])
-def test_a_refresh_killed_at_any_moment_is_gone_on_with(
+def test_a_refresh_killed_at_any_moment_resumes(
     far_sandbox: Any, start_pull: StartPull, tmp_path: Path, partitions: int | None
 ) -> None:
     facts = {"where": {"Channel": "Direct"}, "partitions": partitions, "page_size": 10_000}
@@ -170,7 +170,7 @@ def pages_asked(sandbox: Sandbox) -> int:
 
 
 def beginnings(sandbox: Sandbox) -> int:
-    """How often the first page was asked for.
+    """Return how often the first page was asked for.
 
     Later pages are no measure of a pull that was interrupted: one of them may still be on its way, and is noted by the
     sandbox whenever it gets there.
@@ -191,7 +191,7 @@ def test_a_second_run_pulls_only_what_the_first_one_had_not(sandbox: Sandbox, sc
     assert "24,000 of them pulled by an earlier run" in repr(result)
 
 
-def test_a_refresh_that_went_on_is_as_old_as_its_first_page(scale: Any, time: Any) -> None:
+def test_a_resumed_refresh_is_as_old_as_its_first_page(scale: Any, time: Any) -> None:
     interrupted(scale().refresh)
     began = time.now()
     time.advance(3600)
@@ -216,7 +216,7 @@ def test_resume_can_be_declined(sandbox: Sandbox, scale: Any, tmp_path: Path, me
     assert (beginnings(sandbox), seen[0].rows, seen[-1].pages) == (2, 6_000, 17)
 
 
-def test_after_twelve_hours_a_pull_begins_anew(sandbox: Sandbox, scale: Any, time: Any) -> None:
+def test_after_twelve_hours_a_pull_starts_over(sandbox: Sandbox, scale: Any, time: Any) -> None:
     interrupted(scale().refresh)
     time.advance(12 * 3600 + 1)
     seen: list[Progress] = []
@@ -224,14 +224,14 @@ def test_after_twelve_hours_a_pull_begins_anew(sandbox: Sandbox, scale: Any, tim
     assert (beginnings(sandbox), seen[0].rows, seen[-1].pages) == (2, 6_000, 17)
 
 
-def test_another_question_begins_anew(sandbox: Sandbox, scale: Any, tmp_path: Path) -> None:
+def test_another_question_starts_over(sandbox: Sandbox, scale: Any, tmp_path: Path) -> None:
     interrupted(scale().to_parquet, folder=tmp_path / "x")
     seen: list[Progress] = []
     scale(where={"Version": "public.Plan"}).to_parquet(tmp_path / "x", progress=seen.append)
     assert (beginnings(sandbox), seen[0].rows, seen[-1].pages) == (2, 6_000, 9)
 
 
-def test_where_sac_counts_other_rows_by_now_the_pull_begins_anew(sandbox: Sandbox, scale: Any) -> None:
+def test_a_pull_starts_over_if_the_row_count_has_changed(sandbox: Sandbox, scale: Any) -> None:
     from sacnb.sandbox.models.scale import scale as model_of
 
     interrupted(scale().refresh)
@@ -241,9 +241,7 @@ def test_where_sac_counts_other_rows_by_now_the_pull_begins_anew(sandbox: Sandbo
     assert result.polars().select(KEYS).n_unique() == 90_000
 
 
-def test_the_plan_of_the_first_run_holds_whatever_the_second_one_asks_for(
-    sandbox: Sandbox, scale: Any, tmp_path: Path
-) -> None:
+def test_the_plan_of_the_first_run_holds_for_the_second_one(sandbox: Sandbox, scale: Any, tmp_path: Path) -> None:
     whole = scale(partitions=3, settings={"streams": 1}).fetch()
     interrupted(scale(partitions=3, settings={"streams": 1}).to_parquet, folder=tmp_path / "x")
     result = scale(partitions=8).to_parquet(tmp_path / "x")
@@ -251,7 +249,7 @@ def test_the_plan_of_the_first_run_holds_whatever_the_second_one_asks_for(
     assert pq.read_table(result.path).equals(whole.arrow())
 
 
-def test_a_full_disk_ends_an_export_with_what_was_pulled_kept(
+def test_a_full_disk_ends_an_export_and_keeps_its_pages(
     scale: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file where the hidden folder should be: the system refuses, as it would on a full disk."""
@@ -355,7 +353,7 @@ def test_an_outage_in_the_middle_loses_nothing_however_long_it_is(sandbox: Sandb
     assert scale().to_parquet(tmp_path / "x").resumed_rows == 18_000
 
 
-def test_a_link_that_cannot_be_had_in_two_runs_restarts_its_partition_with_smaller_pages(
+def test_a_link_that_fails_in_two_runs_restarts_its_partition_with_smaller_pages(
     sandbox: Sandbox, scale: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     sandbox.misbehave("next_link_expired", status=504, times=1, after=2)
@@ -391,7 +389,7 @@ def test_a_stream_cannot_take_back_what_it_gave(sandbox: Sandbox, scale: Any) ->
 
 @pytest.mark.parametrize("misbehaviour", ["rows_missing", "rows_repeated"])
 @pytest.mark.parametrize("method", ["refresh", "to_parquet"])
-def test_of_a_pull_whose_rows_do_not_add_up_nothing_is_kept(
+def test_nothing_is_kept_of_a_pull_whose_rows_do_not_add_up(
     sandbox: Sandbox, scale: Any, tmp_path: Path, misbehaviour: str, method: str
 ) -> None:
     call = {"folder": tmp_path / "x"} if method == "to_parquet" else {"strict": True}
@@ -425,7 +423,7 @@ def test_a_key_that_comes_twice_is_found_across_the_run_that_died(
 
 
 @pytest.mark.parametrize("error", [Cancelled, NoAnswerError])
-def test_a_stale_result_is_served_and_the_next_refresh_goes_on(
+def test_a_stale_result_is_served_and_the_next_refresh_resumes(
     sandbox: Sandbox, scale: Any, error: type[SacError]
 ) -> None:
     first = scale().refresh()

@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
+from sacnb._connections import Interrupt
 from sacnb._endpoints import entity_set_path
-from sacnb._pull.failures import DataChanged
-from sacnb._pull.plan import Segment
+from sacnb._pull.plan import DataChanged, Segment
 from sacnb._pull.source import PageSource, Start
 from sacnb._tenant import Tenant
-from sacnb._wire.interrupt import Interrupt
 from sacnb._wire.retry import RetryBudget
 from sacnb.errors import BadAnswer, Cancelled, ServerError
 from sacnb.sandbox import Sandbox
@@ -40,9 +39,7 @@ def segment() -> Segment:
     return Segment(entity_set_path("US_EMPLOYMENT", "FactData") + "?$count=true")
 
 
-def test_each_page_says_where_it_was_and_where_the_next_one_is(
-    source_of: Callable[..., PageSource], segment: Segment
-) -> None:
+def test_each_page_comes_with_its_link_and_the_next_one(source_of: Callable[..., PageSource], segment: Segment) -> None:
     pages = list(source_of().pages(segment, Start(page_size=1000)))
     assert [page.index for page in pages] == [0, 1, 2, 3]
     assert pages[0].link.endswith("&pagesize=1000")
@@ -59,7 +56,7 @@ def test_it_can_begin_anywhere(source_of: Callable[..., PageSource], segment: Se
     assert [page.page.view for page in rest] == [page.page.view for page in whole[2:]]
 
 
-def test_another_count_than_before_is_told_at_once(source_of: Callable[..., PageSource], segment: Segment) -> None:
+def test_a_changed_row_count_is_an_error_at_once(source_of: Callable[..., PageSource], segment: Segment) -> None:
     with pytest.raises(DataChanged, match="3,419 at the start, 3,420 now"):
         next(source_of().pages(segment, Start(1000, announced=3419)))
 
@@ -78,7 +75,7 @@ def test_all_requests_pay_their_retries_from_one_budget(
     assert budget.left == 0
 
 
-def test_a_stop_ends_the_wait_for_ones_turn(source_of: Callable[..., PageSource], segment: Segment, time: Any) -> None:
+def test_a_stop_ends_the_wait_for_a_turn(source_of: Callable[..., PageSource], segment: Segment, time: Any) -> None:
     stop = Interrupt()
     source = source_of(stop=stop)
     pages = source.pages(segment, Start(1000))

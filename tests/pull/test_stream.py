@@ -63,7 +63,7 @@ def test_every_reader_of_arrow_gets_the_rows_of_a_fetch(facts: Callable[..., Any
     assert pd.DataFrame.from_arrow(facts().stream()).equals(pd.DataFrame.from_arrow(whole))
 
 
-def test_duckdb_reads_it_by_its_name(facts: Callable[..., Any], sandbox: Sandbox) -> None:
+def test_duckdb_reads_a_stream_by_the_name_of_its_variable(facts: Callable[..., Any], sandbox: Sandbox) -> None:
     rows = facts().fetch().arrow().to_pylist()
     asked = sandbox.counts["facts_requests"]
     stream = facts().stream()  # noqa: F841 - DuckDB finds it
@@ -86,7 +86,7 @@ def test_a_limit_holds(facts: Callable[..., Any], limit: int) -> None:
     assert facts(limit=limit).stream().read_all().equals(facts(limit=limit).fetch().arrow())
 
 
-def test_it_can_be_read_once(facts: Callable[..., Any]) -> None:
+def test_a_stream_can_be_read_once(facts: Callable[..., Any]) -> None:
     stream = facts().stream()
     assert stream.read_all().num_rows == 3420
     assert stream.read_all().num_rows == 0
@@ -100,7 +100,7 @@ def test_leaving_early_ends_the_threads(facts: Callable[..., Any]) -> None:
     assert list(stream) == []
 
 
-def test_letting_go_of_it_ends_the_threads(facts: Callable[..., Any]) -> None:
+def test_dropping_a_stream_ends_the_threads(facts: Callable[..., Any]) -> None:
     stream = facts().stream()
     next(stream)
     assert threads_of_ours()
@@ -121,7 +121,7 @@ def test_cancel_ends_it_from_any_thread(facts: Callable[..., Any]) -> None:
     assert threads_of_ours() == []
 
 
-def test_what_other_libraries_hide_is_kept(sandbox: Sandbox, facts: Callable[..., Any]) -> None:
+def test_an_error_that_another_library_wraps_is_kept(sandbox: Sandbox, facts: Callable[..., Any]) -> None:
     sandbox.misbehave("rows_missing", times=1, after=2)
     stream = facts().stream()
     with pytest.raises(Exception, match="announced 3,420 rows"):
@@ -129,14 +129,14 @@ def test_what_other_libraries_hide_is_kept(sandbox: Sandbox, facts: Callable[...
     assert isinstance(stream.error, BadAnswer)
 
 
-def test_a_member_that_does_not_exist_is_said_at_the_end(facts: Callable[..., Any]) -> None:
+def test_an_unknown_member_is_an_error_at_the_end(facts: Callable[..., Any]) -> None:
     stream = facts(where={"Sector": ["31", "3l"]}).stream()
     assert next(stream).num_rows == 228
     with pytest.raises(UnknownNameError, match="'3l'"):
         next(stream)
 
 
-def test_its_operation_is_not_that_of_whoever_iterates(facts: Callable[..., Any]) -> None:
+def test_the_telemetry_operation_does_not_leak_into_the_caller(facts: Callable[..., Any]) -> None:
     traces: set[str | None] = set()
     question = facts()
     question.connection.context.telemetry.add_hook(lambda event: traces.add(getattr(event, "trace_id", None)))

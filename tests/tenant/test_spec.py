@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import sacnb
-from sacnb._settings import ConnectSpec, Secret
+from sacnb._settings import Secret
+from sacnb._tenant.connection import ConnectSpec
 from sacnb.errors import SettingsError, UnknownNameError
 from sacnb.sandbox import Sandbox
 

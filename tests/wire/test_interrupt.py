@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sacnb._wire.interrupt import Interrupt
+from sacnb._connections import Interrupt
 from sacnb.errors import Cancelled, SacError
 
 
