@@ -41,6 +41,7 @@ _SAC_NUMBER: Final = re.compile(r"\[(\d{3,5})\]\s*\.?\s*$")
 _TITLE: Final = re.compile(r"<(?:title|h1)[^>]*>(.*?)</(?:title|h1)>", re.IGNORECASE | re.DOTALL)
 _TAG: Final = re.compile(r"<[^>]*>")
 
+_NOT_ALLOWED: Final = 3401
 # Seen on live tenants (unconfirmed by SAP's documents), except 1001 to 1011, which are in SAP's guide.
 _HINT_BY_NUMBER: Final[Mapping[int, str]] = {
     1001: "The import job is in another state; ask for its status.",
@@ -52,7 +53,7 @@ _HINT_BY_NUMBER: Final[Mapping[int, str]] = {
     1011: "No row of the upload was valid; look at the invalid rows of the job.",
     1305: "SAC has no such endpoint.",
     1402: "$select must name every dimension of FactData; for fewer, ask FactDataAggregation.",
-    3401: "The OAuth client is not granted this API: System > Administration > App Integration, 'Access'.",
+    _NOT_ALLOWED: "The OAuth client is not granted this API: System > Administration > App Integration, 'Access'.",
     3707: "The model has no such entity set; its service document lists those it has.",
     3905: "Data audit is switched off for this model.",
 }
@@ -183,10 +184,12 @@ def error_for(
     challenge = challenge or Challenge()
     said = "; ".join(filter(None, (problem.message, str(challenge))))
     reference = f" (request id {request_id})" if request_id else ""
-    hint = _HINT_BY_NUMBER.get(problem.sac_number) if problem.sac_number is not None else None
+    # Others report it with 400 too, and without its number.
+    number = _NOT_ALLOWED if "not allowed to interact with api" in problem.message.lower() else problem.sac_number
+    hint = _HINT_BY_NUMBER.get(number) if number is not None else None
     if hint is None and challenge.error in {"invalid_token", "invalid_request"}:
         hint = _UNAUTHORIZED_HINT
-    return _error_class(status)(
+    return (ForbiddenError if number == _NOT_ALLOWED else _error_class(status))(
         _sentence(f"{operation}: {method} {url} was answered {status}{reference}" + (f": {said}" if said else "")),
         method=method,
         url=url,
