@@ -218,7 +218,7 @@ class _Response(http.client.HTTPResponse):
 
 
 class _Watched:
-    """A connection that tells the current watch which socket it uses."""
+    """Connection that tells the current watch which socket it uses."""
 
     response_class = _Response
     # http.client's switch for debugging prints what is sent, the Authorization header included. It is a class variable
@@ -249,7 +249,7 @@ def _hold(connected: Any) -> None:
 
 
 class _WatchedPool:
-    """A pool whose connections belong to nobody once they are back in it."""
+    """Pool that lets go of a connection when it comes back."""
 
     def _put_conn(self, conn: Any) -> None:
         watched = _current.get()
@@ -316,7 +316,7 @@ class _NoCookies(DefaultCookiePolicy):
 
 
 class NoRedirects:
-    """A session of requests that never looks where a redirect leads to.
+    """Mixin for a session of requests that ignores redirects.
 
     Also with ``allow_redirects=False`` requests reads the body of a redirect to its end, however long, and trips over
     an address that is none.

@@ -84,14 +84,12 @@ _OPTIONS: Final = (
 
 
 def question_options(command: _F) -> _F:
-    """Add the options that select facts; the command gets them as one ``Question``, named ``question``."""
+    """Add the options that select facts; the command gets them as ``question``, the arguments of a ``Question``."""
 
     @functools.wraps(command)
     def with_question(*args: Any, **kwargs: Any) -> Any:
-        from sacnb._tenant.question import Question
-
         names = ("where", "since", "until", "date", "dims", "measures", "check_count")
-        question = Question(**{name: kwargs.pop(name) for name in names})
+        question = {name: kwargs.pop(name) for name in names}
         return command(*args, question=question, **kwargs)
 
     wrapped: Any = with_question

@@ -64,11 +64,11 @@ def test_a_notebook_is_recorded_handed_on_and_pruned(
     done = run("--env-file", str(env_file), "replay", "record", "plan.ipynb")
     assert (done.returncode, done.stdout) == (
         0,
-        f"notebook  {plan}\ncassette  {cassette}\nanswers   {len(document.read(cassette)[1])}\n",
+        f"notebook   {plan}\ncassette   {cassette}\nresponses  {len(document.read(cassette)[1])}\n",
     ), done.stderr
     assert done.stderr == (
         "plan.ipynb: recording ...\nplan.ipynb: replaying ...\n"
-        "A cassette holds the data that the notebook asked for. Look at what you hand on.\n"
+        "The cassette holds the data that the notebook requested. Check it before you share it.\n"
     )
     asked = tenant.counts["requests"]
     assert asked > before  # the tenant itself was asked, and not the embedded one

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final, Literal
+from typing import IO, TYPE_CHECKING, Any, Final, Literal
 
 import click
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from sacnb._odata.schema import Grain
     from sacnb._results.result import Result
     from sacnb._tenant import Facts
-    from sacnb._tenant.question import Question
 
 __all__ = ["command"]
 
@@ -77,7 +76,7 @@ def command(
     invocation: Invocation,
     *,
     model_id: str,
-    question: Question,
+    question: dict[str, Any],
     form: Format | None,
     output: str,
     source: Source | None,
@@ -100,11 +99,13 @@ def command(
         raise click.UsageError(f"{form} is binary, and stdout is a terminal. Name a file with --output, or use a pipe.")
     if output == _STDOUT and is_discarded(sys.stdout):
         raise click.UsageError("This process has no stdout. Name a file with --output.")
+    from sacnb._tenant.question import Question
+
     with invocation.connect(source) as tenant:
-        result = _rows(question.facts(tenant.model(model_id)), allow_stale=allow_stale, max_age_s=max_age_s)
+        result = _rows(Question(**question).facts(tenant.model(model_id)), allow_stale=allow_stale, max_age_s=max_age_s)
     target: str | IO[bytes] = sys.stdout.buffer if output == _STDOUT else output
     if tidy:
-        made = result.tidy(grain, date=question.date, agg=agg)
+        made = result.tidy(grain, date=question["date"], agg=agg)
         if made.note:
             say(made.note)
         _write_table(made.frame.to_arrow(), form, target)

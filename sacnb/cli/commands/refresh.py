@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from sacnb._frames.tidy import Aggregation, TidyFrame
     from sacnb._odata.schema import Grain
     from sacnb._results.result import Result
-    from sacnb._tenant.question import Question
 
 __all__ = ["command"]
 
@@ -51,7 +50,7 @@ def command(
     invocation: Invocation,
     *,
     model_id: str,
-    question: Question,
+    question: dict[str, Any],
     source: Source | None,
     strict: bool,
     max_age_s: float | None,
@@ -64,14 +63,16 @@ def command(
     If SAC fails, the last good result is returned, with a warning that tells its age and the reason. A refusal (no
     permission, no such model) is an error in any case.
     """
+    from sacnb._tenant.question import Question
+
     began, began_at = time.monotonic(), datetime.now(UTC)
     with invocation.connect(source) as tenant:
-        facts = question.facts(tenant.model(model_id))
+        facts = Question(**question).facts(tenant.model(model_id))
         with progress_bar(f"Refreshing {model_id}") as listener:
             result = facts.refresh(strict=strict, max_age_s=max_age_s, progress=listener, announce=announce)
         key = facts.cache_key.name
     summary = _summary(result, began_at, time.monotonic() - began, key)
-    tidy = result.tidy(grain, date=question.date, agg=agg) if grain else None
+    tidy = result.tidy(grain, date=question["date"], agg=agg) if grain else None
     if as_json:
         print_json(summary if tidy is None else {**summary, "tidy": _tidy_summary(tidy)})
         return
