@@ -20,7 +20,7 @@ _MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]<>|$~#])")
 
 
 def printable(text: str) -> str:
-    """Return *text* with characters that steer a terminal written out: ``\\x1b``. Line ends and tabs stay."""
+    r"""Return *text* with characters that steer a terminal written out: ``\x1b``. Line ends and tabs stay."""
     return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
