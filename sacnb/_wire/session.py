@@ -18,7 +18,7 @@ from requests_oauthlib import OAuth2Session
 
 from sacnb._auth.guard import TokenGuard
 from sacnb._auth.token import TokenEnvelope, utc_now
-from sacnb._connections import NoRedirects, prepare_session, watch
+from sacnb._connections import NoRedirects, current_watch, prepare_session, watch
 from sacnb._endpoints import CSRF_HEADER, CSRF_PATH, CUSTOM_AUTH_HEADER
 from sacnb._http import Origin, environment_proxies, seal
 from sacnb._redact import redact_url
@@ -383,6 +383,9 @@ class SacSession(NoRedirects, OAuth2Session):
             check=check,
         )
         _refuse_foreign(method, request.url, self._origin)  # before anything is sent at all
+        around = current_watch()
+        if cancelled is None and around is not None:  # such as that of a widget, which stops all that its thread sends
+            cancelled = lambda: around.ended == "stopped"  # noqa: E731
         with self.telemetry.operation(operation):
             return carry_out(self._engine, request, cancelled=cancelled, budget=budget)
 

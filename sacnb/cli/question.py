@@ -70,7 +70,7 @@ _OPTIONS: Final = (
         multiple=True,
         metavar="A,B",
         callback=_names,
-        help="The dimensions to keep, by default all; SAC adds up over the others.",
+        help="The dimensions to keep, by default all; SAC adds up the others.",
     ),
     click.option(
         "--measures", multiple=True, metavar="A,B", callback=_names, help="The measures to keep, by default all."

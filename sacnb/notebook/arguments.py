@@ -73,7 +73,7 @@ def words(line: str) -> list[str]:
     try:
         return list(lexer)
     except ValueError:
-        raise UsageError("A quote is not closed.", hint="Put a value that contains ' into \"...\".") from None
+        raise UsageError("A quote is not closed.", hint='Put a value that contains \' into "...".') from None
 
 
 def parse(parser: argparse.ArgumentParser, line: str) -> argparse.Namespace | None:

@@ -14,6 +14,7 @@ from sacnb._tenant.question import Question, read_names
 from sacnb.errors import UsageError
 from sacnb.notebook.arguments import argument, condition, frame_options, manual, parser_of, row_count, variable
 from sacnb.notebook.words import FactTable, Lines
+from sacnb.replay import active
 
 if TYPE_CHECKING:
     import polars as pl
@@ -155,7 +156,10 @@ def _printable(frame: pl.DataFrame) -> pl.DataFrame:
 @argument("--until", metavar="PERIOD", help="The last period, inclusive.")
 @argument("--date", metavar="COLUMN", help="The date column for --since and --until, if there are several.")
 @argument(
-    "--dims", type=read_names, metavar="A,B", help="The dimensions to keep, by default all; SAC adds up over the others."
+    "--dims",
+    type=read_names,
+    metavar="A,B",
+    help="The dimensions to keep, by default all; SAC adds up the others.",
 )
 @argument("--measures", type=read_names, metavar="A,B", help="The measures to keep, by default all.")
 @argument("--limit", type=row_count, metavar="ROWS", help="The maximum number of rows.")
@@ -213,7 +217,9 @@ def cache(call: Call) -> object:
         return call.framed(_entries(call, key))
     if action == "repair":
         done = store.repair(key)
-        return Lines(*[f"{one.key}: {one.action}. {one.reason}" for one in done] or ["Every cached result can be used."])
+        return Lines(
+            *[f"{one.key}: {one.action}. {one.reason}" for one in done] or ["Every cached result can be used."]
+        )
     if (key is None) != call.arguments.all:
         raise UsageError("%sac cache clear needs the beginning of a key, or --all.")
     gone = store.clear(key)
@@ -250,13 +256,15 @@ def status(call: Call) -> object:
     entries = tenant.cache.entries()
     size = sum(entry.size_bytes for entry in entries)
     sent = tenant.telemetry.summary()
+    # The folder of a replay is a random one, and a recorded notebook has the same outputs each time.
+    folder = f", in {tenant.cache.directory}" if active() is None else ""
     facts = {
         "tenant": _host(call),
         "token": token,
         "requests": f"{sent.requests:,}, of which {sent.failures:,} failed after all retries",
         "retries": f"{sum(sent.retries.values()):,}, waiting {sent.seconds_waited:.1f} s",
         "received": f"{sent.rows:,} rows, {sent.bytes:,} bytes",
-        "cache": f"{len(entries):,} results, {size:,} bytes, in {tenant.cache.directory}",
+        "cache": f"{len(entries):,} results, {size:,} bytes{folder}",
     }
     return FactTable("Status", facts)
 

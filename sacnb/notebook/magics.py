@@ -62,9 +62,9 @@ class SacMagics(Magics):
     full_tracebacks = traitlets.Bool(
         default_value=False, help="Show errors of sacnb with their traceback, instead of in a few lines."
     ).tag(config=True)
-    completion_wait_s = traitlets.Float(
-        0.2, min=0.0, help="The maximum number of seconds that Tab waits for SAC."
-    ).tag(config=True)
+    completion_wait_s = traitlets.Float(0.2, min=0.0, help="The maximum number of seconds that Tab waits for SAC.").tag(
+        config=True
+    )
 
     @traitlets.observe("full_tracebacks")
     def _on_full_tracebacks(self, change: Any) -> None:
