@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from IPython.core.error import UsageError
 
+from sacnb._rendering import shown_path
 from sacnb.notebook.arguments import argument, frame_options, manual, names, pair, parser_of, row_count, variable
 from sacnb.notebook.words import Said, Told
 
@@ -250,7 +251,7 @@ def status(call: Call) -> object:
         "requests": f"{sent.requests:,}, of which {sent.failures:,} failed for good",
         "retries": f"{sum(sent.retries.values()):,}, waiting {sent.seconds_waited:.1f} s",
         "received": f"{sent.rows:,} rows, {sent.bytes:,} bytes",
-        "kept": f"{len(entries):,} results, {size:,} bytes, in {tenant.cache.directory}",
+        "kept": f"{len(entries):,} results, {size:,} bytes, in {shown_path(tenant.cache.directory)}",
     }
     return Told("Status", facts)
 

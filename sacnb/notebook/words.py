@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from sacnb._pull.collect import age_in_words
 from sacnb._redact import redact_text
-from sacnb._rendering import Preview, Previewed, fact_table
+from sacnb._rendering import Preview, Previewed, fact_table, local_time
 from sacnb.errors import ErrorText, SacError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _showing(result: Result | None, now: datetime) -> str:
         return "there is no data yet"
     refreshed = result.info.last_refresh_time
     # The age grows while the sentence stands, so it says when it was true.
-    age = f"{age_in_words(now - refreshed)} old at {now.astimezone():%H:%M}"
+    age = f"{age_in_words(now - refreshed)} old at {local_time(now):%H:%M}"
     return f"showing data from {_clock(refreshed, now)}, {age}"
 
 
@@ -121,7 +121,7 @@ def as_html(lines: Sequence[str], *, role: str | None = None) -> str:
 
 def _clock(moment: datetime, now: datetime) -> str:
     """A moment as the wall clock here shows it; with its date, if that is not today."""
-    here, today = moment.astimezone(), now.astimezone().date()
+    here, today = local_time(moment), local_time(now).date()
     return f"{here:%H:%M}" if here.date() == today else f"{here:%Y-%m-%d %H:%M}"
 
 

@@ -329,7 +329,7 @@ def _contents(path: str, content: bytes) -> Iterator[tuple[str, bytes]]:
     yield path, content
 
 
-def _bounded(opened: IO[bytes]) -> bytes:
+def _bounded(opened: IO[bytes] | gzip.GzipFile) -> bytes:
     content = opened.read(_MAX_BYTES + 1)
     if len(content) > _MAX_BYTES:
         raise _NotSearched(f"its content is larger than {_MAX_BYTES >> 20} MB")
