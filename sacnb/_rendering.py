@@ -5,11 +5,24 @@ from __future__ import annotations
 import html
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
-__all__ = ["MAX_BYTES", "Paragraphs", "Preview", "Previewed", "fact_table", "printable"]
+__all__ = [
+    "MAX_BYTES",
+    "Paragraphs",
+    "Preview",
+    "Previewed",
+    "fact_table",
+    "local_time",
+    "printable",
+    "same_everywhere",
+    "shown_path",
+]
 
 MAX_BYTES: Final = 64 * 1024
 # Control characters, marks that change the direction of writing, and halves of surrogate pairs.
@@ -22,6 +35,36 @@ _MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]<>|$~#])")
 def printable(text: str) -> str:
     r"""Return *text* with characters that steer a terminal written out: ``\x1b``. Line ends and tabs stay."""
     return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+@contextmanager
+def same_everywhere(folder: Path) -> Iterator[None]:
+    """Within the block, show times in UTC and *folder*, whose name is random, as ``<replay>``, in all threads.
+
+    For replays: what a notebook shows must not depend on the machine.
+    """
+    _REPLAYS.append(folder)
+    try:
+        yield
+    finally:
+        _REPLAYS.remove(folder)
+
+
+# The temporary folders of the replays in this process.
+_REPLAYS: Final[list[Path]] = []
+
+
+def local_time(moment: datetime) -> datetime:
+    """Return *moment* in the zone of this machine, or in UTC during a replay."""
+    return moment.astimezone(UTC if _REPLAYS else None)
+
+
+def shown_path(path: Path) -> str:
+    """Return *path* for display."""
+    for folder in tuple(_REPLAYS):
+        if path.is_relative_to(folder):
+            return "/".join(["<replay>", *path.relative_to(folder).parts])
+    return str(path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sacnb._fork import refuse_polars_after_fork
 from sacnb._frames.types import MAX_DECIMAL_DIGITS, arrow_type
 from sacnb._odata.schema import Column
 from sacnb.errors import BadAnswer, ContractError, PrecisionWarning, warn_user
@@ -131,7 +132,7 @@ def _lossy_candidates(array: pa.Array) -> pa.Array:
 
 
 def first_lossy(values: pa.ChunkedArray) -> tuple[int, str] | None:
-    """How many decimals lose digits as float64, and the first of them as text; ``None`` if none does.
+    """Count the decimals that lose digits as float64, and return the first as text; ``None`` if none does.
 
     A value is lost where the shortest text of its float64 is another number: ``12345678901234567.1234567`` is, and
     ``12345678901234.5000000`` is not.
@@ -251,10 +252,12 @@ def to_polars(table: pa.Table, *, decimals: bool = False) -> pl.DataFrame:
 
     Raises:
         ContractError: ``decimals=True`` and a value needs more than the 38 digits polars has.
+        SacError: This process is a fork in which polars cannot work.
 
     Warns:
         PrecisionWarning: Digits are lost in a float64.
     """
+    refuse_polars_after_fork()
     table = _narrowed(table) if decimals else with_floats(table)
     return pl.DataFrame(table)
 
@@ -299,7 +302,7 @@ def to_pandas(
 
 
 def _numpy_types(pd: Any) -> Any:
-    """What pandas dtype an Arrow type gets; ``None`` leaves the choice to pyarrow."""
+    """Return the pandas dtype for an Arrow type; ``None`` leaves the choice to pyarrow."""
     # pandas 3 has one string type that is also its default; before that the default was object.
     text = pd.StringDtype(na_value=float("nan")) if int(pd.__version__.split(".")[0]) >= 3 else pd.StringDtype()
     fixed = {

@@ -86,7 +86,7 @@ def spaced_lines(rows: bytes | bytearray | memoryview) -> tuple[Lines, int]:
 
 
 def breaks_decimals(text: Lines) -> bool:
-    """Whether the rows hold a number that is not safe to read as a decimal with ``pyarrow.json``.
+    """Return whether the rows contain a number that ``pyarrow.json`` does not read safely as a decimal.
 
     To bring a number to a column's scale, pyarrow 26 looks up a power of ten in a table of 39, without a look at the
     table's end: ``1e-46`` becomes 0 without a word, and ``1e-9999999`` ends the process. Both need 39 or more digits
@@ -108,7 +108,7 @@ def breaks_decimals(text: Lines) -> bool:
 
 
 def _is_exponent(data: npt.NDArray[np.uint8], sign: int) -> bool:
-    """Whether the minus at ``sign`` makes an exponent below -9 of a number, by what stands around it."""
+    """Return whether the minus at ``sign`` belongs to an exponent below -9, judging by the bytes around it."""
     after = data[sign + 1 : sign + _LONGEST_NUMBER].tobytes()
     digits = after[: len(after) - len(after.lstrip(_DIGITS))]
     if len(digits.lstrip(b"0")) < 2 or after[len(digits) :][:1] not in _AFTER_NUMBER:
@@ -192,7 +192,7 @@ def _holds_nested(text: Lines, rows: int) -> bool:
 
 
 def _may_be_torn(text: Lines, count: int) -> bool:
-    """Whether each line end stands between two rows: blocks end at line ends.
+    """Return whether each line end is between two rows: blocks end at line ends.
 
     So no row is torn apart, and each block begins with the brace of a row; pyarrow 26 crashes the process where one
     begins with ``null``.
@@ -214,7 +214,7 @@ def _read(text: Lines, wire: pa.Schema, block_bytes: int) -> pa.Table | None:
 
 
 def _suspicious(table: pa.Table, columns: Sequence[Column]) -> bool:
-    """Whether the table holds what the decoder makes up, or takes without a word.
+    """Return whether the table contains values that the native decoder may have made up or silently changed.
 
     An error object that SAC appends in mid-answer becomes a row of nulls, as does a row that lacks its key; ``NaN``
     and ``Infinity``, which are not JSON, become floats, and so does a number too large for 32 bits.

@@ -55,7 +55,7 @@ def _text(number: Decimal, behind: int) -> str:
 
 
 def _needed_behind(number: Decimal, behind: int) -> int:
-    """How many digits behind the point it takes to see that the number is not whole, and what it is about."""
+    """Return the decimals needed to see that a number is not whole, and its rough value."""
     if _rounded(number, behind) == number:
         return behind
     from_whole = abs(number - number.to_integral_value(context=_EXACT))
@@ -66,7 +66,7 @@ def _needed_behind(number: Decimal, behind: int) -> int:
 
 
 def _is_written_out(number: Decimal) -> bool:
-    """Whether the number is shown with all its places, not by a power of ten."""
+    """Return whether a number is shown in full, without a power of ten."""
     return number.is_finite() and abs(number) < _LARGEST and (not number or number.adjusted() >= -_MOST_BEHIND)
 
 

@@ -64,7 +64,7 @@ class Unfit(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class TextType:
-    """How a type that JSON writes as text is read.
+    """The reader of a type that JSON writes as text.
 
     ``parse`` turns one text into a number or bytes and raises ``ValueError`` for a foreign form; ``build`` makes the
     Arrow array and raises ``Unfit``; ``expected`` is an example of the form for messages.

@@ -55,7 +55,7 @@ def text_of(body: bytes, what: str) -> str:
 
 
 def is_cut_short(text: str, error: Exception) -> bool:
-    """Whether ``text``, which could not be parsed as JSON because of ``error``, may be the beginning of an object."""
+    """Return whether ``text``, which failed to parse with ``error``, may be the beginning of an object."""
     whole = text.rstrip()
     if not whole.endswith("}"):
         return True
@@ -207,7 +207,7 @@ def _is_page(members: Mapping[str, Any]) -> bool:
 
 
 def _is_error_row(row: object) -> bool:
-    """Whether an element of ``value`` is an error object: rows have more columns, and none that holds an object."""
+    """Return whether an element of ``value`` is an error object: rows have more columns, and no nested object."""
     if not isinstance(row, dict) or not isinstance(row.get("error"), dict):
         return False
     return all(name == "error" or "@" in name for name in row)

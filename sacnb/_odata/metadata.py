@@ -191,7 +191,7 @@ class _WithoutDoctype(ET.TreeBuilder):
 
 
 def read_edmx(body: bytes) -> Document:
-    """What an EDMX document declares. XML namespaces are not looked at: only the local names of elements are.
+    """Read an EDMX document by the local names of its elements; XML namespaces are ignored.
 
     Raises:
         BadAnswer: it is not XML, cut short, has a DOCTYPE, or is an error or something else instead of metadata.
@@ -289,7 +289,7 @@ def _label(element: ET.Element) -> str | None:
 
 
 def is_label(term: str) -> bool:
-    """Whether a term is that of a label: ``sap:label``, ``Common.Label``, ``com.sap.vocabularies.Common.v1.Label``."""
+    """Return whether a term is a label: ``sap:label``, ``Common.Label``, ``com.sap.vocabularies.Common.v1.Label``."""
     return re.split(r"[.:]", term)[-1].casefold() == "label"
 
 
@@ -309,7 +309,7 @@ def _children(element: ET.Element, name: str) -> Iterator[ET.Element]:
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What a provider declares. ``entity_sets`` are those of its container, or its entity types where it has none."""
+    """The declarations of a provider. ``entity_sets`` are those of its container, or its entity types without one."""
 
     entity_sets: tuple[str, ...]
     document: Document = field(repr=False)

@@ -183,7 +183,7 @@ class Page:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the page has no rows."""
+        """Return whether the page has no rows."""
         return _NO_ROWS.fullmatch(self.body, self.start, self.end) is not None
 
 
@@ -278,7 +278,7 @@ def _cut_fast(body: bytes, *, look_inside: bool = True) -> Page | None:
 
 
 def _is_doubtful_inside(body: bytes, start: int, end: int) -> bool:
-    """Whether there may be an error object among the rows, or something that looks like the end of their array."""
+    """Return whether the rows may contain an error object, or text that looks like the end of their array."""
     if _ERROR_NAME.search(body, start, end):
         return True
     # Most pages have no other "]" at all, and looking for one byte is 20 times faster.

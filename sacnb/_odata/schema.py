@@ -1,4 +1,4 @@
-"""What one entity set holds: its columns, their types and roles, and which of them are dates.
+"""The columns of an entity set, with their types, roles and dates.
 
 Which columns hold dates, and at which grain: read from names and types, because SAC declares neither.
 

@@ -154,6 +154,8 @@ def to_parquet(
         SacError: Errors of the pull.
     """
     folder = Path(os.path.realpath(folder))
+    if not folder.name:
+        raise ExportError(f"{folder} cannot be replaced by an export.", hint="Name a folder below it.")
     target = str(folder)
     question = staging.id(target=target)
     with _refusals(folder):

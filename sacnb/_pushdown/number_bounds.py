@@ -1,4 +1,4 @@
-"""Where a comparison of measures turns from false to true, as numbers that every server understands alike.
+"""Bounds for comparisons of measures, as numbers that every server understands alike.
 
 Frames show measures as float64, SAC keeps decimals. ``Amount >= 0.1`` in a frame asks whether the *float64 of* a value
 is at least the float64 of 0.1; a server asks about the decimals. A column of seven digits after the point holds only
@@ -33,7 +33,7 @@ class Span:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing in the column equals the constant."""
+        """Return whether nothing in the column equals the constant."""
         return self.low > self.high
 
     @property
@@ -48,18 +48,18 @@ class Span:
         return whole if whole is not None and _is_fine(self.low, self.step) else None
 
     def lower(self, *, included: bool) -> Decimal | int | None:
-        """What values larger than the constant, or also equal to it, are never below; ``None`` for unknown."""
+        """Return the lower bound of values above (or also equal to) the constant; ``None`` if unknown."""
         with localcontext(prec=_DIGITS):
             return _outward(self.low if included else self.high + self.step, -self.step)
 
     def upper(self, *, included: bool) -> Decimal | int | None:
-        """What values smaller than the constant, or also equal to it, are never above; ``None`` for unknown."""
+        """Return the upper bound of values below (or also equal to) the constant; ``None`` if unknown."""
         with localcontext(prec=_DIGITS):
             return _outward(self.high if included else self.low - self.step, self.step)
 
 
 def span_of(constant: float | Decimal, scale: int, *, as_float: bool) -> Span | None:
-    """What equals ``constant`` in a column of ``scale`` digits after the point; ``None`` where that is not certain.
+    """Return the value equal to ``constant`` in a column with ``scale`` decimals; ``None`` if uncertain.
 
     ``as_float`` says that the values are rounded to float64 before they are compared.
     """
@@ -97,7 +97,7 @@ def _plain(number: Decimal) -> int | None:
 
 
 def _is_fine(number: Decimal, step: Decimal) -> bool:
-    """Whether floats lie closer together here than the values of the column."""
+    """Return whether floats are closer together here than the values of the column."""
     return abs(number) < _EXACT_INTEGER * abs(step)
 
 

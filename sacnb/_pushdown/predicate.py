@@ -174,7 +174,7 @@ def _conjuncts(expression: pl.Expr, tree: Any) -> Iterator[Conjunct]:
 
 
 def _chain(expression: pl.Expr, tree: Any, ops: tuple[str, ...]) -> Iterator[tuple[pl.Expr, Any]]:
-    """What ``a & b & c`` joins, from left to right; a loop, since there may be hundreds of them."""
+    """Return the operands of ``a & b & c``, from left to right; a loop, because there may be hundreds."""
     waiting = [(expression, tree)]
     while waiting:
         expression, tree = waiting.pop()

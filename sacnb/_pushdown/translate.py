@@ -320,7 +320,7 @@ class PushDown:
 def push_down(
     predicate: pl.Expr | None, schema: Schema, filterable: Collection[str] | None = None, *, decimals: bool = False
 ) -> PushDown:
-    """What of a predicate over the columns of ``schema`` can be sent.
+    """Return the part of a predicate over the columns of ``schema`` that can be sent.
 
     Args:
         predicate: As polars hands it to a source; ``None`` keeps every row.

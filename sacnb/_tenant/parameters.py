@@ -57,6 +57,13 @@ def bind(query: str, values: Mapping[str, object]) -> str:
             hint=f"Pass it: sac.sql(query, {{{missing[0][1:]!r}: ...}})",
         )
     unused = [name for name in values if name not in names]
+    for name in unused:
+        for written in (f":{name}", f"{{{name}}}"):
+            if re.search(rf"{re.escape(written)}(?!\w)", query):
+                raise QueryError(
+                    f"{written} stands inside quotes or a comment of the query, or in braces, so it is no parameter.",
+                    hint=f"Write :{name} without quotes and braces; sac.sql() adds the quotes that the value needs.",
+                )
     if unused:
         raise UnknownNameError("parameter", unused[0], names, where="the query")
     # Blanks around a literal keep it apart from the tokens beside it.

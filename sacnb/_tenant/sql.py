@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextvars
 import re
+import threading
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -57,6 +60,10 @@ def _first(error: pl.exceptions.PolarsError) -> str:
 
 # Warn before downloading this many rows: 20 pages of the default size, each of which can take a second or more.
 LARGE_ROWS: Final = 1_000_000
+# How long to wait before looking for an interrupt again.
+_TICK_S: Final = 0.1
+# How long an interrupted query may take to end. The pull ends well within it; a computation of polars may not.
+_STOP_WAIT_S: Final = 5.0
 
 
 class SqlQuery:
@@ -82,18 +89,19 @@ class SqlQuery:
         self._text = bind(text, values)
         self._schemas: dict[str, Schema] = {}
         self._scans: dict[str, Scan] = {}
+        self._stop = threading.Event()
         with self._our_errors():
             while (table := self._missing_table()) is not None:
                 model = _model(connection, table, namespace)
                 self._schemas[table] = model.schema
-                self._scans[table] = Scan(model.facts(), decimals=decimals)
+                self._scans[table] = Scan(model.facts(), decimals=decimals, cancelled=self._stop.is_set)
 
     def frame(self, limit: int | None) -> pl.LazyFrame:
         """Return the answer as a LazyFrame of at most *limit* rows; requests are sent when it is collected."""
         return self._plan({table: scan.frame() for table, scan in self._scans.items()}, limit)
 
     def collect(self, limit: int | None, *, large_rows: int | None) -> pl.DataFrame:
-        """Return the answer; polars' errors are raised as ours.
+        """Return the answer; polars' errors are raised as ours. Ctrl-C and a notebook's stop button end it at once.
 
         Warns:
             LargeScanWarning: The query needs every row of a model with at least ``large_rows`` rows.
@@ -101,7 +109,29 @@ class SqlQuery:
         with self._our_errors():
             if large_rows is not None:
                 self._warn_of_large_scans(self._readings(limit), large_rows)
-            return self.frame(limit).collect()
+            return self._collect(self.frame(limit))
+
+    def _collect(self, frame: pl.LazyFrame) -> pl.DataFrame:
+        """Collect on another thread: polars would keep this one from seeing an interrupt until the last page."""
+        outcome: Future[pl.DataFrame] = Future()
+        context = contextvars.copy_context()
+
+        def collect() -> None:
+            try:
+                outcome.set_result(context.run(frame.collect))
+            except BaseException as error:  # noqa: BLE001 - raised again by the caller's thread
+                outcome.set_exception(error)
+
+        worker = threading.Thread(target=collect, name="sacnb-sql", daemon=True)
+        worker.start()
+        try:
+            while worker.is_alive():
+                worker.join(_TICK_S)  # on Windows an interrupt is seen between two waits only
+        except BaseException:
+            self._stop.set()
+            worker.join(_STOP_WAIT_S)
+            raise
+        return outcome.result()
 
     def explain(self, limit: int | None, *, count: bool) -> Explanation:
         """Return the plan."""

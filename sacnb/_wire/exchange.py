@@ -172,7 +172,7 @@ class Exchange:
         announce_retry(self._engine, request, failure.cause, delay_s, tries)
         log.log(
             logging.WARNING if failure.is_throttle else logging.INFO,
-            "%s: %s; waiting %.1f s before try %d of %d.",
+            "%s: %s; waiting %.1f s before attempt %d of %d.",
             request.operation,
             "SAC throttles (429)" if failure.is_throttle else f"no good answer ({failure.cause})",
             delay_s,

@@ -55,7 +55,9 @@ def test_a_text_that_the_column_cannot_hold_is_refused(pair: tuple[str, str], er
         typed_where([pair], SCHEMA)
 
 
-def test_conditions_and_periods_make_the_same_query_as_in_python(sandbox: Sandbox, connect_to: Callable[..., Tenant]) -> None:
+def test_conditions_and_periods_make_the_same_query_as_in_python(
+    sandbox: Sandbox, connect_to: Callable[..., Tenant]
+) -> None:
     model = connect_to(sandbox).model("US_EMPLOYMENT")
     facts = Question(where=(("Sector", "31"), ("Sector", "32")), since="2015").facts(model)
     assert facts.cache_key == model.facts(where={"Sector": ["32", "31"]}, since="2015").cache_key

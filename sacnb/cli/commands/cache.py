@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from sacnb._rendering import local_time
 from sacnb.cli.application import Invocation
 from sacnb.cli.completion import complete_key
 from sacnb.cli.output import json_option, print_facts, print_json, print_table, say
@@ -109,7 +110,7 @@ def show(invocation: Invocation, key: str, as_json: bool) -> None:
         print_json(described)
     else:
         refreshed = described["last_refresh_time"]
-        print_facts({**described, "last_refresh_time": str(refreshed.astimezone()) if refreshed else None})
+        print_facts({**described, "last_refresh_time": str(local_time(refreshed)) if refreshed else None})
     if entry.problem is not None:
         raise CacheError(entry.problem, repair_command=f"sacnb cache repair --key {entry.key}")
 

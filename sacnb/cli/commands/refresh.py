@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
+from sacnb._rendering import local_time
 from sacnb.cli.application import Invocation, Source
 from sacnb.cli.output import json_option, print_facts, print_json, print_table
 from sacnb.cli.progress import announce, progress_bar
@@ -110,7 +111,7 @@ def _tidy_summary(tidy: TidyFrame) -> dict[str, Any]:
 
 
 def _print(summary: dict[str, Any]) -> None:
-    refreshed = cast("datetime", summary["last_refresh_time"]).astimezone()
+    refreshed = local_time(cast("datetime", summary["last_refresh_time"]))
     cached = summary["served_from"] == "cache"
     print_facts(
         {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -15,12 +15,10 @@ from sacnb.cli.application import Invocation
 from sacnb.cli.completion import complete_cassette
 from sacnb.cli.failures import ExitCode
 from sacnb.cli.output import json_option, print_facts, print_json, say
-from sacnb.errors import SettingsError
 
 __all__ = ["command"]
 
-# Shorter secrets occur by chance: every line of every file would be a finding.
-_MIN_SECRET_LENGTH: Final = 8
+_LEAST_KNOWN_LENGTH: Final = 8
 
 
 _RECORD_EXAMPLES: Final = """\b
@@ -124,20 +122,26 @@ def prune(*, cassette: str, notebooks: tuple[str, ...], timeout_s: float, kernel
 def scan(ctx: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
     """Scan files, or folders as git sees them, for tokens, secrets and keys; by default the current folder.
 
-    Exit code 1 if something was found. Secrets of the settings are found wherever they are, and never printed.
+    A secret of the settings is found in every form (escaped, base64), and never printed. Exit code 1 if something was
+    found, or if a file could not be searched: it is compressed, too large or unreadable.
     """
     from sacnb.replay import scan_paths
 
-    findings = scan_paths(paths or [Path()], known_secrets=_known_secrets(ctx.obj))
+    paths = paths or (Path(),)
+    findings = scan_paths(paths, known_secrets=_known_secrets(ctx.obj, paths))
     if as_json:
         print_json([dataclasses.asdict(finding) for finding in findings])
     else:
         for finding in findings:
             click.echo(printable(str(finding)))
-        if findings:
-            count = f"{len(findings)} place{'' if len(findings) == 1 else 's'}"
+        unsearched = sum(finding.line == 0 for finding in findings)
+        if places := len(findings) - unsearched:
+            count = f"{places} place{'' if places == 1 else 's'}"
             say(f"{count} may hold a secret. Remove it, and replace it in SAC if it was shared already.")
-        else:
+        if unsearched:
+            count = f"{unsearched} file{' was' if unsearched == 1 else 's were'}"
+            say(f"{count} not searched. Name the others, or make sure yourself that no secret is in there.")
+        if not findings:
             say("No secrets found.")
     if findings:
         ctx.exit(ExitCode.NO)
@@ -161,15 +165,18 @@ def _variables(invocation: Invocation) -> dict[str, str]:
     return variables
 
 
-def _known_secrets(invocation: Invocation) -> list[str]:
-    """Return the secrets of the settings; none without settings, where only shapes of secrets are found."""
-    from sacnb._settings import Settings
+def _known_secrets(invocation: Invocation, paths: Sequence[Path]) -> list[str]:
+    """Return the secrets of the settings, and those in a ``.env`` in or above one of the paths.
 
-    try:
-        settings = Settings.resolve(**invocation.arguments)
-    except SettingsError as error:
-        if invocation.verbosity:
-            say(f"Scanning for the shapes of secrets only, because the settings hold none: {error}")
-        return []
-    secrets = [settings.client_secret, *([settings.token] if settings.token else [])]
-    return [secret.reveal() for secret in secrets if len(secret.reveal()) >= _MIN_SECRET_LENGTH]
+    Raises SettingsError where a source of secrets cannot be read.
+    """
+    from sacnb._settings import configured_secrets
+    from sacnb.replay.scan import secrets_around
+
+    secrets = [secret.reveal() for secret in configured_secrets(**invocation.arguments)]
+    for folder in {path.resolve() if path.is_dir() else path.resolve().parent for path in paths}:
+        secrets += secrets_around(folder)
+    if not secrets and invocation.verbosity:
+        say("Only the shapes of secrets are looked for, since the settings do not hold any.")
+    # Shorter ones occur by chance, and every line of every file would be a finding.
+    return [secret for secret in secrets if len(secret) >= _LEAST_KNOWN_LENGTH]
