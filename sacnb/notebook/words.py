@@ -65,7 +65,7 @@ def _shown_data(result: Result | None, now: datetime) -> str:
         return "no data yet"
     refreshed = result.info.last_refresh_time
     # The age grows while the text stays, so the text says when it was true.
-    age = f"{age_in_words(now - refreshed)} old at {_clock(now, now)}"
+    age = f"{age_in_words(now - refreshed)} old at {_clock(now, now).partition(' UTC')[0]}"
     return f"showing data from {_clock(refreshed, now)}, {age}"
 
 
