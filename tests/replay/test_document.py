@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sacnb.errors import ReplayError
-from sacnb.replay import document
 from sacnb.replay.document import About, from_text, keep, read, to_text, write
 from sacnb.replay.library import make_request
 
@@ -137,25 +135,11 @@ def test_a_write_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pyte
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(document.os, "fdopen", lambda handle, *_, **__: _Failing(handle, full))
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ReplayError, match="No space left"):
         write(path, to_text(ABOUT, [interaction(body=b"other")]))
     assert read(path)[1][0][1]["body"]["string"] == b"{}"
     assert list(tmp_path.glob("*.part")) + list(tmp_path.glob(".*")) == []
-
-
-class _Failing:
-    """A file on a full disk."""
-
-    def __init__(self, handle: int, fail: Callable[..., None]) -> None:
-        self._handle = handle
-        self.write = fail
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._handle)
 
 
 def test_only_what_was_used_is_kept(tmp_path: Path) -> None:
