@@ -18,7 +18,9 @@ def main() -> None:
     make_tolerant(sys.stdout, sys.stderr)
     try:
         from sacnb.cli.application import application
+        from sacnb.cli.completion import install_bash
 
+        install_bash()  # click answers a shell before it loads a command
         application(prog_name="sacnb")
     except KeyboardInterrupt:
         from sacnb.cli.failures import ExitCode

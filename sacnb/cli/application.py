@@ -13,13 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
-from click.shell_completion import add_completion_class
 
 from sacnb import __version__
-from sacnb.cli.completion import Bash
 from sacnb.cli.failures import EXIT_CODES, ExitCode, exit_code, print_error, report, report_unexpected
-from sacnb.cli.output import has_printed_json, say, silence, wants_json
-from sacnb.cli.progress import log_to_stderr
+from sacnb.cli.output import has_printed_json, log_to_stderr, say, silence, wants_json
 from sacnb.errors import SacError, SacWarning
 
 if TYPE_CHECKING:
@@ -110,10 +107,6 @@ COMMANDS: Final = {
     "doctor": "commands.check:doctor",
     "completion": "completion:command",
 }
-
-
-# click answers a shell before it loads a command.
-add_completion_class(Bash)
 
 
 class _Application(click.Group):

@@ -177,3 +177,10 @@ def command(ctx: click.Context, shell: str) -> None:
     assert completion_class is not None  # noqa: S101 - click knows all shells of the choice
     click.echo(completion_class(ctx.find_root().command, {}, "sacnb", "_SACNB_COMPLETE").source())
     say(f"# To install it: {_INSTALL[shell]}")
+
+
+def install_bash() -> None:
+    """Make click use ``Bash`` for its completion in bash."""
+    from click.shell_completion import add_completion_class
+
+    add_completion_class(Bash)

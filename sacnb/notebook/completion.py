@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 
 from sacnb.notebook.arguments import options_of, words
-from sacnb.notebook.catalogue import texts
 from sacnb.notebook.commands import COMMANDS
+from sacnb.notebook.session import texts
 from sacnb.replay.document import names as cassettes
 
 if TYPE_CHECKING:
     from sacnb._odata.schema import Schema
-    from sacnb.notebook.catalogue import Catalogue
-    from sacnb.notebook.session import Session
+    from sacnb.notebook.session import Catalogue, Session
 
 __all__ = ["Completion", "Knowledge", "Suggestions", "complete_arguments", "complete_line", "complete_sql"]
 

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, Final
 from sacnb._charts.members import is_version
 from sacnb._rendering import printable
 from sacnb.errors import QueryError
-from sacnb.notebook.catalogue import Catalogue, texts
 from sacnb.notebook.choice import Choice
+from sacnb.notebook.session import Catalogue, texts
 
 if TYPE_CHECKING:
     import polars as pl
 
     from sacnb._odata.schema import Column, Schema
     from sacnb._tenant import Tenant
-    from sacnb.notebook.catalogue import Path
     from sacnb.notebook.explorer_view import ExplorerView
+    from sacnb.notebook.session import Path
 
 __all__ = ["ExplorerLists", "KnownModels", "MemberTree"]
 

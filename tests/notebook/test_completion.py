@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sacnb._tenant import Tenant
-from sacnb.notebook.catalogue import Catalogue, texts
+from sacnb.notebook.session import Catalogue, texts
 from sacnb.sandbox import Sandbox
 
 ConnectTo = Callable[..., Tenant]

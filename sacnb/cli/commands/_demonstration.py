@@ -22,8 +22,7 @@ from rich.text import Text
 from sacnb._rendering import printable
 from sacnb._settings import SANDBOX, Settings
 from sacnb._tenant.connector import connect_with, start_sandbox
-from sacnb.cli.output import console, is_terminal, width_of
-from sacnb.cli.progress import log_to_stderr, show_progress
+from sacnb.cli.output import console, is_terminal, log_to_stderr, show_progress, width_of
 from sacnb.errors import MissingExtraError
 
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ import click
 
 from sacnb.cli.application import Invocation
 from sacnb.cli.failures import ExitCode
-from sacnb.cli.output import json_option, print_json, print_table
-from sacnb.cli.progress import log_to_stderr
+from sacnb.cli.output import json_option, log_to_stderr, print_json, print_table
 
 if TYPE_CHECKING:
     from sacnb._results.result import Result

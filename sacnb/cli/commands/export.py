@@ -9,8 +9,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, Literal
 import click
 
 from sacnb.cli.application import Invocation, Source
-from sacnb.cli.output import is_discarded, is_terminal, say
-from sacnb.cli.progress import announce, progress_bar
+from sacnb.cli.output import announce, is_discarded, is_terminal, progress_bar, say
 from sacnb.cli.question import AGGREGATIONS, GRAINS, model_argument, question_options, source_option
 
 if TYPE_CHECKING:

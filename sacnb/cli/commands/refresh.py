@@ -10,8 +10,7 @@ import click
 
 from sacnb._rendering import local_time
 from sacnb.cli.application import Invocation, Source
-from sacnb.cli.output import json_option, print_facts, print_json, print_table
-from sacnb.cli.progress import announce, progress_bar
+from sacnb.cli.output import announce, json_option, print_facts, print_json, print_table, progress_bar
 from sacnb.cli.question import AGGREGATIONS, GRAINS, model_argument, question_options, source_option
 
 if TYPE_CHECKING:
