@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-<<<<<<< HEAD
 from collections.abc import Iterator
 from contextlib import suppress
-=======
->>>>>>> e9c8fab
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -182,11 +179,7 @@ def test_a_write_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(ReplayError, match="No space left"):
         write(path, to_text(ABOUT, [interaction(body=b"other")]))
     assert read(path)[1][0][1]["body"]["string"] == b"{}"
-<<<<<<< HEAD
-    assert [file for file in tmp_path.iterdir() if file.is_file()] == [path]
-=======
     assert list(tmp_path.glob("*.part")) + list(tmp_path.glob(".*")) == []
->>>>>>> e9c8fab
 
 
 def test_only_what_was_used_is_kept(tmp_path: Path) -> None:
