@@ -32,6 +32,7 @@ CODES: dict[str, ExitCode] = {
     "RefreshError": ExitCode.SAC,
     "CacheError": ExitCode.CACHE,
     "Cancelled": ExitCode.INTERRUPTED,
+    "UsageError": ExitCode.USAGE,
 }
 
 
@@ -78,4 +79,4 @@ def test_a_single_attempt_is_not_shown(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_text_of_a_server_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     report(SacError("SAC said: \x1b[2J\x1b]0;owned\x07"))
-    assert capsys.readouterr().err == "Error: SAC said:  [2J ]0;owned\n"
+    assert capsys.readouterr().err == "Error: SAC said: \\x1b[2J\\x1b]0;owned\\x07\n"

@@ -177,6 +177,6 @@ def _known_secrets(invocation: Invocation, paths: Sequence[Path]) -> list[str]:
     for folder in {path.resolve() if path.is_dir() else path.resolve().parent for path in paths}:
         secrets += secrets_around(folder)
     if not secrets and invocation.verbosity:
-        say("Only the shapes of secrets are looked for, since the settings do not hold any.")
+        say("Scanning for the shapes of secrets only, because the settings hold none.")
     # Shorter ones occur by chance, and every line of every file would be a finding.
     return [secret for secret in secrets if len(secret) >= _LEAST_KNOWN_LENGTH]
