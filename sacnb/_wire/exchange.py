@@ -184,7 +184,7 @@ class Exchange:
     # -- CSRF --------------------------------------------------------------------------------------------------------
 
     def _fetch_csrf(self, received: Received) -> bool:
-        """Have SAC give a CSRF token if *received* asks for one; return whether the request is to be sent with it."""
+        """Fetch a CSRF token if *received* asks for one; return whether to send the request again with it."""
         if self._csrf_was_fetched or not self._wants_csrf(received):
             return False
         self._csrf_was_fetched = True

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import click
-from click.shell_completion import BashComplete, CompletionItem, get_completion_class
+from click.shell_completion import BashComplete, CompletionItem, add_completion_class, get_completion_class
 
 from sacnb.cli.output import say
 from sacnb.errors import SacError
@@ -173,6 +173,7 @@ def command(ctx: click.Context, shell: str) -> None:
 
     Model ids are completed from the cache; Tab never sends a request to SAC.
     """
+    install_bash()
     completion_class = get_completion_class(shell)
     assert completion_class is not None  # noqa: S101 - click knows all shells of the choice
     click.echo(completion_class(ctx.find_root().command, {}, "sacnb", "_SACNB_COMPLETE").source())
@@ -181,6 +182,4 @@ def command(ctx: click.Context, shell: str) -> None:
 
 def install_bash() -> None:
     """Make click use ``Bash`` for its completion in bash."""
-    from click.shell_completion import add_completion_class
-
     add_completion_class(Bash)

@@ -59,12 +59,12 @@ class Worker:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a job is running."""
+        """Return whether a job is running."""
         return self._is_busy
 
     @property
     def is_closed(self) -> bool:
-        """Whether it accepts no more jobs."""
+        """Return whether the worker accepts no more jobs."""
         return self._is_closed
 
     def start(self, job: Job) -> bool:

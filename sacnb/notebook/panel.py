@@ -303,7 +303,7 @@ class _View:
 
     @property
     def is_automatic(self) -> bool:
-        """Whether automatic refreshes are offered and switched on."""
+        """Return whether automatic refreshes are offered and switched on."""
         return self._automatic is not None and bool(self._automatic.value)
 
     def show_progress(self, text: str, share: float | None = None) -> None:
