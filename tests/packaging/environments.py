@@ -33,6 +33,7 @@ CORE = sorted(
 TEST_TOOLS = (
     "duckdb",
     "hypothesis",
+    "ipykernel",
     "pytest",
     "pytest-randomly",
     "pytest-timeout",
