@@ -93,13 +93,16 @@ def hierarchy_set(dimension: str) -> str:
 # The hosts SAC tenants are known to live under (section 2 of the facts). Two digits: Cloud Foundry, which has the
 # Data Export Service. One digit: NEO, whose token path is another one and which has no Data Export Service.
 _TENANT_HOST = re.compile(
-    r"^(?P<tenant>[a-z0-9][a-z0-9-]*)\.(?P<region>[a-z]{2}\d{2})\."
+    r"^(?P<tenant>[a-z0-9][a-z0-9-]*)\.(?:api\.)?(?P<region>[a-z]{2}\d{2})\."
     r"(?:sapanalytics\.cloud|hcs\.cloud\.sap|hanacloudservices\.cloud\.sap)$"
 )
 
 
 def derive_token_url(tenant_host: str) -> str | None:
     """Return the token URL that usually belongs to a tenant's host, or ``None`` where guessing is not safe.
+
+    The host has one of two forms: ``<tenant>.<region>.<domain>`` in a browser, and with ``.api.`` before the region,
+    which SAP recommends for programs. The token service has no ``.api.``.
 
     SAP does not guarantee that the tenant has the same name on both hosts (unconfirmed), so it is a convenience only.
     """

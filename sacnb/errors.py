@@ -7,7 +7,7 @@
     ├── RequestError             SAC answered with a refusal, or did not answer
     │   ├── ForbiddenError       403
     │   ├── NotFoundError        404
-    │   ├── LiveConnectionError  412: a live-connection model, which SAC does not export
+    │   ├── LiveConnectionError  412: a model with a live connection or data in Datasphere, which SAC does not export
     │   ├── ThrottledError       429, after all retries
     │   ├── ServerError          408, 425 and 5xx, after all retries
     │   └── NoAnswerError        connection, TLS, proxy or timeout, after all retries
@@ -290,7 +290,7 @@ class NotFoundError(RequestError):
 
 
 class LiveConnectionError(RequestError):
-    """412: the model has a live connection, and SAC exports acquired models only."""
+    """412: SAC exports acquired models only, and this one has a live connection, or its data are in Datasphere."""
 
 
 class ThrottledError(RequestError):

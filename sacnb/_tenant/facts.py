@@ -8,9 +8,10 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sacnb._arguments import callback, flag, one_of, seconds
+from sacnb._arguments import folder as path_of
 from sacnb._cache.folder import CacheKey
 from sacnb._cache.staging import staging_root
 from sacnb._endpoints import FACT_DATA_AGGREGATION
@@ -84,6 +85,7 @@ class Facts:
         Raises UnknownNameError for a filter on a member that the dimension does not have; BadAnswer, Cancelled,
         AuthError and RequestError.
         """
+        progress, cancelled = _progress(progress), callback("cancelled", cancelled)
         _warn_of_mixed_accounts(self.query, self.schema)
         named = self._named_members()
         with progress_listener(progress) as listener:
@@ -104,6 +106,7 @@ class Facts:
         Iterating raises what ``fetch`` raises, some of it after the last batch; also BadAnswer if a page has more
         digits than ``$metadata`` declares, because batches already handed out cannot be widened.
         """
+        progress, cancelled = callback("progress", progress), callback("cancelled", cancelled)
         _warn_of_mixed_accounts(self.query, self.schema)
         named = self._named_members()
         return BatchStream(self._job(named, progress, cancelled), self._plan, finish=named.refuse_unknown)
@@ -124,6 +127,8 @@ class Facts:
 
         Raises ExportError if the folder holds other files or cannot be written; and what ``fetch`` raises.
         """
+        target, resume = path_of("folder", folder), flag("resume", resume)
+        progress, cancelled = _progress(progress), callback("cancelled", cancelled)
         _warn_of_mixed_accounts(self.query, self.schema)
         named = self._named_members()
         with progress_listener(progress) as listener:
@@ -132,7 +137,7 @@ class Facts:
                 return to_parquet(
                     job,
                     self._plan,
-                    Path(folder),
+                    target,
                     self._staging(resume=resume),
                     about=self._about(),
                     finish=named.refuse_unknown,
@@ -157,6 +162,8 @@ class Facts:
 
         Raises what ``fetch`` raises if nothing is cached, or if SAC refused the query (403, 404, 412).
         """
+        resume, age_s = flag("resume", resume), seconds("max_age_s", max_age_s)
+        progress, cancelled = _progress(progress), callback("cancelled", cancelled)
 
         def pull_anew() -> Result:
             _warn_of_mixed_accounts(self.query, self.schema)
@@ -173,10 +180,10 @@ class Facts:
             pull_anew,
             self.connection.cache,
             self.cache_key,
-            strict=strict,
-            max_age_s=self.connection.settings.cache_max_age_s if max_age_s is None else max_age_s,
+            strict=flag("strict", strict),
+            max_age_s=self.connection.settings.cache_max_age_s if age_s is None else age_s,
             now=self.connection.context.session.now,
-            announce=announce,
+            announce=callback("announce", announce) or print,
         )
 
     @property
@@ -267,6 +274,13 @@ def _columns_of(expression: Expression | None) -> set[str]:
         case And(operands=operands) | Or(operands=operands):
             return set().union(*(_columns_of(operand) for operand in operands))
     return set()
+
+
+def _progress(progress: ProgressOption) -> ProgressOption:
+    if isinstance(progress, str):
+        return "auto" if one_of("progress", progress, ("auto",)) else None
+    listener: ProgressOption = callback("progress", progress)
+    return listener
 
 
 def _warn_of_mixed_accounts(query: Query, schema: Schema) -> None:

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from sacnb._arguments import flag, required_text, whole_number
+from sacnb._arguments import text as name_of
+from sacnb._endpoints import DEFAULT_NAMESPACE
 from sacnb._tenant.connection import Connection, list_models
 from sacnb._tenant.model import Model
 from sacnb._tenant.parameters import bind
@@ -84,9 +87,15 @@ class SqlQuery:
     """
 
     def __init__(
-        self, connection: Connection, text: str, values: Mapping[str, object], *, namespace: str, decimals: bool
+        self, connection: Connection, text: str, values: Mapping[str, object] | None, *, namespace: str, decimals: bool
     ) -> None:
-        self._text = bind(text, values)
+        if values is not None and not isinstance(values, Mapping):
+            raise QueryError(
+                f"parameters must be a mapping of names to values, got {type(values).__name__}.",
+                hint="For example: sac.sql(query, {'start': '201001'})",
+            )
+        self._text = bind(required_text("query", text), values or {})
+        namespace, decimals = name_of("namespace", namespace) or DEFAULT_NAMESPACE, flag("decimals", decimals)
         self._schemas: dict[str, Schema] = {}
         self._scans: dict[str, Scan] = {}
         self._stop = threading.Event()
@@ -98,6 +107,7 @@ class SqlQuery:
 
     def frame(self, limit: int | None) -> pl.LazyFrame:
         """Return the answer as a LazyFrame of at most *limit* rows; requests are sent when it is collected."""
+        limit = whole_number("limit", limit)
         return self._plan({table: scan.frame() for table, scan in self._scans.items()}, limit)
 
     def collect(self, limit: int | None, *, large_rows: int | None) -> pl.DataFrame:
@@ -106,6 +116,7 @@ class SqlQuery:
         Warns:
             LargeScanWarning: The query needs every row of a model with at least ``large_rows`` rows.
         """
+        limit, large_rows = whole_number("limit", limit), whole_number("large_rows", large_rows)
         with self._our_errors():
             if large_rows is not None:
                 self._warn_of_large_scans(self._readings(limit), large_rows)
@@ -135,6 +146,7 @@ class SqlQuery:
 
     def explain(self, limit: int | None, *, count: bool) -> Explanation:
         """Return the plan."""
+        limit, count = whole_number("limit", limit), flag("count", count)
         with self._our_errors():
             readings = self._readings(limit)
         return Explanation(tuple(reading.explain(count=count) for reading in readings))

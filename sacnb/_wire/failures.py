@@ -66,7 +66,8 @@ _HINT_BY_STATUS: Final[Mapping[int, str]] = {
     405: "SAC does not offer this method here.",
     406: "SAC refuses the asked-for format here.",
     408: "SAC took too long; a smaller SAC_PAGE_SIZE or a narrower filter may help.",
-    412: "The model has a live connection, and SAC exports acquired (imported) models only.",
+    412: "The model has a live connection, or SAP Datasphere stores its data (a seamless planning model). SAC exports "
+    "acquired (imported) models only.",
     413: "The request is too large; send fewer rows at a time.",
     414: "The address is too long; use fewer members in one filter.",
     425: "SAC, or the network before it, is not ready for the request; try again later.",

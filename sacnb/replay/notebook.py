@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
+from sacnb._arguments import callback, elements, flag, folder, folders, seconds, text, whole_number
 from sacnb._redact import redact_text
 from sacnb._settings import Settings
 from sacnb._settings.variables import VARIABLES
-from sacnb.errors import MissingExtraError, ReplayError, SettingsError
+from sacnb.errors import MissingExtraError, QueryError, ReplayError, SettingsError
 from sacnb.replay import control, document
 from sacnb.replay.scan import scan_text, secrets_around
 from sacnb.replay.scrub import Known
@@ -62,11 +63,13 @@ class Runner:
             self._new_config = importlib.import_module("traitlets.config").Config
         except ImportError as error:
             raise MissingExtraError("replay", "Running a notebook") from error
+        if environ is not None and not isinstance(environ, Mapping):
+            raise QueryError(f"environ must be a mapping of names to texts, got {type(environ).__name__}.")
         self.environ = {**os.environ, **(environ or {})}
         self._path = path
-        self._timeout_s = timeout_s
-        self._kernel_name = kernel_name
-        self._announce = announce
+        self._timeout_s = seconds("timeout_s", timeout_s)
+        self._kernel_name = text("kernel_name", kernel_name)
+        self._announce = callback("announce", announce)
         try:
             self._notebook = self.nbformat.read(path, as_version=4)
         except RecursionError:
@@ -263,7 +266,7 @@ def record_notebook(
         SettingsError: A ``.env`` that may hold secrets cannot be read.
         MissingExtraError: The extra ``replay`` is not installed.
     """
-    path = Path(notebook).resolve()
+    path, should_write = folder("notebook", notebook).resolve(), flag("write_outputs", write_outputs)
     runner = Runner(path, timeout_s=timeout_s, kernel_name=kernel_name, environ=environ, announce=announce)
     cassette = document.place_for(name if name is not None else path.stem, path.parent)
     _, recorded = runner.run("record", cassette)
@@ -282,7 +285,7 @@ def record_notebook(
             f"The notebook was not written, because it may hold a secret: {'; '.join(findings)}.",
             hint=f"Take it out of the code, and record again: sacnb replay record {shlex.quote(path.name)}",
         )
-    if write_outputs:
+    if should_write:
         document.put(path, text)
     interactions = sum(len(document.read(each)[1]) for each in cassettes)
     return NotebookRecording(path, cassettes, interactions)
@@ -303,9 +306,9 @@ def prune(
     are those of ``record_notebook``. Raises ReplayError if a notebook fails, or uses nothing of the cassette.
     """
     path = document.find(name).resolve()
-    needed = set(used)
-    for notebook in notebooks:
-        where = Path(notebook).resolve()
+    needed = {whole_number("used", one) or 0 for one in elements("used", used) or ()}
+    for notebook in folders("notebooks", notebooks):
+        where = notebook.resolve()
         runner = Runner(where, timeout_s=timeout_s, kernel_name=kernel_name, announce=announce)
         _, replayed = runner.run("replay", path)
         needed |= {position for each in replayed if Path(each["path"]).resolve() == path for position in each["used"]}

@@ -25,8 +25,10 @@ from pathlib import Path
 from typing import IO, Any, Final
 from urllib.parse import unquote
 
+from sacnb._arguments import folders, names
 from sacnb._redact import MIN_SECRET_CHARS, NAMES_PATTERN, secret_forms
 from sacnb._settings import configured_secrets
+from sacnb.errors import QueryError, ReplayError
 
 _UUID = r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
 # "secret" alone is a word of prose: "this may hold a secret: ...".
@@ -115,7 +117,11 @@ def scan_text(text: str, *, path: str = "", known_secrets: Iterable[str] = ()) -
 
     A value counts in each form in which it may be written: escaped for JSON, HTML or an address, and in base64.
     """
-    known = _Known(known_secrets)
+    known = _Known(names("known_secrets", known_secrets) or ())
+    if not isinstance(text, str):
+        raise QueryError(
+            f"text must be str, got {type(text).__name__}.", hint="For files: sacnb.replay.scan_paths([...])"
+        )
     may_plant = path.endswith(".py")
     shapes = (*_SHAPES, *_SHAPES_IN_A_CASSETTE) if _CASSETTE.match(text) else _SHAPES
     lines = text.splitlines()
@@ -227,7 +233,7 @@ class _Known:
 def _at_any_offset(secret: str) -> tuple[str, ...]:
     """Return the characters that base64 has for *secret* wherever it begins in the encoded text."""
     forms = []
-    for encoding in ("utf-8", "utf-16-le"):
+    for encoding in ("utf-8", "utf-16-le", "utf-16-be"):
         raw = secret.encode(encoding)
         for before in range(3):
             whole = base64.b64encode(b"\0" * before + raw).decode("ascii")
@@ -253,10 +259,12 @@ def scan_paths(paths: Iterable[Path], *, known_secrets: Iterable[str] = ()) -> t
     searched as they are. A file that is unreadable, too large or compressed in another way is a finding of the kind
     "not searched".
 
-    Raises FileNotFoundError for a path that does not exist.
+    Raises ReplayError for a path that does not exist.
     """
-    known = tuple(known_secrets)
-    return tuple(finding for root in paths for file in _files(root) for finding in _scan_file(file, known))
+    known = names("known_secrets", known_secrets) or ()
+    return tuple(
+        finding for root in folders("paths", paths) for file in _files(root) for finding in _scan_file(file, known)
+    )
 
 
 def secrets_around(folder: Path, *, environ: Mapping[str, str] | None = None, **arguments: Any) -> list[str]:
@@ -272,7 +280,7 @@ def secrets_around(folder: Path, *, environ: Mapping[str, str] | None = None, **
 
 def _files(root: Path) -> list[Path]:
     if not root.exists():
-        raise FileNotFoundError(f"There is no file or folder {str(root)!r} to scan.")
+        raise ReplayError(f"There is no file or folder {str(root)!r} to scan.", hint=f"This folder is {Path.cwd()}.")
     if not root.is_dir():
         return [root]
     try:

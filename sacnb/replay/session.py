@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
+from sacnb._arguments import names
 from sacnb._auth.token import utc_now
 from sacnb._rendering import same_everywhere
 from sacnb.errors import ReplayError
@@ -83,8 +84,8 @@ class ReplaySession:
         self.path = path
         self.name = document.name_of(path)
         self.mode = mode
-        self.ban = Ban(self.name, frozenset(allow_hosts)) if mode == "replay" else None
-        self.known = Known(hide, secrets)
+        self.ban = Ban(self.name, frozenset(names("allow_hosts", allow_hosts) or ())) if mode == "replay" else None
+        self.known = Known(names("hide", hide), names("secrets", secrets) or ())
         self._file = _File(path) if mode == "replay" else _File(None)
         self._about = self._file.about or About("sac", now().replace(microsecond=0))
         self._cache_dir: Path | None = None
