@@ -7,7 +7,7 @@ import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
@@ -125,6 +125,7 @@ class SqlQuery:
     def _collect(self, frame: pl.LazyFrame) -> pl.DataFrame:
         """Collect on another thread: polars would keep this one from seeing an interrupt until the last page."""
         outcome: Future[pl.DataFrame] = Future()
+        ended = threading.Event()
         context = contextvars.copy_context()
 
         def collect() -> None:
@@ -132,15 +133,19 @@ class SqlQuery:
                 outcome.set_result(context.run(frame.collect))
             except BaseException as error:  # noqa: BLE001 - raised again by the caller's thread
                 outcome.set_exception(error)
+            finally:
+                ended.set()
 
-        worker = threading.Thread(target=collect, name="sacnb-sql", daemon=True)
-        worker.start()
+        threading.Thread(target=collect, name="sacnb-sql", daemon=True).start()
         try:
-            while worker.is_alive():
-                worker.join(_TICK_S)  # on Windows an interrupt is seen between two waits only
+            # Not Thread.join(): interrupted, it takes the thread for ended (bpo-45274). And on Windows an interrupt is
+            # only seen between two waits.
+            while not ended.wait(_TICK_S):
+                pass
         except BaseException:
             self._stop.set()
-            worker.join(_STOP_WAIT_S)
+            ended.wait(_STOP_WAIT_S)
+            _forget_interrupt()
             raise
         return outcome.result()
 
@@ -189,6 +194,12 @@ class SqlQuery:
         except pl.exceptions.PolarsError as error:
             columns = dict.fromkeys(name for schema in self._schemas.values() for name in schema.names)
             raise as_our_error(error, columns) from error
+
+
+def _forget_interrupt() -> None:
+    """Let polars raise the interrupt that it has noted too, before it does so in an operation that comes later."""
+    with suppress(KeyboardInterrupt):
+        pl.int_range(0, 1, eager=True)
 
 
 def _model(connection: Connection, table: str, namespace: str) -> Model:

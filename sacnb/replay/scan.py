@@ -279,8 +279,12 @@ def secrets_around(folder: Path, *, environ: Mapping[str, str] | None = None, **
 
 
 def _files(root: Path) -> list[Path]:
-    if not root.exists():
-        raise ReplayError(f"There is no file or folder {str(root)!r} to scan.", hint=f"This folder is {Path.cwd()}.")
+    try:
+        exists = root.exists()
+    except OSError:  # a name that is too long, or a folder that may not be looked into
+        exists = False
+    if not exists:
+        raise ReplayError(f"There is no file or folder {str(root)!r} to scan.", hint="Check the path.")
     if not root.is_dir():
         return [root]
     try:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import pytest
 
-from sacnb.errors import SettingsError
+from sacnb.errors import ReplayError, SettingsError
 from sacnb.replay import scan_paths, scan_text
 from sacnb.replay.scan import secrets_around
 
@@ -134,7 +134,7 @@ def test_without_git_everything_below_counts(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_path_that_is_not_there_says_so(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="to scan"):
+    with pytest.raises(ReplayError, match="to scan"):
         scan_paths([tmp_path / "nowhere"])
 
 

@@ -101,7 +101,9 @@ def arguments(
         f"fetch({name})": lambda value, name=name: small.fetch(**{name: value}) for name in ("progress", "cancelled")
     }
     calls |= {
-        f"connect({name})": lambda value, name=name: Settings.resolve(**{"tenant_url": "sandbox", name: value})
+        f"connect({name})": lambda value, name=name: Settings.resolve(
+            **{"environ": {}, "tenant_url": "sandbox", name: value}
+        )
         for name in ("tenant_url", "page_size", "cache_dir", "ca_bundle", "log", "replay_cassette", "dotenv_path")
     }
     calls |= {

@@ -178,7 +178,7 @@ def test_ids_with_signs_stand_in_quotes_and_names_may_repeat(connect_to: Connect
         ("select * from US_EMPLOYMENT where Sectr = '1'", UnknownNameError, "no column 'Sectr'.*'Sector'"),
         ("selec 1", QueryError, "Expected: an SQL statement"),
         ("select 1; select 2", QueryError, "only one"),
-        ("", QueryError, "statement"),
+        ("", QueryError, "query must be text"),
         ("select * from US_EMPLOYMENT where Date >= 201001", QueryError, "in single quotes"),
         ("select * from US_EMPLOYMENT where Date >= DATE '2010-01-01'", QueryError, "in single quotes: '201001'"),
         ("select nonsense(Sector) from US_EMPLOYMENT", QueryError, "unsupported function 'nonsense'"),
