@@ -139,7 +139,7 @@ def test_what_is_no_notebook_is_named(folder: Path, text: str | None) -> None:
 
 @pytest.mark.parametrize("other", [{}, {"SAC_REPLAY": "replay"}, {"SAC_PAGE_SIZE": "50,000"}])
 def test_a_secret_of_the_settings_is_found_whatever_the_other_settings_are(folder: Path, other: dict[str, str]) -> None:
-    (folder / ".env").write_text("SAC_CLIENT_SECRET=plain-words-of-mine-99\n", encoding="utf-8")
+    (folder / ".env").write_text("SAC_CLIENT_SECRET=plain-words-of-mine-99\n", encoding="utf-8")  # planted
     output = nbformat.v4.new_output("stream", text="plain-words-of-mine-99")
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("show()", outputs=[output])])
     found = _secrets_in(notebook, nbformat.writes(notebook), "x.ipynb", other, folder)
