@@ -56,7 +56,15 @@ def __getattr__(name: str) -> Any:
         home = _HOME[name]
     except KeyError:
         raise AttributeError(f"module 'sacnb' has no attribute {name!r}") from None
-    value = getattr(importlib.import_module(home), name)
+    try:
+        value = getattr(importlib.import_module(home), name)
+    except FileNotFoundError as error:  # Python also looks for libraries in the working folder
+        from sacnb.errors import SettingsError
+
+        raise SettingsError(
+            "A library cannot be imported, because the working folder does not exist any more. Change to one that "
+            "exists: import os; os.chdir(os.path.expanduser('~'))"
+        ) from error
     globals()[name] = value
     return value
 

@@ -7,19 +7,36 @@ never a list of letters. What cannot be meant raises ``QueryError`` with the arg
 from __future__ import annotations
 
 import math
+import os
+import re
 import reprlib
 import sys
 from collections.abc import Mapping, MappingView
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from datetime import date, timedelta
 from decimal import Decimal
 from itertools import islice
 from numbers import Integral
+from pathlib import Path
 from typing import Any, Final
 
 from sacnb.errors import QueryError
 
-__all__ = ["elements", "flag", "names", "one_of", "plain", "seconds", "text", "whole_number"]
+__all__ = [
+    "callback",
+    "elements",
+    "flag",
+    "folder",
+    "folders",
+    "names",
+    "one_of",
+    "plain",
+    "required_text",
+    "seconds",
+    "text",
+    "whole_number",
+]
 
 # Reading stops here, so that an endless iterator is an error and not a hang.
 _MAX_NAMES: Final = 10_000
@@ -29,6 +46,8 @@ _MOST_ROWS: Final = 2**63 - 1
 # Iterated they give letters and numbers, which nobody means.
 _WHOLE: Final = (str, bytes, bytearray, memoryview)
 _SHOWN_CHARS: Final = 80
+# Halves of a pair: no text that Unicode has, and no encoding can send them.
+_SURROGATES: Final = re.compile("[\ud800-\udfff]")
 
 
 def names(argument: str, value: object) -> tuple[str, ...] | None:
@@ -43,13 +62,14 @@ def names(argument: str, value: object) -> tuple[str, ...] | None:
     if value is None:
         return None
     if isinstance(value, str):
-        return (value,)
+        return (_checked(argument, value),)
     found = elements(argument, value, most=_MAX_NAMES)
     if found is None:
         raise _unexpected(argument, value, "a name or a list of names")
     for position, name in enumerate(found):
         if not isinstance(name, str):
             raise _unexpected(f"{argument}[{position}]", name, "a name (str)")
+        _checked(f"{argument}[{position}]", name)
     return tuple(found)
 
 
@@ -83,9 +103,68 @@ def text(argument: str, value: object) -> str | None:
         QueryError: *value* is something else.
     """
     found = plain(value)
-    if found is None or isinstance(found, str):
-        return found
+    if found is None:
+        return None
+    if isinstance(found, str):
+        return _checked(argument, found)
     raise _unexpected(argument, value, "a name (str)")
+
+
+def required_text(argument: str, value: object) -> str:
+    """Return *value* as a plain ``str`` that is not blank.
+
+    Raises:
+        QueryError: *value* is something else.
+    """
+    found = plain(value)
+    if isinstance(found, str) and found.strip():
+        return _checked(argument, found)
+    raise _unexpected(argument, value, "text (str)")
+
+
+def folders(argument: str, value: object) -> tuple[Path, ...]:
+    """Return the paths in *value*: one path, or anything that can be iterated and holds paths.
+
+    Raises:
+        QueryError: *value* is something else.
+    """
+    several = None if isinstance(plain(value), str | os.PathLike) else elements(argument, value)
+    if several is None:
+        return (folder(argument, value),)
+    return tuple(folder(f"{argument}[{position}]", one) for position, one in enumerate(several))
+
+
+def _checked(argument: str, value: str) -> str:
+    if _SURROGATES.search(value):
+        raise _unexpected(argument, value, "text without halves of surrogate pairs")
+    return value
+
+
+def callback(argument: str, value: object) -> Any:
+    """Return *value*, a function; ``None`` stays.
+
+    Raises:
+        QueryError: *value* cannot be called.
+    """
+    if value is None or callable(value):
+        return value
+    raise _unexpected(argument, value, "a function")
+
+
+def folder(argument: str, value: object) -> Path:
+    """Return *value*, text or a path, as a ``Path``.
+
+    Raises:
+        QueryError: *value* is something else, or no system can have such a path.
+    """
+    found = plain(value)
+    if isinstance(found, str | os.PathLike):
+        name = os.fspath(found)
+        if isinstance(name, str) and name.strip() and "\0" not in name:
+            with suppress(UnicodeEncodeError):
+                os.fsencode(name)  # some surrogates stand for bytes in file names, and others for nothing
+                return Path(name)
+    raise _unexpected(argument, value, "a path")
 
 
 def one_of(argument: str, value: object, allowed: tuple[str, ...]) -> str | None:

@@ -99,7 +99,7 @@ class Watch:
             self._socket = None
 
     def nest(self, inner: Watch | None) -> None:
-        """Have ``inner`` end with this one."""
+        """End ``inner`` together with this one."""
         with self._lock:
             self._inner = inner
             if inner is not None and self.ended is not None:
@@ -107,7 +107,7 @@ class Watch:
 
 
 def _shut_down(connected: socket.socket) -> None:
-    """Have whoever reads from ``connected`` see its end; closing it is left to them, who own it."""
+    """Shut ``connected`` down, so that its reader sees the end; the reader owns and closes it."""
     with contextlib.suppress(OSError):  # it ended by itself
         # Not connected.shutdown: that of a TLS socket takes the state away from under the thread that reads.
         socket.socket.shutdown(connected, socket.SHUT_RDWR)
@@ -218,7 +218,7 @@ class _Response(http.client.HTTPResponse):
 
 
 class _Watched:
-    """A connection that tells the current watch which socket it uses."""
+    """Connection that tells the current watch which socket it uses."""
 
     response_class = _Response
     # http.client's switch for debugging prints what is sent, the Authorization header included. It is a class variable
@@ -249,7 +249,7 @@ def _hold(connected: Any) -> None:
 
 
 class _WatchedPool:
-    """A pool whose connections belong to nobody once they are back in it."""
+    """Pool that lets go of a connection when it comes back."""
 
     def _put_conn(self, conn: Any) -> None:
         watched = _current.get()
@@ -316,7 +316,7 @@ class _NoCookies(DefaultCookiePolicy):
 
 
 class NoRedirects:
-    """A session of requests that never looks where a redirect leads to.
+    """Mixin for a session of requests that ignores redirects.
 
     Also with ``allow_redirects=False`` requests reads the body of a redirect to its end, however long, and trips over
     an address that is none.

@@ -1,4 +1,4 @@
-"""Every SAC path, header and parameter name, in one place.
+"""Paths, headers and parameter names of SAC, in one place.
 
 The facts are SAP's REST guide and, where marked, what others saw on live tenants; ``docs/sac_facts.md`` gathers them.
 """
@@ -55,51 +55,54 @@ REPLAY_TOKEN_URL: Final = "https://token.replay.invalid/oauth/token"  # noqa: S1
 
 
 def segment(name: str) -> str:
-    """``name`` as one path segment: percent-encoded, so that a provider id with ``:`` or ``/`` stays in its place."""
+    """Return *name* as one path segment: percent-encoded, so a provider id with ``:`` or ``/`` stays in its place."""
     return quote(name, safe="")
 
 
 def providers_path(namespace: str = DEFAULT_NAMESPACE) -> str:
-    """The path that lists the providers (exported models) of a namespace."""
+    """Return the path that lists the providers (exported models) of a namespace."""
     literal = segment(namespace.replace("'", "''"))
     return f"{NAMESPACES_PATH}(NamespaceID='{literal}')/Providers"
 
 
 def provider_path(provider_id: str, namespace: str = DEFAULT_NAMESPACE) -> str:
-    """The path of a provider's service document, with the trailing slash that SAP's own URL has."""
+    """Return the path of a provider's service document, with the trailing slash that SAP's own URL has."""
     return f"{EXPORT_ROOT}/providers/{segment(namespace)}/{segment(provider_id)}/"
 
 
 def metadata_path(provider_id: str, namespace: str = DEFAULT_NAMESPACE) -> str:
-    """The path of a provider's ``$metadata``."""
+    """Return the path of a provider's ``$metadata``."""
     return provider_path(provider_id, namespace) + "$metadata"
 
 
 def entity_set_path(provider_id: str, entity_set: str, namespace: str = DEFAULT_NAMESPACE) -> str:
-    """The path of one entity set of a provider."""
+    """Return the path of one entity set of a provider."""
     return provider_path(provider_id, namespace) + segment(entity_set)
 
 
 def master_set(dimension: str) -> str:
-    """The entity set with a dimension's members; a name that already ends in ``Master`` is kept."""
+    """Return the entity set with a dimension's members; a name that already ends in ``Master`` is kept."""
     return dimension if dimension.endswith("Master") else f"{dimension}Master"
 
 
 def hierarchy_set(dimension: str) -> str:
-    """The entity set with a dimension's members and their parents."""
+    """Return the entity set with a dimension's members and their parents."""
     return f"{dimension.removesuffix('Master')}{HIERARCHY_SUFFIX}"
 
 
 # The hosts SAC tenants are known to live under (section 2 of the facts). Two digits: Cloud Foundry, which has the
 # Data Export Service. One digit: NEO, whose token path is another one and which has no Data Export Service.
 _TENANT_HOST = re.compile(
-    r"^(?P<tenant>[a-z0-9][a-z0-9-]*)\.(?P<region>[a-z]{2}\d{2})\."
+    r"^(?P<tenant>[a-z0-9][a-z0-9-]*)\.(?:api\.)?(?P<region>[a-z]{2}\d{2})\."
     r"(?:sapanalytics\.cloud|hcs\.cloud\.sap|hanacloudservices\.cloud\.sap)$"
 )
 
 
 def derive_token_url(tenant_host: str) -> str | None:
-    """The token URL that usually belongs to a tenant's host, or ``None`` where guessing is not safe.
+    """Return the token URL that usually belongs to a tenant's host, or ``None`` where guessing is not safe.
+
+    The host has one of two forms: ``<tenant>.<region>.<domain>`` in a browser, and with ``.api.`` before the region,
+    which SAP recommends for programs. The token service has no ``.api.``.
 
     SAP does not guarantee that the tenant has the same name on both hosts (unconfirmed), so it is a convenience only.
     """

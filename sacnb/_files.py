@@ -88,7 +88,7 @@ def write_file(path: Path, data: Any, *, durable: bool = False) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Have the names in a folder on the disk, so that a rename survives a power cut. Windows does so by itself."""
+    """Sync a folder, so that a rename survives a power cut; Windows does that by itself."""
     if os.name == "nt":
         return
     handle = os.open(path, os.O_RDONLY)

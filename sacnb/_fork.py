@@ -35,7 +35,7 @@ _per_process: Final[weakref.WeakSet[PerProcess]] = weakref.WeakSet()
 
 
 def renew_after_fork(owner: PerProcess) -> None:
-    """Have ``owner.after_fork()`` called in every child that is forked while *owner* lives."""
+    """Call ``owner.after_fork()`` in every child that is forked while *owner* lives."""
     _per_process.add(owner)
 
 

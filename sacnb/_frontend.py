@@ -1,4 +1,4 @@
-"""What a tenant and a model hand out of the notebook room, which stands above them.
+"""Access to the notebook room for the rooms below it.
 
 ``sacnb`` registers the room when it is imported; it is loaded when a user first asks for a panel, an explorer or a
 progress bar. The protocols name what users do with the widgets, so that the lower rooms need no import of it.

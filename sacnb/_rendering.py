@@ -5,21 +5,66 @@ from __future__ import annotations
 import html
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
-__all__ = ["MAX_BYTES", "Paragraphs", "Preview", "Previewed", "fact_table", "printable"]
+__all__ = [
+    "MAX_BYTES",
+    "Paragraphs",
+    "Preview",
+    "Previewed",
+    "fact_table",
+    "local_time",
+    "printable",
+    "same_everywhere",
+    "shown_path",
+]
 
 MAX_BYTES: Final = 64 * 1024
+# Control characters, marks that change the direction of writing, and halves of surrogate pairs.
+_STEERING: Final = re.compile(
+    "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]"
+)
 _MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]<>|$~#])")
 
 
 def printable(text: str) -> str:
-    """Return *text* without control characters, which a terminal would obey; line ends and tabs stay."""
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() or each in "\n\t" else " " for each in text)
+    r"""Return *text* with characters that steer a terminal written out: ``\x1b``. Line ends and tabs stay."""
+    return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+@contextmanager
+def same_everywhere(folder: Path) -> Iterator[None]:
+    """Within the block, show times in UTC and *folder*, whose name is random, as ``<replay>``, in all threads.
+
+    For replays: what a notebook shows must not depend on the machine.
+    """
+    _REPLAYS.append(folder)
+    try:
+        yield
+    finally:
+        _REPLAYS.remove(folder)
+
+
+# The temporary folders of the replays in this process.
+_REPLAYS: Final[list[Path]] = []
+
+
+def local_time(moment: datetime) -> datetime:
+    """Return *moment* in the zone of this machine, or in UTC during a replay."""
+    return moment.astimezone(UTC if _REPLAYS else None)
+
+
+def shown_path(path: Path) -> str:
+    """Return *path* for display."""
+    for folder in tuple(_REPLAYS):
+        if path.is_relative_to(folder):
+            return "/".join(["<replay>", *path.relative_to(folder).parts])
+    return str(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +88,7 @@ class Preview:
                 for cell, width, number in zip(cells, widths, self.numeric, strict=True)
             ]
             lines.append("  ".join(aligned).rstrip())
-        return "\n".join([*lines, self.more] if self.more else lines)
+        return printable("\n".join([*lines, self.more] if self.more else lines))
 
     def html(self) -> str:
         """Return the table for a notebook, without scripts and colours, so that it fits light and dark themes."""
@@ -55,7 +100,7 @@ class Preview:
 
     def _within_budget(self, render: Callable[[Preview], str]) -> str:
         shown = self
-        while len((text := render(shown)).encode()) > MAX_BYTES and shown.rows:
+        while len((text := printable(render(shown))).encode()) > MAX_BYTES and shown.rows:
             rows = shown.rows[: len(shown.rows) // 2]
             shown = replace(shown, rows=rows, more=f"Only {len(rows)} rows are shown, to keep the notebook small.")
         return text

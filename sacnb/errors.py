@@ -7,7 +7,7 @@
     ├── RequestError             SAC answered with a refusal, or did not answer
     │   ├── ForbiddenError       403
     │   ├── NotFoundError        404
-    │   ├── LiveConnectionError  412: a live-connection model, which SAC does not export
+    │   ├── LiveConnectionError  412: a model with a live connection or data in Datasphere, which SAC does not export
     │   ├── ThrottledError       429, after all retries
     │   ├── ServerError          408, 425 and 5xx, after all retries
     │   └── NoAnswerError        connection, TLS, proxy or timeout, after all retries
@@ -17,6 +17,7 @@
     ├── ContractError            a frame that does not fit the tidy contract (also a ValueError)
     ├── CacheError               a cache entry that cannot be used; ``repair_command`` is the command to run
     ├── ExportError              the result cannot be written to the chosen place
+    ├── UsageError               a magic got arguments that it does not take (also a ValueError)
     ├── ReplayError              a request that is not in the cassette, or a cassette that cannot be made or used
     ├── Cancelled                the user stopped the operation
     └── MissingExtraError        an optional part is not installed (also an ImportError)
@@ -38,11 +39,15 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import linecache
+import sys
+import traceback
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Self
+from types import TracebackType
+from typing import Any, ClassVar, Final, Self
 
 from sacnb._rendering import Paragraphs, printable
 
@@ -76,6 +81,7 @@ __all__ = [
     "StaleDataWarning",
     "ThrottledError",
     "UnknownNameError",
+    "UsageError",
     "warn_user",
 ]
 
@@ -144,6 +150,8 @@ class SacError(Exception):
     """
 
     __module__ = "sacnb"
+    # Set by %config SacMagics.full_tracebacks.
+    _full_tracebacks: ClassVar[bool] = False
 
     def __init__(self, message: str, *, hint: str | None = None, outcome: RetryOutcome | None = None) -> None:
         message = printable(message)  # it may quote a server
@@ -161,6 +169,21 @@ class SacError(Exception):
         reduced = super().__reduce__()
         return (_new_error, (type(self), self.args), *reduced[2:])
 
+    def _render_traceback_(self) -> list[str]:
+        """Return the lines that IPython shows: a few, or the traceback where ``%tb`` asks for the same error again."""
+        about = vars(self)
+        again = about.get("_shown_with") == id(self.__traceback__)  # an id, since a traceback cannot be pickled
+        about["_shown_with"] = id(self.__traceback__)
+        if again or SacError._full_tracebacks:
+            return _ipython_traceback(self)
+        first, *rest = ErrorText.of(self).lines() or [""]
+        lines = [f"{type(self).__name__}: {first}", *rest]
+        if isinstance(self, UsageError):  # the typed line is all there is to see
+            return lines
+        line = _line_of_cell(self.__traceback__)
+        where = f"Raised by line {line} of the cell. " if line else ""
+        return [*lines, f"{where}%tb shows the traceback."]
+
     def _repr_html_(self) -> str:
         return self._paragraphs().html()
 
@@ -169,6 +192,25 @@ class SacError(Exception):
 
     def _paragraphs(self) -> Paragraphs:
         return Paragraphs(type(self).__name__, tuple(ErrorText.of(self).lines()))
+
+
+def _ipython_traceback(error: SacError) -> list[str]:
+    shell: Any = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is None:
+        return traceback.format_exception(error)
+    shown: list[str] = shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__)
+    return shown
+
+
+def _line_of_cell(trace: TracebackType | None) -> int | None:
+    """Return the line of the user's cell that raised, if the cell has several and is not a magic."""
+    found = None
+    for frame, line in traceback.walk_tb(trace):
+        if frame.f_globals.get("__name__") == "__main__":
+            lines = linecache.getlines(frame.f_code.co_filename)
+            is_magic = 0 < line <= len(lines) and lines[line - 1].startswith("get_ipython()")
+            found = line if len(lines) > 1 and not is_magic else None
+    return found
 
 
 def _new_error(error_class: type[SacError], args: tuple[Any, ...]) -> SacError:
@@ -248,7 +290,7 @@ class NotFoundError(RequestError):
 
 
 class LiveConnectionError(RequestError):
-    """412: the model has a live connection, and SAC exports acquired models only."""
+    """412: SAC exports acquired models only, and this one has a live connection, or its data are in Datasphere."""
 
 
 class ThrottledError(RequestError):
@@ -320,6 +362,10 @@ class CacheError(SacError):
     def __init__(self, message: str, *, repair_command: str = "sacnb cache repair") -> None:
         super().__init__(message, hint=f"Run: {repair_command}")
         self.repair_command = repair_command
+
+
+class UsageError(SacError, ValueError):
+    """A magic got arguments that it does not take."""
 
 
 class ReplayError(SacError):

@@ -83,3 +83,12 @@ def test_star_import_gives_the_public_face() -> None:
     names: dict[str, object] = {}
     exec("from sacnb import *", names)
     assert set(names) - {"__builtins__"} == set(sacnb.__all__)
+
+
+def test_a_working_folder_that_is_gone_is_named() -> None:
+    program = (
+        "import os, tempfile\nfolder = tempfile.mkdtemp(); os.chdir(folder); os.rmdir(folder)\nimport sacnb\n"
+        "try: sacnb.connect('sandbox'); print('connected')\nexcept sacnb.SacError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "working folder does not exist any more" in done.stdout or done.stdout == "connected\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Literal
@@ -13,6 +13,7 @@ from typing import IO, Literal
 from sacnb._cache.folder import CacheKey, Folder
 from sacnb._cache.staging import StagedPull, clean_staging, list_staging, staging_root
 from sacnb._files import make_private, make_private_folder, remove, replacing
+from sacnb._rendering import shown_path
 from sacnb._results.files import UnusableFileError, read_footer
 from sacnb._results.info import ResultInfo, from_metadata
 from sacnb._results.result import Result, read_result
@@ -26,7 +27,7 @@ class CacheEntry:
     """One kept result: its key as text, its file and size, and either its ``info`` or its ``problem``."""
 
     key: str
-    path: Path
+    path: Path = field(repr=False)
     size_bytes: int
     info: ResultInfo | None
     problem: str | None = None
@@ -76,7 +77,7 @@ class Cache:
         self._open_new = open_new
 
     def __repr__(self) -> str:
-        return f"Cache({str(self.directory)!r})"
+        return f"Cache({shown_path(self.directory)!r})"
 
     @property
     def directory(self) -> Path:
@@ -159,7 +160,7 @@ class Cache:
         """
         entry = self._entry(self._name(key))
         if entry is None:
-            raise UnknownNameError("cache entry", str(key), self._folder.names(), where=f"{self.directory}")
+            raise UnknownNameError("cache entry", str(key), self._folder.names(), where=shown_path(self.directory))
         return entry
 
     def clear(
@@ -241,7 +242,7 @@ class Cache:
         names = self._folder.names()
         begin = [name for name in names if name.startswith(key)] if key else []
         if len(begin) != 1:
-            raise UnknownNameError("cache entry", key, begin or names, where=f"{self.directory}")
+            raise UnknownNameError("cache entry", key, begin or names, where=shown_path(self.directory))
         return begin[0]
 
     def _read(self, name: str) -> Result:

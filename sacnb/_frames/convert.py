@@ -18,6 +18,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sacnb._fork import refuse_polars_after_fork
 from sacnb._frames.types import MAX_DECIMAL_DIGITS, arrow_type
 from sacnb._odata.schema import Column
 from sacnb.errors import BadAnswer, ContractError, PrecisionWarning, warn_user
@@ -250,10 +251,12 @@ def to_polars(table: pa.Table, *, decimals: bool = False) -> pl.DataFrame:
 
     Raises:
         ContractError: ``decimals=True`` and a value needs more than the 38 digits polars has.
+        SacError: This process is a fork in which polars cannot work.
 
     Warns:
         PrecisionWarning: Digits are lost in a float64.
     """
+    refuse_polars_after_fork()
     table = _narrowed(table) if decimals else with_floats(table)
     return pl.DataFrame(table)
 

@@ -182,7 +182,7 @@ class Page:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the page has no rows."""
+        """Return whether the page has no rows."""
         return _NO_ROWS.fullmatch(self.body, self.start, self.end) is not None
 
 

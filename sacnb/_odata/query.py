@@ -37,7 +37,7 @@ _EXACT_TYPES: Final = INTEGER_TYPES | {"Edm.String", "Edm.Guid", "Edm.Date", "Ed
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One question to an entity set.
+    """A query of one entity set.
 
     ``select`` empty means every column. ``order_by`` holds pairs of column and whether it is descending. ``top`` is a
     number of rows over all pages; ``page_size`` is the number of rows per page (SAC's own parameter), and changes
@@ -87,7 +87,7 @@ class Query:
         return columns
 
     def is_never(self, schema: Schema) -> bool:
-        """Return whether an empty list of members keeps every row out, whatever SAC holds."""
+        """Return whether no row can match, because a list of members is empty."""
         return self.where is not None and is_never(self.where, schema)
 
     def options(self, schema: Schema) -> tuple[tuple[str, str], ...]:

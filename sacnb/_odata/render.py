@@ -57,7 +57,7 @@ def canonical_filter(expression: Expression, schema: Schema) -> str:
 
 
 def is_never(expression: Expression, schema: Schema) -> bool:
-    """Return whether an empty ``is_in`` keeps every row out, whatever SAC holds. Raises as ``to_odata`` does."""
+    """Return whether no row can match, because an ``is_in`` is empty. Raises what ``to_odata`` raises."""
     return _render(expression, schema, canonical=False) is False
 
 

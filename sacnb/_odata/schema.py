@@ -1,4 +1,4 @@
-"""Describe an entity set: its columns, their types and roles, and which of them hold dates.
+"""The columns of an entity set, with their types, roles and dates.
 
 SAC writes dates as strings at the model's grain (``"202105"``), and the type of a column does not say so. The entity
 type ``MasterData`` does, whose columns are called ``<dimension>___<attribute>``: a date dimension has one attribute per

@@ -87,7 +87,7 @@ def refresh(
         kept = _load(cache, key)
         if isinstance(kept, CacheError):
             _log.warning("Cannot use the cached result, asking SAC instead: %s", kept)
-        elif kept is not None and timedelta(0) <= now() - kept.info.last_refresh_time < timedelta(seconds=max_age_s):
+        elif kept is not None and 0 <= (now() - kept.info.last_refresh_time).total_seconds() < max_age_s:
             return kept
     try:
         result = pull()

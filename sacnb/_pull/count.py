@@ -10,7 +10,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from sacnb._connections import Interrupt
-from sacnb._endpoints import FILTER
+from sacnb._endpoints import FACT_DATA_AGGREGATION, FILTER
 from sacnb._odata.expression import Expression
 from sacnb._odata.page import cut_page
 from sacnb._pull.pipeline import Arrived, Failed, Pipeline
@@ -93,7 +93,7 @@ def counter(job: Job, where: Expression | None) -> Callable[[Interrupt], int | N
         for one in query.split(job.schema, job.tenant_url):
             url = one.url(job.tenant_url, job.schema)
             rows = _count_in_page(job, url, stop)
-            if rows is None:
+            if rows is None and job.query.entity_set != FACT_DATA_AGGREGATION:  # it would count what is aggregated
                 rows = _count_alone(job, url, stop)
             if rows is None:
                 return None

@@ -154,12 +154,15 @@ def to_parquet(
         SacError: Errors of the pull.
     """
     folder = Path(os.path.realpath(folder))
+    if not folder.name:
+        raise ExportError(f"{folder} cannot be replaced by an export.", hint="Name a folder below it.")
+    sleep = job.context.session.sleep
     target = str(folder)
     question = staging.id(target=target)
     with _refusals(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with locked(folder):
-            found = recover(folder)
+            found = recover(folder, sleep=sleep)
             refuse_foreign(folder)
             if found is not None and _is_answer(found, question, staging):
                 return found.result
@@ -212,7 +215,7 @@ def _pull_into(
         resumed_rows=pull.meter.resumed_rows,
     )
     publication.begin()
-    return publication.finish()
+    return publication.finish(sleep=job.context.session.sleep)
 
 
 def _settle(pull: Pull, job: Job, area: StagingArea, segments: int) -> tuple[PartFile, ...]:

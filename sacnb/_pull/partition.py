@@ -62,7 +62,9 @@ def checked_partitions(partitions: object) -> Partitions:
     several = elements("partitions", partitions)
     partitions = plain(partitions) if several is None else several
     match partitions:
-        case None | "auto" | "package":
+        case None:
+            return None
+        case str("auto" | "package"):  # a type first: other values may not compare with text
             return partitions
         case bool():
             pass

@@ -10,7 +10,8 @@
 On Linux and macOS two folders are exchanged in one step, where the file system can: readers find the old files or the
 new ones at every instant. Elsewhere, on Windows above all, the old folder is renamed before the new one, and for that
 moment there is no folder. A reader that listed the old folder and opens its files after the exchange gets an error and
-never rows of both, since no name means two different files.
+never rows of both: the names of several files carry a digest of the whole export. A single file keeps its name, since
+it is whole whenever it is opened.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -44,6 +46,8 @@ __all__ = [
 ]
 
 MANIFEST_FORMAT: Final = 2
+# Opening a folder and listing it takes microseconds; a reader may be interrupted in between.
+_READERS_S: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +153,8 @@ class Publication:
     ) -> Publication:
         """Return the publication of these part files, with a manifest that says *about* and lists them."""
         digest = hashlib.sha256("".join(part.sha256 for part in parts).encode()).hexdigest()[:8]
-        files = [(part.file, f"{Path(part.file).stem}-{digest}.parquet", part.sha256) for part in parts]
+        names = [f"{Path(part.file).stem}-{digest}.parquet" if len(parts) > 1 else part.file for part in parts]
+        files = [(part.file, name, part.sha256) for part, name in zip(parts, names, strict=True)]
         manifest = {
             "format": MANIFEST_FORMAT,
             "complete": True,
@@ -202,8 +207,10 @@ class Publication:
     @property
     def is_visible(self) -> bool:
         """True when the folder holds exactly these files."""
-        names = {published for _, published, _ in self.files}
-        return self.folder.is_dir() and {path.name for path in self.folder.iterdir()} == names
+        digests = {published: digest for _, published, digest in self.files}
+        if not self.folder.is_dir() or {path.name for path in self.folder.iterdir()} != set(digests):
+            return False
+        return len(digests) > 1 or all(_sha256(self.folder / name) == digest for name, digest in digests.items())
 
     def is_whole(self) -> bool:
         """Return whether all part files are there still, as they were when the publication was decided on."""
@@ -211,7 +218,7 @@ class Publication:
             path = self.rows / published
             path = path if path.exists() else self.rows / staged
             try:
-                if path.is_symlink() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+                if path.is_symlink() or _sha256(path) != digest:
                     return False
             except OSError:
                 return False
@@ -229,8 +236,11 @@ class Publication:
         }
         self._write(_pending_file(self.folder), values)
 
-    def finish(self) -> ParquetFolder:
-        """Carry the publication out; what an earlier run has done of it is not done again.
+    def finish(self, *, sleep: Callable[[float], None] = time.sleep) -> ParquetFolder:
+        """Carry the publication out; steps that an earlier run has done are not done again.
+
+        The old files stay for a moment under a hidden name: a reader may have opened the old folder, and be about to
+        list it.
 
         Raises:
             ExportError: Something else is in the folder by now.
@@ -241,6 +251,8 @@ class Publication:
             self._prepare()
             self._replace_folder()
         self._write_manifest()
+        if self.rows.exists() or _retired(self.folder).exists():
+            sleep(_READERS_S)
         remove_rows(self.rows)
         remove_rows(_retired(self.folder))
         if self.area.parent.name == ".pulls":
@@ -292,7 +304,7 @@ class Publication:
             file.write(dump_with_digest(values))
 
 
-def recover(folder: Path) -> Publication | None:
+def recover(folder: Path, *, sleep: Callable[[float], None] = time.sleep) -> Publication | None:
     """Finish the publication that an earlier run decided on, and return it; ``None`` where there is none.
 
     Raises:
@@ -300,7 +312,7 @@ def recover(folder: Path) -> Publication | None:
     """
     found = Publication.pending(folder)
     if found is not None and (found.is_visible or found.is_whole()):
-        found.finish()
+        found.finish(sleep=sleep)
         return found
     retired = _retired(folder)
     if retired.is_dir() and not retired.is_symlink():
@@ -311,6 +323,10 @@ def recover(folder: Path) -> Publication | None:
     _unlink(_pending_file(folder))
     _unlink(_temporary(folder))
     return None
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _unlink(path: Path) -> None:

@@ -23,7 +23,7 @@ from sacnb._pull.plan import Inconsistent, Job, Plan, Position, Segment, Sink, r
 from sacnb._pull.progress import Meter
 from sacnb._pull.source import SMALL_PAGE_ROWS, Fetched, PageSize, PageSource, Start
 from sacnb._wire.telemetry import Event, RetryEvent, current_trace_id
-from sacnb.errors import BadAnswer, RowCountWarning, warn_user
+from sacnb.errors import BadAnswer, RequestError, RowCountWarning, warn_user
 
 __all__ = ["Pull"]
 
@@ -349,7 +349,11 @@ class Pull:
 
     def _count(self) -> int | None:
         """Ask SAC for the count that its pages did not hold, and warn where it does not say."""
-        (count,) = count_rows(self._job, [self._job.query.where])
+        try:
+            (count,) = count_rows(self._job, [self._job.query.where])
+        except (BadAnswer, RequestError) as error:  # no reason to lose the rows, which are all that was asked for
+            _log.info("%s: the rows could not be counted: %s", self._job.label, error)
+            count = None
         if count is None:
             warn_user(
                 f"SAC sent no row count for {self._job.label}, so sacnb cannot check that the {self.meter.rows:,} rows "

@@ -1,4 +1,4 @@
-"""Find the numbers at which a comparison of measures turns from false to true, as every server reads them.
+"""Bounds for comparisons of measures, as numbers that every server understands alike.
 
 Frames show measures as float64, SAC keeps decimals. ``Amount >= 0.1`` in a frame asks whether the *float64 of* a value
 is at least the float64 of 0.1; a server asks about the decimals. A column of seven decimal places holds only multiples
@@ -34,7 +34,7 @@ class Span:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing in the column equals the constant."""
+        """Return whether nothing in the column equals the constant."""
         return self.low > self.high
 
     @property
@@ -49,18 +49,18 @@ class Span:
         return whole if whole is not None and _is_fine(self.low, self.step) else None
 
     def lower(self, *, included: bool) -> Decimal | int | None:
-        """Return a bound that values above (or equal to) the constant never fall below; ``None`` if unknown."""
+        """Return the lower bound of values above (or also equal to) the constant; ``None`` if unknown."""
         with localcontext(prec=_DIGITS):
             return _outward(self.low if included else self.high + self.step, -self.step)
 
     def upper(self, *, included: bool) -> Decimal | int | None:
-        """Return a bound that values below (or equal to) the constant never exceed; ``None`` if unknown."""
+        """Return the upper bound of values below (or also equal to) the constant; ``None`` if unknown."""
         with localcontext(prec=_DIGITS):
             return _outward(self.high if included else self.low - self.step, self.step)
 
 
 def span_of(constant: float | Decimal, scale: int, *, as_float: bool) -> Span | None:
-    """Return what equals ``constant`` in a column of ``scale`` decimal places; ``None`` where that is uncertain.
+    """Return the value equal to ``constant`` in a column with ``scale`` decimals; ``None`` if uncertain.
 
     ``as_float`` says that the values are rounded to float64 before they are compared.
     """

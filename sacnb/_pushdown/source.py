@@ -29,7 +29,7 @@ _LIMIT_FIRST: Final = "the number of rows is limited before it, and SAC would fi
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Request of polars to a source: at least these columns, of at least the rows that ``pushed.where`` keeps.
+    """A request of polars to a source: at least these columns, of at least the rows that ``pushed.where`` keeps.
 
     ``limit`` is the number of rows to read, of any that match; never with a filter.
     """

@@ -1,4 +1,4 @@
-"""Where a result came from, and the same as metadata of a file."""
+"""The origin of a result, also as metadata of a file."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def principal_digest(principal: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultInfo:
-    """Where a result came from.
+    """The origin of a result.
 
     ``query`` is canonical; ``principal`` is a digest; ``last_refresh_time`` is when SAC sent the rows, in UTC;
     ``min_date`` and ``max_date`` are the first days of the first and last period in the date column, or ``None``

@@ -8,12 +8,13 @@ import shlex
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal, cast, get_args
 
 from sacnb._endpoints import REPLAY_TENANT_URL, REPLAY_TOKEN_URL
+from sacnb._rendering import shown_path
 from sacnb._settings.ca_bundle import check_bundle
 from sacnb._settings.sources import Given, Sources, show
 from sacnb._settings.tenant_url import TOKEN_URL_EXAMPLE, TenantAddress, check_token_url, read_tenant_url
@@ -91,6 +92,11 @@ class Settings:
     notes: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
     dotenv_path: Path | None = field(default=None, compare=False)
+
+    def __repr__(self) -> str:
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        values["cache_dir"] = shown_path(self.cache_dir)
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
     @classmethod
     def resolve(

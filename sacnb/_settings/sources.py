@@ -11,6 +11,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, Final
 
+from sacnb._arguments import plain
 from sacnb._settings.variables import SECRETS, VARIABLES, Secret
 from sacnb.errors import SettingsError
 
@@ -98,9 +99,10 @@ class Sources:
         is_secret = name in SECRETS
         if isinstance(value, Secret):
             value = value.reveal()
+        value = plain(value)
         if isinstance(value, str):
             value = self._cleaned(name, value, origin)
-        if value is None or value == "":
+        if value is None or (isinstance(value, str) and not value):
             return None
         return Given(Secret(value) if is_secret and isinstance(value, str) else value, origin, source, is_found)
 
@@ -134,6 +136,8 @@ class _Dotenv:
     @classmethod
     def named(cls, path: str | os.PathLike[str]) -> _Dotenv:
         """Read the file that the user named."""
+        if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
+            return cls(problems=(f"The .env file is named by a text or a path, got {path!r:.80}.",))
         try:
             file = Path(path).expanduser()
         except RuntimeError:  # ~somebody, who is not known here

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 from sacnb._cache.store import Cache
+from sacnb._fork import renew_after_fork
 from sacnb._http import seal
 from sacnb._redact import RedactingFilter
 from sacnb._settings import SANDBOX, Secret, Settings
@@ -87,9 +88,6 @@ def connect(
     folder of their own.
 
     In a worker process, pass the ``spec`` of a tenant that is connected elsewhere: ``sacnb.connect(spec)`` has the same
-    settings, reads the secret there, and takes further arguments before those of the spec.
-
-    In a worker process, pass the ``spec`` of a tenant that is connected elsewhere: ``sacnb.connect(spec)`` has the same
     settings and reads the secret in the worker. Further arguments replace those of the spec.
 
     Raises SettingsError with all problems at once; MissingExtraError for the sandbox or a cassette without its extra;
@@ -151,6 +149,8 @@ def connect_with(settings: Settings, *, sandbox: Sandbox | None = None, **engine
     cassette = None if settings.replay == "off" else start_for(settings)
     if cassette is not None:
         settings = replace(settings, cache_dir=cassette.cache_dir)
+        if cassette.mode == "replay":  # nothing of this machine is used, so nothing of it is shown
+            settings = replace(settings, ca_bundle=None, notes=(), sources={}, dotenv_path=None)
         engine = {**cassette.engine(), **engine}
     for note in settings.notes:
         _log.info("%s", note)
@@ -184,18 +184,29 @@ def _by_source(sources: Mapping[str, str]) -> Iterator[str]:
         yield f"{', '.join(name for name, other in sources.items() if other == source)} from {source}"
 
 
-_embedded: dict[str, Sandbox] = {}
-_embedded_lock = threading.Lock()
+class _Embedded:
+    """The sandbox of this process. A forked child uses its parent's, whose thread and polars do not survive a fork."""
+
+    def __init__(self) -> None:
+        self.sandbox: Sandbox | None = None
+        self.lock = threading.Lock()
+
+    def after_fork(self) -> None:
+        """Take a new lock: another thread may have held the old one at the fork, and is not in the child."""
+        self.lock = threading.Lock()
+
+
+_embedded = _Embedded()
+renew_after_fork(_embedded)
 
 
 def embedded_sandbox() -> Sandbox:
     """Return the process's sandbox, started on first use and stopped when the process ends."""
-    with _embedded_lock:
-        if SANDBOX not in _embedded:
-            sandbox = start_sandbox()
-            atexit.register(sandbox.close)
-            _embedded[SANDBOX] = sandbox
-        return _embedded[SANDBOX]
+    with _embedded.lock:
+        if _embedded.sandbox is None:
+            _embedded.sandbox = start_sandbox()
+            atexit.register(_embedded.sandbox.close)
+        return _embedded.sandbox
 
 
 def start_sandbox(**options: Any) -> Sandbox:

@@ -5,21 +5,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from sacnb._arguments import callback, flag, one_of, seconds
+from sacnb._arguments import folder as path_of
 from sacnb._cache.folder import CacheKey
 from sacnb._cache.staging import staging_root
 from sacnb._endpoints import FACT_DATA_AGGREGATION
 from sacnb._frames.convert import column_to_dict
 from sacnb._frames.tidy import CONTRACT_VERSION
 from sacnb._odata.expression import And, Comparison, Expression, Membership, Not, Or, TextMatch
-from sacnb._odata.schema import NUMERIC_TYPES, is_account
-from sacnb._odata.where import both, from_where
+from sacnb._odata.schema import is_account
 from sacnb._pull.checkpoints import Staging
 from sacnb._pull.collect import pull, pull_resumable, refresh
 from sacnb._pull.count import count_rows
@@ -31,16 +30,16 @@ from sacnb._pull.stream import BatchStream
 from sacnb._results.info import principal_digest
 from sacnb._results.result import Result, ResultInfo
 from sacnb._tenant.members import NamedMembers, member_ids
-from sacnb.errors import MixedAccountsWarning, QueryError, warn_user
+from sacnb.errors import MixedAccountsWarning, warn_user
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from sacnb._odata.query import Query
-    from sacnb._odata.schema import Column, Schema
+    from sacnb._odata.schema import Schema
     from sacnb._tenant.connection import Connection
 
-__all__ = ["typed_where", "with_conditions"]
+__all__ = ["Facts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +82,7 @@ class Facts:
         Raises UnknownNameError for a filter on a member that the dimension does not have; BadAnswer, Cancelled,
         AuthError and RequestError.
         """
+        progress, cancelled = _progress(progress), callback("cancelled", cancelled)
         _warn_of_mixed_accounts(self.query, self.schema)
         named = self._named_members()
         with progress_listener(progress) as listener:
@@ -103,6 +103,7 @@ class Facts:
         Iterating raises what ``fetch`` raises, some of it after the last batch; also BadAnswer if a page has more
         digits than ``$metadata`` declares, because batches already handed out cannot be widened.
         """
+        progress, cancelled = callback("progress", progress), callback("cancelled", cancelled)
         _warn_of_mixed_accounts(self.query, self.schema)
         named = self._named_members()
         return BatchStream(self._job(named, progress, cancelled), self._plan, finish=named.refuse_unknown)
@@ -123,6 +124,8 @@ class Facts:
 
         Raises ExportError if the folder holds other files or cannot be written; and what ``fetch`` raises.
         """
+        target, resume = path_of("folder", folder), flag("resume", resume)
+        progress, cancelled = _progress(progress), callback("cancelled", cancelled)
         _warn_of_mixed_accounts(self.query, self.schema)
         named = self._named_members()
         with progress_listener(progress) as listener:
@@ -131,7 +134,7 @@ class Facts:
                 return to_parquet(
                     job,
                     self._plan,
-                    Path(folder),
+                    target,
                     self._staging(resume=resume),
                     about=self._about(),
                     finish=named.refuse_unknown,
@@ -156,6 +159,8 @@ class Facts:
 
         Raises what ``fetch`` raises if nothing is cached, or if SAC refused the query (403, 404, 412).
         """
+        resume, age_s = flag("resume", resume), seconds("max_age_s", max_age_s)
+        progress, cancelled = _progress(progress), callback("cancelled", cancelled)
 
         def pull_anew() -> Result:
             _warn_of_mixed_accounts(self.query, self.schema)
@@ -172,10 +177,10 @@ class Facts:
             pull_anew,
             self.connection.cache,
             self.cache_key,
-            strict=strict,
-            max_age_s=self.connection.settings.cache_max_age_s if max_age_s is None else max_age_s,
+            strict=flag("strict", strict),
+            max_age_s=self.connection.settings.cache_max_age_s if age_s is None else age_s,
             now=self.connection.context.session.now,
-            announce=announce,
+            announce=callback("announce", announce) or print,
         )
 
     @property
@@ -268,6 +273,13 @@ def _columns_of(expression: Expression | None) -> set[str]:
     return set()
 
 
+def _progress(progress: ProgressOption) -> ProgressOption:
+    if isinstance(progress, str):
+        return "auto" if one_of("progress", progress, ("auto",)) else None
+    listener: ProgressOption = callback("progress", progress)
+    return listener
+
+
 def _warn_of_mixed_accounts(query: Query, schema: Schema) -> None:
     if query.entity_set != FACT_DATA_AGGREGATION:
         return
@@ -281,44 +293,3 @@ def _warn_of_mixed_accounts(query: Query, schema: Schema) -> None:
                 f"Filter {column.name!r} or add it to dims.",
                 MixedAccountsWarning,
             )
-
-
-_TRUTH: Final = {"true": True, "false": False}
-
-
-def with_conditions(facts: Facts, pairs: Iterable[tuple[str, str]]) -> Facts:
-    """Return *facts* narrowed by conditions as people type them: pairs of a column and a text.
-
-    Uses the query's schema (the cached one while SAC is unreachable), so that the cache key matches.
-
-    Raises UnknownNameError for an unknown column, QueryError for a text that the column cannot hold.
-    """
-    where = both(from_where(typed_where(pairs, facts.schema) or None), facts.query.where)
-    filtered = replace(facts, query=replace(facts.query, where=where))
-    filtered.query.options(facts.schema)  # refuse an impossible query now, and not when it is fetched
-    return filtered
-
-
-def typed_where(pairs: Iterable[tuple[str, str]], schema: Schema) -> dict[str, object]:
-    """Return pairs of column and text as a mapping for ``facts(where=...)``; repeated columns become lists.
-
-    Raises UnknownNameError for an unknown column, QueryError for a text that the column cannot hold.
-    """
-    found: dict[str, list[object]] = {}
-    for name, text in pairs:
-        found.setdefault(name, []).append(_value(text, schema.column(name)))
-    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
-
-
-def _value(text: str, column: Column) -> object:
-    """Return *text* as a number or a boolean if the column holds those, else as typed."""
-    if column.edm_type in NUMERIC_TYPES:
-        try:
-            return Decimal(text)
-        except InvalidOperation:
-            raise QueryError(f"{column.name!r} holds {column.edm_type}, and {text!r} is not a number.") from None
-    if column.edm_type == "Edm.Boolean":
-        if text.lower() not in _TRUTH:
-            raise QueryError(f"{column.name!r} holds {column.edm_type}; expected true or false, got {text!r}.")
-        return _TRUTH[text.lower()]
-    return text

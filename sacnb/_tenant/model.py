@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from sacnb._arguments import names, text, whole_number
+from sacnb._arguments import flag, names, text, whole_number
 from sacnb._endpoints import (
     DEFAULT_NAMESPACE,
     FACT_DATA,
@@ -16,6 +16,7 @@ from sacnb._endpoints import (
     master_set,
     metadata_path,
 )
+from sacnb._fork import renew_after_fork
 from sacnb._frontend import frontend
 from sacnb._odata.expression import Expression, col
 from sacnb._odata.metadata import Metadata, parse_metadata
@@ -55,6 +56,11 @@ class Model:
         self._namespace = text("namespace", namespace) or DEFAULT_NAMESPACE
         self._lock = threading.Lock()
         self._metadata: Metadata | None = None
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Take a new lock: another thread may have held the old one at the fork, and is not in the child."""
+        self._lock = threading.Lock()
 
     @property
     def id(self) -> str:
@@ -169,7 +175,7 @@ class Model:
             period = self._period(schema, query, text("date", date), since, until)
             query = replace(query, where=period if query.where is None else query.where & period)
         query.options(schema)  # refuse an impossible query now, and not when it is fetched
-        return Facts(self._connection, schema, query, check_count, checked_partitions(partitions))
+        return Facts(self._connection, schema, query, flag("check_count", check_count), checked_partitions(partitions))
 
     def refresh(
         self,
@@ -249,12 +255,12 @@ class Model:
         """
         from sacnb._tenant.scan import explain
 
-        return explain(self._scan(decimals=decimals, **question), steps, count=count)
+        return explain(self._scan(decimals=decimals, **question), steps, count=flag("count", count))
 
     def _scan(self, *, decimals: bool, **question: Any) -> Scan:
         from sacnb._tenant.scan import Scan
 
-        return Scan(self.facts(**question), decimals=decimals)
+        return Scan(self.facts(**question), decimals=flag("decimals", decimals))
 
     def refresh_panel(
         self,
@@ -351,7 +357,11 @@ class Model:
             error.add_note(f"The list of models could not be read either: {catalogue_error}")
             return error
         if any(entry.id == self._id for entry in entries):
-            return error  # the 404 came from something on the way, such as a gateway
+            error.add_note(
+                f"SAC lists {self._id!r}, so the 404 came from a gateway on the way, or SAP Datasphere stores the "
+                "model's data (a seamless planning model), which SAC does not export."
+            )
+            return error
         unknown = UnknownNameError("model", self._id, [entry.id for entry in entries], where="this tenant")
         for entry in entries:
             if entry.name.casefold() == self._id.casefold():

@@ -15,6 +15,7 @@ from math import isinf
 from typing import Final
 from uuid import UUID
 
+from sacnb._arguments import required_text
 from sacnb._odata.expression import col
 from sacnb._odata.literal import Value
 from sacnb.errors import QueryError, UnknownNameError
@@ -32,6 +33,7 @@ _SKIPPED: Final = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _PARAMETER: Final = re.compile(r":(?P<name>[^\W\d]\w*)")
+_MAX_DIGITS: Final = 400
 _COMMENT_EDGE: Final = re.compile(r"/\*|\*/")
 
 
@@ -57,6 +59,13 @@ def bind(query: str, values: Mapping[str, object]) -> str:
             hint=f"Pass it: sac.sql(query, {{{missing[0][1:]!r}: ...}})",
         )
     unused = [name for name in values if name not in names]
+    for name in unused:
+        for written in (f":{name}", f"{{{name}}}"):
+            if re.search(rf"{re.escape(written)}(?!\w)", query):
+                raise QueryError(
+                    f"{written} stands inside quotes or a comment of the query, or in braces, so it is no parameter.",
+                    hint=f"Write :{name} without quotes and braces; sac.sql() adds the quotes that the value needs.",
+                )
     if unused:
         raise UnknownNameError("parameter", unused[0], names, where="the query")
     # Blanks around a literal keep it apart from the tokens beside it.
@@ -110,7 +119,7 @@ def _scalar(name: str, value: Value) -> str:  # noqa: PLR0911 - one for each typ
         case bool():
             return str(value).upper()
         case str():
-            return _quoted(value)
+            return _quoted(required_text(f":{name}", value) if value.strip() else value)
         case int():
             return str(value)
         case float() | Decimal():
@@ -139,6 +148,8 @@ def _number(name: str, value: float | Decimal) -> str:
     if value.is_infinite() if isinstance(value, Decimal) else isinf(value):
         raise QueryError(f":{name} is {value!r}; SQL has no literal for infinity.")
     if isinstance(value, Decimal):
+        if abs(value.adjusted()) > _MAX_DIGITS:  # written out, 1e999999999 would fill the memory
+            raise QueryError(f":{name} is {value!r}, a number of more than {_MAX_DIGITS} digits.")
         return format(value, "f")
     return repr(value)  # the shortest text that reads as the same float
 

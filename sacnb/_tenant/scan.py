@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
+import os
+import signal
+import socket
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
@@ -130,17 +135,22 @@ class Reading:
 
 
 class Scan:
-    """LazyFrames over a query, whose own filter is always sent to SAC."""
+    """LazyFrames over a query, whose own filter is always sent to SAC.
 
-    def __init__(self, facts: Facts, *, decimals: bool = False) -> None:
+    ``cancelled`` is called often while rows are read; once it returns true, ``collect()`` raises Cancelled.
+    """
+
+    def __init__(self, facts: Facts, *, decimals: bool = False, cancelled: Callable[[], bool] | None = None) -> None:
         # Here an unknown member is not an error: it matches no rows, as in any frame.
         self._facts = replace(facts, check_members=False)
         self._decimals = decimals
+        self._cancelled = cancelled
         query = facts.query
         self._schema = replace(facts.schema, entity_set=query.entity_set, columns=query.columns(facts.schema))
 
     def frame(self) -> pl.LazyFrame:
-        """Return the LazyFrame; requests are sent when it is collected."""
+        """Return the LazyFrame; requests are sent when it is collected. An interrupt ends ``collect()`` at once."""
+        _INTERRUPTS.listen()
         return self._frame(self._stream)
 
     def rehearsal(self, found: list[Reading]) -> pl.LazyFrame:
@@ -170,7 +180,15 @@ class Scan:
         reading = self._reading(ask)
         if _log.isEnabledFor(logging.INFO):
             _log.info("Reading %s", reading.explain(count=False))
-        with progress_listener("auto") as listener, reading.facts.stream(progress=listener) as batches:
+        before = _INTERRUPTS.count()
+
+        def cancelled() -> bool:
+            return _INTERRUPTS.count() > before or (self._cancelled is not None and self._cancelled())
+
+        with (
+            progress_listener("auto") as listener,
+            reading.facts.stream(progress=listener, cancelled=cancelled) as batches,
+        ):
             yield batches
 
     def _reading(self, ask: Ask) -> Reading:
@@ -207,6 +225,46 @@ class Scan:
     @property
     def _aggregates(self) -> bool:
         return self._facts.query.entity_set == FACT_DATA_AGGREGATION
+
+
+class _Interrupts:
+    """Counts Ctrl-C and a notebook's stop button while polars blocks the main thread, where Python would see them.
+
+    Python's signal handler, which is written in C, sends each signal's number to the wakeup descriptor at once. polars
+    has a hook of its own, but Jupyter's kernel replaces it before each cell.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pair: tuple[socket.socket, socket.socket] | None = None
+        self._process = 0
+        self._count = 0
+
+    def listen(self) -> None:
+        """Set the wakeup descriptor, unless another library uses it; on other threads than the main one do nothing."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        with self._lock:
+            if self._pair is None or self._process != os.getpid():  # a forked child must not read its parent's
+                self._pair, self._process = socket.socketpair(), os.getpid()
+                for end in self._pair:
+                    end.settimeout(0)
+                    atexit.register(end.close)
+            ours = self._pair[1].fileno()
+            earlier = signal.set_wakeup_fd(ours, warn_on_full_buffer=False)
+            if earlier not in {-1, ours}:
+                signal.set_wakeup_fd(earlier)
+
+    def count(self) -> int:
+        """Return the number of interrupts so far."""
+        with self._lock:
+            if self._pair is not None and self._process == os.getpid():
+                with suppress(BlockingIOError):
+                    self._count += self._pair[0].recv(4096).count(signal.SIGINT)
+            return self._count
+
+
+_INTERRUPTS: Final = _Interrupts()
 
 
 def rehearse(rows: pl.LazyFrame, found: list[Reading]) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextvars
 import re
+import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from sacnb._arguments import flag, required_text, whole_number
+from sacnb._arguments import text as name_of
+from sacnb._endpoints import DEFAULT_NAMESPACE
 from sacnb._tenant.connection import Connection, list_models
 from sacnb._tenant.model import Model
 from sacnb._tenant.parameters import bind
@@ -57,6 +63,10 @@ def _first(error: pl.exceptions.PolarsError) -> str:
 
 # Warn before downloading this many rows: 20 pages of the default size, each of which can take a second or more.
 LARGE_ROWS: Final = 1_000_000
+# How long to wait before looking for an interrupt again.
+_TICK_S: Final = 0.1
+# How long an interrupted query may take to end. The pull ends well within it; a computation of polars may not.
+_STOP_WAIT_S: Final = 5.0
 
 
 class SqlQuery:
@@ -77,34 +87,71 @@ class SqlQuery:
     """
 
     def __init__(
-        self, connection: Connection, text: str, values: Mapping[str, object], *, namespace: str, decimals: bool
+        self, connection: Connection, text: str, values: Mapping[str, object] | None, *, namespace: str, decimals: bool
     ) -> None:
-        self._text = bind(text, values)
+        if values is not None and not isinstance(values, Mapping):
+            raise QueryError(
+                f"parameters must be a mapping of names to values, got {type(values).__name__}.",
+                hint="For example: sac.sql(query, {'start': '201001'})",
+            )
+        self._text = bind(required_text("query", text), values or {})
+        namespace, decimals = name_of("namespace", namespace) or DEFAULT_NAMESPACE, flag("decimals", decimals)
         self._schemas: dict[str, Schema] = {}
         self._scans: dict[str, Scan] = {}
+        self._stop = threading.Event()
         with self._our_errors():
             while (table := self._missing_table()) is not None:
                 model = _model(connection, table, namespace)
                 self._schemas[table] = model.schema
-                self._scans[table] = Scan(model.facts(), decimals=decimals)
+                self._scans[table] = Scan(model.facts(), decimals=decimals, cancelled=self._stop.is_set)
 
     def frame(self, limit: int | None) -> pl.LazyFrame:
         """Return the answer as a LazyFrame of at most *limit* rows; requests are sent when it is collected."""
+        limit = whole_number("limit", limit)
         return self._plan({table: scan.frame() for table, scan in self._scans.items()}, limit)
 
     def collect(self, limit: int | None, *, large_rows: int | None) -> pl.DataFrame:
-        """Return the answer; polars' errors are raised as ours.
+        """Return the answer; polars' errors are raised as ours. Ctrl-C and a notebook's stop button end it at once.
 
         Warns:
             LargeScanWarning: The query needs every row of a model with at least ``large_rows`` rows.
         """
+        limit, large_rows = whole_number("limit", limit), whole_number("large_rows", large_rows)
         with self._our_errors():
             if large_rows is not None:
                 self._warn_of_large_scans(self._readings(limit), large_rows)
-            return self.frame(limit).collect()
+            return self._collect(self.frame(limit))
+
+    def _collect(self, frame: pl.LazyFrame) -> pl.DataFrame:
+        """Collect on another thread: polars would keep this one from seeing an interrupt until the last page."""
+        outcome: Future[pl.DataFrame] = Future()
+        ended = threading.Event()
+        context = contextvars.copy_context()
+
+        def collect() -> None:
+            try:
+                outcome.set_result(context.run(frame.collect))
+            except BaseException as error:  # noqa: BLE001 - raised again by the caller's thread
+                outcome.set_exception(error)
+            finally:
+                ended.set()
+
+        threading.Thread(target=collect, name="sacnb-sql", daemon=True).start()
+        try:
+            # Not Thread.join(): interrupted, it takes the thread for ended (bpo-45274). And on Windows an interrupt is
+            # only seen between two waits.
+            while not ended.wait(_TICK_S):
+                pass
+        except BaseException:
+            self._stop.set()
+            ended.wait(_STOP_WAIT_S)
+            _forget_interrupt()
+            raise
+        return outcome.result()
 
     def explain(self, limit: int | None, *, count: bool) -> Explanation:
         """Return the plan."""
+        limit, count = whole_number("limit", limit), flag("count", count)
         with self._our_errors():
             readings = self._readings(limit)
         return Explanation(tuple(reading.explain(count=count) for reading in readings))
@@ -147,6 +194,12 @@ class SqlQuery:
         except pl.exceptions.PolarsError as error:
             columns = dict.fromkeys(name for schema in self._schemas.values() for name in schema.names)
             raise as_our_error(error, columns) from error
+
+
+def _forget_interrupt() -> None:
+    """Let polars raise the interrupt that it has noted too, before it does so in an operation that comes later."""
+    with suppress(KeyboardInterrupt):
+        pl.int_range(0, 1, eager=True)
 
 
 def _model(connection: Connection, table: str, namespace: str) -> Model:

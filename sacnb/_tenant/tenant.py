@@ -8,11 +8,13 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, overload
 
+from sacnb._arguments import flag, required_text, text
 from sacnb._endpoints import DEFAULT_NAMESPACE
 from sacnb._frontend import frontend
 from sacnb._rendering import Preview, Previewed, fact_table
 from sacnb._tenant.connection import Connection, ConnectSpec, list_models
 from sacnb._tenant.model import Model
+from sacnb.errors import QueryError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -128,7 +130,7 @@ class Tenant(Previewed):
         """
         import polars as pl
 
-        entries = list_models(self._connection, namespace)
+        entries = list_models(self._connection, text("namespace", namespace) or DEFAULT_NAMESPACE)
         rows = [(entry.id, entry.name, entry.description) for entry in entries]
         return pl.DataFrame(rows, schema=dict.fromkeys(("id", "name", "description"), pl.String), orient="row")
 
@@ -202,8 +204,8 @@ class Tenant(Previewed):
         """
         from sacnb._tenant.sql import SqlQuery
 
-        found = SqlQuery(self._connection, query, parameters or {}, namespace=namespace, decimals=decimals)
-        return found.frame(limit) if lazy else found.collect(limit, large_rows=large_rows)
+        found = SqlQuery(self._connection, query, parameters, namespace=namespace, decimals=decimals)
+        return found.frame(limit) if flag("lazy", lazy) else found.collect(limit, large_rows=large_rows)
 
     def explain(
         self,
@@ -220,7 +222,7 @@ class Tenant(Previewed):
         """
         from sacnb._tenant.sql import SqlQuery
 
-        found = SqlQuery(self._connection, query, parameters or {}, namespace=namespace, decimals=False)
+        found = SqlQuery(self._connection, query, parameters, namespace=namespace, decimals=False)
         return found.explain(limit, count=count)
 
     def authenticate(self) -> TokenStatus:
@@ -243,8 +245,11 @@ class Tenant(Previewed):
 
         Raises AuthError and RequestError.
         """
+        path = required_text("path", path)
+        if not path.startswith("/"):
+            raise QueryError(f"A path of the tenant begins with '/', got {path!r}.", hint="For example: /api/v1/csrf")
         url = self._connection.url(path)
-        return self._connection.context.session.fetch("GET", url, operation=operation).body
+        return self._connection.context.session.fetch("GET", url, operation=required_text("operation", operation)).body
 
     def close(self) -> None:
         """Close the connections. The embedded sandbox runs until the process ends, because other tenants may use it."""

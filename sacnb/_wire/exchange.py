@@ -172,7 +172,7 @@ class Exchange:
         announce_retry(self._engine, request, failure.cause, delay_s, tries)
         log.log(
             logging.WARNING if failure.is_throttle else logging.INFO,
-            "%s: %s; waiting %.1f s before try %d of %d.",
+            "%s: %s; waiting %.1f s before attempt %d of %d.",
             request.operation,
             "SAC throttles (429)" if failure.is_throttle else f"no good answer ({failure.cause})",
             delay_s,
@@ -184,7 +184,7 @@ class Exchange:
     # -- CSRF --------------------------------------------------------------------------------------------------------
 
     def _fetch_csrf(self, received: Received) -> bool:
-        """Have SAC give a CSRF token if *received* asks for one; return whether the request is to be sent with it."""
+        """Fetch a CSRF token if *received* asks for one; return whether to send the request again with it."""
         if self._csrf_was_fetched or not self._wants_csrf(received):
             return False
         self._csrf_was_fetched = True

@@ -41,6 +41,7 @@ _SAC_NUMBER: Final = re.compile(r"\[(\d{3,5})\]\s*\.?\s*$")
 _TITLE: Final = re.compile(r"<(?:title|h1)[^>]*>(.*?)</(?:title|h1)>", re.IGNORECASE | re.DOTALL)
 _TAG: Final = re.compile(r"<[^>]*>")
 
+_NOT_ALLOWED: Final = 3401
 # Seen on live tenants (unconfirmed by SAP's documents), except 1001 to 1011, which are in SAP's guide.
 _HINT_BY_NUMBER: Final[Mapping[int, str]] = {
     1001: "The import job is in another state; ask for its status.",
@@ -52,7 +53,7 @@ _HINT_BY_NUMBER: Final[Mapping[int, str]] = {
     1011: "No row of the upload was valid; look at the invalid rows of the job.",
     1305: "SAC has no such endpoint.",
     1402: "$select must name every dimension of FactData; for fewer, ask FactDataAggregation.",
-    3401: "The OAuth client is not granted this API: System > Administration > App Integration, 'Access'.",
+    _NOT_ALLOWED: "The OAuth client is not granted this API: System > Administration > App Integration, 'Access'.",
     3707: "The model has no such entity set; its service document lists those it has.",
     3905: "Data audit is switched off for this model.",
 }
@@ -65,7 +66,8 @@ _HINT_BY_STATUS: Final[Mapping[int, str]] = {
     405: "SAC does not offer this method here.",
     406: "SAC refuses the asked-for format here.",
     408: "SAC took too long; a smaller SAC_PAGE_SIZE or a narrower filter may help.",
-    412: "The model has a live connection, and SAC exports acquired (imported) models only.",
+    412: "The model has a live connection, or SAP Datasphere stores its data (a seamless planning model). SAC exports "
+    "acquired (imported) models only.",
     413: "The request is too large; send fewer rows at a time.",
     414: "The address is too long; use fewer members in one filter.",
     425: "SAC, or the network before it, is not ready for the request; try again later.",
@@ -183,10 +185,12 @@ def error_for(
     challenge = challenge or Challenge()
     said = "; ".join(filter(None, (problem.message, str(challenge))))
     reference = f" (request id {request_id})" if request_id else ""
-    hint = _HINT_BY_NUMBER.get(problem.sac_number) if problem.sac_number is not None else None
+    # Others report it with 400 too, and without its number.
+    number = _NOT_ALLOWED if "not allowed to interact with api" in problem.message.lower() else problem.sac_number
+    hint = _HINT_BY_NUMBER.get(number) if number is not None else None
     if hint is None and challenge.error in {"invalid_token", "invalid_request"}:
         hint = _UNAUTHORIZED_HINT
-    return _error_class(status)(
+    return (ForbiddenError if number == _NOT_ALLOWED else _error_class(status))(
         _sentence(f"{operation}: {method} {url} was answered {status}{reference}" + (f": {said}" if said else "")),
         method=method,
         url=url,
@@ -211,7 +215,7 @@ _UNAUTHORIZED_HINT: Final = (
 )
 _CERTIFICATE_HINT: Final = "Set SAC_CA_BUNDLE to a PEM file with your company's certificate authority."
 _NETWORK_HINT: Final = "Look at SAC_TENANT_URL and at the network: VPN, proxy variables. 'sacnb doctor' tests each."
-_DOUBT_HINT: Final = "It was not sent again, since SAC may have carried it out: look before you repeat it."
+_DOUBT_HINT: Final = "It was not sent again because SAC may have carried it out; check in SAC before you repeat it."
 
 
 def no_answer(request: Request, error: Exception, *, headers_came: bool, max_bytes: int) -> RetryableFailure:
@@ -240,7 +244,7 @@ def no_answer(request: Request, error: Exception, *, headers_came: bool, max_byt
 
 def _not_whole(request: Request, reason: str, *, kind: str = "truncated", may_retry: bool = True) -> RetryableFailure:
     bad = BadAnswer(
-        f"{request.operation}: the answer from {request.shown_url} did not come whole: {reason}.",
+        f"{request.operation}: the answer from {request.shown_url} is incomplete: {reason}.",
         truncated=may_retry,
         hint=_doubt(request),
     )

@@ -1,4 +1,4 @@
-"""A request in the form in which it can be sent any number of times, and what comes back, read to its end."""
+"""Requests that can be sent any number of times, and answers read to their end."""
 
 from __future__ import annotations
 
@@ -49,17 +49,17 @@ class Request:
 
     @property
     def is_safe(self) -> bool:
-        """Whether it only reads."""
+        """True for a method that only reads."""
         return self.method in SAFE_METHODS
 
     @property
     def accepts_pages(self) -> bool:
-        """Whether a web page may be an answer; SAC's API has none, so one is a login page otherwise."""
+        """True if a web page may be the answer; SAC's API has none, so one is a login page otherwise."""
         return "html" in self.headers.get("Accept", "")
 
     @property
     def wants_csrf(self) -> bool:
-        """Whether the answer may carry a CSRF token, and the cookies that belong to it."""
+        """True if the answer may carry a CSRF token, and the cookies that belong to it."""
         return not self.is_safe or CSRF_HEADER in self.headers
 
 
@@ -92,7 +92,7 @@ def may_be_repeated(method: str, headers: Mapping[str, str]) -> bool:
 ACCEPT_ENCODING: Final = "gzip, deflate"
 
 _CHUNK_BYTES: Final = 131_072
-# A packet of a kilobyte may unpack to a megabyte. Larger steps would be over the bound before it is looked at.
+# A packet of a kilobyte may unpack to a megabyte. Larger steps could exceed the bound before it is checked.
 _STEP_BYTES: Final = 4_194_304
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _GZIP_MAGIC: Final = b"\x1f\x8b"
@@ -130,7 +130,7 @@ class _Identity:
         yield data
 
     def close(self) -> None:
-        """A body as it is has no end mark; urllib3 compares its length with Content-Length."""
+        """Do nothing: there is no end mark, and urllib3 compares the length with Content-Length."""
 
 
 def _unpack(stream: Any, data: bytes) -> Iterator[bytes]:
@@ -295,13 +295,13 @@ class Answer:
         return f"<Answer {self.status} {redact_url(self.url)} {len(self.body):,} bytes>"
 
 
-# Looks at an answer while it can still be asked for again: BadAnswer(truncated=True) makes the session do that.
+# Checks an answer while it can still be asked for again: BadAnswer(truncated=True) makes the session do that.
 Check = Callable[[Answer], None]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Received:
-    """One reply as it came, good or not; only the session's insides see it."""
+    """A reply as it came, good or not; private to this package."""
 
     url: str
     status: int
@@ -318,7 +318,7 @@ class Received:
 
     @property
     def is_page(self) -> bool:
-        """Whether it is a web page."""
+        """True for a web page."""
         return is_web_page(self.body, self.headers.get("Content-Type"))
 
 
@@ -347,4 +347,4 @@ def check_shape(answer: Answer, expect: Expect) -> None:
         )
     tail = answer.body[-_PEEK_BYTES:].rstrip() or answer.body.rstrip()
     if tail[-1:] != ends[head[:1]]:
-        raise BadAnswer(f"{where} ends before its end ({len(answer.body):,} bytes came).", truncated=True)
+        raise BadAnswer(f"{where} is cut short ({len(answer.body):,} bytes arrived).", truncated=True)

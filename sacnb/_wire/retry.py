@@ -44,7 +44,7 @@ class RetryBudget:
 
     @property
     def left(self) -> int:
-        """What is left of the capacity."""
+        """Return what is left of the capacity."""
         return self._left
 
     def spend(self, cause: str) -> int | None:

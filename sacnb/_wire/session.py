@@ -1,4 +1,4 @@
-"""Send requests that stay authorised: ``requests`` for those who know it, ``fetch`` for everything of ours."""
+"""Session with a valid token: ``get`` and ``request`` as in ``requests``, ``fetch`` with retries and checks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from requests_oauthlib import OAuth2Session
 
 from sacnb._auth.guard import TokenGuard
 from sacnb._auth.token import TokenEnvelope, utc_now
-from sacnb._connections import NoRedirects, prepare_session, watch
+from sacnb._connections import NoRedirects, current_watch, prepare_session, watch
 from sacnb._endpoints import CSRF_HEADER, CSRF_PATH, CUSTOM_AUTH_HEADER
 from sacnb._http import Origin, environment_proxies, seal
 from sacnb._redact import redact_url
@@ -290,7 +290,7 @@ class SacSession(NoRedirects, OAuth2Session):
 
     @property
     def authorized(self) -> bool:
-        """Whether a token that has not expired is at hand; sending gets one in any case."""
+        """True if there is a token that has not expired; sending gets one in any case."""
         token = self.guard.peek()
         return token is not None and not token.is_expired(self.now())
 
@@ -347,7 +347,7 @@ class SacSession(NoRedirects, OAuth2Session):
             method: the HTTP method.
             path_or_url: a path of the tenant's, beginning with ``/``, or an address within the tenant, such as a
                 next link; it is requested as it stands.
-            operation: what this is for, in a word or two, for log, telemetry and errors.
+            operation: name of the operation for log, telemetry and errors.
             params: a query to append, encoded as SAC wants it (``%20``, never ``+``).
             headers: more headers.
             json: a value to send as JSON.
@@ -355,11 +355,11 @@ class SacSession(NoRedirects, OAuth2Session):
             idempotent: whether sending it twice does no harm, so that it may be repeated when it is not known to have
                 arrived; by default true for all methods but POST and PATCH, and with an ``Idempotency-Key``.
             accept: the ``Accept`` header.
-            expect: what the body must look like; ``"any"`` checks nothing but that it is not a web page.
+            expect: format of the body; ``"any"`` checks only that it is not a web page.
             check: called with each answer; BadAnswer(truncated=True) raised in it has the request sent again.
-            cancelled: looked at before each try, between packets and during waits; true ends it with Cancelled. An
+            cancelled: called before each attempt, between packets and during waits; true ends it with Cancelled. An
                 ``Interrupt`` also ends the wait for a packet.
-            budget: what may be spent on retries, shared with other requests.
+            budget: retries left, shared with other requests.
 
         Raises:
             AuthError: two 401 in a row, no token (RefreshError), or a login page.
@@ -383,6 +383,9 @@ class SacSession(NoRedirects, OAuth2Session):
             check=check,
         )
         _refuse_foreign(method, request.url, self._origin)  # before anything is sent at all
+        around = current_watch()
+        if cancelled is None and around is not None:  # such as that of a widget, which stops all that its thread sends
+            cancelled = lambda: around.ended == "stopped"  # noqa: E731
         with self.telemetry.operation(operation):
             return carry_out(self._engine, request, cancelled=cancelled, budget=budget)
 

@@ -1,6 +1,6 @@
-"""Count what happens on the wire, tell it to whoever wants to know, and stamp the log. Nothing leaves the machine.
+"""Count requests, retries and failures, call hooks with them, and stamp the log. Nothing leaves the machine.
 
-Hand spans and metrics to OpenTelemetry's API, where it is installed; what it does with them is its configuration.
+Where OpenTelemetry's API is installed it gets spans and metrics; its own configuration decides where they go.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _trace_id: Final[ContextVar[str | None]] = ContextVar("sacnb_trace_id", default=
 
 
 def current_trace_id() -> str | None:
-    """The id of the user-level operation this thread works for; ``None`` outside of one.
+    """Return the id of the user-level operation this thread works for; ``None`` outside of one.
 
-    A thread of one's own inherits it through ``contextvars.copy_context().run``.
+    A new thread inherits it through ``contextvars.copy_context().run``.
     """
     return _trace_id.get()
 
 
 class _Stamp(RedactingFilter):
-    """Gives every record ``trace_id`` and ``request_id`` (SAC's, where one is known), and redacts it."""
+    """Add ``trace_id`` and ``request_id`` (SAC's, where one is known) to every record, and redact it."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.trace_id = getattr(record, "trace_id", None) or _trace_id.get()
@@ -46,7 +46,7 @@ _stamp: Final = _Stamp()
 
 
 def room_logger(room: str) -> logging.Logger:
-    """The logger ``sacnb.<room>``, whose records carry ``trace_id`` and ``request_id`` and hold no secret."""
+    """Return the logger ``sacnb.<room>``, whose records carry ``trace_id`` and ``request_id`` and hold no secret."""
     logger = logging.getLogger(f"sacnb.{room}")
     logger.addFilter(_stamp)  # does nothing the second time
     return logger
@@ -58,7 +58,7 @@ room_logger("auth")  # that room is below this one and cannot ask for it
 
 @dataclass(frozen=True, slots=True)
 class RequestEvent:
-    """One request was sent, and answered (``status``) or not (``error_kind``); ``url`` is redacted."""
+    """A request was sent, and answered (``status``) or not (``error_kind``); ``url`` is redacted."""
 
     operation: str
     method: str
@@ -75,7 +75,7 @@ class RequestEvent:
 class RetryEvent:
     """A request will be sent again after ``delay_s`` seconds; ``cause`` is a status (``"429"``) or an error kind.
 
-    ``attempt`` is the number of the try that failed, from 1; ``max_attempts`` how many there may be.
+    ``attempt`` is the number of the failed attempt, from 1; ``max_attempts`` the number allowed.
     """
 
     operation: str
@@ -109,20 +109,20 @@ Hook = Callable[[Event], None]
 
 
 class Exporter(Protocol):
-    """Carries spans and metrics elsewhere, such as to OpenTelemetry."""
+    """Receiver of spans and metrics, such as OpenTelemetry."""
 
     def span(self, name: str) -> AbstractContextManager[object]:
-        """A span around a user-level operation, as the current one."""
+        """Return a span around a user-level operation, as the current one."""
         ...
 
     def __call__(self, event: Event) -> None:
-        """Take an event in."""
+        """Handle an event."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class TelemetrySummary(Previewed):
-    """What was counted so far. ``bytes`` are those received, compressed as they came; ``seconds_waited`` for retries.
+    """Counters of one connection. ``bytes`` are as received, compressed; ``seconds_waited`` are waits for retries.
 
     ``coalesced`` counts callers that waited for a token renewal which another one ran.
     """
@@ -185,7 +185,7 @@ class Telemetry:
         self._lock = threading.RLock()
 
     def add_hook(self, hook: Hook) -> Callable[[], None]:
-        """Have ``hook`` called with every event from now on; what is returned takes it off again."""
+        """Call *hook* with every event from now on; return a function that takes it off again."""
         with self._lock:
             self._hooks += (hook,)
 
@@ -198,9 +198,9 @@ class Telemetry:
 
     @contextmanager
     def operation(self, name: str) -> Iterator[str]:
-        """A user-level operation: everything within carries its trace id, which is given back.
+        """Yield the trace id of a user-level operation, which everything within carries.
 
-        One inside another belongs to the outer one.
+        A nested operation belongs to the outer one.
         """
         outer = _trace_id.get()
         if outer is not None:
@@ -215,27 +215,27 @@ class Telemetry:
             _trace_id.reset(reset)
 
     def on_request(self, event: RequestEvent) -> None:
-        """A request was sent."""
+        """Count a request."""
         with self._lock:
             self._totals["requests"] += 1
             self._totals["bytes"] += event.bytes_received
         self._tell(event)
 
     def on_retry(self, event: RetryEvent) -> None:
-        """A request will be sent again."""
+        """Count a retry."""
         with self._lock:
             self._retries[event.cause] += 1
             self._seconds_waited += event.delay_s
         self._tell(event)
 
     def on_failure(self, event: FailureEvent) -> None:
-        """A request failed for good."""
+        """Count a request that failed for good."""
         with self._lock:
             self._totals["failures"] += 1
         self._tell(event)
 
     def on_refresh(self, event: RefreshEvent) -> None:
-        """Something happened to the token; the guard's listener."""
+        """Count a token renewal; the guard's listener."""
         with self._lock:
             if event.outcome == "retrying":
                 self._retries["token"] += 1
@@ -250,13 +250,13 @@ class Telemetry:
         self._tell(event)
 
     def on_rows(self, rows: int) -> None:
-        """``rows`` rows were received and decoded."""
+        """Count rows that were received and decoded."""
         with self._lock:
             self._totals["rows"] += rows
         self._tell(RowsEvent(rows, _trace_id.get()))
 
     def summary(self) -> TelemetrySummary:
-        """What was counted so far; printing it gives a small table."""
+        """Return the counters; printing them gives a small table."""
         with self._lock:
             totals = self._totals
             return TelemetrySummary(
@@ -284,7 +284,7 @@ _SCOPE: Final = "sacnb"
 
 
 class OpenTelemetry:
-    """Turns events into metrics and spans with a ``tracer`` and a ``meter`` of OpenTelemetry's API.
+    """Turn events into metrics and spans with a ``tracer`` and a ``meter`` of OpenTelemetry's API.
 
     Any: the package is not among our dependencies, so its types are not at hand.
     """
@@ -303,7 +303,7 @@ class OpenTelemetry:
         self._rows = meter.create_counter("sacnb.rows", unit="1", description="rows received")
 
     def span(self, name: str) -> AbstractContextManager[object]:
-        """A span around a user-level operation, as the current one."""
+        """Return a span around a user-level operation, as the current one."""
         span: AbstractContextManager[object] = self._tracer.start_as_current_span(f"sacnb.{name}")
         return span
 
@@ -344,7 +344,7 @@ class OpenTelemetry:
 
 
 def discover() -> OpenTelemetry | None:
-    """An exporter to OpenTelemetry, if its API is installed."""
+    """Return an exporter to OpenTelemetry, if its API is installed."""
     try:
         trace = importlib.import_module("opentelemetry.trace")
         metrics = importlib.import_module("opentelemetry.metrics")

@@ -1,7 +1,4 @@
-"""The command ``sacnb`` itself: global options, commands that load when they are used, and one place for failures.
-
-What the global options say, and the ways from there to settings and a tenant.
-"""
+"""The command ``sacnb``: its global options, commands that load when used, and one place for failures."""
 
 from __future__ import annotations
 
@@ -18,9 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import click
 
 from sacnb import __version__
-from sacnb.cli.failures import EXIT_CODES, ExitCode, exit_code, report, report_unexpected
-from sacnb.cli.output import say, silence
-from sacnb.cli.progress import log_to_stderr
+from sacnb.cli.failures import EXIT_CODES, ExitCode, exit_code, print_error, report, report_unexpected
+from sacnb.cli.output import has_printed_json, log_to_stderr, say, silence, wants_json
 from sacnb.errors import SacError, SacWarning
 
 if TYPE_CHECKING:
@@ -36,7 +32,7 @@ Source = Literal["sac", "sandbox"]
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """One run of the program, as the options before the command describe it."""
+    """One run of the program, as set by the options before the command."""
 
     env_file: Path | None = None
     tenant_url: str | None = None
@@ -44,7 +40,7 @@ class Invocation:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The arguments of ``connect()`` that the options stand for."""
+        """The options as arguments of ``connect()``."""
         levels = {0: None, 1: "info"}
         return {
             "dotenv_path": self.env_file,
@@ -53,9 +49,9 @@ class Invocation:
         }
 
     def connect(self, source: Source | None = None) -> Tenant:
-        """Connect to the tenant of the settings, or to the one that ``source`` asks for.
+        """Connect to the tenant of the settings, or to the one that *source* names.
 
-        Raises SettingsError; click.UsageError where ``source`` is ``"sac"`` and the settings name the sandbox.
+        Raises SettingsError; click.UsageError if *source* is ``"sac"`` and the settings name the sandbox.
         """
         from sacnb._settings import Settings
         from sacnb._tenant import connect
@@ -65,7 +61,7 @@ class Invocation:
             arguments["tenant_url"] = source
         elif source == "sac" and Settings.resolve(**arguments).is_sandbox:
             raise click.UsageError(
-                "--source sac needs a tenant, and the settings name the sandbox: set SAC_TENANT_URL."
+                "--source sac needs a tenant, but the settings name the sandbox. Set SAC_TENANT_URL."
             )
         log_to_stderr()
         tenant = connect(**arguments)
@@ -74,20 +70,20 @@ class Invocation:
         return tenant
 
     def local_settings(self) -> Settings:
-        """The settings for commands that ask no tenant anything: a tenant need not be set."""
+        """Return the settings for commands that send no request; they need no tenant."""
         from sacnb._settings import SANDBOX, Settings
 
         return Settings.resolve(**{**self.arguments, "tenant_url": SANDBOX})
 
     def cache(self) -> Cache:
-        """The cache of the settings."""
+        """Return the cache of the settings."""
         from sacnb._cache.store import Cache
 
         return Cache(self.local_settings().cache_dir)
 
 
 def _say_request(event: Event) -> None:
-    """One line on stderr for each request; its address has no secrets any more."""
+    """Write one line to stderr for each request; its URL is redacted."""
     from sacnb._wire.telemetry import RequestEvent
 
     if isinstance(event, RequestEvent):
@@ -95,7 +91,7 @@ def _say_request(event: Event) -> None:
         say(f"{event.method} {event.url}: {answer}, {event.bytes_received:,} bytes, {event.elapsed_s:.2f} s")
 
 
-# In the order a newcomer needs them; each as ``module:name`` below sacnb.cli.
+# In the order in which a newcomer needs them: ``module:name`` below sacnb.cli.
 COMMANDS: Final = {
     "demo": "commands.demo:command",
     "auth-check": "commands.check:auth_check",
@@ -114,7 +110,7 @@ COMMANDS: Final = {
 
 
 class _Application(click.Group):
-    """Loads a command when it is asked for, and turns what goes wrong in it into lines and an exit code."""
+    """Loads commands when they are used, and turns failures into lines, or a JSON object, and an exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(COMMANDS)
@@ -124,7 +120,7 @@ class _Application(click.Group):
             return None
         module, name = COMMANDS[cmd_name].split(":")
         command = getattr(importlib.import_module(f"sacnb.cli.{module}"), name)
-        assert isinstance(command, click.Command)  # noqa: S101 - a test walks through all of them
+        assert isinstance(command, click.Command)  # noqa: S101 - a test loads all of them
         return command
 
     def resolve_command(
@@ -138,31 +134,49 @@ class _Application(click.Group):
                 raise
             raise click.UsageError(f"No such command {args[0]!r}. Did you mean {nearest[0]!r}?", ctx) from error
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        wants_json(ctx, args)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             with _plain_warnings():
                 return self._invoke_and_flush(ctx)
-        except (click.ClickException, click.exceptions.Exit):
+        except click.exceptions.Exit:
+            raise
+        except click.ClickException as error:
+            self._print_error(ctx, type(error).__name__, error.format_message(), error.exit_code)
             raise
         except (KeyboardInterrupt, click.Abort) as error:
-            say("Interrupted; what was kept before is as it was.")
+            say("Interrupted. Cached results are unchanged.")
+            self._print_error(ctx, "Cancelled", "Interrupted.", ExitCode.INTERRUPTED)
             raise click.exceptions.Exit(ExitCode.INTERRUPTED) from error
         except BrokenPipeError as error:
             silence(sys.stdout)
             raise click.exceptions.Exit(ExitCode.NO_READER) from error
         except SacError as error:
             report(error)
+            self._print_error(ctx, type(error).__name__, error.message, exit_code(error), error)
             raise click.exceptions.Exit(exit_code(error)) from error
         except OSError as error:
             say(f"Error: {_in_words(error)}")
+            self._print_error(ctx, type(error).__name__, _in_words(error), ExitCode.USAGE)
             raise click.exceptions.Exit(ExitCode.USAGE) from error
         except Exception as error:
             verbosity = ctx.obj.verbosity if isinstance(ctx.obj, Invocation) else 0
-            report_unexpected(error, with_traceback=verbosity > 0)
+            line = report_unexpected(error, with_traceback=verbosity > 0)
+            self._print_error(ctx, type(error).__name__, line, ExitCode.BUG)
             raise click.exceptions.Exit(ExitCode.BUG) from error
 
+    def _print_error(
+        self, ctx: click.Context, kind: str, message: str, code: int, error: SacError | None = None
+    ) -> None:
+        """Print the error as JSON if the user wants JSON and has got no document yet."""
+        if wants_json(ctx) and not has_printed_json(ctx):
+            print_error(kind, message, code, error=error)
+
     def _invoke_and_flush(self, ctx: click.Context) -> Any:
-        """Run the command; what is left in stdout is written while a reader that has gone can still be noticed."""
+        """Run the command, and flush stdout while a reader that has left can still be noticed."""
         try:
             return super().invoke(ctx)
         finally:
@@ -176,7 +190,7 @@ def _in_words(error: OSError) -> str:
 
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Show our own warnings, each time, as one line without the place in our code that they come from."""
+    """Show each of sacnb's warnings as one line, without its place in the code."""
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
         if issubclass(category, SacWarning):
@@ -199,9 +213,9 @@ _EPILOG = "\n".join(
         "",
         "\b",
         "First steps:",
-        "  sacnb demo                     see it work, without a tenant of your own",
+        "  sacnb demo                     try sacnb without a tenant",
         "  cp .env.example .env           then fill in your tenant (docs/access.md)",
-        "  sacnb doctor                   what is missing, and what to do about it",
+        "  sacnb doctor                   find what is missing, with its remedy",
     ]
 )
 
@@ -216,17 +230,17 @@ _EPILOG = "\n".join(
 @click.option(
     "--env-file",
     type=click.Path(path_type=Path),
-    help="The file with the settings, instead of the nearest .env.",
+    help="The settings file, instead of the nearest .env.",
 )
-@click.option("--tenant-url", metavar="URL", help="The tenant, or 'sandbox'; instead of SAC_TENANT_URL.")
-@click.option("-v", "--verbose", count=True, help="Say more on stderr: -v what is done, -vv every request.")
+@click.option("--tenant-url", metavar="URL", help="The tenant, or 'sandbox', instead of SAC_TENANT_URL.")
+@click.option("-v", "--verbose", count=True, help="Log more to stderr: -v each step, -vv every request.")
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.pass_context
 def application(ctx: click.Context, env_file: Path | None, tenant_url: str | None, verbose: int) -> None:
-    """SAP Analytics Cloud at the command line: see the models, refresh them into the cache, export them.
+    """SAP Analytics Cloud at the command line: list models, refresh them into the cache, export them.
 
     Settings come from the environment and from .env (see .env.example). Results go to stdout, everything else to
-    stderr; --json gives what a program can read.
+    stderr. --json prints machine-readable output, also of errors.
     """
     ctx.obj = Invocation(env_file=env_file, tenant_url=tenant_url, verbosity=verbose)
     if ctx.invoked_subcommand is None:

@@ -1,26 +1,21 @@
-"""What a failure looks like from the outside: an exit code, and lines on stderr that say what to do."""
+"""Exit codes, and errors as lines on stderr or as a JSON object."""
 
 from __future__ import annotations
 
 import enum
 import traceback
+from typing import Any
 
-from sacnb.cli.output import say
-from sacnb.errors import (
-    BadAnswer,
-    CacheError,
-    Cancelled,
-    ErrorText,
-    RefreshError,
-    RequestError,
-    SacError,
-)
+from sacnb.cli.output import print_json, say
+from sacnb.errors import BadAnswer, CacheError, Cancelled, ErrorText, RefreshError, RequestError, SacError
 
-__all__ = ["EXIT_CODES", "ExitCode", "exit_code", "report", "report_unexpected"]
+__all__ = ["EXIT_CODES", "ExitCode", "exit_code", "print_error", "report", "report_unexpected"]
 
 
 class ExitCode(enum.IntEnum):
-    """The exit codes of every command; ``sacnb --help`` shows them."""
+    """The exit codes of every command; ``sacnb --help`` lists them."""
+
+    __module__ = "sacnb.cli"
 
     OK = 0
     NO = 1
@@ -33,44 +28,55 @@ class ExitCode(enum.IntEnum):
 
 
 EXIT_CODES = {
-    ExitCode.OK: "done",
-    ExitCode.NO: "the answer is no: not healthy, secrets found, a check that failed",
-    ExitCode.USAGE: "yours to change: arguments, settings, sign-in, a file or folder",
-    ExitCode.SAC: "SAC refused, did not answer, or answered nonsense",
-    ExitCode.CACHE: "a kept result cannot be used",
-    ExitCode.BUG: "a mistake in sacnb: please report it",
+    ExitCode.OK: "success",
+    ExitCode.NO: "the answer is no: not healthy, secrets found, a check failed",
+    ExitCode.USAGE: "something for you to change: arguments, settings, sign-in, a file or folder",
+    ExitCode.SAC: "SAC refused, did not answer, or sent an invalid response",
+    ExitCode.CACHE: "a cached result cannot be used",
+    ExitCode.BUG: "a bug in sacnb: please report it",
     ExitCode.INTERRUPTED: "interrupted",
-    ExitCode.NO_READER: "the reader of the output left early",
+    ExitCode.NO_READER: "the reader of stdout closed it early",
 }
 
 
 def exit_code(error: SacError) -> ExitCode:
-    """The exit code that says whose turn it is: the user's, SAC's, or the cache's."""
+    """Return the exit code for *error*: the user's turn, SAC's, or the cache's."""
     if isinstance(error, Cancelled):
         return ExitCode.INTERRUPTED
     if isinstance(error, CacheError):
         return ExitCode.CACHE
-    # A token endpoint that is away is SAC's matter; one that refuses us is ours.
-    away = isinstance(error, RefreshError) and error.error_code == "refresh_failed"
-    if away or isinstance(error, RequestError | BadAnswer):
+    # An unreachable token endpoint is SAC's problem; one that refuses the client is the user's.
+    unreachable = isinstance(error, RefreshError) and error.error_code == "refresh_failed"
+    if unreachable or isinstance(error, RequestError | BadAnswer):
         return ExitCode.SAC
     return ExitCode.USAGE
 
 
 def report(error: SacError) -> None:
-    """Show an error of ours on stderr: one line where that is enough, and never a traceback."""
+    """Write *error* to stderr: its message and remedy in one line, then its details, and never a traceback."""
     text = ErrorText.of(error)
     say(f"Error: {text.headline} {text.hint}".rstrip())
     for line in text.details:
         say(f"  {line}")
 
 
-def report_unexpected(error: BaseException, *, with_traceback: bool) -> None:
-    """Show a mistake of ours: what it is called, and how to see where it happened. Secrets are taken out."""
+def print_error(kind: str, message: str, code: int, *, error: SacError | None = None) -> None:
+    """Print the JSON object of an error, for ``--json``; *error* adds its remedy and details."""
+    found: dict[str, Any] = {"type": kind, "message": message, "hint": None, "details": [], "exit_code": int(code)}
+    if error is not None:
+        text = ErrorText.of(error)
+        found.update(message=text.headline, hint=text.hint or None, details=list(text.details))
+    print_json({"error": found})
+
+
+def report_unexpected(error: BaseException, *, with_traceback: bool) -> str:
+    """Write a bug to stderr, and how to see its traceback; return its line. Secrets are masked."""
     from sacnb._redact import redact_text
 
-    say(redact_text(f"Unexpected error, please report it: {type(error).__name__}: {error}"))
+    line = redact_text(f"Unexpected error, please report it: {type(error).__name__}: {error}")
+    say(line)
     if with_traceback:
         say(redact_text("".join(traceback.format_exception(error)).rstrip()))
     else:
-        say("  Run it again as `sacnb --verbose ...` to see where it happened.")
+        say("  Run it again as `sacnb --verbose ...` to see the traceback.")
+    return line

@@ -1,11 +1,11 @@
-"""SAC in Jupyter: magics, and widgets of core ipywidgets only.
+"""SAC in Jupyter: magics, and widgets made of core ipywidgets only.
 
     %load_ext sacnb
     %sac models
 
     panel = model.refresh_panel(grain="month")
 
-Each name loads what it needs when it is used, and says what to install where that is missing.
+Names load when they are used; a missing optional part is reported with the command that installs it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sacnb.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from sacnb.notebook.explorer import Explorer
-    from sacnb.notebook.extension import load_ipython_extension, unload_ipython_extension
+    from sacnb.notebook.magics import load_ipython_extension, unload_ipython_extension
     from sacnb.notebook.panel import RefreshPanel
     from sacnb.notebook.progress_bar import progress
     from sacnb.notebook.session import current_tenant, use_tenant
@@ -36,10 +36,10 @@ _HOME: Final = {
     "Explorer": "sacnb.notebook.explorer",
     "RefreshPanel": "sacnb.notebook.panel",
     "current_tenant": "sacnb.notebook.session",
-    "load_ipython_extension": "sacnb.notebook.extension",
+    "load_ipython_extension": "sacnb.notebook.magics",
     "long_work": "sacnb.notebook.progress_bar",
     "progress": "sacnb.notebook.progress_bar",
-    "unload_ipython_extension": "sacnb.notebook.extension",
+    "unload_ipython_extension": "sacnb.notebook.magics",
     "use_tenant": "sacnb.notebook.session",
 }
 _OPTIONAL: Final = frozenset({"IPython", "ipywidgets", "traitlets"})

@@ -1,7 +1,4 @@
-"""What is chosen in the explorer: a question, and how its answer is to be shaped.
-
-A choice as code that gives the same frame: Python always, SQL where it means the same.
-"""
+"""The user's choice in the explorer, and code that returns the same frame: Python, and SQL if it means the same."""
 
 from __future__ import annotations
 
@@ -26,10 +23,12 @@ __all__ = ["Choice", "python_code", "sql_code"]
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A model, what to keep of it, which rows, and the grain of the frame; ``None`` keeps everything.
+    """A model, its columns and rows, and the grain of the frame; ``None`` keeps everything.
 
     ``where`` holds pairs of a dimension and the ids of its members. With a ``grain`` the frame is tidy.
     """
+
+    __module__ = "sacnb.notebook"
 
     model_id: str
     namespace: str = DEFAULT_NAMESPACE
@@ -42,7 +41,7 @@ class Choice:
     agg: Aggregation = "sum"
 
     def arguments(self) -> dict[str, Any]:
-        """The arguments of ``model.facts()``; those that say nothing are left out."""
+        """Return the arguments of ``model.facts()``, without those that are ``None``."""
         where = {name: ids[0] if len(ids) == 1 else list(ids) for name, ids in self.where}
         found: dict[str, Any] = {
             "where": where or None,
@@ -54,11 +53,11 @@ class Choice:
         return {name: value for name, value in found.items() if value is not None}
 
     def facts(self, tenant: Tenant) -> Facts:
-        """The question. Raises what ``model.facts()`` raises."""
+        """Return the query. Raises what ``model.facts()`` raises."""
         return tenant.model(self.model_id, self.namespace).facts(**self.arguments())
 
     def frame(self, result: Result) -> pl.DataFrame:
-        """The answer's frame: its rows, or tidy at the grain. Raises what ``Result.tidy`` raises."""
+        """Return the frame of *result*: its rows, or tidy at the grain. Raises what ``Result.tidy`` raises."""
         return result.polars() if self.grain is None else result.tidy(self.grain, agg=self.agg).frame
 
 
@@ -67,9 +66,9 @@ _SIGNS: Final = {"eq": "=", "ne": "<>", "lt": "<", "le": "<=", "gt": ">", "ge": 
 
 
 def python_code(choice: Choice, *, is_sandbox: bool = False) -> str:
-    """Python that connects, asks, and leaves the rows in ``result`` and the frame in ``frame``.
+    """Return Python code that connects and stores the rows in ``result`` and the frame in ``frame``.
 
-    Settings come from the environment or ``.env``: neither the tenant's name nor a secret is in the code.
+    Settings come from the environment or ``.env``, so the code contains neither the tenant's name nor a secret.
     """
     connect = 'sacnb.connect("sandbox")' if is_sandbox else "sacnb.connect()"
     names = [repr(choice.model_id)] + (
@@ -87,7 +86,7 @@ def python_code(choice: Choice, *, is_sandbox: bool = False) -> str:
 
 
 def _literal(value: Any, indent: int) -> str:
-    """A value as Python; long lists and mappings have one entry a line."""
+    """Return a value as Python, with one entry per line in long lists and mappings."""
     short = repr(value)
     if len(short) + indent <= _LINE_CHARS:
         return short
@@ -101,9 +100,9 @@ def _literal(value: Any, indent: int) -> str:
 
 
 def sql_code(query: Query) -> str | None:
-    """The query as SQL over its model; ``None`` where SQL would not mean the same.
+    """Return the query as SQL over its model; ``None`` if SQL would not mean the same.
 
-    That is where SAC sums up: it does so by each measure's own aggregation, which SQL does not know.
+    SAC adds up by each measure's own aggregation, which SQL does not know.
     """
     if query.entity_set != FACT_DATA or query.namespace != DEFAULT_NAMESPACE or query.top is not None:
         return None

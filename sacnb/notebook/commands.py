@@ -1,7 +1,4 @@
-"""The subcommands of ``%sac``: what each takes, and what it gives.
-
-What a refresh would ask of SAC, and how much would come back.
-"""
+"""The commands of ``%sac``."""
 
 from __future__ import annotations
 
@@ -12,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
-from IPython.core.error import UsageError
-
-from sacnb.notebook.arguments import argument, frame_options, manual, names, pair, parser_of, row_count, variable
-from sacnb.notebook.words import Said, Told
+from sacnb._rendering import printable
+from sacnb._tenant.question import Question, read_names
+from sacnb.errors import UsageError
+from sacnb.notebook.arguments import argument, condition, frame_options, manual, parser_of, row_count, variable
+from sacnb.notebook.words import FactTable, Lines
+from sacnb.replay import active
 
 if TYPE_CHECKING:
     import polars as pl
@@ -23,30 +22,14 @@ if TYPE_CHECKING:
     from sacnb._tenant import Facts
     from sacnb.notebook.session import Session
 
-__all__ = ["COMMANDS", "Call", "Command", "dry_run"]
-
-
-def dry_run(facts: Facts) -> Said:
-    """The first page of each request that ``facts`` needs, readable, and the rows that SAC counts for them.
-
-    Counting asks SAC, but for no rows. Raises what ``count`` raises.
-    """
-    rows, most = facts.count(), facts.query.top
-    if rows is not None and most is not None:
-        rows = min(rows, most)
-    tenant_url = facts.connection.tenant_url
-    urls = [piece.url(tenant_url, facts.schema) for piece in facts.query.split(facts.schema, tenant_url)]
-    return Said(
-        *(f"GET {unquote(url.removeprefix(tenant_url))}" for url in urls),
-        "SAC does not say how many rows there are." if rows is None else f"{rows:,} rows",
-    )
+__all__ = ["COMMANDS", "Call", "Command"]
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One use of a magic: what was typed, for which tenant, among which variables.
+    """One use of a magic: its session, its arguments, and the variables it sees.
 
-    ``frame`` is the library of frames, ``limit`` the most rows: as typed, or as configured.
+    ``frame`` is the library of frames and ``limit`` the maximum number of rows: as typed, or as configured.
     """
 
     session: Session
@@ -56,13 +39,13 @@ class Call:
     limit: int | None
 
     def framed(self, frame: pl.DataFrame) -> object:
-        """A frame of the library that was asked for."""
+        """Return *frame* as a frame of the chosen library."""
         return frame.to_pandas() if self.frame == "pandas" else frame
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A subcommand: its name, what it does in a line, its parser, and the function that does it."""
+    """A command: its name, its summary, its parser, and its function."""
 
     name: str
     summary: str
@@ -75,7 +58,7 @@ _Run = Callable[[Call], object]
 
 
 def _command(run: _Run) -> _Run:
-    """Enter a function, with the arguments that decorate it, into ``COMMANDS``, under its own name."""
+    """Add a function, with the arguments that decorate it, to ``COMMANDS`` under its own name."""
     name = run.__name__
     summary = (run.__doc__ or "").partition("\n")[0]
     run = manual(f"sac {name}")(run)
@@ -84,12 +67,12 @@ def _command(run: _Run) -> _Run:
 
 
 @_command
-@argument("tenant", nargs="?", help="'sandbox', an address, or a variable that holds a connected tenant.")
-@argument("--dotenv", metavar="FILE", help="The file with the settings, instead of .env.")
+@argument("tenant", nargs="?", help="'sandbox', a URL, or a variable that holds a connected tenant.")
+@argument("--dotenv", metavar="FILE", help="The settings file, instead of .env.")
 def connect(call: Call) -> object:
-    """Connect to a tenant: one that is connected already, or by the environment and .env.
+    """Connect to a tenant: a connected one by its variable, or with the environment and .env.
 
-    Secrets are never typed here: a notebook keeps what is typed into it.
+    Do not type secrets here: a notebook keeps what you type.
     """
     from sacnb._tenant import Tenant
 
@@ -99,15 +82,18 @@ def connect(call: Call) -> object:
         call.session.use(found)
         found.authenticate()
     elif wanted and wanted.isidentifier() and wanted != "sandbox":
-        raise UsageError(f"%sac connect {wanted}: there is no connected tenant of that name, and it is no address.")
+        raise UsageError(
+            f"%sac connect {wanted}: {wanted!r} is neither a variable with a connected tenant nor a URL.",
+            hint=f"Connect it first: {wanted} = sacnb.connect()",
+        )
     else:
         dotenv = call.arguments.dotenv
         call.session.connect(wanted, dotenv_path=Path(dotenv) if dotenv else None)
-    return Said(f"Connected to {_host(call)}.")
+    return Lines(f"Connected to {_host(call)}.")
 
 
 @_command
-@argument("text", nargs="?", default="", help="Only models that have this in their id, name or description.")
+@argument("text", nargs="?", default="", help="Only models with this text in their id, name or description.")
 @frame_options
 def models(call: Call) -> object:
     """List the models that SAC offers: id, name, description."""
@@ -115,10 +101,10 @@ def models(call: Call) -> object:
 
     frame = call.session.tenant.models()
     if call.session.catalogue is not None:
-        call.session.catalogue.learn_models(frame)
+        call.session.catalogue.put_models(frame)
     text = call.arguments.text.casefold()
     found = [any(text in (cell or "").casefold() for cell in row) for row in frame.rows()]
-    return call.framed(frame.filter(pl.Series(found, dtype=pl.Boolean)))
+    return call.framed(_printable(frame.filter(pl.Series(found, dtype=pl.Boolean))))
 
 
 @_command
@@ -127,7 +113,7 @@ def describe(call: Call) -> object:
     """Show a model's dimensions, measures, attributes, types and the grain of its dates."""
     schema = call.session.tenant.model(call.arguments.model).schema
     if call.session.catalogue is not None:
-        call.session.catalogue.learn_schema(call.arguments.model, schema)
+        call.session.catalogue.put_schema(call.arguments.model, schema)
     return schema
 
 
@@ -136,54 +122,59 @@ def describe(call: Call) -> object:
 @argument("dimension", help="The dimension.")
 @frame_options
 def members(call: Call) -> object:
-    """List the members of a dimension, with its hierarchy where there is one."""
+    """List the members of a dimension, with its hierarchy if it has one."""
     model, dimension = call.arguments.model, call.arguments.dimension
     frame = call.session.tenant.model(model).members(dimension)
     if call.session.catalogue is not None:
-        call.session.catalogue.learn_members(model, dimension, frame)
-    return call.framed(frame)
+        call.session.catalogue.put_members(model, dimension, frame)
+    return call.framed(_printable(frame))
+
+
+def _printable(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return *frame* with characters that steer a terminal written out; polars prints them as they are."""
+    import polars as pl
+
+    return frame.with_columns(
+        pl.Series(column.name, [None if text is None else printable(text) for text in column], pl.String)
+        for column in frame
+        if column.dtype == pl.String
+    )
 
 
 @_command
 @argument("model", help="The id of the model.")
-@argument("variable", nargs="?", type=variable, help="Where to put the result, instead of showing it.")
+@argument("variable", nargs="?", type=variable, help="Store the result in this variable instead of showing it.")
 @argument(
     "--where",
     action="append",
-    type=pair,
+    type=condition,
     default=[],
     metavar="COLUMN=VALUE",
-    help="Keep rows with this value; several for one column mean one of them, several columns all of them.",
+    help="Keep rows with this value. Repeat it: for one column any of the values, for several columns all of them.",
 )
 @argument("--since", metavar="PERIOD", help="The first period, such as 2010, 2010-Q1, 2010-01 or 2010-01-31.")
-@argument("--until", metavar="PERIOD", help="The last period, included.")
-@argument("--date", metavar="COLUMN", help="The column that --since and --until mean, where there are several.")
-@argument("--dims", type=names, metavar="A,B", help="The dimensions to keep; SAC sums over the others.")
-@argument("--measures", type=names, metavar="A,B", help="The measures to keep.")
-@argument("--limit", type=row_count, metavar="ROWS", help="The most rows to get.")
-@argument("--no-cache", action="store_true", help="Get the rows from SAC or fail; keep nothing, serve nothing kept.")
-@argument("--dry-run", action="store_true", help="Only say what would be asked, and how many rows SAC has for it.")
+@argument("--until", metavar="PERIOD", help="The last period, inclusive.")
+@argument("--date", metavar="COLUMN", help="The date column for --since and --until, if there are several.")
+@argument(
+    "--dims",
+    type=read_names,
+    metavar="A,B",
+    help="The dimensions to keep, by default all; SAC adds up the others.",
+)
+@argument("--measures", type=read_names, metavar="A,B", help="The measures to keep, by default all.")
+@argument("--limit", type=row_count, metavar="ROWS", help="The maximum number of rows.")
+@argument("--no-cache", action="store_true", help="Read from SAC or fail; neither read nor write the cache.")
+@argument("--dry-run", action="store_true", help="Only show the requests and SAC's row count.")
 @frame_options
 def refresh(call: Call) -> object:
-    """Get a model's facts and keep them; if SAC fails, the last good ones, with a warning that says how old they are.
+    """Download and cache a model's facts; if SAC fails, return the last good result with a warning.
 
-    The result has .polars(), .pandas(), .tidy() and .plot(); with --polars or --pandas it is a frame. A value with
-    blanks stands in quotes: --where "Sector=Real Estate".
+    The warning tells how old the result is and why. The result has .polars(), .pandas(), .tidy() and .plot(); with
+    --polars or --pandas it is a frame. Put a value with blanks into quotes: --where "Sector=Real Estate".
     """
-    facts = _facts(call)
-    if call.arguments.dry_run:
-        return dry_run(facts)
-    result = facts.fetch() if call.arguments.no_cache else facts.refresh()
-    if call.arguments.frame is None:
-        return result
-    return result.pandas() if call.frame == "pandas" else result.polars()
-
-
-def _facts(call: Call) -> Facts:
-    from sacnb._tenant.facts import with_conditions
-
     given = call.arguments
-    facts = call.session.tenant.model(given.model).facts(
+    question = Question(
+        where=tuple(given.where),
         since=given.since,
         until=given.until,
         date=given.date,
@@ -191,33 +182,54 @@ def _facts(call: Call) -> Facts:
         measures=given.measures,
         limit=given.limit,
     )
-    return with_conditions(facts, given.where)
+    facts = question.facts(call.session.tenant.model(given.model))
+    if given.dry_run:
+        return _plan(facts)
+    result = facts.fetch() if given.no_cache else facts.refresh()
+    if given.frame is None:
+        return result
+    return result.pandas() if call.frame == "pandas" else result.polars()
+
+
+def _plan(facts: Facts) -> Lines:
+    """Return the first page of each request, readable, and SAC's row count. Raises what ``count`` raises."""
+    rows, limit = facts.count(), facts.query.top
+    if rows is not None and limit is not None:
+        rows = min(rows, limit)
+    tenant_url = facts.connection.tenant_url
+    urls = [part.url(tenant_url, facts.schema) for part in facts.query.split(facts.schema, tenant_url)]
+    return Lines(
+        *(f"GET {unquote(url.removeprefix(tenant_url))}" for url in urls),
+        "SAC returned no row count." if rows is None else f"{rows:,} rows",
+    )
 
 
 @_command
-@argument("action", nargs="?", choices=["list", "clear", "repair"], default="list", help="What to do; 'list' shows it.")
-@argument("key", nargs="?", help="One entry only, by the beginning of its key.")
+@argument("action", nargs="?", choices=["list", "clear", "repair"], default="list", help="The action; default: list.")
+@argument("key", nargs="?", help="Only the entry whose key begins with this.")
 @argument("--all", action="store_true", help="With 'clear': all entries.")
 @frame_options
 def cache(call: Call) -> object:
-    """Look after the results that are kept on this machine: list them, clear one or all, repair."""
-    kept = call.session.tenant.cache
+    """List, clear or repair the results cached on this machine."""
+    store = call.session.tenant.cache
     action, key = call.arguments.action, call.arguments.key
     if action == "list":
         return call.framed(_entries(call, key))
     if action == "repair":
-        done = kept.repair(key)
-        return Said(*[f"{one.key}: {one.action}. {one.reason}" for one in done] or ["Every kept result can be used."])
+        done = store.repair(key)
+        return Lines(
+            *[f"{one.key}: {one.action}. {one.reason}" for one in done] or ["Every cached result can be used."]
+        )
     if (key is None) != call.arguments.all:
-        raise UsageError("%sac cache clear takes the beginning of a key, or --all.")
-    gone = kept.clear(key)
-    return Said(*[f"Removed {entry.key}" for entry in gone] or ["There was nothing to remove."])
+        raise UsageError("%sac cache clear needs the beginning of a key, or --all.")
+    gone = store.clear(key)
+    return Lines(*[f"Removed {entry.key}" for entry in gone] or ["Nothing to remove."])
 
 
 def _entries(call: Call, key: str | None) -> pl.DataFrame:
     import polars as pl
 
-    kept = call.session.tenant.cache
+    store = call.session.tenant.cache
     schema: dict[str, pl.DataType | type[pl.DataType]] = {
         "key": pl.String,
         "model": pl.String,
@@ -229,7 +241,7 @@ def _entries(call: Call, key: str | None) -> pl.DataFrame:
         "problem": pl.String,
     }
     rows = []
-    for entry in (kept.show(key),) if key else kept.entries():
+    for entry in (store.show(key),) if key else store.entries():
         info = entry.info
         known = (info.row_count, info.min_date, info.max_date, info.last_refresh_time) if info else (None,) * 4
         rows.append((entry.key, entry.provider_id, *known, entry.size_bytes, entry.problem))
@@ -238,21 +250,23 @@ def _entries(call: Call, key: str | None) -> pl.DataFrame:
 
 @_command
 def status(call: Call) -> object:
-    """Show the tenant, the token, what was sent so far, and what is kept."""
+    """Show the tenant, the token, the requests so far, and the cache."""
     tenant = call.session.tenant
     token = str(tenant.authenticate())
     entries = tenant.cache.entries()
     size = sum(entry.size_bytes for entry in entries)
     sent = tenant.telemetry.summary()
+    # The folder of a replay is a random one, and a recorded notebook has the same outputs each time.
+    folder = f", in {tenant.cache.directory}" if active() is None else ""
     facts = {
         "tenant": _host(call),
         "token": token,
-        "requests": f"{sent.requests:,}, of which {sent.failures:,} failed for good",
+        "requests": f"{sent.requests:,}, of which {sent.failures:,} failed after all retries",
         "retries": f"{sum(sent.retries.values()):,}, waiting {sent.seconds_waited:.1f} s",
         "received": f"{sent.rows:,} rows, {sent.bytes:,} bytes",
-        "kept": f"{len(entries):,} results, {size:,} bytes, in {tenant.cache.directory}",
+        "cache": f"{len(entries):,} results, {size:,} bytes{folder}",
     }
-    return Told("Status", facts)
+    return FactTable("Status", facts)
 
 
 @_command

@@ -1,23 +1,278 @@
-"""Completions on Tab for ``%sac`` and ``%%sac``: subcommands, options, models, columns, members, parameters."""
+"""Completion on Tab for the magics: commands, options, models, columns, members and values."""
 
 from __future__ import annotations
 
+import argparse
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 
-from sacnb.notebook.completers import Knowledge, Suggestions, complete_arguments, complete_line, complete_sql, split
+from sacnb.notebook.arguments import options_of, words
+from sacnb.notebook.commands import COMMANDS
+from sacnb.notebook.session import texts
+from sacnb.replay.document import names as cassettes
 
 if TYPE_CHECKING:
-    import argparse
+    from sacnb._odata.schema import Schema
+    from sacnb.notebook.session import Catalogue, Session
 
-    from sacnb.notebook.session import Session
+__all__ = ["Completion", "Knowledge", "Suggestions", "complete_arguments", "complete_line", "complete_sql"]
 
-__all__ = ["Completion"]
+_VALUES: Final = (str, int, float, Decimal, date, list, tuple)
+_OF_IPYTHON: Final = frozenset({"In", "Out"})
 
-# As a line of its own, or with its value assigned: ``models = %sac models``.
+
+@dataclass(frozen=True, slots=True)
+class Suggestions:
+    """Texts to replace *fragment*, which ends at the cursor; each with a short description."""
+
+    fragment: str
+    texts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """The names to suggest, as far as they are known at ``until``; none of a tenant before one is connected."""
+
+    catalogue: Catalogue | None
+    until: float
+    variables: Mapping[str, Any] = field(default_factory=dict)
+
+    def models(self) -> Mapping[str, str]:
+        """Return ids of models, and their names."""
+        found = self.catalogue.models(self.until) if self.catalogue is not None else None
+        return {model: name or "model" for model, name in texts(found, "id", "name").items()}
+
+    def columns(self, model: str, *roles: str) -> Mapping[str, str]:
+        """Return columns of a model with one of *roles* (or any), and their roles."""
+        schema = self._schema(model)
+        columns = schema.columns if schema is not None else ()
+        return {column.name: column.role for column in columns if not roles or column.role in roles}
+
+    def dates(self, model: str) -> Mapping[str, str]:
+        """Return date columns of a model, and their grains."""
+        schema = self._schema(model)
+        return {date.name: date.grain or "date" for date in schema.date_columns} if schema is not None else {}
+
+    def members(self, model: str, dimension: str) -> Mapping[str, str]:
+        """Return ids of a dimension's members, and their descriptions."""
+        if self.catalogue is None or dimension not in self.columns(model, "dimension"):
+            return {}
+        found = self.catalogue.members(model, dimension, self.until)
+        return {member: description or "member" for member, description in texts(found, "id", "description").items()}
+
+    def values(self) -> Mapping[str, str]:
+        """Return the user's variables that can be values in SQL, and their types."""
+        return self._variables_that(lambda value: isinstance(value, _VALUES))
+
+    def dictionaries(self) -> Mapping[str, str]:
+        """Return the user's dictionaries."""
+        return self._variables_that(lambda value: isinstance(value, Mapping))
+
+    def _variables_that(self, fit: Callable[[object], bool]) -> Mapping[str, str]:
+        ours = {name: value for name, value in self.variables.items() if name not in _OF_IPYTHON and name[0] != "_"}
+        return {name: type(value).__name__ for name, value in ours.items() if fit(value)}
+
+    def _schema(self, model: str) -> Schema | None:
+        # Only of listed models: a name that is still being typed is not worth a request.
+        if self.catalogue is None or model not in self.models():
+            return None
+        return self.catalogue.schema(model, self.until)
+
+
+def beginning_with(prefix: str, known: Mapping[str, str] | Iterable[str], what: str = "") -> dict[str, str]:
+    """Return the texts that begin with *prefix*, ignoring case; if there are none, those that contain it."""
+    described = known if isinstance(known, Mapping) else dict.fromkeys(known, what)
+    wanted = prefix.casefold()
+    found = {text: kind for text, kind in described.items() if text.casefold().startswith(wanted)}
+    return found or {text: kind for text, kind in described.items() if wanted in text.casefold()}
+
+
+_QUOTES: Final = "\"'"
+_ROLES: Final = {"dimension": "dimension", "dims": "dimension", "measures": "measure"}
+
+
+def complete_line(text: str, knowledge: Knowledge) -> Suggestions:
+    """Return suggestions for ``%sac``; *text* is the line from there to the cursor."""
+    earlier, fragment = split(text)
+    if not earlier:
+        return Suggestions(fragment, beginning_with(fragment, {n: c.summary for n, c in COMMANDS.items()}))
+    command = COMMANDS.get(earlier[0])
+    if command is None:
+        return Suggestions(fragment)
+    return complete_arguments(command.parser, earlier[1:], fragment, knowledge)
+
+
+def complete_arguments(
+    parser: argparse.ArgumentParser, earlier: list[str], fragment: str, knowledge: Knowledge
+) -> Suggestions:
+    """Return suggestions for the word that begins with *fragment*, after the *earlier* words."""
+    places, pending = _read(parser, earlier)
+    if pending is not None:
+        return Suggestions(fragment, _values(pending, fragment, places, knowledge))
+    option, equals, value = fragment.partition("=")
+    if option.startswith("-") and equals:
+        action = parser._option_string_actions.get(option)
+        if action is None or action.nargs == 0:
+            return Suggestions(fragment)
+        found = _values(action, value, places, knowledge)
+        return Suggestions(fragment, {f"{option}={text}": what for text, what in found.items()})
+    if fragment.startswith("-"):
+        return Suggestions(fragment, beginning_with(fragment, (*options_of(parser), "--help"), "option"))
+    waiting = [action for action in parser._actions if not action.option_strings and action.dest not in places]
+    return Suggestions(fragment, _values(waiting[0], fragment, places, knowledge) if waiting else {})
+
+
+def split(text: str) -> tuple[list[str], str]:
+    """Return the words before the cursor, and the beginning of the word at it, with its opening quote."""
+    start, quote = 0, ""
+    for index, letter in enumerate(text):
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in _QUOTES:
+            quote = letter
+        elif letter.isspace():
+            start = index + 1
+    return words(text[:start]), text[start:]
+
+
+def _read(parser: argparse.ArgumentParser, earlier: Iterable[str]) -> tuple[Mapping[str, str], argparse.Action | None]:
+    """Return the positional arguments by name, and the option that still needs its value."""
+    waiting = [action.dest for action in parser._actions if not action.option_strings]
+    places: dict[str, str] = {}
+    pending: argparse.Action | None = None
+    for word in earlier:
+        if pending is not None:
+            pending = None
+        elif word.startswith("-"):
+            action = parser._option_string_actions.get(word)
+            pending = action if action is not None and action.nargs != 0 else None
+        elif waiting:
+            places[waiting.pop(0)] = word
+    return places, pending
+
+
+def _values(
+    action: argparse.Action, fragment: str, places: Mapping[str, str], knowledge: Knowledge
+) -> Mapping[str, str]:
+    """Return the possible values of an argument, quoted where necessary."""
+    typed = fragment.lstrip(_QUOTES)
+    if action.choices is not None:
+        return beginning_with(typed, [str(choice) for choice in action.choices], "action")
+    model = places.get("model", "")
+    match action.dest:
+        case "model":
+            found = beginning_with(typed, knowledge.models())
+        case "dimension":
+            found = beginning_with(typed, knowledge.columns(model, _ROLES[action.dest]))
+        case "dims" | "measures":
+            head, comma, last = typed.rpartition(",")
+            rest = beginning_with(last, knowledge.columns(model, _ROLES[action.dest]))
+            found = {f"{head}{comma}{name}": what for name, what in rest.items() if name not in head.split(",")}
+        case "date":
+            found = beginning_with(typed, knowledge.dates(model))
+        case "where":
+            found = _conditions(typed, model, knowledge)
+        case "cassette":
+            found = beginning_with(typed, cassettes(), "cassette")
+        case "params":
+            found = beginning_with(typed, knowledge.dictionaries())
+        case _:
+            found = {}
+    return {_quoted(text): what for text, what in found.items()}
+
+
+def _conditions(typed: str, model: str, knowledge: Knowledge) -> dict[str, str]:
+    column, equals, value = typed.partition("=")
+    if not equals:
+        return {f"{name}=": what for name, what in beginning_with(column, knowledge.columns(model)).items()}
+    members = beginning_with(value, knowledge.members(model, column))
+    return {f"{column}={member}": what for member, what in members.items()}
+
+
+def _quoted(text: str) -> str:
+    """Return *text* as one word of a line."""
+    if not any(letter.isspace() or letter in _QUOTES for letter in text):
+        return text
+    quote = "'" if '"' in text else '"'
+    return f"{quote}{text}{quote}"
+
+
+# Texts, quoted names and comments, to their end or, if the cursor is in them, to the end of the text.
+_TOKEN: Final = re.compile(r"'(?:[^']|'')*('?)|\"[^\"]*(\"?)|--[^\n]*(\n?)|/\*(?:.*?\*/|.*\Z)()", re.DOTALL)
+_WORD: Final = re.compile(r"[\w$]*\Z")
+_PARAMETER: Final = re.compile(r"(?<![:\w]):(\w*)\Z")
+_NAME: Final = r'(?:[\w$]+|"[^"]+")'
+_FROM: Final = re.compile(rf"\b(?:from|join)\s+({_NAME})", re.IGNORECASE)
+_AFTER_FROM: Final = re.compile(r"\b(?:from|join)\s+\Z", re.IGNORECASE)
+_COMPARED: Final = re.compile(
+    rf"(?:{_NAME}\.)?({_NAME})\s*(?:=|<>|!=|(?:not\s+)?like|(?:not\s+)?in\s*\((?:\s*'(?:[^']|'')*'\s*,)*)\s*\Z",
+    re.IGNORECASE,
+)
+_PLAIN: Final = re.compile(r"[A-Za-z_]\w*")
+
+
+def complete_sql(before: str, whole: str, knowledge: Knowledge) -> Suggestions:
+    """Return suggestions for the cursor after *before*, the beginning of the SQL text *whole*."""
+    opened = _open_token(before)
+    if opened is not None:
+        kind, start = opened
+        fragment = before[start + 1 :]
+        if kind == "'":
+            return _member(before[:start], fragment, whole, knowledge)
+        if kind == '"':
+            return Suggestions(fragment, beginning_with(fragment, _named(before[:start], whole, knowledge)))
+        return Suggestions("")
+    parameter = _PARAMETER.search(before)
+    if parameter is not None:
+        return Suggestions(parameter[1], beginning_with(parameter[1], knowledge.values()))
+    found = _WORD.search(before)
+    fragment = found[0] if found else ""
+    names = beginning_with(fragment, _named(before[: len(before) - len(fragment)], whole, knowledge))
+    return Suggestions(fragment, {_quoted_name(name): what for name, what in names.items()})
+
+
+def _open_token(before: str) -> tuple[str, int] | None:
+    """Return the first character and the start of the text, quoted name or comment around the cursor."""
+    for token in _TOKEN.finditer(before):
+        is_closed = any(token.groups()) or token[0].endswith("*/")
+        if token.end() == len(before) and not is_closed:
+            return token[0][0], token.start()
+    return None
+
+
+def _named(before: str, whole: str, knowledge: Knowledge) -> Mapping[str, str]:
+    """Return models after ``from`` and ``join``, and elsewhere columns of the query's models."""
+    if _AFTER_FROM.search(before):
+        return knowledge.models()
+    return {name: what for model in _models(whole) for name, what in knowledge.columns(model).items()}
+
+
+def _member(before: str, fragment: str, whole: str, knowledge: Knowledge) -> Suggestions:
+    compared = _COMPARED.search(before)
+    if compared is None:
+        return Suggestions(fragment)
+    column = compared[1].strip('"')
+    members = {name: what for model in _models(whole) for name, what in knowledge.members(model, column).items()}
+    found = beginning_with(fragment.replace("''", "'"), members)
+    return Suggestions(fragment, {name.replace("'", "''"): what for name, what in found.items()})
+
+
+def _models(whole: str) -> list[str]:
+    """Return the names after ``from`` and ``join``, each once."""
+    return list(dict.fromkeys(name.strip('"') for name in _FROM.findall(whole)))
+
+
+def _quoted_name(name: str) -> str:
+    return name if _PLAIN.fullmatch(name) else f'"{name}"'
+
+
+# A line of its own, or an assignment: ``models = %sac models``.
 _LINE: Final = re.compile(r"\s*(?:[^=%#'\"]+=\s*)?%sac\s")
 _REPLAY: Final = re.compile(r"\s*%sac_replay\s")
 _CELL: Final = re.compile(r"%%sac(?=\s|$)")
@@ -25,11 +280,10 @@ _matcher: Final[Any] = context_matcher
 
 
 class Completion:
-    """What IPython's completer asks, beside its own ways.
+    """A matcher for IPython's completer.
 
-    It answers from what is known of the connected tenant, waits ``wait_s()`` seconds for what SAC has to be asked for,
-    and never connects. ``cell`` reads the first line of ``%%sac``, ``replay`` a line of ``%sac_replay``; ``variables``
-    are the user's.
+    It suggests what is known of the connected tenant, waits up to ``wait_s()`` seconds for SAC, and never connects.
+    ``cell`` parses the first line of ``%%sac``, ``replay`` a line of ``%sac_replay``; ``variables`` are the user's.
     """
 
     def __init__(
@@ -48,7 +302,7 @@ class Completion:
 
     @_matcher(identifier="sacnb")  # type: ignore[untyped-decorator]
     def matcher(self, context: CompletionContext) -> SimpleMatcherResult:
-        """The completions at the cursor, in place of all others; none where the cursor is not in one of our magics."""
+        """Return the completions at the cursor, which replace all others; none outside of the magics."""
         found = self._suggestions(context)
         if found is None or not found.texts:
             return {"completions": []}

@@ -1,23 +1,17 @@
-"""Choose a model and what to see of it; see it, as a table, a chart, and the code that gives the same."""
+"""A widget to choose a model and a query, and to see the result as a table, a chart, and code."""
 
 from __future__ import annotations
 
-import atexit
-import logging
-import weakref
-from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
-import ipywidgets as widgets  # type: ignore[import-untyped]
 import traitlets
 
 from sacnb.errors import Cancelled, SacError
-from sacnb.notebook.catalogue import KnownModels
+from sacnb.notebook.background import SHOW_EVERY_S, BackgroundWidget, Worker
 from sacnb.notebook.choice import python_code, sql_code
-from sacnb.notebook.explorer_lists import ExplorerLists
+from sacnb.notebook.explorer_lists import ExplorerLists, KnownModels
 from sacnb.notebook.explorer_view import ExplorerView, draw, table
-from sacnb.notebook.words import as_html, failure_lines, how_far
-from sacnb.notebook.worker import Worker
+from sacnb.notebook.words import as_html, error_lines, progress_text
 
 if TYPE_CHECKING:
     import polars as pl
@@ -30,36 +24,35 @@ if TYPE_CHECKING:
 
 __all__ = ["Explorer"]
 
-_log = logging.getLogger("sacnb.notebook")
-
 _NOT_YET: Final = "choose a model"
-# More often would only keep the browser busy.
-_SHOW_EVERY_S: Final = 0.2
+_FAILED: Final = "failed"
 
 
-class Explorer(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
-    """Lists to choose a model, its dimensions, measures, members and period from; a table, a chart and the code.
+class Explorer(BackgroundWidget):
+    """Lists to choose a model, its dimensions, measures, members and period; a table, a chart and the code.
 
-    Made by ``tenant.explore()``. What SAC is asked is asked in a thread of its own, which ``close()``, leaving a
-    ``with`` block, and the end of the kernel stop.
+    Made by ``tenant.explore()``. Requests run in a thread of their own, which ``close()``, leaving a ``with`` block,
+    and the end of the kernel stop.
 
-    ``query`` (a ``Choice``, ``None`` before there is one) and ``code`` follow what is chosen; ``result``, ``chart`` and
-    ``sql`` what was shown last; ``error`` is what went wrong. All are traits to ``observe``; observers may run in that
-    thread. ``sql`` is empty where SQL would not give the same frame. ``busy`` changes last.
+    ``query`` (a ``Choice``, or ``None``) and ``code`` follow the choice; ``result``, ``chart`` and ``sql`` belong to
+    the result that is shown; ``error`` is the last failure. All are traits to ``observe``; observers may run in that
+    thread. ``sql`` is empty if SQL would not return the same frame. ``busy`` changes last.
 
     Args:
-        tenant: Whose models.
+        tenant: The tenant.
         model: The id of the model to begin with.
     """
 
-    query = traitlets.Any(None, allow_none=True, help="What is chosen: a Choice, or None without a model.")
+    __module__ = "sacnb.notebook"
+
+    query = traitlets.Any(None, allow_none=True, help="The choice: a Choice, or None without a model.")
     result = traitlets.Any(None, allow_none=True, help="The Result that is shown; None at first.")
-    chart = traitlets.Any(None, allow_none=True, help="Its Chart, where one can be drawn.")
-    code = traitlets.Unicode("", help="Python that gives the frame of what is chosen.")
-    sql = traitlets.Unicode("", help="SQL that gives the frame that is shown; empty where there is none.")
-    status = traitlets.Unicode(_NOT_YET, help="What goes on, in words.")
-    busy = traitlets.Bool(default_value=False, help="Whether SAC is being asked.")
-    error = traitlets.Any(None, allow_none=True, help="What went wrong the last time; None if nothing did.")
+    chart = traitlets.Any(None, allow_none=True, help="Its Chart; None if it has none.")
+    code = traitlets.Unicode("", help="Python code that returns the chosen frame.")
+    sql = traitlets.Unicode("", help="SQL that returns the frame that is shown; empty if there is none.")
+    status = traitlets.Unicode(_NOT_YET, help="The state of the explorer, in words.")
+    busy = traitlets.Bool(default_value=False, help="Whether a request is running.")
+    error = traitlets.Any(None, allow_none=True, help="The last failure; None after a success.")
 
     def __init__(self, tenant: Tenant, model: str | None = None) -> None:
         self._tenant = tenant
@@ -82,9 +75,9 @@ class Explorer(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             members=self._on_members,
             choice=self._on_choice,
         )
-        self.observe(lambda _: self._view.say(status=[self.status]), "status")
-        self._view.say(status=[self.status])
-        _open_explorers.add(self)
+        self.observe(lambda _: self._view.show(status=[self.status]), "status")
+        self._view.show(status=[self.status])
+        self._open(self._worker)
         self._go_on()
 
     @property
@@ -93,65 +86,44 @@ class Explorer(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         return self._frame
 
     def show(self, *, wait: bool = False) -> None:
-        """Ask SAC for what is chosen, in the background, and after the lists that it is being asked for.
+        """Query SAC in the background, after the lists that are loading; ``wait`` waits for the end.
 
-        Does nothing while a result is on its way. ``wait`` waits for the end.
-
-        Nothing is raised of what goes wrong: it is in ``error``, and shown.
+        Does nothing while a result is being downloaded. Failures are shown and stored in ``error``, not raised.
 
         Raises:
             SacError: The explorer is closed.
         """
         if self._worker.is_closed:
-            raise SacError("This explorer is closed.", hint="Make a new one: sac.explore().")
+            raise SacError("This explorer is closed.", hint="Make a new one: sac.explore()")
         self._show()
         if wait:
             self.wait()
 
     def wait(self) -> None:
-        """Wait until SAC is not being asked any more; Ctrl-C stops it."""
+        """Wait until no request is running; Ctrl-C cancels."""
         while self._worker.is_busy:
             self._worker.wait()
 
     def cancel(self) -> None:
-        """Stop what is running, in the middle of a page if need be; what is shown stays."""
+        """Cancel the running request, even in the middle of a page; what is shown stays."""
         self._is_wanted = False
         if self._worker.stop():
-            self._set("status", "stopping")
-
-    def close(self) -> None:
-        """Stop and join what runs, and take the explorer from the page. Closing twice does nothing."""
-        if self not in _open_explorers:  # also one whose constructor failed: ipywidgets closes those too
-            return
-        _open_explorers.discard(self)
-        self._worker.close()
-        self.busy = False
-        self._view.close()
-        self.layout.close()
-        super().close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+            self._set("status", "cancelling")
 
     def __repr__(self) -> str:
-        """Always the same, so that a notebook that is run again has the same outputs."""
+        """Return the same text each time, so that a notebook has the same outputs when it runs again."""
         return f"Explorer({self._tenant!r})"
 
     def _repr_html_(self) -> str:
-        """What stands in the file beside the live explorer, for readers without a kernel."""
+        """Return the data for readers of the saved notebook, who have no kernel."""
         return self._view.preview or as_html([f"{self!r}: run this cell to explore the models."])
 
-    # -- what is chosen ----------------------------------------------------------------------------------------------
+    # -- the choice --------------------------------------------------------------------------------------------------
 
     def _on_model(self) -> None:
         if self._lists.is_filling:
             return
-        self._known.try_again()
+        self._known.retry()
         self._lists.filters = {}
         self._set("query", None)
         self._set("code", "")
@@ -161,7 +133,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def _on_filtered(self) -> None:
         if not self._lists.is_filling:
-            self._known.try_again()
+            self._known.retry()
             self._lists.list_members()
             self._go_on()
 
@@ -173,15 +145,15 @@ class Explorer(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         if self._lists.is_filling or self._filled is None:
             return
         choice = self._lists.choice(self._filled)
-        self._view.say(filters=self._lists.filters_in_words(self._filled))
+        self._view.show(filters=self._lists.filters_in_words(self._filled))
         self._set("query", choice)
         self._set("code", python_code(choice, is_sandbox=self._tenant.settings.is_sandbox))
         self._view.show_code(self.code, self.sql)
 
-    # -- what is listed ----------------------------------------------------------------------------------------------
+    # -- the lists ---------------------------------------------------------------------------------------------------
 
     def _fill(self) -> None:
-        """Put what is known by now into the lists."""
+        """Fill the lists with what is loaded."""
         view = self._view
         self._lists.fill_models()
         schema = self._known.schema(view.model.value)
@@ -200,7 +172,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             self._go_on()
 
     def _go_on(self) -> None:
-        """Ask for the next list that is wanted and not there yet; then for the result, if that is wanted."""
+        """Load the next list that is wanted, or else the result if that is wanted."""
         if self._worker.is_busy:
             return
         view = self._view
@@ -210,17 +182,20 @@ class Explorer(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._fill()
         if self._is_wanted:
             self._is_wanted = False
-            self._show_what_is_chosen()
+            self._show_choice()
 
-    def _load(self, interrupt: Interrupt) -> None:  # noqa: ARG002 - lists are short, and close() does not wait for long
-        self._say_trouble(None)
-        self._set("status", "asking SAC")
+    def _load(self, _: Interrupt) -> None:
+        self._show_error(None)
+        self._set("status", "querying SAC")
         try:
             self._known.load(self._view.model.value, self._view.filtered.value)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is shown
+        except Cancelled:
+            self._set("status", "cancelled")
+            return
+        except Exception as error:  # noqa: BLE001 - shown to the user
             self._is_wanted = False
-            self._say_trouble(error)
-            self._set("status", "that did not work")
+            self._show_error(error)
+            self._set("status", _FAILED)
             return
         if not self._worker.is_closed:
             self._set("status", _NOT_YET)
@@ -229,11 +204,11 @@ class Explorer(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
                 self._set("status", f"{self._filled}: choose, then Show")
 
     def _show(self) -> None:
-        # Said first, and looked at by whoever finds the worker idle: so no click is lost while lists are loading.
+        # Set before the worker is checked: whoever finds it idle looks here, so no click is lost while lists load.
         self._is_wanted = True
         self._go_on()
 
-    def _show_what_is_chosen(self) -> None:
+    def _show_choice(self) -> None:
         if self._filled is None:
             self._set("status", _NOT_YET if self._view.model.value is None else self.status)
             return
@@ -241,30 +216,30 @@ class Explorer(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._worker.start(lambda interrupt: self._pull(choice, interrupt))
 
     def _pull(self, choice: Choice, interrupt: Interrupt) -> None:
-        self._shown_at_s = -_SHOW_EVERY_S  # the first page is shown in any case
-        self._say_trouble(None)
-        self._set("status", "asking SAC")
+        self._shown_at_s = -SHOW_EVERY_S  # always show the first page
+        self._show_error(None)
+        self._set("status", "querying SAC")
         try:
             facts = choice.facts(self._tenant)
             result = facts.fetch(progress=self._on_progress, cancelled=interrupt)
             frame = choice.frame(result)
         except Cancelled:
-            self._set("status", "stopped")
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is shown
-            self._say_trouble(error)
-            self._set("status", "that did not work")
+            self._set("status", "cancelled")
+        except Exception as error:  # noqa: BLE001 - shown to the user
+            self._show_error(error)
+            self._set("status", _FAILED)
         else:
             sql = sql_code(facts.query) if choice.grain is None else None
             self._present(choice, result, frame, sql or "")
-        self._is_wanted = False  # another click meanwhile did nothing
+        self._is_wanted = False  # ignore clicks during the download
 
     def _present(self, choice: Choice, result: Result, frame: pl.DataFrame, sql: str) -> None:
         if self._worker.is_closed:
             return
-        chart, why_not = draw(choice, result, self._known.texts(choice.model_id, result.schema))
+        chart, why_not = draw(choice, result, self._known.labels(choice.model_id, result.schema))
         self._view.show_preview(table(choice, result, frame))
         self._view.show_chart(b"" if chart is None else chart.png(), "" if chart is None else chart.description)
-        self._view.say(trouble=why_not)
+        self._view.show(failure=why_not)
         self._frame = frame
         for name, value in (("chart", chart), ("sql", sql), ("result", result)):
             self._set(name, value)
@@ -272,35 +247,18 @@ class Explorer(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._set("status", f"{choice.model_id}: {len(frame):,} rows")
 
     def _on_progress(self, progress: Progress) -> None:
-        if progress.elapsed_s - self._shown_at_s >= _SHOW_EVERY_S:
+        if progress.elapsed_s - self._shown_at_s >= SHOW_EVERY_S:
             self._shown_at_s = progress.elapsed_s
-            self._set("status", how_far(progress))
+            self._set("status", progress_text(progress))
 
-    def _say_trouble(self, error: Exception | None) -> None:
-        self._view.say(trouble=[] if error is None else failure_lines(error))
+    def _show_error(self, error: Exception | None) -> None:
+        self._show_failure([] if error is None else error_lines(error))
         self._set("error", error)
+
+    def _show_failure(self, lines: list[str]) -> None:
+        self._view.show(failure=lines)
 
     def _go_to_code(self) -> None:
         self._view.go_to_code()
         if self.code:
-            self._set("status", "The code is in the box called Python: Ctrl+A, Ctrl+C copies it.")
-
-    def _set(self, name: str, value: object) -> None:
-        """Set a trait, unless the explorer is closed; what an observer raises is shown like a failure of ours."""
-        if self._worker.is_closed:
-            return
-        try:
-            self.set_trait(name, value)
-        except Exception as error:  # noqa: BLE001 - logged with its traceback, and shown
-            _log.exception("An observer of %r failed.", name)
-            self._view.say(trouble=[f"An observer of {name!r} failed.", *failure_lines(error)])
-
-
-_open_explorers: weakref.WeakSet[Explorer] = weakref.WeakSet()
-
-
-@atexit.register
-def _close_all() -> None:
-    """Before the interpreter takes itself apart under a thread that still works."""
-    for explorer in list(_open_explorers):
-        explorer.close()
+            self._set("status", "The code is in the box named Python: Ctrl+A, Ctrl+C copies it.")

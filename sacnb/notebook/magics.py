@@ -1,4 +1,4 @@
-"""``%sac``, ``%%sac`` and ``%sac_replay``: the magics."""
+"""The extension ``sacnb`` for IPython: ``%sac``, ``%%sac``, ``%sac_replay`` and their completion."""
 
 from __future__ import annotations
 
@@ -6,40 +6,42 @@ import argparse
 import difflib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
-from typing import Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import traitlets
-from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, needs_local_scope, no_var_expand
 
-from sacnb.errors import SacError
+from sacnb.errors import SacError, UsageError
 from sacnb.notebook.arguments import manual_of, parse
 from sacnb.notebook.cells import CELL, REPLAY, run_replay, run_sql
 from sacnb.notebook.commands import COMMANDS, Call, Command
+from sacnb.notebook.completion import Completion
 from sacnb.notebook.session import SESSION
-from sacnb.notebook.words import Said, failure_lines
+from sacnb.notebook.words import Lines
 
-__all__ = ["SacMagics"]
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+__all__ = ["SacMagics", "load_ipython_extension", "unload_ipython_extension"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def _typed(decorator: Any) -> Callable[[_F], _F]:
-    """One of IPython's decorators, which have no types that a checker could follow."""
+    """Return one of IPython's decorators with a type."""
     return cast("Callable[[_F], _F]", decorator)
 
 
 _NAMES_WIDTH: Final = max(map(len, COMMANDS))
 _MANUAL: Final = "\n".join(
     [
-        "Ask SAP Analytics Cloud, one thing a line.",
+        "Query SAP Analytics Cloud, one command per line.",
         "",
         *(f"    %sac {name:<{_NAMES_WIDTH}}  {command.summary}" for name, command in COMMANDS.items()),
         "",
-        "Each has a manual: %sac refresh --help. SQL over models is %%sac, whose manual is %%sac?.",
-        "Answers are recorded and replayed by %sac_replay.",
-        "What both do without options is set by %config SacMagics.",
+        "Each has a manual: %sac refresh --help. %%sac runs SQL over models; its manual is %%sac?.",
+        "%sac_replay records responses and replays them.",
+        "%config SacMagics sets the defaults.",
         *("\n" + manual_of(command.parser) for command in COMMANDS.values()),
     ]
 )
@@ -47,35 +49,41 @@ _MANUAL: Final = "\n".join(
 
 @magics_class
 class SacMagics(Magics):
-    """The magics, and what ``%config SacMagics`` sets."""
+    """The magics, and the options of ``%config SacMagics``."""
+
+    __module__ = "sacnb.notebook"
 
     frame = traitlets.Enum(
-        ["polars", "pandas"], "polars", help="The library of the frames that %sac and %%sac give."
+        ["polars", "pandas"], "polars", help="The library of the frames that %sac and %%sac return."
     ).tag(config=True)
     limit = traitlets.Int(
-        None, min=0, allow_none=True, help="The most rows that %%sac gets without --limit; None for all of them."
+        None, min=0, allow_none=True, help="The maximum number of rows of %%sac without --limit; None for all."
     ).tag(config=True)
-    short_errors = traitlets.Bool(
-        default_value=True, help="Show what went wrong in a few lines, instead of a traceback."
+    full_tracebacks = traitlets.Bool(
+        default_value=False, help="Show errors of sacnb with their traceback, instead of in a few lines."
     ).tag(config=True)
-    completion_wait_s = traitlets.Float(
-        0.2, min=0.0, help="How many seconds Tab may wait for what SAC has to be asked for."
-    ).tag(config=True)
+    completion_wait_s = traitlets.Float(0.2, min=0.0, help="The maximum number of seconds that Tab waits for SAC.").tag(
+        config=True
+    )
+
+    @traitlets.observe("full_tracebacks")
+    def _on_full_tracebacks(self, change: Any) -> None:
+        SacError._full_tracebacks = change.new
 
     @_typed(no_var_expand)
     @_typed(needs_local_scope)
     @_typed(line_magic("sac"))
     def sac(self, line: str, local_ns: Mapping[str, Any] | None = None) -> object:
-        """Replaced by the manual, below."""
+        """Run a command; the docstring is replaced by the manual below."""
         name, _, rest = line.strip().partition(" ")
         if name in {"", "-h", "--help", "help"}:
-            return Said(_MANUAL)
+            return Lines(_MANUAL)
         command = _command(name)
         arguments = parse(command.parser, rest)
         if arguments is None:
-            return Said(manual_of(command.parser))
-        with self._told(arguments):
-            return self._given(command.run(self._call(arguments, local_ns)), arguments)
+            return Lines(manual_of(command.parser))
+        with self._errors_in_variable(arguments):
+            return self._output(command.run(self._call(arguments, local_ns)), arguments)
 
     sac.__doc__ = _MANUAL
 
@@ -83,35 +91,34 @@ class SacMagics(Magics):
     @_typed(needs_local_scope)
     @_typed(cell_magic("sac"))
     def sac_cell(self, line: str, cell: str, local_ns: Mapping[str, Any] | None = None) -> object:
-        """Replaced by the manual, below."""
+        """Run SQL; the docstring is replaced by the manual below."""
         arguments = parse(CELL, line)
         if arguments is None:
-            return Said(manual_of(CELL))
-        with self._told(arguments):
-            return self._given(run_sql(self._call(arguments, local_ns), cell), arguments)
+            return Lines(manual_of(CELL))
+        with self._errors_in_variable(arguments):
+            return self._output(run_sql(self._call(arguments, local_ns), cell), arguments)
 
     sac_cell.__doc__ = manual_of(CELL)
 
     @_typed(no_var_expand)
     @_typed(line_magic("sac_replay"))
     def sac_replay(self, line: str) -> object:
-        """Replaced by the manual, below."""
+        """Record or replay; the docstring is replaced by the manual below."""
         arguments = parse(REPLAY, line)
         if arguments is None:
-            return Said(manual_of(REPLAY))
-        with self._told(arguments):
-            return run_replay(arguments)
+            return Lines(manual_of(REPLAY))
+        return run_replay(arguments)
 
     sac_replay.__doc__ = manual_of(REPLAY)
 
     def _call(self, arguments: argparse.Namespace, local_ns: Mapping[str, Any] | None) -> Call:
-        # In a function the line sees its variables, and behind them those of the notebook.
+        # In a function a magic sees the function's variables, and those of the notebook.
         namespace = {**self._user_ns, **(local_ns or {})}
         frame, limit = getattr(arguments, "frame", None), getattr(arguments, "limit", None)
         return Call(SESSION, arguments, namespace, frame or self.frame, self.limit if limit is None else limit)
 
-    def _given(self, value: object, arguments: argparse.Namespace) -> object:
-        """A value for the cell to show; nothing where it has a variable to go to."""
+    def _output(self, value: object, arguments: argparse.Namespace) -> object:
+        """Return *value* for display, or store it in the variable of the arguments and return nothing."""
         name = getattr(arguments, "variable", None)
         if name is None or arguments.dry_run:
             return value
@@ -119,23 +126,19 @@ class SacMagics(Magics):
         return None
 
     @contextmanager
-    def _told(self, arguments: argparse.Namespace) -> Iterator[None]:
-        """Put what goes wrong into the variable, and have it shown in a few lines instead of a traceback."""
+    def _errors_in_variable(self, arguments: argparse.Namespace) -> Iterator[None]:
+        """Store an error in the variable of the arguments, and raise it."""
         try:
             yield
-        except (SacError, UsageError) as error:
+        except SacError as error:
             name = getattr(arguments, "variable", None)
             if name is not None:
                 self._user_ns[name] = error
-            if self.short_errors and isinstance(error, SacError):
-                # What IPython asks an exception for before it draws a traceback. On this object and not on the class:
-                # in a program of the user's the way to the line that failed matters.
-                vars(error)["_render_traceback_"] = partial(failure_lines, error)
             raise
 
     @property
     def _user_ns(self) -> dict[str, Any]:
-        assert self.shell is not None  # noqa: S101 - the extension hands it in
+        assert self.shell is not None  # noqa: S101 - the extension passes it
         return cast("dict[str, Any]", self.shell.user_ns)
 
 
@@ -143,6 +146,35 @@ def _command(name: str) -> Command:
     found = COMMANDS.get(name)
     if found is None:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f"Did you mean %sac {close[0]}?" if close else f"There is: {', '.join(COMMANDS)}."
-        raise UsageError(f"There is no %sac {name}. {hint}")
+        hint = f"Did you mean %sac {close[0]}?" if close else f"The commands are {', '.join(COMMANDS)}."
+        raise UsageError(f"There is no command %sac {name}.", hint=hint)
     return found
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """Add the magics and their completion. Connects to nothing; loading again changes nothing."""
+    _remove(shell)
+    magics = SacMagics(shell)
+    shell.register_magics(magics)
+    completion = Completion(SESSION, lambda: magics.completion_wait_s, CELL, REPLAY, shell.user_ns)
+    if shell.Completer is not None:
+        shell.Completer.custom_matchers.append(completion.matcher)
+
+
+def unload_ipython_extension(shell: InteractiveShell) -> None:
+    """Remove the magics and their completion; a tenant that was chosen with ``%sac connect`` stays connected."""
+    _remove(shell)
+    SESSION.unload()
+
+
+def _remove(shell: InteractiveShell) -> None:
+    for kind in shell.magics_manager.magics.values():
+        for name in ("sac", "sac_replay"):
+            if isinstance(getattr(kind.get(name), "__self__", None), SacMagics):
+                del kind[name]
+    shell.magics_manager.registry.pop(SacMagics.__name__, None)
+    shell.configurables[:] = [one for one in shell.configurables if not isinstance(one, SacMagics)]
+    if shell.Completer is not None:
+        matchers = shell.Completer.custom_matchers
+        matchers[:] = [one for one in matchers if not isinstance(getattr(one, "__self__", None), Completion)]
+    SacError._full_tracebacks = False

@@ -1,14 +1,10 @@
-"""A panel that refreshes one question at the push of a button, and says how its data are."""
+"""A widget that refreshes one query at the push of a button, and shows the state of its data."""
 
 from __future__ import annotations
 
-import atexit
-import logging
-import weakref
 from collections.abc import Callable
 from dataclasses import replace
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import ipywidgets as widgets  # type: ignore[import-untyped]
 import traitlets
@@ -18,19 +14,18 @@ from sacnb._frames.preview import preview
 from sacnb._odata.schema import Grain
 from sacnb._wire.telemetry import Event, RetryEvent
 from sacnb.errors import Cancelled, SacError, SettingsError
-from sacnb.notebook.panel_view import PanelView
+from sacnb.notebook.background import SHOW_EVERY_S, BackgroundWidget, Later, Worker, later
 from sacnb.notebook.words import (
     NOT_YET,
     as_html,
-    cancelled,
-    failed,
-    failure_lines,
-    how_far,
-    retrying,
-    shown,
-    token_state,
+    cancelled_status,
+    error_lines,
+    failed_status,
+    progress_text,
+    result_status,
+    retry_text,
+    token_text,
 )
-from sacnb.notebook.worker import Later, Worker, later
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -43,38 +38,35 @@ if TYPE_CHECKING:
 
 __all__ = ["RefreshPanel"]
 
-_log = logging.getLogger("sacnb.notebook")
 
-# More often would only keep the browser busy.
-_SHOW_EVERY_S: Final = 0.2
+class RefreshPanel(BackgroundWidget):
+    """Buttons to refresh, to cancel, and to renew the token; progress, status, errors, and the first rows.
 
-
-class RefreshPanel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
-    """Buttons to refresh, to stop, and to renew the token; progress, status, errors, and the first rows.
-
-    Made by ``model.refresh_panel(...)``. Nothing is asked of SAC before the first refresh, and none blocks the kernel:
-    it runs in a thread of its own, which ``close()``, leaving a ``with`` block, and the end of the kernel stop. A
-    refresh always asks SAC; where SAC is away, the last kept result is shown and said to be old.
+    Made by ``model.refresh_panel(...)``. It requests no facts before the first refresh. A refresh runs in a thread of
+    its own, which ``close()``, leaving a ``with`` block, and the end of the kernel stop. It always queries SAC; while
+    SAC is unreachable, the last cached result is shown with its age.
 
     ``result``, ``tidy``, ``status``, ``busy`` and ``error`` are traits to ``observe``. Observers run in that thread,
-    where a ``print`` goes astray: let them set other widgets. ``busy`` changes last.
+    where ``print`` has no cell to write to: let them change other widgets. ``busy`` changes last.
 
     Args:
-        facts: The question.
-        grain: Show, and offer as ``tidy``, the tidy frame at this grain; see ``Result.tidy``.
-        agg: How values become one where the grain gets coarser; see ``Result.tidy``.
-        every_minutes: Also refresh by itself, so many minutes after the last time, until the panel is closed.
-        after: Calls a function after so many seconds, and returns what calls it off.
+        facts: The query.
+        grain: Show the tidy frame at this grain, and offer it as ``tidy``; see ``Result.tidy``.
+        agg: The aggregation to a coarser grain; see ``Result.tidy``.
+        every_minutes: Also refresh automatically, that many minutes after the last refresh, until the panel is closed.
+        after: Calls a function after so many seconds, and returns a function that cancels this.
 
     Raises:
-        SettingsError: ``grain`` or ``every_minutes`` is none.
+        SettingsError: ``grain`` or ``every_minutes`` is invalid.
     """
 
+    __module__ = "sacnb.notebook"
+
     result = traitlets.Any(None, allow_none=True, help="The Result that is shown, fresh or old; None at first.")
-    tidy = traitlets.Any(None, allow_none=True, help="The TidyFrame of the result, where a grain was given.")
-    status = traitlets.Unicode(NOT_YET, help="How the data are, in words.")
+    tidy = traitlets.Any(None, allow_none=True, help="The TidyFrame of the result, if a grain was given.")
+    status = traitlets.Unicode(NOT_YET, help="The state of the data, in words.")
     busy = traitlets.Bool(default_value=False, help="Whether a refresh is running.")
-    error = traitlets.Any(None, allow_none=True, help="What went wrong the last time; None if nothing did.")
+    error = traitlets.Any(None, allow_none=True, help="The last failure; None after a success.")
 
     def __init__(
         self,
@@ -92,84 +84,65 @@ class RefreshPanel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         self._every_minutes = every_minutes
         self._now = facts.connection.context.session.now
         self._after = after
-        self._call_off: Callable[[], None] = _nothing
-        self._shown_at_s = -_SHOW_EVERY_S
+        self._cancel_timer: Callable[[], None] = _nothing
+        self._shown_at_s = -SHOW_EVERY_S
         self._trace_id: str | None = None
         self._puller = Worker("sacnb-panel", self._on_puller)
         self._renewer = Worker("sacnb-panel-token", _nothing)
-        self._view = PanelView(automatic=None if every_minutes is None else f"Every {every_minutes:g} minutes")
+        self._view = _View(automatic=None if every_minutes is None else f"Every {every_minutes:g} minutes")
         super().__init__(self._view.children)
-        self._view.connect(
-            refresh=self._refresh, cancel=self.cancel, renew=self.renew, automatic=self._plan_the_next_one
-        )
+        self._view.connect(refresh=self._refresh, cancel=self.cancel, renew=self.renew, automatic=self._plan_refresh)
         self.observe(self._on_status, "status")
         self._on_status(None)
         self._show_token()
         self._stop_listening = facts.connection.context.telemetry.add_hook(self._on_event)
-        self._plan_the_next_one()
-        _open_panels.add(self)
+        self._open(self._puller, self._renewer)
+        self._plan_refresh()
 
     @property
     def facts(self) -> Facts:
-        """The question that is asked."""
+        """The query."""
         return self._facts
 
     def refresh(self, *, wait: bool = False) -> None:
-        """Ask SAC in the background; does nothing while that is being done. ``wait`` waits for the end.
+        """Query SAC in the background, unless a refresh is running; ``wait`` waits for the end.
 
-        Nothing is raised of what goes wrong: it is in ``error``, and shown.
+        Failures are shown and stored in ``error``, not raised.
 
         Raises:
             SacError: The panel is closed.
         """
         if self._puller.is_closed:
-            raise SacError("This panel is closed.", hint="Make a new one: model.refresh_panel(...).")
+            raise SacError("This panel is closed.", hint="Make a new one: model.refresh_panel(...)")
         self._refresh()
         if wait:
             self._puller.wait()
 
     def cancel(self) -> None:
-        """Stop the refresh that is running, in the middle of a page if need be; the data stay as they are."""
+        """Cancel the running refresh or renewal, even in the middle of a page; the data is unchanged."""
+        self._renewer.stop()
         if self._puller.stop():
-            self._set("status", "stopping")
+            self._set("status", "cancelling")
 
     def renew(self, *, wait: bool = False) -> None:
-        """Get a new token in the background, whatever the age of the present one. ``wait`` waits for the end.
+        """Get a new token in the background, whatever the age of the present one; ``wait`` waits for the end.
 
-        Nothing is raised of what goes wrong: it is in ``error``, and shown.
+        Failures are shown and stored in ``error``, not raised.
         """
         self._renewer.start(self._renew)
         if wait:
             self._renewer.wait()
 
-    def close(self) -> None:
-        """Stop and join what runs, and take the panel from the page. Closing twice does nothing."""
-        if self not in _open_panels:  # also one whose constructor failed: ipywidgets closes those too
-            return
-        _open_panels.discard(self)
+    def _release(self) -> None:
         self._stop_listening()
-        self._puller.close()
-        self._renewer.close()
-        self._call_off()
-        self.busy = False
-        self._view.close()
-        self.layout.close()
-        super().close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        self._cancel_timer()
 
     def __repr__(self) -> str:
-        """Always the same, so that a notebook that is run again has the same outputs."""
+        """Return the same text each time, so that a notebook has the same outputs when it runs again."""
         return f"RefreshPanel({self._facts.query.provider_id!r})"
 
     def _repr_html_(self) -> str:
-        """What stands in the file beside the live panel, for readers without a kernel."""
+        """Return the data for readers of the saved notebook, who have no kernel."""
         if self.result is None:
             return as_html([f"{self._facts.query.provider_id}: {NOT_YET}"])
         return _preview(self.result, self.tidy)
@@ -182,105 +155,85 @@ class RefreshPanel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
     def _pull(self, interrupt: Interrupt) -> None:
         facts, began = self._facts, self._now()
         result, tidy, error = None, None, None
-        self._shown_at_s = -_SHOW_EVERY_S  # the first page is shown in any case
-        self._view.show_trouble(refresh=[], observer=[])
-        self._view.show_progress("asking SAC", 0.0)
+        self._shown_at_s = -SHOW_EVERY_S  # always show the first page
+        self._view.show_failures(refresh=[], observer=[])
+        self._view.show_progress("querying SAC", 0.0)
         self._set("status", "refreshing")
         try:
             with facts.connection.context.telemetry.operation(f"panel {facts.query.provider_id}") as self._trace_id:
-                # The warning of an old result is shown; announced from this thread, it would reach nobody.
-                result = facts.refresh(
-                    max_age_s=0, progress=self._on_progress, cancelled=interrupt, announce=_say_nothing
-                )
+                # The panel shows the warning of an old result; printed in this thread, it would reach nobody.
+                result = facts.refresh(max_age_s=0, progress=self._on_progress, cancelled=interrupt, announce=_ignore)
                 if self._grain is not None:
                     tidy = result.tidy(self._grain, agg=self._agg)
-        except Exception as caught:  # noqa: BLE001 - whatever it is, it is shown
+        except Exception as caught:  # noqa: BLE001 - shown to the user
             error = caught
         if not self._puller.is_closed:
             self._show(began, result, tidy, error)
 
     def _show(self, began: datetime, result: Result | None, tidy: TidyFrame | None, error: Exception | None) -> None:
-        stopped = isinstance(error, Cancelled)
-        lines = failure_lines(error) if error is not None and not stopped else []
+        is_cancelled = isinstance(error, Cancelled)
+        lines = error_lines(error) if error is not None and not is_cancelled else []
         self._view.show_progress("", None if result is None else 1.0)
         self._show_token()
         if result is None:
-            self._view.show_trouble(refresh=lines)
-            self._set("error", None if stopped else error)
-            self._set("status", (cancelled if stopped else failed)(self.result, self._now()))
+            self._view.show_failures(refresh=lines)
+            self._set("error", None if is_cancelled else error)
+            self._set("status", (cancelled_status if is_cancelled else failed_status)(self.result, self._now()))
             return
-        self._view.show_trouble(refresh=[*lines, *([result.warning] if result.warning else [])])
-        self._view.show_preview(_preview(replace(result, warning=None), tidy))  # the warning stands above it
+        self._view.show_failures(refresh=[*lines, *([result.warning] if result.warning else [])])
+        self._view.show_preview(_preview(replace(result, warning=None), tidy))  # it is shown above
         self._set("result", result)
         self._set("tidy", tidy)
         self._set("error", error)
-        self._set("status", shown(result, began, self._now()))
+        self._set("status", result_status(result, began, self._now()))
 
     def _renew(self, _: Interrupt) -> None:
-        self._view.show_trouble(token=[])
+        self._view.show_failures(token=[])
         try:
             self._facts.connection.context.guard.force()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is shown
-            self._view.show_trouble(token=failure_lines(error))
+        except Cancelled:
+            pass  # the user's wish, and not a failure
+        except Exception as error:  # noqa: BLE001 - shown to the user
+            self._view.show_failures(token=error_lines(error))
             self._set("error", error)
         self._show_token()
 
-    # -- what happens meanwhile --------------------------------------------------------------------------------------
+    # -- events ------------------------------------------------------------------------------------------------------
 
     def _on_progress(self, progress: Progress) -> None:
-        if progress.elapsed_s - self._shown_at_s < _SHOW_EVERY_S and progress.rows != progress.expected_rows:
+        if progress.elapsed_s - self._shown_at_s < SHOW_EVERY_S and progress.rows != progress.expected_rows:
             return
         self._shown_at_s = progress.elapsed_s
         share = progress.rows / progress.expected_rows if progress.expected_rows else None
-        self._view.show_progress(how_far(progress), share)
+        self._view.show_progress(progress_text(progress), share)
 
     def _on_event(self, event: Event) -> None:
-        """Told by the connection of everything that anybody does with it, in any thread."""
+        """Handle an event of the connection, which all its users cause, in any thread."""
         if isinstance(event, RetryEvent) and self._puller.is_busy and event.trace_id == self._trace_id:
-            self._view.show_progress(retrying(event))
+            self._view.show_progress(retry_text(event))
         elif isinstance(event, RefreshEvent) and event.outcome == "success":
             self._show_token()
 
     def _on_puller(self) -> None:
         self._set("busy", self._puller.is_busy)
         if not self._puller.is_busy:
-            self._plan_the_next_one()
+            self._plan_refresh()
 
-    def _plan_the_next_one(self) -> None:
-        """Plan the next refresh in the place of the one that was planned, or none."""
-        self._call_off()
-        self._call_off = _nothing
+    def _plan_refresh(self) -> None:
+        """Plan the next automatic refresh instead of the planned one, or none."""
+        self._cancel_timer()
+        self._cancel_timer = _nothing
         if self._every_minutes is not None and self._view.is_automatic and not self._puller.is_closed:
-            self._call_off = self._after(self._every_minutes * 60, self._refresh)
+            self._cancel_timer = self._after(self._every_minutes * 60, self._refresh)
 
     def _on_status(self, _: Any) -> None:
         self._view.show_status(f"{self._facts.query.provider_id}: {self.status}")
 
     def _show_token(self) -> None:
-        self._view.show_token(token_state(self._facts.connection.context.guard.peek(), self._now()))
+        self._view.show_token(token_text(self._facts.connection.context.guard.peek(), self._now()))
 
-    def _set(self, name: str, value: object) -> None:
-        """Set a trait, unless the panel is closed.
-
-        What an observer raises is shown like a failure of ours: in a thread of ours nobody would see it.
-        """
-        if self._puller.is_closed:
-            return
-        try:
-            self.set_trait(name, value)
-        except Exception as error:  # noqa: BLE001 - logged with its traceback, and shown
-            _log.exception("An observer of %r failed.", name)
-            self._view.show_trouble(observer=[f"An observer of {name!r} failed.", *failure_lines(error)])
-
-
-_open_panels: weakref.WeakSet[RefreshPanel] = weakref.WeakSet()
-
-
-@atexit.register
-def _close_all() -> None:
-    """Before the interpreter takes itself apart under a thread that still works."""
-    for panel in list(_open_panels):
-        panel.close()
+    def _show_failure(self, lines: list[str]) -> None:
+        self._view.show_failures(observer=lines)
 
 
 def _check(grain: str | None, every_minutes: float | None) -> None:
@@ -301,8 +254,79 @@ def _preview(result: Result, tidy: TidyFrame | None) -> str:
 
 
 def _nothing() -> None:
-    """Nothing is planned that could be called off; nobody is told of a renewal."""
+    """Do nothing: no refresh is planned, or nobody waits for a renewal."""
 
 
-def _say_nothing(_: str) -> None:
-    """The warning is shown by other means."""
+def _ignore(_: str) -> None:
+    """Do nothing: the panel shows the warning."""
+
+
+class _View:
+    """Buttons, a bar with its text, and lines of text; any thread may change them.
+
+    Buttons are never disabled or hidden, because they would lose the focus; a click at the wrong time does nothing.
+    Texts are HTML widgets, because labels typeset ``$...$`` in a server's text as mathematics.
+    """
+
+    def __init__(self, *, automatic: str | None) -> None:
+        self._refresh = widgets.Button(description="Refresh", tooltip="Query SAC again")
+        self._cancel = widgets.Button(description="Cancel", tooltip="Cancel the running refresh or renewal")
+        self._renew = widgets.Button(description="Renew token", tooltip="Get a new token from SAC now")
+        self._automatic = widgets.Checkbox(value=True, description=automatic, indent=False) if automatic else None
+        self._bar = widgets.FloatProgress(value=0.0, min=0.0, max=1.0, description="Progress")
+        self._progress, self._status, self._failure, self._token, self._preview = (widgets.HTML() for _ in range(5))
+        self._failures: dict[str, list[str]] = {}
+        self.children = [
+            widgets.HBox([self._refresh, self._cancel, self._renew, self._token]),
+            # Screen readers get no value from the bar, so the text beside it repeats it.
+            widgets.HBox([self._bar, self._progress]),
+            *([self._automatic] if self._automatic is not None else []),
+            self._status,
+            self._failure,
+            self._preview,
+        ]
+
+    def connect(
+        self,
+        *,
+        refresh: Callable[[], object],
+        cancel: Callable[[], object],
+        renew: Callable[[], object],
+        automatic: Callable[[], object],
+    ) -> None:
+        """Set the functions to call when a button is clicked, and when the box for automatic refreshes changes."""
+        self._refresh.on_click(lambda _: refresh())
+        self._cancel.on_click(lambda _: cancel())
+        self._renew.on_click(lambda _: renew())
+        if self._automatic is not None:
+            self._automatic.observe(lambda _: automatic(), "value")
+
+    @property
+    def is_automatic(self) -> bool:
+        """Return whether automatic refreshes are offered and switched on."""
+        return self._automatic is not None and bool(self._automatic.value)
+
+    def show_progress(self, text: str, share: float | None = None) -> None:
+        """Show the progress in words, and as a share from 0 to 1 if that is known."""
+        if share is not None:
+            self._bar.value = min(share, 1.0)
+        self._progress.value = as_html([text] if text else [])
+
+    def show_status(self, text: str) -> None:
+        """Show the state of the data, in words."""
+        # Not every screen reader announces this: the element is replaced, and core widgets have no live region.
+        self._status.value = as_html([text], role="status")
+
+    def show_token(self, text: str) -> None:
+        """Show the state of the token, in words."""
+        self._token.value = as_html([text])
+
+    def show_failures(self, **failures: list[str]) -> None:
+        """Show the lines of each kind of failure instead of its earlier ones; an empty list clears them."""
+        self._failures.update(failures)
+        lines = [line for kind in list(self._failures.values()) for line in kind]
+        self._failure.value = as_html(lines, role="alert")
+
+    def show_preview(self, html: str) -> None:
+        """Show the data; *html* is not escaped."""
+        self._preview.value = html

@@ -1,4 +1,4 @@
-"""How far a pull is, shown where it was started: a bar in a notebook, a line in a terminal, nothing under replay."""
+"""The progress of a download in its cell: a bar in a notebook, a line in a terminal, nothing under replay."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from sacnb.notebook.words import as_html, how_far, how_far_it_got
+from sacnb.notebook.words import as_html, progress_text, summary_text
 from sacnb.replay import active
 
 if TYPE_CHECKING:
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 
 __all__ = ["TAG", "long_work", "progress"]
 
-# In the metadata of an output: it tells how long something took, and is no result.
+# In the metadata of an output: it is about the time a download took, and not a result.
 TAG: Final = "sacnb-progress"
-# What takes less time leaves nothing behind.
+# A quicker download leaves no output.
 _LONG_S: Final = 1.0
-# More often would only keep the browser busy.
+# Updates in shorter intervals would only keep the browser busy.
 _SHOW_EVERY_S: Final = 0.2
 
 
 def progress(*, stream: TextIO | None = None) -> ProgressListener:
-    """A listener for one pull: ``facts.fetch(progress=sacnb.notebook.progress())``.
+    """Return a listener for one download: ``facts.fetch(progress=sacnb.notebook.progress())``.
 
-    In a notebook a bar of ipywidgets with its text, in a terminal one line that is written over, and otherwise, such as
-    under replay and while a cassette is recorded, nothing: outputs stay the same.
+    In a notebook it shows a bar of ipywidgets, in a terminal one line that it overwrites, and otherwise nothing. Under
+    replay and during a recording it shows nothing, so that outputs stay the same.
 
     Args:
-        stream: Where lines go; by default stderr.
+        stream: The stream for lines, by default stderr.
     """
     if active() is not None:
         return _nothing
-    show = _Bar().show if _in_notebook() else _line(stream or sys.stderr)
+    show = _Bar(_cell()).show if _in_notebook() else _line(stream or sys.stderr)
     shown_at_s = -_SHOW_EVERY_S
 
     def listen(progress: Progress) -> None:
@@ -50,16 +50,16 @@ def progress(*, stream: TextIO | None = None) -> ProgressListener:
 
 @contextmanager
 def long_work() -> Iterator[ProgressListener]:
-    """A listener that shows a bar in a notebook once the work takes its time; in the end a line of text is left of it.
+    """Show a bar in the cell that runs now, once the work takes a second; at the end replace it by a line of text.
 
-    A bar belongs to its kernel, and the file that is saved would show an error in its place.
+    A bar belongs to its kernel, and a saved notebook would show an error in its place.
     """
     if active() is not None:
         yield _nothing
         return
+    cell = _cell()
     bar: _Bar | None = None
     last: Progress | None = None
-    cell = _current_cell()  # another cell may run by the time the bar appears
     shown_at_s = 0.0
 
     def listen(reached: Progress) -> None:
@@ -79,69 +79,80 @@ def long_work() -> Iterator[ProgressListener]:
 
 
 def _nothing(_: Progress) -> None:
-    """Outputs that are compared must not tell how fast a machine is."""
+    """Show nothing: outputs that are compared must not tell the speed of a machine."""
 
 
 def _in_notebook() -> bool:
-    shell: Any = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    return shell is not None and getattr(shell, "kernel", None) is not None
+    return getattr(_shell(), "kernel", None) is not None
 
 
-def _current_cell() -> dict[str, Any] | None:
-    """Return the header of the message that runs the current cell, to which outputs refer; ``None`` without one."""
-    shell: Any = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    return getattr(getattr(shell, "display_pub", None), "parent_header", None)
+def _shell() -> Any:
+    return sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+
+
+def _cell() -> Any:
+    """Return the header of the request that runs the current cell, for outputs of a thread that outlives it."""
+    return getattr(getattr(_shell(), "display_pub", None), "parent_header", None)
 
 
 @contextmanager
-def _shown_in(cell: dict[str, Any] | None) -> Iterator[None]:
-    """Send the outputs of this thread to a cell; before ipykernel 7 they go to the cell that is running."""
-    shell: Any = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    publisher: Any = getattr(shell, "display_pub", None)
-    if not cell or not hasattr(publisher, "set_thread_parent"):
+def _output_of(cell: Any) -> Iterator[None]:
+    """Display in *cell*. Without it, a thread displays in whatever cell is running."""
+    publisher: Any = getattr(_shell(), "display_pub", None)
+    if not cell or getattr(publisher, "set_thread_parent", None) is None:  # ipykernel before 7
         yield
         return
-    token = publisher.set_thread_parent(cell)
+    reset = publisher.set_thread_parent(cell)
     try:
         yield
     finally:
-        publisher.reset_thread_parent(token)
+        publisher.reset_thread_parent(reset)
 
 
 class _Bar:
-    """A bar of ipywidgets with its text, shown in *cell*, or in the one that is running."""
+    """A bar of ipywidgets with a text beside it, displayed in a cell at its first progress."""
 
-    def __init__(self, cell: dict[str, Any] | None = None) -> None:
+    def __init__(self, cell: Any) -> None:
         import ipywidgets as widgets  # type: ignore[import-untyped]
-        from IPython.display import display
 
+        self._cell = cell
         self._bar = widgets.FloatProgress(value=0.0, min=0.0, max=1.0, description="Progress")
-        # The bar has no role and no value for a screen reader, so that the text beside it says all.
+        # Screen readers get no value from the bar, so the text beside it repeats it.
         self._text = widgets.HTML()
         self._box = widgets.HBox([self._bar, self._text])
-        with _shown_in(cell):
-            self._place = display(self._box, display_id=True, metadata={TAG: True})  # type: ignore[no-untyped-call]
+        self._place: Any = None
 
-    def show(self, progress: Progress, is_last: bool) -> None:  # noqa: FBT001 - told by listeners only
+    def show(self, progress: Progress, is_last: bool) -> None:  # noqa: FBT001 - called by listeners only
+        """Show *progress*."""
         if progress.expected_rows:
             self._bar.value = min(progress.rows / progress.expected_rows, 1.0)
         elif is_last:
             self._bar.value = 1.0
-        self._text.value = as_html([how_far(progress)])
+        text = progress_text(progress)
+        self._text.value = as_html([text])
+        if self._place is None:
+            # A frontend without widgets (Spyder, qtconsole, jupyter console) shows the text instead of ``HBox(...)``.
+            self._place = self._display({**self._box._repr_mimebundle_(), "text/plain": f"Downloading: {text}"})
 
     def leave(self, progress: Progress) -> None:
-        """Put text in the place of the bar, for good."""
-        said = how_far_it_got(progress)
-        texts = {"text/plain": said, "text/html": as_html([said])}
-        self._place.update(texts, raw=True, metadata={TAG: True})
+        """Replace the bar by text, for good."""
+        text = summary_text(progress)
+        with _output_of(self._cell):
+            self._place.update({"text/plain": text, "text/html": as_html([text])}, raw=True, metadata={TAG: True})
         for widget in (self._bar, self._text, self._box):
             widget.close()
 
+    def _display(self, bundle: dict[str, Any]) -> Any:
+        from IPython.display import display
 
-def _line(stream: TextIO) -> Callable[[Progress, bool], None]:
-    def show(progress: Progress, is_last: bool) -> None:  # noqa: FBT001 - told by listen() only
-        if stream.isatty():
-            stream.write(f"\r\x1b[K{how_far(progress)}" + ("\n" if is_last else ""))
+        with _output_of(self._cell):
+            return display(bundle, raw=True, display_id=True, metadata={TAG: True})  # type: ignore[no-untyped-call]
+
+
+def _line(stream: TextIO | None) -> Callable[[Progress, bool], None]:
+    def show(progress: Progress, is_last: bool) -> None:  # noqa: FBT001 - called by listen() only
+        if stream is not None and not stream.closed and stream.isatty():
+            stream.write(f"\r\x1b[K{progress_text(progress)}" + ("\n" if is_last else ""))
             stream.flush()
 
     return show

@@ -1,66 +1,203 @@
-"""The one tenant that the magics of this process ask, and what is known of it."""
+"""The tenant of the magics, one per process.
+
+The models, columns and members of a tenant, each read once, for completion and for the explorer.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
-from sacnb.notebook.catalogue import Catalogue
+from sacnb._rendering import printable
+from sacnb.errors import SacError
 
 if TYPE_CHECKING:
     import os
 
-    from sacnb._tenant import Tenant
+    import polars as pl
 
-__all__ = ["SESSION", "Session", "current_tenant", "use_tenant"]
+    from sacnb._odata.schema import Schema
+    from sacnb._tenant import Model, Tenant
+
+__all__ = ["SESSION", "Catalogue", "Session", "current_tenant", "texts", "use_tenant"]
+
+_log = logging.getLogger("sacnb.notebook")
+
+# A request that failed is not repeated at every Tab.
+_RETRY_AFTER_S: Final = 30.0
+# Nothing for the list of models, a model's id for its columns, a model and a dimension for members.
+Path = tuple[str, ...]
+
+
+class Catalogue:
+    """Remembers models, columns and members of one tenant; safe for threads.
+
+    ``models``, ``schema`` and ``members`` return what is known. With ``until``, a time of ``clock``, they read what is
+    not known in the background, wait until then, and otherwise return ``None``: the answer is there the next time.
+    """
+
+    def __init__(self, tenant: Tenant, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self._tenant = tenant
+        self._lock = threading.Lock()
+        self._known: dict[Path, Any] = {}
+        self._reading: dict[Path, threading.Event] = {}
+        self._failed_at: dict[Path, float] = {}
+        self._models: dict[str, Model] = {}
+
+    def models(self, until: float | None = None) -> pl.DataFrame | None:
+        """Return the list of models, as ``tenant.models()`` does."""
+        found: pl.DataFrame | None = self._find((), until)
+        return found
+
+    def schema(self, model_id: str, until: float | None = None) -> Schema | None:
+        """Return the columns of a model."""
+        found: Schema | None = self._find((model_id,), until)
+        return found
+
+    def members(self, model_id: str, dimension: str, until: float | None = None) -> pl.DataFrame | None:
+        """Return the members of a dimension, as ``model.members()`` does."""
+        found: pl.DataFrame | None = self._find((model_id, dimension), until)
+        return found
+
+    def read(self, path: Path) -> None:
+        """Read the models, the columns of a model, or the members of a dimension, in this thread.
+
+        Raises what ``tenant.models()``, ``model.schema`` and ``model.members()`` raise.
+        """
+        found: Any
+        match path:
+            case ():
+                found = self._tenant.models()
+            case (model_id,):
+                found = self._model(model_id).schema
+            case (model_id, dimension):
+                found = self._model(model_id).members(dimension)
+        self._put(path, found)
+
+    def put_models(self, models: pl.DataFrame) -> None:
+        """Remember a list of models that a magic has read."""
+        self._put((), models)
+
+    def put_schema(self, model_id: str, schema: Schema) -> None:
+        """Remember columns that a magic has read."""
+        self._put((model_id,), schema)
+
+    def put_members(self, model_id: str, dimension: str, members: pl.DataFrame) -> None:
+        """Remember members that a magic has read."""
+        self._put((model_id, dimension), members)
+
+    def _model(self, model_id: str) -> Model:
+        """Return the one object of a model, which keeps its ``$metadata``."""
+        with self._lock:
+            return self._models.setdefault(model_id, self._tenant.model(model_id))
+
+    def _put(self, path: Path, value: object) -> None:
+        with self._lock:
+            self._known[path] = value
+
+    def _find(self, path: Path, until: float | None) -> Any:
+        with self._lock:
+            if path in self._known or until is None:
+                return self._known.get(path)
+            failed_at = self._failed_at.get(path)
+            if failed_at is not None and self.clock() - failed_at < _RETRY_AFTER_S:
+                return None
+            done = self._reading.get(path)
+            if done is None:
+                done = self._reading[path] = threading.Event()
+                # A daemon: nobody who closes the notebook waits for a completion.
+                threading.Thread(
+                    target=self._read_in_background, args=(path, done), name="sacnb-catalogue", daemon=True
+                ).start()
+        done.wait(max(until - self.clock(), 0.0))
+        return self._known.get(path)
+
+    def _read_in_background(self, path: Path, done: threading.Event) -> None:
+        try:
+            self.read(path)
+        except SacError as error:
+            _log.info("No completions for %s: %s", " ".join(path) or "models", error)
+            self._failed_at[path] = self.clock()
+        finally:
+            with self._lock:
+                del self._reading[path]
+            done.set()
+
+
+def texts(frame: pl.DataFrame | None, key: str, value: str) -> dict[str, str]:
+    """Return two text columns as a mapping; missing values are empty, rows without a key are left out."""
+    if frame is None or key not in frame.columns:
+        return {}
+    values = frame[value].to_list() if value in frame.columns else [None] * len(frame)
+    pairs = zip(frame[key].to_list(), values, strict=True)
+    return {name: printable(text or "") for name, text in pairs if name is not None}
 
 
 class Session:
-    """Holds a connected tenant; connects by the settings where there is none yet."""
+    """Holds the connected tenant; connects with the settings if there is none yet."""
 
     def __init__(self) -> None:
         self._tenant: Tenant | None = None
         self._catalogue: Catalogue | None = None
-        self._is_ours = False
+        self._is_own = False
+        self._is_chosen = False
 
     @property
     def tenant(self) -> Tenant:
-        """The tenant, connected now by the environment and ``.env`` if need be. Raises SettingsError."""
-        return self._tenant or self.connect()
+        """The tenant, connected now with the environment and ``.env`` if need be. Raises SettingsError, AuthError."""
+        return self._tenant or self._connect(None, None, is_chosen=False)
 
     @property
     def catalogue(self) -> Catalogue | None:
-        """What is known of the tenant's models; ``None`` before there is a tenant."""
+        """The catalogue of the tenant's models; ``None`` before there is a tenant."""
         return self._catalogue
 
     def connect(self, tenant_url: str | None = None, *, dotenv_path: str | os.PathLike[str] | None = None) -> Tenant:
-        """Connect and get a token, so that what is wrong shows now; the tenant so far stays if that fails.
+        """Connect and get a token, so that mistakes show now; on failure the session keeps its tenant.
 
         Raises SettingsError and AuthError.
         """
+        return self._connect(tenant_url, dotenv_path, is_chosen=True)
+
+    def use(self, tenant: Tenant) -> None:
+        """Use *tenant* from now on; the program that connected it closes it."""
+        if tenant is not self._tenant:
+            self._put(tenant, is_own=False, is_chosen=True)
+        self._is_chosen = True
+
+    def unload(self) -> None:
+        """Drop a tenant that nobody chose.
+
+        ``%reload_ext``, which IPython itself recommends, unloads the extension first. Dropping the user's choice would
+        make the next magic read other numbers, from the tenant of ``.env``.
+        """
+        if not self._is_chosen:
+            self.forget()
+
+    def forget(self) -> None:
+        """Drop the tenant."""
+        self._put(None, is_own=False, is_chosen=False)
+
+    def _connect(self, tenant_url: str | None, dotenv: str | os.PathLike[str] | None, *, is_chosen: bool) -> Tenant:
         from sacnb._tenant import connect
 
-        tenant = connect(tenant_url, dotenv_path=dotenv_path)
+        tenant = connect(tenant_url, dotenv_path=dotenv)
         try:
             tenant.authenticate()
         except BaseException:
             tenant.close()
             raise
-        self._put(tenant, is_ours=True)
+        self._put(tenant, is_own=True, is_chosen=is_chosen)
         return tenant
 
-    def use(self, tenant: Tenant) -> None:
-        """Ask this tenant from now on; whoever connected it closes it."""
-        if tenant is not self._tenant:
-            self._put(tenant, is_ours=False)
-
-    def forget(self) -> None:
-        """Have no tenant any more."""
-        self._put(None, is_ours=False)
-
-    def _put(self, tenant: Tenant | None, *, is_ours: bool) -> None:
-        if self._tenant is not None and self._is_ours:
+    def _put(self, tenant: Tenant | None, *, is_own: bool, is_chosen: bool) -> None:
+        if self._tenant is not None and self._is_own:
             self._tenant.close()
-        self._tenant, self._is_ours = tenant, is_ours
+        self._tenant, self._is_own, self._is_chosen = tenant, is_own, is_chosen
         self._catalogue = None if tenant is None else Catalogue(tenant)
 
 
@@ -68,7 +205,7 @@ SESSION = Session()
 
 
 def current_tenant() -> Tenant:
-    """The tenant that ``%sac`` and ``%%sac`` ask; connected by the environment and ``.env`` if there is none yet.
+    """Return the tenant of ``%sac`` and ``%%sac``; connects with the environment and ``.env`` if there is none yet.
 
     Raises SettingsError, AuthError.
     """
@@ -76,5 +213,5 @@ def current_tenant() -> Tenant:
 
 
 def use_tenant(tenant: Tenant) -> None:
-    """Have ``%sac`` and ``%%sac`` ask a tenant that a program has connected, as ``%sac connect NAME`` does."""
+    """Use *tenant* for ``%sac`` and ``%%sac``, like ``%sac connect NAME``."""
     SESSION.use(tenant)

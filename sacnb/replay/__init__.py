@@ -1,7 +1,7 @@
-"""Cassettes: record what a tenant answers, replay it without one, and keep secrets out of what is shared.
+"""Record a tenant's answers in a cassette, replay them without a tenant, and keep secrets out of shared files.
 
-``cassette("first_read", "record")`` records every call in its block into the file of that name, and
-``cassette("first_read")`` answers them out of it again: without a tenant, without a secret, without a network.
+``cassette("first_read", "record")`` records every call in its block to the file of that name. After that,
+``cassette("first_read")`` answers the same calls from that file: without a tenant, a secret or a network.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Switch a cassette on and off: for a block of code, or for the rest of the process."""
+"""Start and stop cassettes: for a block of code, or for the rest of the process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sacnb._auth.token import utc_now
 from sacnb._settings import ReplayChoice
 from sacnb.errors import ReplayError
 from sacnb.replay import document
-from sacnb.replay.session import ReplaySession, ReplaySummary, active
+from sacnb.replay.session import STOP_FIRST, ReplaySession, ReplaySummary, active
 
 if TYPE_CHECKING:
     from sacnb._settings import Settings
@@ -33,22 +33,22 @@ def cassette(
     secrets: Iterable[str] = (),
     now: Callable[[], datetime] = utc_now,
 ) -> Iterator[ReplaySession | None]:
-    """Within the block, answer every call that goes through requests from a cassette, or record it into one.
+    """Within the block, answer every request of this process from a cassette, or record the answers in one.
 
-    Whole process, all threads. While a cassette is replayed nothing connects anywhere: a request that was not recorded
-    raises ReplayError, which says what comes close. ``connect()`` then needs no settings. While one is recorded,
-    requests go out one at a time; it is saved at the end of the block, scrubbed, unless the block raised.
+    During a replay nothing connects anywhere, in any thread: a request that was not recorded raises ReplayError, which
+    names the nearest recorded ones. ``connect()`` then needs no settings. A recording sends one request at a time, and
+    is saved without secrets at the end of the block, unless the block raised.
 
     Args:
-        name: The cassette's name, looked for in the working directory and in ``cassettes`` there and above; or a
-            path. By default the variable ``SAC_REPLAY_CASSETTE``.
-        mode: ``"replay"``, ``"record"`` or ``"off"``, which does nothing and gives ``None``. By default the variable
-            ``SAC_REPLAY``, and where that is not set ``"replay"``.
-        allow_hosts: Hosts that may be connected to during a replay by something else than requests.
-        hide: While recording, words to replace in the answers beside the tenant's hosts; by default the tenant's name,
+        name: The cassette's name, looked for in the working folder and in ``cassettes`` there and above; or a path. By
+            default the variable ``SAC_REPLAY_CASSETTE``.
+        mode: ``"replay"``, ``"record"`` or ``"off"``, which does nothing and yields ``None``. By default the variable
+            ``SAC_REPLAY``, or ``"replay"`` if that is not set.
+        allow_hosts: Hosts that other libraries than requests may connect to during a replay.
+        hide: While recording, words to replace in the answers besides the tenant's hosts; by default the tenant's name,
             which is the first part of its host.
-        secrets: While recording, more values that must not be kept. Those of the settings, and those that pass on
-            their way, are known.
+        secrets: While recording, more values that must not be saved. The secrets of the settings, and those in requests
+            and answers, are known.
         now: While recording, the clock.
 
     Raises:
@@ -65,9 +65,9 @@ def cassette(
 
 
 def start(name: Name | None = None, mode: str | None = None, **options: Any) -> ReplaySession | None:
-    """As ``cassette()``, from now until ``stop()`` or the end of the process, in place of an earlier ``start()``.
+    """Start a cassette as ``cassette()`` does, until ``stop()`` or the end of the process; an earlier one is stopped.
 
-    For notebooks, whose cells are no block: this is what ``%sac_replay NAME`` calls. ``None`` where the mode is off.
+    For notebooks, whose cells are no block: ``%sac_replay NAME`` calls it. Returns ``None`` if the mode is off.
     """
     stop()
     session = _session(name, mode, **options)
@@ -77,15 +77,15 @@ def start(name: Name | None = None, mode: str | None = None, **options: Any) -> 
 
 
 def stop() -> ReplaySummary | None:
-    """End what ``start()`` began, and save a recording; ``None`` where nothing was begun. Raises ReplayError."""
+    """Stop the cassette of ``start()`` and save a recording; ``None`` if there is none. Raises ReplayError."""
     session = _STARTED.take()
     return None if session is None else session.close()
 
 
 def start_for(settings: Settings) -> ReplaySession:
-    """The cassette in use, or else the one that ``settings`` name, from now on: for ``connect()``.
+    """Return the cassette in use for ``connect()``; start the one that *settings* name if there is none.
 
-    Raises ReplayError where the one in use does something else than the settings say.
+    Raises ReplayError if the one in use has another mode than the settings say.
     """
     with _STARTED.starting:
         session = active()
@@ -96,7 +96,7 @@ def start_for(settings: Settings) -> ReplaySession:
     if session.mode != settings.replay:
         raise ReplayError(
             f"SAC_REPLAY is {settings.replay}, but the cassette {session.name!r} is in use for {session.mode}.",
-            hint="End it first: sacnb.replay.stop(), or the block of sacnb.replay.cassette().",
+            hint=STOP_FIRST,
         )
     return session
 
@@ -109,7 +109,7 @@ def _session(name: Name | None, mode: str | None, **options: Any) -> ReplaySessi
     if named is None:
         raise ReplayError(
             "No cassette is named.",
-            hint="Name it: SAC_REPLAY_CASSETTE=first_read, or sacnb.replay.cassette('first_read').",
+            hint="Name it: SAC_REPLAY_CASSETTE=first_read, or sacnb.replay.start('first_read').",
         )
     if choice.mode == "record":
         return ReplaySession(document.place_for(named), "record", **options)
@@ -118,7 +118,7 @@ def _session(name: Name | None, mode: str | None, **options: Any) -> ReplaySessi
 
 @dataclass
 class _Started:
-    """What ``start()`` began, if anything."""
+    """The session of ``start()``, if any."""
 
     session: ReplaySession | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -129,7 +129,7 @@ class _Started:
         with self.lock:
             self.session = session
             if not self.is_registered:
-                # A kernel that is shut down still saves what it recorded.
+                # A kernel that is shut down still saves its recording.
                 atexit.register(stop)
                 self.is_registered = True
 

@@ -1,29 +1,30 @@
-"""A cassette as a file: JSON that a person can read and a diff can show.
+"""The file of a cassette: JSON that a person can read and a diff can show, and where it is looked for.
 
-JSON, because reading it can do nothing but give values: YAML loaders have run code out of cassettes (vcrpy before
-8.2.1, GHSA-rpj2-4hq8-938g), and cassettes are handed from person to person. It also keeps every text to the byte, on
-every platform: UTF-8 and LF. Bodies stand in it as lists of lines, one row of data to a line.
-
-Where cassettes are: in a folder ``cassettes``, or beside the notebook.
+JSON, because reading it cannot run code: YAML loaders have run code from cassettes (vcrpy before 8.2.1,
+GHSA-rpj2-4hq8-938g), and people hand cassettes to each other. Written as UTF-8 with LF on every platform. Bodies are
+lists of lines, one row of data per line.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import difflib
 import json
 import os
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, cast
+from urllib.parse import urlsplit
 
 from sacnb._files import replacing
 from sacnb.errors import ReplayError
 from sacnb.replay.library import Request, Response, key_of_request, make_request
+from sacnb.replay.scan import decode_text
 
 FORMAT: Final = "sacnb cassette 1"
 Source = Literal["sac", "sandbox"]
@@ -33,7 +34,7 @@ _NOTES: Final[Mapping[Source, str]] = {
     "sac": "Recorded from a tenant of SAP Analytics Cloud. Its address, its name and all secrets were replaced; the "
     "data is the tenant's.",
 }
-# Where a body is broken into lines: after each line, and between the objects of a list.
+# Bodies are broken into lines after each line end, and between the objects of a list.
 _BREAKS: Final = re.compile(r"(?<=\n)|(?<=\},)(?=\s*\{)|(?<=\[)(?=\{)")
 
 Interaction = tuple[Request, Response]
@@ -41,13 +42,13 @@ Interaction = tuple[Request, Response]
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a cassette says of itself: the kind of tenant it comes from, and when (UTC, whole seconds)."""
+    """The head of a cassette: the kind of tenant it was recorded from, and when (UTC, whole seconds)."""
 
     source: Source
     recorded_at: datetime
 
     def to_json(self) -> dict[str, str]:
-        """As it stands in the file."""
+        """Return the head as it is written to the file."""
         return {
             "format": FORMAT,
             "source": self.source,
@@ -57,17 +58,17 @@ class About:
 
     @classmethod
     def from_json(cls, value: Any) -> About:
-        """What the file says. Raises ValueError or TypeError where it is not one of ours."""
+        """Return the head that was read. Raises ValueError, TypeError or KeyError where it is not one of ours."""
         if value["format"] != FORMAT or value["source"] not in _NOTES:
             raise ValueError(f"its format is {value['format']!r}, expected {FORMAT!r}")
         return cls(cast("Source", value["source"]), datetime.fromisoformat(value["recorded_at"]).astimezone(UTC))
 
 
 def to_text(about: About, interactions: Iterable[Interaction]) -> str:
-    """The file's text: sorted by what was asked, so that the order in which threads asked does not show.
+    """Return the file's text: sorted by request, so that the order of threads does not show.
 
-    Of one question the answers stay in their order; an answer that only repeats the last one is left out, since
-    replaying repeats it anyway.
+    Answers to the same request keep their order. One that only repeats the answer before it at the end is left out,
+    because a replay repeats the last answer anyway.
     """
     answers: dict[Any, list[Interaction]] = {}
     for request, response in interactions:
@@ -124,19 +125,38 @@ def _body_from_json(value: Any) -> bytes:
 
 
 def from_text(text: str, path: Path) -> tuple[About, list[Interaction]]:
-    """What a cassette holds. Raises ReplayError for a text that is none; ``path`` is for the message."""
+    """Return the head and the content of a cassette. Raises ReplayError for other texts; *path* is for the message."""
     try:
         value = json.loads(text)
         about = About.from_json(value["metadata"])
         interactions = [_from_json(each) for each in value["interactions"]]
-    except (ValueError, TypeError, KeyError, AttributeError, binascii.Error) as error:
-        what = f"there is no {error}" if isinstance(error, KeyError) else str(error)
-        raise ReplayError(f"{str(path)!r} is not a cassette of sacnb: {what}.", hint="Record it again.") from None
+    except RecursionError:
+        raise _not_a_cassette(path, "its JSON is nested too deeply") from None
+    except KeyError as error:
+        raise _not_a_cassette(path, f"{error} is missing") from None
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise _not_a_cassette(path, str(error)) from None
     return about, interactions
+
+
+def _not_a_cassette(path: Path, reason: str) -> ReplayError:
+    return ReplayError(f"{str(path)!r} is not a cassette of sacnb: {reason}.", hint=_record_again(path))
+
+
+def _record_again(path: Path) -> str:
+    name = name_of(path)
+    return (
+        f"Record it again: sacnb replay record NOTEBOOK.ipynb --cassette {shlex.quote(name)}, or in Python "
+        f"sacnb.replay.start({name!r}, 'record')."
+    )
 
 
 def _from_json(value: Any) -> Interaction:
     request, response = value["request"], value["response"]
+    status = int(response["status"]["code"])
+    if not 100 <= status <= 999:
+        raise ValueError(f"there is no status {status} in HTTP")
+    urlsplit(request["uri"])  # raises ValueError now, and not at the first request of a replay
     return (
         make_request(
             str(request["method"]),
@@ -145,7 +165,7 @@ def _from_json(value: Any) -> Interaction:
             {str(name): str(value) for name, value in request["headers"].items()},
         ),
         {
-            "status": {"code": int(response["status"]["code"]), "message": str(response["status"]["message"])},
+            "status": {"code": status, "message": str(response["status"]["message"])},
             "headers": {
                 str(name): list(map(str, values)) if isinstance(values, list) else [str(values)]
                 for name, values in response["headers"].items()
@@ -156,37 +176,52 @@ def _from_json(value: Any) -> Interaction:
 
 
 def read(path: Path) -> tuple[About, list[Interaction]]:
-    """What the cassette in ``path`` holds. Raises ReplayError where it cannot be read."""
+    """Return the head and the content of the cassette in *path*. Raises ReplayError where it cannot be read."""
     return from_text(_text_of(path), path)
 
 
 def _text_of(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ReplayError(f"The cassette {str(path)!r} cannot be read: {error}.") from None
+        text = decode_text(path.read_bytes())
+    except OSError as error:
+        raise ReplayError(
+            f"The cassette {str(path)!r} cannot be read: {error.strerror or error}.", hint=_record_again(path)
+        ) from None
+    if text is None:
+        raise _not_a_cassette(path, "its bytes are no text")
+    return text
 
 
 def write(path: Path, text: str) -> bool:
-    """Put a cassette in its place, whole or not at all; whether that changed anything but the time of recording.
+    """Write a cassette, whole or not at all, and return whether that changed more than the time of the recording.
 
-    The same answers as before leave the file as it is, with its old time: what was shown from it stays true. Raises
+    With the same answers as before the file keeps its old time, so what was shown from it stays true. Raises
     ReplayError where the folder cannot be written to.
     """
-    if path.is_file() and _without_time(_text_of(path)) == _without_time(text):
+    if path.is_file() and _without_time(_raw_text_of(path)) == _without_time(text):
         return False
     put(path, text)
     return True
 
 
 def put(path: Path, text: str) -> None:
-    """Write a file, whole or not at all. Raises ReplayError where it cannot be written."""
+    """Write a file, whole or not at all. Raises ReplayError if it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
             file.write(text.encode("utf-8"))
     except OSError as error:
-        raise ReplayError(f"The file {str(path)!r} cannot be written: {error}.") from None
+        raise ReplayError(
+            f"The file {str(path)!r} cannot be written: {error.strerror or error}.",
+            hint="Free some space, or work in a folder that you can write to.",
+        ) from None
+
+
+def _raw_text_of(path: Path) -> str:
+    """Return the text of an earlier recording; the empty text where it cannot be read, because it is replaced."""
+    with suppress(OSError, UnicodeDecodeError):
+        return path.read_bytes().decode("utf-8")
+    return ""
 
 
 def _without_time(text: str) -> str:
@@ -194,7 +229,7 @@ def _without_time(text: str) -> str:
 
 
 def keep(path: Path, used: Iterable[int]) -> tuple[int, int]:
-    """Keep only the interactions at these positions; how many were kept, and how many dropped."""
+    """Drop all interactions but those at the positions *used*; return how many were kept and dropped."""
     from_text(text := _text_of(path), path)
     value = json.loads(text)
     wanted = set(used)
@@ -210,66 +245,89 @@ SUFFIX: Final = ".cassette.json"
 
 
 def name_of(path: Path) -> str:
-    """The name of the cassette in ``path``."""
+    """Return the name of the cassette in *path*."""
     return path.name.removesuffix(SUFFIX)
 
 
 def find(name: str | os.PathLike[str], start: Path | None = None) -> Path:
-    """The file of the cassette ``name``, a name or a path.
+    """Return the file of the cassette *name*, a name or a path.
 
-    A name is looked for in ``start`` (by default the working directory) and in its folder ``cassettes``, then in
-    the folders above, up to the top of the checkout. Raises ReplayError, with the names that are there.
+    A name is looked for in *start* (by default the working folder) and in its folder ``cassettes``, then in the folders
+    above, up to the top of the checkout. Raises ReplayError, with the names of the cassettes that exist.
     """
-    start = (start or Path.cwd()).resolve()
+    start = _folder(start)
     path = _as_path(name, start)
     places = [path] if path is not None else list(_candidates(os.fspath(name), start))
     for place in places:
-        if place.is_file():
+        if _is_file(place):
             return place
     known = names(start)
     close = difflib.get_close_matches(os.fspath(name), known, n=3)
     there = f"Did you mean {' or '.join(map(repr, close))}? " if close else ""
     there += f"There is: {', '.join(known)}. " if known and not close else ""
-    looked = f"the file {str(path)!r}" if path is not None else f"a file {os.fspath(name)}{SUFFIX}"
     raise ReplayError(
-        f"There is no cassette {os.fspath(name)!r}: {looked} was not found in {str(start)!r}, its folder {FOLDER!r} or "
-        "those above."
+        f"There is no cassette {os.fspath(name)!r}: a file {os.fspath(name)}{SUFFIX} was not found in {str(start)!r}, "
+        f"its folder {FOLDER!r} or the folders above."
         if path is None
-        else f"There is no cassette {looked}.",
-        hint=f"{there}To make it, connect to a tenant and record: sacnb.replay.cassette(..., mode='record').",
+        else f"There is no cassette in the file {str(path)!r}.",
+        hint=f"{there}To record it, connect to a tenant after sacnb.replay.start({os.fspath(name)!r}, 'record').",
     )
 
 
 def names(start: Path | None = None) -> list[str]:
-    """The names of the cassettes that ``find`` would find."""
-    start = (start or Path.cwd()).resolve()
+    """Return the names of the cassettes that ``find`` finds."""
+    start = _folder(start)
     return sorted({name_of(file) for folder in _folders(start) for file in folder.glob(f"*{SUFFIX}")})
 
 
 def place_for(name: str | os.PathLike[str], start: Path | None = None) -> Path:
-    """Where a recording named ``name`` belongs.
+    """Return the file for a recording named *name*.
 
-    Over an earlier one; else in the nearest folder ``cassettes``; else in ``start`` itself, beside the notebook.
+    It replaces an earlier one; otherwise it goes to the nearest folder ``cassettes``, or to *start* itself.
     """
-    start = (start or Path.cwd()).resolve()
+    start = _folder(start)
     path = _as_path(name, start)
     if path is not None:
         return path
     text = os.fspath(name)
     for candidate in _candidates(text, start):
-        if candidate.is_file():
+        if _is_file(candidate):
             return candidate
     folder = next((folder / FOLDER for folder in _upwards(start) if (folder / FOLDER).is_dir()), start)
     return folder / f"{text}{SUFFIX}"
 
 
+def _folder(start: Path | None) -> Path:
+    try:
+        return (start or Path.cwd()).resolve()
+    except OSError:
+        raise ReplayError(
+            "The working folder does not exist any more, so no cassette can be found.",
+            hint="Change to a folder that exists: import os; os.chdir(os.path.expanduser('~'))",
+        ) from None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, or a folder that may not be looked into
+        return False
+
+
 def _as_path(name: str | os.PathLike[str], start: Path) -> Path | None:
-    """``name`` as a file, or ``None`` where it is a mere name."""
+    """Return *name* as a file; ``None`` for a mere name."""
+    if not isinstance(name, str | os.PathLike) or not isinstance(os.fspath(name), str):
+        raise ReplayError(
+            f"A cassette is named by a text or a path, got {name!r}.", hint="For example sacnb.replay.start('plan')."
+        )
     text = os.fspath(name)
     if isinstance(name, os.PathLike) or text.endswith(".json") or re.search(r"[/\\]", text):
-        return start / Path(text).expanduser()
+        try:
+            return start / Path(text).expanduser()
+        except RuntimeError:  # ~somebody, who is not known here
+            return start / text
     if not text.strip():
-        raise ReplayError("A cassette needs a name.", hint="For example sacnb.replay.cassette('first_read').")
+        raise ReplayError("A cassette needs a name.", hint="For example sacnb.replay.start('first_read').")
     return None
 
 
@@ -284,7 +342,7 @@ def _folders(start: Path) -> Iterator[Path]:
 
 
 def _upwards(start: Path) -> Iterator[Path]:
-    """``start`` and what is above it, up to the top of the checkout: beyond it is somebody else's."""
+    """Yield *start* and the folders above it, up to the top of the checkout: beyond it are other projects."""
     for folder in (start, *start.parents):
         yield folder
         if (folder / ".git").exists():

@@ -1,4 +1,4 @@
-"""Refuse every connection while a cassette is replayed."""
+"""Refuse every connection during a replay."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ _UNSET: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class Ban:
-    """Connections are refused, but to ``allowed`` hosts; ``cassette`` is the one that is replayed, for the message."""
+    """The rule of a replay: connect to ``allowed`` hosts only. ``cassette`` is its name, for the message."""
 
     cassette: str
     allowed: frozenset[str] = frozenset()
 
     def forbids(self, host: str) -> bool:
-        """Whether a connection to ``host`` is refused."""
+        """Return whether a connection to *host* is refused."""
         names = {host, "localhost"} if _is_loopback(host) else {host}
         return not (names & self.allowed)
 
     def refusal(self, what: str) -> ReplayError:
-        """The error for what was refused."""
+        """Return the error for a refused connection."""
         return ReplayError(
             f"The cassette {self.cassette!r} is being replayed, and {what} was refused.",
-            hint="Only calls that go through requests can be recorded and replayed. To let this one pass, name its "
-            "host: sacnb.replay.cassette(..., allow_hosts=[...]).",
+            hint="Only calls through requests can be recorded and replayed. To allow this one, name its host: "
+            f"sacnb.replay.start({self.cassette!r}, allow_hosts=['HOST']).",
         )
 
 
 class SocketGuard:
-    """Stands before the ways out of Python's ``socket`` while it is installed, and asks ``ban`` at every call.
+    """Checks every connection that Python's ``socket`` makes against the ban of the moment, while it is installed.
 
-    Unix sockets, pipes and listening stay free; so do the sockets of libraries that do not use Python's, such as the
-    one a kernel talks to its notebook with. (On Windows asyncio connects without Python's ``socket``, too.)
+    Unix sockets, pipes and listening stay allowed; so do the sockets of libraries that do not use Python's, such as
+    those between a kernel and its notebook. (On Windows asyncio also connects without Python's ``socket``.)
     """
 
     def __init__(self, ban: Callable[[], Ban | None]) -> None:
@@ -50,7 +50,7 @@ class SocketGuard:
         self._exempt = threading.local()
 
     def install(self) -> None:
-        """Begin to stand in the way."""
+        """Replace the functions of ``socket`` that connect, send or look names up."""
         for name in ("connect", "connect_ex"):
             self._replace(socket.socket, name, self._connecting(getattr(socket.socket, name)))
         self._replace(socket.socket, "sendto", self._sending(socket.socket.sendto))
@@ -59,7 +59,7 @@ class SocketGuard:
         self._replace(socket, "socketpair", self._pairing(socket.socketpair))
 
     def remove(self) -> None:
-        """Put everything back."""
+        """Restore the functions of ``socket``."""
         while self._saved:
             owner, name, before = self._saved.pop()
             if before is _UNSET:
@@ -83,7 +83,7 @@ class SocketGuard:
             try:
                 self._check(sock.family, address, "a connection to")
             except ReplayError:
-                sock.close()  # callers close it for an OSError only
+                sock.close()  # callers only close it after an OSError
                 raise
             return real(sock, address)
 
@@ -107,7 +107,7 @@ class SocketGuard:
         return look_up
 
     def _pairing(self, real: Callable[..., Any]) -> Callable[..., Any]:
-        """Windows has no socket pairs, and Python makes one there by connecting to itself."""
+        """Allow ``socketpair``: on Windows Python makes a pair by connecting to itself."""
 
         def socketpair(*args: Any, **kwargs: Any) -> Any:
             with self._exempted():
@@ -132,7 +132,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _is_address(name: str) -> bool:
-    """Whether nobody has to be asked to look ``name`` up."""
+    """Return whether *name* can be looked up without asking a server."""
     try:
         ipaddress.ip_address(name.partition("%")[0])
     except ValueError:

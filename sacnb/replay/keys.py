@@ -1,4 +1,4 @@
-"""When two requests are the same one, and how two others differ."""
+"""Decide when two requests are the same, and tell how two others differ."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from sacnb._redact import redact_body, redact_url
 
 _FORM: Final = "application/x-www-form-urlencoded"
 _MOST_SHOWN: Final = 3
-# Below this share of common text, two paths have nothing to do with each other.
+# Paths with a smaller share of common text are unrelated.
 _LEAST_LIKENESS: Final = 0.5
 _MAX_SHOWN_CHARS: Final = 120
 
 
 @dataclass(frozen=True, slots=True)
 class RequestKey:
-    """What has to be equal for a recorded answer to be the answer: all but the host and the headers.
+    """The parts of a request that must be equal for a recorded answer to fit: all but the host and the headers.
 
-    Path and query are decoded, so that ``%27`` is an apostrophe; the order of the query's parts and of JSON keys does
-    not matter. Secrets are masked, as they are in the cassette.
+    Path and query are decoded, so that ``%27`` is an apostrophe; the order of query parameters and of JSON keys does
+    not matter. Secrets are masked, as in the cassette.
     """
 
     method: str
@@ -39,17 +39,17 @@ class RequestKey:
         return f"{self.method} {'/'.join(self.path)}{'?' if query else ''}{query}"
 
 
-# The key of every request for a token: where the endpoint is and how the client shows itself does not matter.
+# The key of every token request: the endpoint and the way the client identifies itself do not matter.
 TOKEN_KEY: Final = RequestKey("POST", tuple(urlsplit(REPLAY_TOKEN_URL).path.split("/")), (), "(a token)")
 
 
 def is_token_request(method: str, content_type: str | None, body: bytes) -> bool:
-    """Whether a request asks an OAuth token endpoint for a token."""
+    """Return whether a request asks an OAuth token endpoint for a token."""
     return method.upper() == "POST" and _FORM in (content_type or "").lower() and b"grant_type=" in body
 
 
 def key_of(method: str, url: str, content_type: str | None, body: bytes) -> RequestKey:
-    """The key of a request."""
+    """Return the key of a request."""
     if is_token_request(method, content_type, body):
         return TOKEN_KEY
     parts = urlsplit(redact_url(url))
@@ -64,7 +64,7 @@ def _canonical(content_type: str, body: bytes) -> str:
     if "json" in content_type.lower():
         try:
             return json.dumps(json.loads(text), sort_keys=True)
-        except ValueError:
+        except (ValueError, RecursionError):
             return text
     if _FORM in content_type.lower():
         return repr(sorted(parse_qsl(text, keep_blank_values=True)))
@@ -72,9 +72,9 @@ def _canonical(content_type: str, body: bytes) -> str:
 
 
 def nearest(asked: RequestKey, recorded: Iterable[RequestKey]) -> tuple[str, ...]:
-    """The recorded requests that come close to ``asked``, the closest first, each with what is different.
+    """Return the recorded requests nearest to *asked*, the nearest first, each with its differences.
 
-    Those of the same path, where there are any; else those of a similar one.
+    Requests of the same path come first; if there are none, those of similar paths.
     """
     keys = list(dict.fromkeys(recorded))
     keys = [key for key in keys if key.path == asked.path] or keys
@@ -89,7 +89,7 @@ def _likeness(asked: RequestKey, key: RequestKey) -> float:
     path = _alike("/".join(asked.path), "/".join(key.path))
     if path < _LEAST_LIKENESS:
         return 0.0
-    # The path says what is asked for, the query which of it; then method and body.
+    # The path weighs most, then the method and the query, then the body.
     score = 4 * path + 2 * (asked.method == key.method) + (asked.body == key.body)
     both = [set(asked.query), set(key.query)]
     return score + (len(both[0] & both[1]) / len(both[0] | both[1]) if any(both) else 1.0)
@@ -104,7 +104,7 @@ def _differences(asked: RequestKey, key: RequestKey) -> Iterator[str]:
     if asked.method != key.method:
         yield f"the method is {asked.method}, recorded was {key.method}"
     if asked.path != key.path:
-        yield "the path is another one"
+        yield "the path differs"
         return
     yield from _query_differences(asked.query, key.query)
     if asked.body != key.body:
@@ -124,7 +124,7 @@ def _query_differences(asked: tuple[tuple[str, str], ...], recorded: tuple[tuple
 
 
 def shown_request(method: str, url: str) -> str:
-    """A request as an error shows it: the method, the path and the query, decoded, without the host."""
+    """Return a request for an error: the method, the path and the query, decoded, without the host."""
     parts = urlsplit(redact_url(url))
     query = f"?{unquote(parts.query)}" if parts.query else ""
     return f"{method} {unquote(parts.path) or '/'}{query}"

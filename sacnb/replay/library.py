@@ -1,11 +1,9 @@
-"""The only file that imports vcrpy: an optional part, and without types.
+"""Convert between vcrpy and requests: the only file that imports vcrpy, which is optional and has no types.
 
-vcrpy keeps the requests and answers, looks them up, and calls the scrubber before it saves. Its own way into the HTTP
-libraries is left out (``skip_patchers``): it puts the real connection classes back, for all threads, whenever a
-connection is made. Of 30 replays with 8 threads that way 27 reached the network. ``sacnb.replay.switch`` goes in where
-requests hands over to its adapter, which needs no such moment.
-
-Answers as requests has them, made from what stands in a cassette.
+vcrpy stores the requests and answers, looks them up, and calls the scrubber before it saves. Its patches of the HTTP
+libraries are left out (``skip_patchers``): they restore the real connection classes, for all threads, whenever a
+connection is made. Of 30 replays with 8 threads that way 27 reached the network. ``sacnb.replay.session`` replaces
+``HTTPAdapter.send`` of requests instead, which needs no such moment.
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
     import requests
     from requests.adapters import HTTPAdapter
 
-# A request and an answer as vcrpy has them.
+# A request and an answer in vcrpy's form.
 Request = Any
 Response = dict[str, Any]
 Cassette = Any
@@ -35,13 +33,13 @@ SaveHook = Callable[[Request, Response], tuple[Request, Response]]
 
 
 class Persister(Protocol):
-    """Loads and saves what vcrpy holds; vcrpy calls it."""
+    """Loads and saves the content of a cassette; vcrpy calls it."""
 
     def load_cassette(self, _path: object, serializer: object) -> tuple[list[Request], list[Response]]:
-        """The requests and the answers; ``not_found()`` where there are none."""
+        """Return the requests and the answers. Raises ``not_found()`` if there are none."""
 
     def save_cassette(self, _path: object, interactions: dict[str, Any], serializer: object) -> None:
-        """Take what is to be kept: ``requests`` and ``responses``."""
+        """Save the ``requests`` and ``responses``."""
 
 
 def _load() -> Any:
@@ -58,9 +56,9 @@ def _load() -> Any:
 def open_cassette(
     path: Path, persister: Persister, *, before_save: SaveHook | None
 ) -> AbstractContextManager[Cassette]:
-    """A context in which vcrpy holds the cassette; with ``before_save`` it is recorded, and saved on leaving.
+    """Return a context in which vcrpy holds the cassette; with *before_save* it records, and saves on leaving.
 
-    Raises MissingExtraError where vcrpy is not installed, or too old.
+    Raises MissingExtraError if vcrpy is not installed or too old.
     """
     vcr = _load()
     machine = vcr.VCR(
@@ -81,7 +79,7 @@ def _same_request(asked: Request, recorded: Request) -> bool:
 
 
 def key_of_request(request: Request) -> RequestKey:
-    """The key of a vcrpy request, worked out once: a cassette of a thousand pages is compared a million times."""
+    """Return the key of a vcrpy request, computed once: replaying a thousand pages compares it a million times."""
     memo = getattr(request, "sacnb_key", None)
     if memo is not None and memo[0] is request.uri and memo[1] is request.body:
         known: RequestKey = memo[2]
@@ -92,27 +90,27 @@ def key_of_request(request: Request) -> RequestKey:
 
 
 def is_token(request: Request) -> bool:
-    """Whether a vcrpy request asks for a token."""
+    """Return whether a vcrpy request asks for a token."""
     return is_token_request(request.method, request.headers.get("Content-Type"), request.body or b"")
 
 
 def make_request(method: str, url: str, body: bytes | None, headers: dict[str, str]) -> Request:
-    """A request in vcrpy's form."""
+    """Return a request in vcrpy's form."""
     _load()
     return importlib.import_module("vcr.request").Request(method, url, body, headers)
 
 
 def not_found() -> Exception:
-    """What a persister raises to say that there is no cassette yet."""
+    """Return the error with which a persister reports that there is no cassette yet."""
     error: Exception = importlib.import_module("vcr.persisters.filesystem").CassetteNotFoundError()
     return error
 
 
 def next_answer(cassette: Cassette, request: Request) -> Response | None:
-    """The next answer to ``request``: each is given once, in the order recorded, and the last one ever after.
+    """Return the next answer to *request*: each once, in the order recorded, then the last one again and again.
 
-    ``None`` where there is no answer at all. vcrpy's own repeats would start over with the first, so that a job that
-    was "running" and then "done" would never be done.
+    ``None`` if there is no answer. vcrpy's own repeats start over with the first answer, so that a job that was
+    "running" and then "done" would never be done.
     """
     none_left: type[Exception] = importlib.import_module("vcr.errors").UnhandledHTTPRequestError
     answer: Response | None
@@ -127,15 +125,15 @@ def next_answer(cassette: Cassette, request: Request) -> Response | None:
 
 
 def request_of(prepared: requests.PreparedRequest) -> Request:
-    """A prepared request in vcrpy's form. Raises ReplayError for a body that is read while it is sent."""
+    """Return a prepared request in vcrpy's form. Raises ReplayError for a body that is read while it is sent."""
     method, url, body = prepared.method or "GET", prepared.url or "", prepared.body
     if isinstance(body, str):
         body = body.encode()
     if not isinstance(body, bytes | None):
         raise ReplayError(
-            f"{shown_request(method, url)} sends a body that is read while it is sent; a cassette needs it whole.",
+            f"{shown_request(method, url)} sends a body that is read while it is sent; a cassette needs all of it.",
             method=method,
-            hint="Send bytes.",
+            hint="Send bytes: data=file.read()",
         )
     return make_request(method, url, body, {name: _header(value) for name, value in prepared.headers.items()})
 
@@ -147,7 +145,7 @@ def _header(value: str | bytes) -> str:
 def response_to(
     adapter: HTTPAdapter, prepared: requests.PreparedRequest, response: Response, *, original: Any = None
 ) -> requests.Response:
-    """What ``adapter`` returns for ``response``; ``original`` is the answer of http.client, for the cookies in it."""
+    """Return *response* as *adapter* returns it; *original* is the answer of http.client, for its cookies."""
     body, method = response["body"]["string"], prepared.method or "GET"
     headers = urllib3.HTTPHeaderDict()
     for name, values in response["headers"].items():
@@ -170,11 +168,11 @@ def response_to(
 
 
 def values_of(headers: Mapping[str, list[str]], name: str) -> list[str]:
-    """The values of a header, whatever the case of its name."""
+    """Return the values of a header; the case of its name does not matter."""
     return [value for key, values in headers.items() if key.lower() == name.lower() for value in values]
 
 
 def origin_of(url: str) -> str:
-    """Scheme, host and port of an address."""
+    """Return scheme, host and port of an address."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"

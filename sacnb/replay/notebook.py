@@ -1,7 +1,4 @@
-"""Record a notebook as a whole, and drop from a cassette what no notebook uses.
-
-A notebook in a kernel of its own: run, reported on, and cleared of what only that kernel could use.
-"""
+"""Record whole notebooks, each in a kernel of its own, and drop from a cassette what no notebook uses."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ import copy
 import importlib
 import json
 import os
+import shlex
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -16,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
+from sacnb._arguments import callback, elements, flag, folder, folders, seconds, text, whole_number
 from sacnb._redact import redact_text
 from sacnb._settings import Settings
 from sacnb._settings.variables import VARIABLES
-from sacnb.errors import MissingExtraError, ReplayError, SettingsError
+from sacnb.errors import MissingExtraError, QueryError, ReplayError, SettingsError
 from sacnb.replay import control, document
-from sacnb.replay.scan import scan_text
+from sacnb.replay.scan import scan_text, secrets_around
 from sacnb.replay.scrub import Known
 from sacnb.replay.session import Mode, finished
 
@@ -29,22 +28,23 @@ __all__ = ["Report", "Runner"]
 
 Report = Mapping[str, Any]
 
-_MARK: Final = "sacnb-replay-report:"
-_LAST_CELL: Final = "from sacnb.replay.notebook import _report\n_report()"
+# The report goes to a file, because threads, hooks and log handlers may print while the cell runs.
+_LAST_CELL: Final = "from sacnb.replay.notebook import _report\n_report({!r})"
 _WIDGET_VIEW: Final = "application/vnd.jupyter.widget-view+json"
-# What a colleague without a tenant has not got; a notebook must replay without it.
+# A replay must work without these, because a colleague without a tenant does not have them.
 _OF_A_TENANT: Final = frozenset(variable.name for variable in VARIABLES) - {"SAC_LOG"}
 _MOST_LAST_WORDS: Final = 500
-# What the system allows for the name of a socket's file, everywhere.
+# The longest name of a socket's file that every system allows.
 _LONGEST_SOCKET_NAME: Final = 103
 
 
 class Runner:
-    """Runs one notebook, and gives back what it became and what its cassettes report.
+    """Runs one notebook, and returns it with its outputs and the reports of its cassettes.
 
-    ``environ`` are variables for the kernel on top of this process's; ``announce`` is told what begins.
+    ``environ`` are variables for the kernel in addition to those of this process; ``announce`` is called with a line of
+    text before each run.
 
-    Raises ReplayError where there is no such notebook, MissingExtraError without the extra ``replay``.
+    Raises ReplayError for a notebook that cannot be read, MissingExtraError without the extra ``replay``.
     """
 
     def __init__(
@@ -63,32 +63,42 @@ class Runner:
             self._new_config = importlib.import_module("traitlets.config").Config
         except ImportError as error:
             raise MissingExtraError("replay", "Running a notebook") from error
+        if environ is not None and not isinstance(environ, Mapping):
+            raise QueryError(f"environ must be a mapping of names to texts, got {type(environ).__name__}.")
         self.environ = {**os.environ, **(environ or {})}
         self._path = path
-        self._timeout_s = timeout_s
-        self._kernel_name = kernel_name
-        self._announce = announce
+        self._timeout_s = seconds("timeout_s", timeout_s)
+        self._kernel_name = text("kernel_name", kernel_name)
+        self._announce = callback("announce", announce)
         try:
             self._notebook = self.nbformat.read(path, as_version=4)
-        except (OSError, ValueError) as error:
-            raise ReplayError(
-                f"The notebook {str(path)!r} cannot be read: {error}.", hint="Name a file that Jupyter can open."
-            ) from None
+        except RecursionError:
+            raise _unreadable(path, "its JSON is nested too deeply") from None
+        except OSError as error:
+            raise _unreadable(path, error.strerror or str(error)) from None
+        except (ValueError, TypeError, AttributeError, KeyError) as error:  # no JSON, or JSON that is no notebook
+            raise _unreadable(path, redact_text(str(error))) from None
 
     def run(self, mode: Mode, cassette: Path) -> tuple[Any, list[Report]]:
-        """The notebook with its outputs, and the reports of its cassettes. A replay gets none of the settings."""
+        """Return the notebook with its outputs, and its cassettes' reports. A replay gets none of the settings."""
         if self._announce is not None:
             self._announce(f"{self._path.name}: {'recording' if mode == 'record' else 'replaying'} ...")
         notebook = copy.deepcopy(self._notebook)
-        notebook.cells.append(self.nbformat.v4.new_code_cell(_LAST_CELL))
         with tempfile.TemporaryDirectory(prefix="sacnb-", ignore_cleanup_errors=True) as folder:
+            report = Path(folder) / "report.json"
+            notebook.cells.append(self.nbformat.v4.new_code_cell(_LAST_CELL.format(str(report))))
             self._execute(mode, notebook, cassette, Path(folder))
-        last = notebook.cells.pop()
+            try:
+                reports: list[Report] = json.loads(report.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                reason = f"its kernel did not report the cassettes it used ({error})."
+                raise self._failure(mode, notebook, reason) from None
+        notebook.cells.pop()
         self._tidy(notebook)
-        return notebook, _read_report(last)
+        return notebook, reports
 
     def _execute(self, mode: Mode, notebook: Any, cassette: Path, folder: Path) -> None:
-        """Run all cells, with ``folder`` for what the run itself needs."""
+        """Run all cells; ``folder`` is for the files of the run itself."""
         kernel_name = self._kernel_name or notebook.metadata.get("kernelspec", {}).get("name", "python3")
         client = self._nbclient.NotebookClient(
             notebook,
@@ -96,10 +106,10 @@ class Runner:
             kernel_name=kernel_name,
             resources={"metadata": {"path": str(self._path.parent)}},
             record_timing=False,
-            # What is printed arrives in pieces, at other places each time.
+            # Printed text arrives in pieces that differ from run to run.
             coalesce_streams=True,
             config=self._connection(folder),
-            # The last cell has saved everything. A notebook that failed is to leave nothing, and an orderly end would.
+            # The last cell has saved the recording. An orderly shutdown would also save that of a failed notebook.
             shutdown_kernel="immediate",
         )
         inherited = self.environ if mode == "record" else self._without_a_tenant()
@@ -110,11 +120,12 @@ class Runner:
                 client.execute(env=environment, stderr=said)
             except self._no_such_kernel:
                 raise ReplayError(
-                    f"There is no kernel {kernel_name!r} on this machine, which {self._path.name!r} is to run in.",
-                    hint="Name another one, such as python3.",
+                    f"There is no kernel {kernel_name!r} on this machine; {self._path.name!r} needs it.",
+                    hint="List the kernels: jupyter kernelspec list. Then name one: --kernel python3, or in Python "
+                    "kernel_name='python3'.",
                 ) from None
             except Exception as error:
-                # nbclient listens for Ctrl-C itself, ends the kernel, and fails somehow over that.
+                # nbclient handles Ctrl-C itself: it ends the kernel, and then raises some error because of that.
                 if hasattr(client, "_async_cleanup_kernel_future"):
                     raise KeyboardInterrupt from None
                 if isinstance(error, problems.CellTimeoutError):
@@ -126,10 +137,11 @@ class Runner:
                 raise
 
     def _connection(self, folder: Path) -> Any:
-        """How to talk with the kernel: by files in ``folder``, where that can be done.
+        """Return the configuration of the connection to the kernel: sockets in ``folder`` where the system has them.
 
-        Over TCP, five ports are looked for and let go again until the kernel takes them. If somebody else does in the
-        meantime, which happens on a busy machine, the kernel never answers; and anybody on this machine could listen.
+        Over TCP, jupyter_client picks five free ports and closes them again until the kernel opens them. If another
+        program takes one in between, which happens on a busy machine, the kernel never answers. Other users of the
+        machine could also connect to them.
         """
         config = self._new_config()
         file = folder / "kernel.json"
@@ -142,12 +154,15 @@ class Runner:
         return {name: value for name, value in self.environ.items() if name not in _OF_A_TENANT}
 
     def _tidy(self, notebook: Any) -> None:
-        """Leave out what differs from run to run and from machine to machine, and what needs the kernel that is gone.
+        """Remove what differs between runs and machines, and widgets, which need the kernel that has ended.
 
-        A widget is its kernel's: without it, JupyterLab shows an error in its place. What stands beside it, such as
-        the table of a panel, is for all who only read.
+        Without its kernel JupyterLab shows an error in place of a widget. The other forms of the same output, such as
+        the table of a panel, stay. The language stays, without its version: nbconvert takes the file extension from it.
         """
+        language = {key: value for key, value in notebook.metadata.get("language_info", {}).items() if key != "version"}
         notebook.metadata = copy.deepcopy(self._notebook.metadata)
+        if language:
+            notebook.metadata["language_info"] = {**language, **notebook.metadata.get("language_info", {})}
         notebook.metadata.pop("widgets", None)
         for cell in notebook.cells:
             cell.metadata.pop("execution", None)
@@ -164,36 +179,39 @@ class Runner:
         what = "recorded" if mode == "record" else "replayed"
         return ReplayError(
             f"{where} the notebook {self._path.name!r} failed when it was {what}: {redact_text(reason.strip())}",
-            hint="The notebook was left as it was.",
+            hint=f"The notebook was not changed. Mend the cell, and run it again: sacnb replay record "
+            f"{shlex.quote(self._path.name)}",
         )
 
 
 def _end_of(said: IO[bytes]) -> str:
-    """The last words of a kernel that died, which are the only ones that say why."""
+    """Return the last lines that a kernel printed before it died, which name the reason."""
     said.seek(0)
     lines = said.read().decode("utf-8", "replace").splitlines()
     text = "\n".join(line for line in lines if not line.startswith("[IPKernelApp] WARNING")).strip()
     return text if len(text) <= _MOST_LAST_WORDS else f"… {text[-_MOST_LAST_WORDS:]}"
 
 
-def _report() -> None:
-    """In the notebook's kernel, at the end: save what is recorded, and tell of all cassettes that were used."""
+def _unreadable(path: Path, reason: str) -> ReplayError:
+    return ReplayError(
+        f"The notebook {str(path)!r} cannot be read: {reason.rstrip('.')}.", hint="Name a file that Jupyter can open."
+    )
+
+
+def _report(path: str) -> None:
+    """In the notebook's kernel, after its cells: save the recording, and list the used cassettes in *path*."""
     control.stop()
     reports = [
         {"path": str(each.path), "mode": each.mode, "requests": each.requests, "used": each.used} for each in finished()
     ]
-    print(_MARK, json.dumps(reports))  # noqa: T201 - the way from a kernel to whoever runs it
-
-
-def _read_report(cell: Any) -> list[Report]:
-    printed = "".join(output.get("text", "") for output in cell["outputs"])
-    reports: list[Report] = json.loads(printed.partition(_MARK)[2])
-    return reports
+    Path(path).write_text(json.dumps(reports), encoding="utf-8")
 
 
 @dataclass(frozen=True, slots=True)
 class NotebookRecording:
-    """What ``record_notebook`` made: the cassettes that the notebook recorded, and how many answers they hold."""
+    """The outcome of ``record_notebook``: the cassettes that the notebook recorded, and the number of their answers."""
+
+    __module__ = "sacnb.replay"
 
     notebook: Path
     cassettes: tuple[Path, ...]
@@ -205,7 +223,9 @@ class NotebookRecording:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What ``prune`` did: how many answers the cassette still holds, and how many were dropped."""
+    """The outcome of ``prune``: how many answers the cassette still holds, and how many were dropped."""
+
+    __module__ = "sacnb.replay"
 
     path: Path
     kept: int
@@ -225,27 +245,28 @@ def record_notebook(
     environ: Mapping[str, str] | None = None,
     announce: Callable[[str], object] | None = None,
 ) -> NotebookRecording:
-    """Run a notebook twice, each time in a kernel of its own: once to record it, once to see that it replays.
+    """Run a notebook twice, each time in a kernel of its own: once to record it, once to check that it replays.
 
-    The replay gets none of the settings, as if a colleague ran it who has no tenant. Its outputs are written into the
-    notebook, so a test that compares them with a later replay finds no difference; without the state of widgets, which
-    is of use to their kernel only and differs each time. Where the first run fails nothing is kept; the notebook is
-    written only if both went well and none of its outputs holds a secret of the settings, or looks like a secret.
+    The replay gets none of the settings, like a colleague without a tenant. Its outputs are written to the notebook, so
+    a later replay shows the same; without the state of widgets, which is useless without their kernel. If the first run
+    fails nothing is saved. The notebook is written only if both runs succeed and it contains neither a secret of the
+    settings nor anything that looks like a secret.
 
     Args:
         notebook: The notebook's file. Its kernel works in the notebook's folder, with this process's environment.
         name: The cassette, for a notebook that does not name one itself; by default the notebook's own name.
         timeout_s: Seconds for each cell.
-        kernel_name: The kernel, where it is not to be the notebook's own.
-        write_outputs: Whether to write the outputs into the notebook.
-        environ: Variables for the notebook's kernel on top of this process's environment.
-        announce: Told in words what begins, since it takes a while.
+        kernel_name: Another kernel than the notebook's own.
+        write_outputs: Write the outputs to the notebook.
+        environ: Variables for the notebook's kernel in addition to this process's environment.
+        announce: Called with a line of text before each run.
 
     Raises:
-        ReplayError: A cell failed, nothing was asked of a tenant, or something that must not be shared is left.
+        ReplayError: A cell failed, the notebook sent no request, or it would contain a secret.
+        SettingsError: A ``.env`` that may hold secrets cannot be read.
         MissingExtraError: The extra ``replay`` is not installed.
     """
-    path = Path(notebook).resolve()
+    path, should_write = folder("notebook", notebook).resolve(), flag("write_outputs", write_outputs)
     runner = Runner(path, timeout_s=timeout_s, kernel_name=kernel_name, environ=environ, announce=announce)
     cassette = document.place_for(name if name is not None else path.stem, path.parent)
     _, recorded = runner.run("record", cassette)
@@ -253,18 +274,18 @@ def record_notebook(
     cassettes = tuple(each for each in paths if each.is_file())  # a notebook may have recorded into a folder of its own
     if not any(each["requests"] for each in recorded):
         raise ReplayError(
-            f"The notebook {path.name!r} asked nothing of a tenant, so there is nothing to record.",
-            hint="Does it call sacnb.connect()?",
+            f"The notebook {path.name!r} sent no request to a tenant, so there is nothing to record.",
+            hint="Connect in it: sac = sacnb.connect(), and fetch something.",
         )
     replayed, _ = runner.run("replay", cassette)
     text = runner.nbformat.writes(replayed) + "\n"
-    findings = _secrets_in(replayed, text, path.name, _known(path.parent, runner.environ))
+    findings = _secrets_in(replayed, text, path.name, runner.environ, path.parent)
     if findings:
         raise ReplayError(
-            f"The outputs of the notebook were not written, since they may hold a secret: {'; '.join(findings)}.",
-            hint="Take it out of the notebook's code and record again.",
+            f"The notebook was not written, because it may hold a secret: {'; '.join(findings)}.",
+            hint=f"Take it out of the code, and record again: sacnb replay record {shlex.quote(path.name)}",
         )
-    if write_outputs:
+    if should_write:
         document.put(path, text)
     interactions = sum(len(document.read(each)[1]) for each in cassettes)
     return NotebookRecording(path, cassettes, interactions)
@@ -279,39 +300,39 @@ def prune(
     kernel_name: str | None = None,
     announce: Callable[[str], object] | None = None,
 ) -> Pruned:
-    """Drop from a cassette the answers that none of ``notebooks`` uses; they are run to see which those are.
+    """Drop from a cassette the answers that none of ``notebooks`` uses; each notebook is run to find the used ones.
 
-    ``used`` are positions that are needed besides: the ``summary().used`` of a test's replay. Other arguments as for
-    ``record_notebook``. Raises ReplayError where a notebook fails, or where nothing of the cassette is used.
+    ``used`` are the positions of more answers to keep: the ``summary().used`` of a test's replay. The other arguments
+    are those of ``record_notebook``. Raises ReplayError if a notebook fails, or uses nothing of the cassette.
     """
     path = document.find(name).resolve()
-    needed = set(used)
-    for notebook in notebooks:
-        where = Path(notebook).resolve()
+    needed = {whole_number("used", one) or 0 for one in elements("used", used) or ()}
+    for notebook in folders("notebooks", notebooks):
+        where = notebook.resolve()
         runner = Runner(where, timeout_s=timeout_s, kernel_name=kernel_name, announce=announce)
         _, replayed = runner.run("replay", path)
         needed |= {position for each in replayed if Path(each["path"]).resolve() == path for position in each["used"]}
     if not needed:
         raise ReplayError(
             f"Nothing of the cassette {document.name_of(path)!r} was used, so nothing was dropped.",
-            hint="Name the notebooks that replay it.",
+            hint="Name the notebooks that replay it: "
+            f"sacnb replay prune {shlex.quote(document.name_of(path))} NOTEBOOK.ipynb",
         )
     kept, dropped = document.keep(path, needed)
     return Pruned(path, kept, dropped)
 
 
-def _known(folder: Path, environ: Mapping[str, str]) -> Known:
-    """What the kernel that recorded in ``folder`` found in its settings, to look for it in what is to be saved."""
-    known = Known((), (environ.get(name, "") for name in ("SAC_CLIENT_SECRET", "SAC_TOKEN")))
+def _secrets_in(notebook: Any, text: str, name: str, environ: Mapping[str, str], folder: Path) -> list[str]:
+    """Return the places of secrets in a notebook and its *text*, in words that do not repeat them.
+
+    Raises SettingsError if a ``.env`` for *folder* cannot be read.
+    """
+    secrets = secrets_around(folder, environ=environ)
+    findings = [str(finding) for finding in scan_text(text, path=name, known_secrets=secrets)]
+    known = Known((), secrets)
     dotenv = next((each / ".env" for each in (folder, *folder.parents) if (each / ".env").is_file()), None)
-    with suppress(SettingsError):  # a notebook that has its settings from elsewhere
-        known.learn_settings(Settings.resolve(environ=environ, dotenv_path=dotenv))
-    return known
-
-
-def _secrets_in(notebook: Any, text: str, name: str, known: Known) -> list[str]:
-    """What of the outputs, or of the whole text, must not be shared, in words that do not repeat it."""
-    findings = [str(finding) for finding in scan_text(text, path=name)]
+    with suppress(SettingsError):  # the secrets are known anyway; these are the client id and the tenant's hosts
+        known.learn_settings(Settings.resolve(environ=environ, dotenv_path=dotenv, replay="off"))
     for number, cell in enumerate(notebook.cells, start=1):
         outputs = json.dumps(cell.get("outputs", ()), ensure_ascii=False)
         findings += [f"cell {number} shows {what}" for what in dict.fromkeys(known.left_in(outputs))]

@@ -1,11 +1,9 @@
-"""Answer requests out of a cassette, and say what is missing.
-
-Let requests through, one at a time, and keep what was asked and answered.
-"""
+"""Answer requests from a cassette, or send them one at a time and record the answers."""
 
 from __future__ import annotations
 
 import copy
+import shlex
 import threading
 from collections.abc import Callable
 from datetime import datetime
@@ -47,25 +45,24 @@ _TOKEN: Final[Response] = {
 
 
 class Player:
-    """Answers out of ``cassette``; ``name`` is for messages, ``recorded_at`` for the Date of the answers.
+    """Answers from ``cassette``; ``name`` is for messages, ``recorded_at`` for the Date of the answers.
 
-    Answers come back as they were recorded, but for what a cassette cannot hold: each token reply has a token of its
-    own, since a token that is handed out again after a 401 is taken for a broken token service, and links lead to the
-    host that was asked. A request for a token of which nothing was recorded (the tenant was connected before the
-    recording began) is answered too, since a token says nothing.
+    Answers are returned as recorded, with two exceptions: each token reply has a token of its own, because the same
+    token again after a 401 looks like a broken token service, and links lead to the host that was asked. A token
+    request without a recorded answer (the tenant was connected before the recording began) gets a made-up token.
     """
 
     def __init__(self, cassette: Cassette, *, name: str, recorded_at: datetime) -> None:
         self._cassette = cassette
         self._name = name
         self._date = format_datetime(recorded_at, usegmt=True)
-        # vcrpy counts what was played, in a dictionary without a lock.
+        # vcrpy counts the answers it has played in a dictionary without a lock.
         self._lock = threading.Lock()
         self._tokens = 0
         self.requests = 0
 
     def answer(self, adapter: HTTPAdapter, prepared: requests.PreparedRequest) -> requests.Response:
-        """The recorded answer. Raises ReplayError where there is none."""
+        """Return the recorded answer. Raises ReplayError if there is none."""
         request = request_of(prepared)
         with self._lock:
             self.requests += 1
@@ -82,7 +79,7 @@ class Player:
 
     @property
     def used(self) -> tuple[int, ...]:
-        """The positions in the cassette of what was played."""
+        """The positions of the answers that were played."""
         with self._lock:
             return tuple(sorted(self._cassette.play_counts))
 
@@ -92,11 +89,12 @@ class Player:
         lines = "".join(f"\n  {line}" for line in near)
         return ReplayError(
             f"The cassette {self._name!r} has no answer to {shown}."
-            + (f" Recorded was:{lines}\n" if near else " Nothing like it was recorded."),
+            + (f" The nearest recorded requests:{lines}\n" if near else " Nothing like it was recorded."),
             method=request.method,
             url=redact_url(request.uri),
             nearest=near,
-            hint="If the code has changed, record the cassette again.",
+            hint="If the code has changed, record again: "
+            f"sacnb replay record NOTEBOOK.ipynb --cassette {shlex.quote(self._name)}",
         )
 
     @staticmethod
@@ -107,7 +105,7 @@ class Player:
 
     @staticmethod
     def _lead_back(request: Request, response: Response) -> None:
-        """Have links point to the host that was asked, which is not the placeholder where a tenant was connected."""
+        """Make links point to the host that was asked, if that is not the placeholder of a replay."""
         asked = origin_of(request.uri)
         if asked == REPLAY_TENANT_URL:
             return
@@ -120,15 +118,15 @@ class Player:
             values[:] = [value.replace(REPLAY_TENANT_URL, asked) for value in values]
 
 
-# Of the body as it was sent; what is kept and handed on is decoded, and whole.
+# These describe the body as it was sent; the recorded body is decoded and complete.
 _ENVELOPE_HEADERS: Final = frozenset({"content-encoding", "content-length"})
 
 
 class Recorder:
-    """Records into ``cassette``, and has ``known`` learn what must be scrubbed later.
+    """Records in ``cassette``, and tells ``known`` the secrets to remove before it is saved.
 
-    One lock is held from before a request is sent until its answer is read to the end: however many threads ask, the
-    tenant sees one after the other, and so does the cassette. Who asked gets what will be replayed: the decoded body.
+    One lock is held from the request to the end of its answer, so the tenant and the cassette see the requests of all
+    threads one after the other. The caller gets the answer that a replay will give: with the decoded body.
     """
 
     def __init__(self, cassette: Cassette, known: Known) -> None:
@@ -140,7 +138,7 @@ class Recorder:
     def answer(
         self, adapter: HTTPAdapter, prepared: requests.PreparedRequest, send: Callable[[], requests.Response]
     ) -> requests.Response:
-        """The answer of the real tenant, recorded. Raises what sending and reading raise; then nothing is recorded."""
+        """Return the tenant's answer and record it. If sending or reading raises, nothing is recorded."""
         request = request_of(prepared)
         with self._lock:
             self.requests += 1
@@ -153,10 +151,10 @@ class Recorder:
 
 
 def _received(real: requests.Response) -> Response:
-    """The answer in vcrpy's form, its body as it was sent. Raises the errors of requests where it breaks off."""
+    """Return the answer in vcrpy's form, its body as it was sent. Raises the errors of requests if it ends early."""
     headers: dict[str, list[str]] = {}
     for name, value in real.raw.headers.items():
-        if name.lower() != "transfer-encoding":  # of how it was sent; the body is here
+        if name.lower() != "transfer-encoding":  # the body is complete now
             headers.setdefault(name, []).append(value)
     try:
         body, _ = read_body(real.raw, "")
@@ -174,9 +172,9 @@ def _received(real: requests.Response) -> Response:
 
 
 def _decode(response: Response) -> bool:
-    """Decode the body in place, and drop the headers that spoke of what was sent.
+    """Decode the body in place, and drop the headers that describe how it was sent.
 
-    False where it cannot be decoded: then it is handed on as it came, for whoever asked to say what is wrong with it.
+    Return false for a body that cannot be decoded: the caller gets it unchanged, and reports what is wrong with it.
     """
     headers, body = response["headers"], response["body"]
     try:

@@ -1,18 +1,16 @@
-"""Take everything out of a recording that is nobody's business: the one place it goes through before it is saved.
+"""Remove secrets, hosts and the tenant's name from a recording before it is saved.
 
-It runs when the cassette is saved, on copies: the live session keeps its real token, and what was learned from the
-last request (a token, a cookie) is also taken out of the first. Three layers, each of which would do alone for most:
+The scrubber works on copies when the cassette is saved: the live session keeps its real token, and a secret learned
+from the last request is removed from the first one too. Three layers, most of which would suffice alone:
 
-* by place: of the headers only a few harmless ones are kept, and a token exchange is written anew;
-* by value: secrets that were seen on their way (in headers, forms and token replies) or are known from the settings,
-  and the tenant's hosts and name, wherever they stand and however they are encoded;
-* by name and shape: what ``sacnb._redact`` knows.
+* by place: only a few harmless headers are kept, and a token exchange is replaced;
+* by value: secrets of the settings, secrets seen in headers, forms and token replies, and the tenant's hosts and name,
+  wherever they occur and however they are encoded;
+* by name and shape: the rules of ``sacnb._redact``.
 
-Data stays data: in rows, master data and metadata nothing is changed but what was learned, and values of keys that
-are called like a secret. Nothing in two recordings of the same answers should differ by chance: ids of single requests
-and processing times are made the same, and the time of the recording stands in the cassette once.
-
-What must not be kept of a recording, as it is learned on the way: secrets, hosts, the tenant's name.
+In rows, master data and metadata only learned values and the values of keys named like a secret are replaced. Two
+recordings of the same answers are equal: request ids and processing times are replaced, and the time of the recording
+is written once.
 """
 
 from __future__ import annotations
@@ -42,6 +40,7 @@ from sacnb._redact import (
 )
 from sacnb._settings import Settings
 from sacnb._settings.tenant_url import is_loopback
+from sacnb._settings.variables import known_secrets
 from sacnb.errors import ReplayError
 from sacnb.replay.library import Request, Response, is_token
 from sacnb.replay.scan import scan_text
@@ -53,7 +52,7 @@ TENANT_NAME: Final = "tenant"
 _PLAIN_TOKEN_FIELDS: Final = frozenset({"grant_type", "response_type", "scope"})
 _PLAIN_CSRF: Final = frozenset({"fetch", "required"})
 
-# Hosts of SAP's that nobody asked, but that answers name.
+# SAP's hosts, which answers may name although no request went there.
 _SAP_HOST: Final = re.compile(
     r"(?:https?(?P<slashes>:\\?/\\?/))?(?<!%)(?<!%[0-9A-Fa-f])(?P<host>[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*"
     r"\.(?:hcs\.cloud\.sap|hanacloudservices\.cloud\.sap|sapanalytics\.cloud|hana\.ondemand\.com))(?![A-Za-z0-9-])",
@@ -62,10 +61,10 @@ _SAP_HOST: Final = re.compile(
 
 
 class Known:
-    """Secrets, hosts and names, and a text without them.
+    """The secrets, hosts and names to remove from a recording.
 
-    ``names`` are words to hide beside the hosts; ``None`` stands for the tenant's own name, the first part of its
-    hosts. ``secrets`` are values to hide that may be seen nowhere on the way.
+    ``names`` are words to hide besides the hosts; ``None`` is the tenant's own name, the first part of its hosts.
+    ``secrets`` are values to hide that no request may contain.
     """
 
     def __init__(self, names: Iterable[str] | None = None, secrets: Iterable[str] = ()) -> None:
@@ -80,12 +79,12 @@ class Known:
 
     @property
     def is_sandbox(self) -> bool:
-        """Whether the tenant is on this very machine: then it can only be a pretended one."""
+        """Return whether the tenant is on this machine, and therefore a pretend tenant."""
         hosts = self._tenants or {host.strip("[]") for host in self._hosts}
         return bool(hosts) and all(map(is_loopback, hosts))
 
     def learn_settings(self, settings: Settings) -> None:
-        """Know what the settings hold, and which hosts are the tenant's."""
+        """Note the secrets in the settings, and the tenant's hosts."""
         self._secret(settings.client_id)
         self._secret(settings.client_secret.reveal())
         if settings.token is not None:
@@ -96,7 +95,7 @@ class Known:
         self._tenants.add(_host_of(settings.tenant_url))
 
     def learn(self, request: Request, response: Response) -> None:
-        """Know the secrets of one request and its answer, as they really were."""
+        """Note the secrets in one request and its answer, before anything is removed."""
         self._patterns = None
         sent = {name.lower(): value for name, value in request.headers.items()}
         if is_token(request):
@@ -142,14 +141,14 @@ class Known:
     def _token_reply(self, body: bytes) -> None:
         try:
             fields = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         for key, value in fields.items() if isinstance(fields, Mapping) else ():
             if is_secret_name(key) and isinstance(value, str):
                 self._secret(value)
 
     def _secret(self, value: str) -> None:
-        if len(value.strip()) >= MIN_SECRET_CHARS:  # shorter ones are masked where they stand
+        if len(value.strip()) >= MIN_SECRET_CHARS:  # shorter ones are only masked in their own place
             self._secrets.add(value.strip())
             self._patterns = None
 
@@ -165,7 +164,7 @@ class Known:
         self._patterns = None
 
     def hide(self, text: str, *, names: bool) -> str:
-        """``text`` without secrets, without hosts and, with ``names``, without names."""
+        """Return *text* without secrets and hosts, and with *names* without names."""
         secrets, hosts, words = self._compiled()
         text = secrets.sub(MASK, text)
         text = hosts.sub(lambda match: _in_place_of(match, self._hosts[match["host"].lower()]), text)
@@ -178,13 +177,18 @@ class Known:
         return text
 
     def left_in(self, text: str) -> list[str]:
-        """What of it all is left in ``text``, in words that do not repeat it."""
+        """Return what is left in *text*, without repeating it."""
         secrets, hosts, _ = self._compiled()
         left = [f"a secret of {len(match[0])} characters" for match in secrets.finditer(text)]
         return left + ["the tenant's host" for _ in hosts.finditer(text)]
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret that was noted, and every other one that this process holds."""
+        return tuple(self._secrets | {secret for secret in known_secrets() if len(secret) >= MIN_SECRET_CHARS})
+
     def asked_for(self) -> list[str]:
-        """The names that requests themselves hold. They cannot be hidden: whoever replays the requests has them."""
+        """Return the names that requests contain; they cannot be hidden, because a replay sends the same requests."""
         return sorted(name for name in self._names if self._is_asked_for(name))
 
     def _is_asked_for(self, name: str) -> bool:
@@ -196,7 +200,7 @@ class Known:
             forms = {form for secret in self._secrets for form in secret_forms(secret)}
             hosts = "|".join(sorted(map(re.escape, self._hosts), key=len, reverse=True)) or "(?!)"
             self._patterns = (
-                # Without case, since %2f is %2F.
+                # Regardless of case, because %2f is %2F.
                 _any_of(map(re.escape, sorted(forms, key=lambda form: (-len(form), form)))),
                 re.compile(
                     rf"(?:https?(?P<slashes>:\\?/\\?/))?(?P<host>{hosts})(?::\d+)?(?![A-Za-z0-9-])", re.IGNORECASE
@@ -249,25 +253,26 @@ _RESPONSE_HEADERS: Final = (
     "Retry-After",
     "WWW-Authenticate",
 )
-# What every token becomes. The player gives each reply a token of its own, in the mask's place.
+# The recorded form of every token reply. The player replaces the mask by a token of its own.
 TOKEN_REPLY: Final = b'{"access_token":"%s","token_type":"bearer","expires_in":3600}' % MASK.encode()
 
 _DATA: Final = re.compile(r"json|csv|xml", re.IGNORECASE)
 _ELAPSED: Final = re.compile(r'("@des\.processingTimeInMilliseconds":\s*"?)\d+')
-# SAC's error.code is an id of the single request.
+# SAC's error.code identifies the request.
 _CORRELATION_ID: Final = re.compile(r'("code":\s*")[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}(?=")')
+_MARKED: Final = ((b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 _NO_ID: Final = "00000000-0000-0000-0000-000000000000"
 
 
 class Scrubber:
-    """Scrubs what is to be saved of all that is ``known``."""
+    """Removes what is ``known`` from the recording."""
 
     def __init__(self, known: Known) -> None:
         self._known = known
         self._masked_answers = 0
 
     def __call__(self, request: Request, response: Response) -> tuple[Request, Response]:
-        """One interaction as it may be kept, both changed in place; vcrpy calls it before it saves."""
+        """Change one interaction in place to what may be saved; vcrpy calls it before it saves."""
         if is_token(request):
             grant = dict(parse_qsl((request.body or b"").decode("utf-8", "replace"))).get("grant_type", "")
             request.uri, request.body = REPLAY_TOKEN_URL, f"grant_type={grant}"
@@ -305,33 +310,33 @@ class Scrubber:
             if not values:
                 continue
             if name == "Retry-After":
-                # A date would lie in the past when it is replayed.
+                # A date would be in the past during a replay.
                 seconds = read_retry_after_s(values[0], server_date=date, now=utc_now())
                 values = [str(round(seconds))] if seconds is not None else values
             yield name, [redact_headers({name: self._known.hide(value, names=True)})[name] for value in values]
 
     def check(self, text: str) -> None:
-        """The last look, at the cassette's text: raise ReplayError if anything is left in it, and warn of doubts."""
+        """Raise ReplayError if a secret is left in the cassette's final text, and warn of what was changed."""
         asked_for = self._known.asked_for()
         if asked_for and not self._known.is_own_name:
             raise ReplayError(
-                f"The name {asked_for[0]!r} cannot be hidden: the recorded requests themselves ask for it.",
-                hint="Leave it out of hide=[...]; nothing was saved.",
+                f"The name {asked_for[0]!r} cannot be hidden, because the requests contain it. Nothing was saved.",
+                hint="Leave it out of hide=[...].",
             )
-        left = self._known.left_in(text) + [f"{finding.kind} in line {finding.line}" for finding in scan_text(text)]
+        found = scan_text(text, known_secrets=self._known.secrets)
+        left = self._known.left_in(text) + [f"{finding.kind} in line {finding.line}" for finding in found]
         if left:
             raise ReplayError(
-                f"The recording was thrown away, since this is left in it: {', '.join(dict.fromkeys(left))}.",
-                hint="Name the value in secrets=[...]; and please report it, with the kind of request, not the value.",
+                f"The recording was not saved, because it still contains: {', '.join(dict.fromkeys(left))}.",
+                hint="Name the value in secrets=[...]; and please report the kind of request, without the value.",
             )
         if self._masked_answers:
             _log.warning(
-                "Values of keys that are called like a secret, or that look like a token, were masked; "
-                "answers changed: %d.",
+                "Values of keys named like a secret, or that look like a token, were masked; answers changed: %d.",
                 self._masked_answers,
             )
         if asked_for:
-            _log.warning("The tenant's name %r is part of the requests, and stays in the cassette.", asked_for[0])
+            _log.warning("The tenant's name %r is part of the requests and stays in the cassette.", asked_for[0])
         if self._known.hidden_names:
             _log.warning(
                 "The tenant's name was replaced by %r in %d places of the answers. If it is a word of your data, "
@@ -350,8 +355,13 @@ def _values(headers: Mapping[str, Any], name: str) -> list[str]:
 
 
 def _decoded(body: bytes) -> tuple[str, str]:
-    """A body as text, and the encoding that gives it back: Latin-1, which takes every byte, where it is not UTF-8."""
+    """Return a body as text, and the encoding that restores its bytes: Latin-1, which has every byte, if no other fits.
+
+    Servers and proxies also send UTF-16 with its mark, in which no secret would be found otherwise.
+    """
+    encoding = next((name for mark, name in _MARKED if body.startswith(mark)), "utf-8")
     try:
-        return body.decode("utf-8"), "utf-8"
-    except UnicodeDecodeError:
+        text = body.decode(encoding)
+        return (text, encoding) if text.encode(encoding) == body else (body.decode("latin-1"), "latin-1")
+    except UnicodeError:
         return body.decode("latin-1"), "latin-1"

@@ -1,7 +1,4 @@
-"""One cassette in use: recorded or replayed, from the moment it is opened until it is closed.
-
-Which cassette is in use, and the one place where requests are led to it.
-"""
+"""A cassette in use, and the one place where requests are led to it."""
 
 from __future__ import annotations
 
@@ -17,7 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
+from sacnb._arguments import names
 from sacnb._auth.token import utc_now
+from sacnb._rendering import same_everywhere
 from sacnb.errors import ReplayError
 from sacnb.replay import document
 from sacnb.replay.document import About, Interaction, Source
@@ -35,15 +34,18 @@ if TYPE_CHECKING:
 _log = logging.getLogger("sacnb.replay")
 
 Mode = Literal["replay", "record"]
+STOP_FIRST: Final = "Stop it first: sacnb.replay.stop(), or leave the block of sacnb.replay.cassette()."
 
 
 @dataclass(frozen=True, slots=True)
 class ReplaySummary:
-    """What came of a cassette.
+    """The outcome of a recording or a replay.
 
-    ``requests`` is how many went to it, ``interactions`` how many answers it holds. ``used`` are the positions of
-    those that a replay used; ``changed`` says whether a recording changed the file.
+    ``requests`` counts the requests, ``interactions`` the answers in the cassette. ``used`` are the positions of the
+    answers that a replay used; ``changed`` tells whether a recording changed the file.
     """
+
+    __module__ = "sacnb.replay"
 
     path: Path
     mode: Mode
@@ -56,14 +58,18 @@ class ReplaySummary:
         if self.mode == "record":
             what = "recorded" if self.changed else "recorded, with the same answers as before"
             return f"{self.path}: {self.requests} requests {what}, {self.interactions} answers kept."
-        return f"{self.path}: {self.requests} requests replayed, {len(self.used)} of {self.interactions} answers used."
+        # Only the file's name: a replay shows the same on every machine.
+        used = f"{len(self.used)} of {self.interactions} answers used"
+        return f"{self.path.name}: {self.requests} requests replayed, {used}."
 
 
 class ReplaySession:
     """A cassette in use, for the whole process; made by ``cassette()`` and ``start()``.
 
-    ``now`` is the clock of a recording. A replay lives in the moment of its recording: ``recorded_at``.
+    ``now`` is the clock of a recording. A replay runs at the time of its recording, ``recorded_at``.
     """
+
+    __module__ = "sacnb.replay"
 
     def __init__(
         self,
@@ -78,8 +84,8 @@ class ReplaySession:
         self.path = path
         self.name = document.name_of(path)
         self.mode = mode
-        self.ban = Ban(self.name, frozenset(allow_hosts)) if mode == "replay" else None
-        self.known = Known(hide, secrets)
+        self.ban = Ban(self.name, frozenset(names("allow_hosts", allow_hosts) or ())) if mode == "replay" else None
+        self.known = Known(names("hide", hide), names("secrets", secrets) or ())
         self._file = _File(path) if mode == "replay" else _File(None)
         self._about = self._file.about or About("sac", now().replace(microsecond=0))
         self._cache_dir: Path | None = None
@@ -92,27 +98,27 @@ class ReplaySession:
 
     @property
     def source(self) -> Source:
-        """What kind of tenant the answers come from."""
+        """The kind of tenant that the answers come from."""
         if self.mode == "record":
             return "sandbox" if self.known.is_sandbox else "sac"
         return self._about.source
 
     @property
     def recorded_at(self) -> datetime:
-        """When the cassette was recorded; the time at which a replay takes place."""
+        """The time of the recording, at which a replay runs."""
         return self._about.recorded_at
 
     @property
     def cache_dir(self) -> Path:
-        """A folder for kept results that begins empty: what this machine has kept must not decide what is asked."""
-        assert self._cache_dir is not None  # noqa: S101 - nobody connects before __enter__
+        """An empty folder for cached results: what this machine has cached must not change the requests."""
+        assert self._cache_dir is not None  # noqa: S101 - connect() comes after __enter__
         return self._cache_dir
 
     def engine(self) -> Mapping[str, Callable[..., Any]]:
-        """Clocks, sleep and randomness for ``build_context``.
+        """Return clocks, sleep and randomness for ``build_context``: the real ones for a recording.
 
-        A replay takes place at one moment, and no wait takes any time: only its own clock goes on by it, so that
-        deadlines mean what they meant. A recording has the real ones.
+        A replay runs at one moment and no wait takes any time. Waits only advance its clock, so that deadlines pass as
+        in the recording.
         """
         if self.mode == "record":
             return {}
@@ -120,34 +126,35 @@ class ReplaySession:
         return {"now": lambda: self.recorded_at, "clock": time.clock, "sleep": time.sleep, "random": lambda: 0.0}
 
     def must_be(self, name: str | os.PathLike[str]) -> None:
-        """Raise ReplayError if ``name`` is another cassette than this one."""
+        """Raise ReplayError if *name* is another cassette than this one."""
         path = document.find(name) if self.mode == "replay" else document.place_for(name)
         if path.resolve() != self.path.resolve():
             raise ReplayError(
                 f"The cassette {os.fspath(name)!r} is named, but {self.name!r} is in use.",
-                hint="End it first: sacnb.replay.stop(), or the block of sacnb.replay.cassette().",
+                hint=STOP_FIRST,
             )
 
     def learn_settings(self, settings: Settings) -> None:
-        """While recording: know the secrets and the hosts of the tenant that is about to be asked."""
+        """While recording, note the secrets and the hosts of a tenant before it is asked."""
         if self.mode == "record":
             self.known.learn_settings(settings)
 
     def answer(
         self, adapter: HTTPAdapter, prepared: requests.PreparedRequest, send: Callable[[], requests.Response]
     ) -> requests.Response:
-        """The answer to a request: recorded, or out of the cassette."""
+        """Return the answer to a request, from the tenant or from the cassette."""
         if isinstance(self._handler, Player):
             return self._handler.answer(adapter, prepared)
-        assert self._handler is not None  # noqa: S101 - no request comes before __enter__
+        assert self._handler is not None  # noqa: S101 - requests come after __enter__
         return self._handler.answer(adapter, prepared, send)
 
     def __enter__(self) -> Self:
         scrubber = Scrubber(self.known)
         recording = self.mode == "record"
         context = open_cassette(self.path, self._file, before_save=scrubber if recording else None)
-        folder = tempfile.TemporaryDirectory(prefix="sacnb-replay-", ignore_cleanup_errors=True)
-        self._cache_dir = Path(self._stack.enter_context(folder))
+        self._cache_dir = self._stack.enter_context(_temporary_folder())
+        if not recording:
+            self._stack.enter_context(same_everywhere(self._cache_dir))
         self._stack.callback(self._finish, scrubber)
         self._stack.enter_context(_silence())
         held = self._stack.enter_context(context)
@@ -166,12 +173,12 @@ class ReplaySession:
         self._stack.__exit__(kind, error, trace)
 
     def close(self) -> ReplaySummary:
-        """End it, and save what was recorded. Raises ReplayError where it may not or cannot be saved."""
+        """Stop, and save a recording. Raises ReplayError if it cannot be saved, or holds a secret."""
         self._stack.close()
         return self.summary()
 
     def summary(self) -> ReplaySummary:
-        """What came of it so far."""
+        """Return the outcome so far."""
         if self._summary is not None:
             return self._summary
         handler = self._handler
@@ -184,7 +191,7 @@ class ReplaySession:
         )
 
     def _finish(self, scrubber: Scrubber) -> None:
-        """Write what vcrpy gave to save, after it has let go of everything."""
+        """Write the file, after vcrpy has finished."""
         self._summary = self.summary()
         try:
             self._save(scrubber, self._summary)
@@ -202,7 +209,7 @@ class ReplaySession:
 
 
 def finished() -> tuple[ReplaySummary, ...]:
-    """What came of each cassette that was used and ended in this process, in the order in which they ended."""
+    """Return the outcome of each cassette that was used in this process, in the order in which they were stopped."""
     return tuple(_FINISHED)
 
 
@@ -210,7 +217,7 @@ _FINISHED: Final[list[ReplaySummary]] = []
 
 
 class _PretendTime:
-    """A clock that only moves when somebody sleeps."""
+    """A clock that only ``sleep`` advances."""
 
     def __init__(self) -> None:
         self._passed_s = 0.0
@@ -226,7 +233,7 @@ class _PretendTime:
 
 
 class _File:
-    """Stands between vcrpy and the file: hands it what was read, and takes what is to be written."""
+    """The persister of vcrpy: hands over what was read, and takes what is to be written."""
 
     def __init__(self, path: Path | None) -> None:
         self.about: About | None = None
@@ -245,8 +252,21 @@ class _File:
 
 
 @contextlib.contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="sacnb-replay-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise ReplayError(
+            f"A cassette needs a temporary folder, and none can be made: {error.strerror or error}.",
+            hint="Free some space, or set the environment variable TMPDIR to a folder that you can write to.",
+        ) from None
+    with folder as name:
+        yield Path(name)
+
+
+@contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Keep vcrpy from writing whole answers, tokens included, into the log: it does so with each one it is given."""
+    """Keep vcrpy from logging each answer in full, tokens included."""
     logger = logging.getLogger("vcr.cassette")
     logger.addFilter(_refuse)
     try:
@@ -262,8 +282,8 @@ def _refuse(_: logging.LogRecord) -> bool:
 class _Switch:
     """The cassettes in use, the innermost last, for all threads of the process.
 
-    While there is one, ``HTTPAdapter.send`` of requests asks it, and the socket guard stands before everything else.
-    The real ``send`` is called from within, so nothing is ever put back while somebody sends.
+    While there is one, ``HTTPAdapter.send`` of requests is replaced, and the socket guard is installed. The
+    replacement calls the real ``send``, so nothing is restored while a request is under way.
     """
 
     def __init__(self) -> None:
@@ -312,7 +332,7 @@ def _sending(switch: _Switch, real_send: Callable[..., requests.Response]) -> Ca
         session = switch.top()
         if session is None:
             return real_send(self, request, stream, *args, **kwargs)
-        streamed = True  # what is recorded is read to its end here
+        streamed = True  # the recorder reads the body to its end
         return session.answer(self, request, lambda: real_send(self, request, streamed, *args, **kwargs))
 
     return send
@@ -322,5 +342,5 @@ _SWITCH: Final = _Switch()
 
 
 def active() -> ReplaySession | None:
-    """The cassette in use, the innermost one; ``None`` where requests go to the network."""
+    """Return the innermost cassette in use; ``None`` if requests go to the network."""
     return _SWITCH.top()

@@ -140,11 +140,17 @@ class App:
             # Like most OAuth clients, this one was granted the Data Export Service only.
             raise Refusal(403, "OAuth Client is not allowed to interact with API", 3401)
         try:
-            work = asyncio.get_running_loop().run_in_executor(self.executor, self.export.answer, exchange, goal)
+            work = asyncio.get_running_loop().run_in_executor(self.executor, self._export, exchange, goal)
         except RuntimeError as error:
             # At interpreter exit the thread pool refuses work while a request may still arrive.
             raise Refusal(503, "The sandbox is being closed") from error
         return await work
+
+    def _export(self, exchange: Exchange, goal: Target) -> Answer:
+        try:
+            return self.export.answer(exchange, goal)
+        except KeyboardInterrupt as error:  # polars raises Ctrl-C on whichever thread runs its next operation
+            raise Refusal(503, "The sandbox was interrupted") from error
 
     def _administer(self, request: web.BaseRequest, path: str, body: bytes) -> Answer:
         try:

@@ -152,11 +152,6 @@ CASES = [
 
 # Cases that sacnb does not handle yet, and one that would never end. The marks are strict: a fix must remove its entry.
 NOT_YET = {
-    "dead_token_status {'status': 403} -> right rows",
-    "session_ended {'on': 'facts'} -> right rows",
-    "not_allowed_400 {'on': 'facts'} -> ForbiddenError",
-    "error_425 {'times': 2, 'on': 'facts'} -> right rows",
-    "interim_answers {'on': 'facts', 'pause_s': 0.01} -> right rows",
     "page_cap {'rows': 50} -> right rows",
     "page_cap {'rows': 50, 'links': True} -> right rows",
 }

@@ -42,14 +42,14 @@ MUTANTS = [
     Mutant(
         "compare-and-drop never drops",
         "sacnb/_auth/state.py",
-        "            self.token = None\n\n    def reason_to_renew",
-        "            pass\n\n    def reason_to_renew",
+        "            self.token = None\n\n    def reason_to_refresh",
+        "            pass\n\n    def reason_to_refresh",
         "tests/auth/test_guard_rules.py",
     ),
     Mutant(
         "a link to another origin is followed",
         "sacnb/_odata/page.py",
-        "if home is not None and (found is None or found != Origin.of(home)):",
+        "if home is not None and not _is_same_tenant(found, Origin.of(home)):",
         "if False:",
         "tests/odata/test_links.py",
     ),

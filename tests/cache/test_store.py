@@ -281,7 +281,9 @@ def test_sizes_of_entries_that_vanish_meanwhile_are_left_out(
     assert len(cache.entries()) == 1
 
 
-def test_clearing_all_removes_results_that_were_moved_aside(cache: Cache, key: CacheKey, make_result: MakeResult) -> None:
+def test_clearing_all_removes_results_that_were_moved_aside(
+    cache: Cache, key: CacheKey, make_result: MakeResult
+) -> None:
     cache.save(key, make_result(1)).write_bytes(b"x")
     cache.repair()
     assert cache.size_bytes == 1

@@ -1,4 +1,4 @@
-"""The program in a process of its own or in this one, and a tenant it can reach over HTTP."""
+"""Run the program in this process or its own, against a tenant over HTTP."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from sacnb.sandbox import Sandbox
 
 @pytest.fixture(autouse=True)
 def _in_a_folder_without_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No ``.env`` of a developer is found, and what a command writes lands in the test's folder."""
+    """Hide a developer's ``.env``, and write into the test's folder."""
     monkeypatch.chdir(tmp_path)
-    # pytest-xdist sets it for its workers; a person who sets it has tables folded.
+    # pytest-xdist sets COLUMNS for its workers, which folds tables.
     monkeypatch.delenv("COLUMNS", raising=False)
 
 
@@ -33,7 +33,7 @@ def _served() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def tenant(_served: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    """A sandbox that the environment points at, as it would at a real tenant; it behaves again after the test."""
+    """Point the environment at a sandbox, as at a real tenant; end its misbehaviour after the test."""
     monkeypatch.setenv("SAC_TENANT_URL", _served.tenant_url)
     monkeypatch.setenv("SAC_TOKEN_URL", _served.token_url)
     monkeypatch.setenv("SAC_CLIENT_ID", _served.client_id)
@@ -46,7 +46,7 @@ def tenant(_served: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbo
 
 @pytest.fixture
 def invoke() -> Callable[..., Result]:
-    """Runs ``sacnb`` with these arguments in this process."""
+    """Return a function that runs ``sacnb`` with these arguments in this process."""
 
     def invoke(*args: str) -> Result:
         return CliRunner().invoke(application, list(args), prog_name="sacnb")
@@ -56,7 +56,7 @@ def invoke() -> Callable[..., Result]:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs ``sacnb`` with these arguments in a process of its own; ``environ`` comes on top of the test's."""
+    """Return a function that runs ``sacnb`` in a process of its own, with *environ* added to the test's."""
 
     def run(
         *args: str, environ: dict[str, str] | None = None, cwd: Path | None = None, **options: Any

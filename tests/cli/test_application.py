@@ -1,7 +1,8 @@
-"""The command as a whole: its help, its laziness, and what becomes of failures nobody foresaw."""
+"""The command as a whole: its help, lazy loading, and failures as lines or as JSON."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import warnings
@@ -47,7 +48,7 @@ def test_help_and_version_load_nothing_heavy(arguments: list[str]) -> None:
     assert set(done.stdout.splitlines()[-1].split()).isdisjoint(HEAVY)
 
 
-def test_the_version_is_the_packages(run: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+def test_the_version_is_that_of_the_package(run: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     assert run("--version").stdout.strip() == f"sacnb {sacnb.__version__}"
 
 
@@ -102,7 +103,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> type[Exception]:
     return ZeroDivisionError
 
 
-def test_a_mistake_of_ours_is_called_one_without_a_traceback(broken: type[Exception], invoke: Invoke) -> None:
+def test_a_bug_is_reported_as_one_without_a_traceback(broken: type[Exception], invoke: Invoke) -> None:
     result = invoke("smoke")
     assert result.exit_code == ExitCode.BUG
     first, second = result.stderr.splitlines()
@@ -110,14 +111,14 @@ def test_a_mistake_of_ours_is_called_one_without_a_traceback(broken: type[Except
     assert "--verbose" in second
 
 
-def test_verbose_shows_where_it_happened(broken: type[Exception], invoke: Invoke) -> None:
+def test_verbose_shows_the_traceback_of_a_bug(broken: type[Exception], invoke: Invoke) -> None:
     result = invoke("-v", "smoke")
     assert result.exit_code == ExitCode.BUG
     assert "in stumble" in result.stderr
     assert "Zx8qP2" not in result.stderr
 
 
-def test_our_warnings_are_lines_and_others_stay_as_they_are(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_warnings_of_sacnb_are_lines(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     def warn() -> None:
         warnings.warn("rows are missing", RowCountWarning, stacklevel=1)
         warnings.warn("rows are missing", RowCountWarning, stacklevel=1)
@@ -135,10 +136,10 @@ def test_an_interrupt_is_one_line(invoke: Invoke, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("sacnb.cli.commands.check.recorded", stop)
     result = invoke("smoke")
     assert result.exit_code == ExitCode.INTERRUPTED
-    assert result.stderr == "Interrupted; what was kept before is as it was.\n"
+    assert result.stderr == "Interrupted. Cached results are unchanged.\n"
 
 
-def test_a_refusal_of_the_system_is_in_words(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_of_the_operating_system_is_shown_in_words(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> None:
         raise PermissionError(13, "Permission denied", "/data/out.csv")
 
@@ -160,3 +161,26 @@ def test_an_env_file_that_is_not_there_is_named(invoke: Invoke) -> None:
     result = invoke("--env-file", "nowhere.env", "models")
     assert result.exit_code == ExitCode.USAGE
     assert "nowhere.env" in result.stderr
+
+
+def test_json_has_an_error_object_for_every_failure(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = invoke("models", "--json")
+    error = json.loads(failed.stdout)["error"]
+    assert list(error) == ["type", "message", "hint", "details", "exit_code"]
+    assert (error["type"], error["exit_code"]) == ("SettingsError", ExitCode.USAGE)
+    assert failed.stderr.startswith("Error: ")
+    wrong = invoke("models", "--jsn", "--json")
+    assert json.loads(wrong.stdout)["error"]["type"] == "NoSuchOption"
+    assert "--jsn" in wrong.stderr
+
+    def stop() -> None:
+        raise ZeroDivisionError("access_token=Zx8qP2mLr4Tn9VbK1w")  # planted
+
+    monkeypatch.setattr("sacnb.cli.commands.check.log_to_stderr", stop)
+    bug = invoke("doctor", "--json")
+    assert json.loads(bug.stdout)["error"]["exit_code"] == bug.exit_code == ExitCode.BUG
+    assert "Zx8qP2" not in bug.output
+
+
+def test_without_json_an_error_leaves_stdout_empty(invoke: Invoke) -> None:
+    assert invoke("models").stdout == ""

@@ -1,4 +1,4 @@
-"""Looking after what is kept."""
+"""Manage cached results."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def emptied(kept: list[str], tmp_path: Path) -> str:
     return kept[0]
 
 
-def test_without_a_tenant_and_without_results_the_list_says_what_to_do(invoke: Invoke, tmp_path: Path) -> None:
+def test_an_empty_cache_is_listed_with_the_next_step(invoke: Invoke, tmp_path: Path) -> None:
     result = invoke("cache", "list")
     assert result.exit_code == 0
     assert "sacnb refresh MODEL" in result.stdout
@@ -52,7 +52,7 @@ def test_without_a_tenant_and_without_results_the_list_says_what_to_do(invoke: I
     }
 
 
-def test_the_list_names_what_is_kept_by_a_key_that_can_be_used(invoke: Invoke, kept: list[str]) -> None:
+def test_results_are_listed_with_a_short_key(invoke: Invoke, kept: list[str]) -> None:
     lines = invoke("cache", "list").stdout.splitlines()
     (line,) = [line for line in lines if "US_EMPLOYMENT/FactData" in line]
     assert re.search(r"\s3,420\s+2006-01-01 to 2015-12-01\s+\d+ seconds?\s+[\d,]+ KB$", line)
@@ -68,13 +68,13 @@ def test_json_has_the_documented_keys(invoke: Invoke, kept: list[str]) -> None:
         assert key in documented
 
 
-def test_show_tells_what_was_asked(invoke: Invoke, kept: list[str], tenant: Sandbox) -> None:
+def test_show_tells_the_query(invoke: Invoke, kept: list[str], tenant: Sandbox) -> None:
     shown = invoke("cache", "show", kept[0]).stdout
     assert "$select=Version,Date,Sector,Employees" in shown
     assert tenant.client_secret not in shown
 
 
-def test_show_of_nothing_gets_the_nearest(invoke: Invoke, kept: list[str]) -> None:
+def test_an_unknown_key_gets_the_nearest(invoke: Invoke, kept: list[str]) -> None:
     result = invoke("cache", "show", "us-employment-faktdata")
     assert result.exit_code == ExitCode.USAGE
     assert "There is no cache entry" in result.stderr
@@ -107,22 +107,22 @@ def test_damaged_rows_are_found_by_repair_and_by_a_refresh_that_needs_them(
     repaired = invoke("cache", "repair")
     assert repaired.exit_code == 0
     assert repaired.stdout.startswith(f"{broken}: moved aside. It is damaged")
-    assert invoke("cache", "repair").stdout == "Every kept result can be used.\n"
+    assert invoke("cache", "repair").stdout == "Every cached result can be used.\n"
 
 
-def test_clear_forgets_one(invoke: Invoke, kept: list[str]) -> None:
+def test_clear_removes_one(invoke: Invoke, kept: list[str]) -> None:
     assert invoke("cache", "clear", kept[0]).stdout == f"Removed {kept[0]}\n"
     entries = json.loads(invoke("cache", "list", "--json").stdout)["entries"]
     assert [entry["key"] for entry in entries] == [kept[1]]
 
 
-def test_clear_forgets_all(invoke: Invoke, kept: list[str]) -> None:
+def test_clear_removes_all(invoke: Invoke, kept: list[str]) -> None:
     assert json.loads(invoke("cache", "clear", "--all", "--json").stdout) == {"removed": sorted(kept)}
-    assert invoke("cache", "clear", "--all").stdout == "There was nothing to remove.\n"
+    assert invoke("cache", "clear", "--all").stdout == "Nothing to remove.\n"
 
 
 @pytest.mark.parametrize(("age", "gone"), [("1h", 0), ("0s", 2), (" 2D ", 0)])
-def test_clear_forgets_the_old_ones(age: str, gone: int, invoke: Invoke, kept: list[str]) -> None:
+def test_clear_removes_old_results(age: str, gone: int, invoke: Invoke, kept: list[str]) -> None:
     assert len(json.loads(invoke("cache", "clear", "--older-than", age, "--json").stdout)["removed"]) == gone
 
 
@@ -136,7 +136,7 @@ def test_clear_forgets_the_old_ones(age: str, gone: int, invoke: Invoke, kept: l
         (["--older-than", "3w"], "30d or 12h"),
     ],
 )
-def test_clear_wants_to_be_told_exactly(arguments: list[str], said: str, invoke: Invoke, kept: list[str]) -> None:
+def test_clear_needs_an_exact_choice(arguments: list[str], said: str, invoke: Invoke, kept: list[str]) -> None:
     result = invoke("cache", "clear", *arguments)
     assert result.exit_code == ExitCode.USAGE
     assert said in result.stderr
@@ -144,7 +144,7 @@ def test_clear_wants_to_be_told_exactly(arguments: list[str], said: str, invoke:
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="permissions do not bind this user")
-def test_a_folder_that_cannot_be_written_is_said(invoke: Invoke, kept: list[str], tmp_path: Path) -> None:
+def test_a_read_only_folder_is_a_cache_error(invoke: Invoke, kept: list[str], tmp_path: Path) -> None:
     (tmp_path / "cache").chmod(0o500)
     try:
         assert invoke("cache", "clear", "--all").exit_code == ExitCode.CACHE
@@ -163,8 +163,8 @@ def test_a_file_in_the_place_of_the_folder_is_a_cache_error(
 
 
 @pytest.fixture
-def ended_early(invoke: Invoke, tenant: Sandbox, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The id of a pull of US_EMPLOYMENT that lost its tenant after some pages."""
+def incomplete(invoke: Invoke, tenant: Sandbox, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The id of a download of US_EMPLOYMENT that lost its tenant after some pages."""
     monkeypatch.setenv("SAC_PAGE_SIZE", "500")
     tenant.misbehave("error_503", on="facts", after=3)
     assert invoke("refresh", "US_EMPLOYMENT").exit_code == ExitCode.SAC
@@ -174,12 +174,12 @@ def ended_early(invoke: Invoke, tenant: Sandbox, monkeypatch: pytest.MonkeyPatch
     return str(pull["id"])
 
 
-def test_pulls_that_ended_early_are_listed_and_offered(invoke: Invoke, ended_early: str) -> None:
+def test_incomplete_downloads_are_listed(invoke: Invoke, incomplete: str) -> None:
     listed = invoke("cache", "list")
-    assert "1 pull ended early. Run: sacnb cache list --staging" in listed.stderr
+    assert "1 incomplete download. Run: sacnb cache list --staging" in listed.stderr
     lines = invoke("cache", "list", "--staging").stdout
-    (line,) = [line for line in lines.splitlines() if line.startswith(ended_early[:8])]
-    assert re.search(r"US_EMPLOYMENT/FactData\s+the cache\s+1,500\s+[\d,]+ KB\s+\d+ seconds? ago\s+ended early$", line)
+    (line,) = [line for line in lines.splitlines() if line.startswith(incomplete[:8])]
+    assert re.search(r"US_EMPLOYMENT/FactData\s+the cache\s+1,500\s+[\d,]+ KB\s+\d+ seconds? ago\s+incomplete$", line)
     assert "sacnb cache clear --staging" in lines
     (pull,) = json.loads(invoke("cache", "list", "--staging", "--json").stdout)["pulls"]
     assert pull["rows"] == 1500
@@ -187,23 +187,23 @@ def test_pulls_that_ended_early_are_listed_and_offered(invoke: Invoke, ended_ear
     assert pull["is_running"] is False
 
 
-def test_the_same_refresh_goes_on_with_a_listed_pull_and_leaves_none(invoke: Invoke, ended_early: str) -> None:
+def test_the_same_refresh_resumes_an_incomplete_download(invoke: Invoke, incomplete: str) -> None:
     assert invoke("refresh", "US_EMPLOYMENT").exit_code == 0
-    assert "No pull is on its way" in invoke("cache", "list", "--staging").stdout
-    assert "ended early" not in invoke("cache", "list").stderr
+    assert "no running or incomplete downloads" in invoke("cache", "list", "--staging").stdout
+    assert "incomplete" not in invoke("cache", "list").stderr
 
 
 @pytest.mark.parametrize("how", [(), ("{id}",), ("{id:.8}",), ("--older-than", "0s")])
-def test_what_ended_early_is_removed(invoke: Invoke, ended_early: str, how: tuple[str, ...]) -> None:
-    said = [one.format(id=ended_early) for one in how]
-    assert invoke("cache", "clear", "--staging", *said).stdout == f"Removed {ended_early}\n"
-    assert invoke("cache", "clear", "--staging").stdout == "There was nothing to remove.\n"
+def test_incomplete_downloads_are_removed(invoke: Invoke, incomplete: str, how: tuple[str, ...]) -> None:
+    said = [one.format(id=incomplete) for one in how]
+    assert invoke("cache", "clear", "--staging", *said).stdout == f"Removed {incomplete}\n"
+    assert invoke("cache", "clear", "--staging").stdout == "Nothing to remove.\n"
     assert json.loads(invoke("cache", "list", "--staging", "--json").stdout)["pulls"] == []
 
 
-def test_young_pulls_and_pulls_that_are_not_there_are_let_alone(invoke: Invoke, ended_early: str) -> None:
-    assert invoke("cache", "clear", "--staging", "--older-than", "1h").stdout == "There was nothing to remove.\n"
+def test_young_and_unknown_downloads_are_left_alone(invoke: Invoke, incomplete: str) -> None:
+    assert invoke("cache", "clear", "--staging", "--older-than", "1h").stdout == "Nothing to remove.\n"
     refused = invoke("cache", "clear", "--staging", "nonsense")
     assert refused.exit_code == ExitCode.USAGE
-    assert ended_early in refused.stderr
+    assert incomplete in refused.stderr
     assert len(json.loads(invoke("cache", "list", "--staging", "--json").stdout)["pulls"]) == 1

@@ -18,7 +18,7 @@ Invoke = Callable[..., Result]
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def test_auth_check_says_ok_and_until_when(run: Run, tenant: Sandbox) -> None:
+def test_auth_check_prints_ok_and_the_expiry(run: Run, tenant: Sandbox) -> None:
     done = run("auth-check")
     assert done.returncode == 0
     assert re.fullmatch(r"OK, the token is valid until \d\d:\d\d:\d\d( \S+)? \(\d+ min \d+ s\)\n", done.stdout)
@@ -33,7 +33,7 @@ def test_auth_check_as_json(invoke: Invoke, tenant: Sandbox) -> None:
     assert datetime.fromisoformat(answer["expires_at"]) > datetime.now(UTC)
 
 
-def test_a_pasted_token_that_does_not_say_when_it_ends_is_said_to_be_one(
+def test_a_pasted_token_without_expiry_is_reported_as_one(
     invoke: Invoke, tenant: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SAC_AUTH", "static")
@@ -44,7 +44,7 @@ def test_a_pasted_token_that_does_not_say_when_it_ends_is_said_to_be_one(
     assert (answer["ok"], answer["expires_at"], answer["remaining_s"]) == (True, None, None)
 
 
-def test_a_wrong_secret_is_one_line_that_says_what_to_look_at(run: Run, tenant: Sandbox) -> None:
+def test_a_wrong_secret_is_one_line_with_the_remedy(run: Run, tenant: Sandbox) -> None:
     wrong = "11111111-2222-3333-4444-555555555555$a-wrong-secret="
     done = run("auth-check", environ={"SAC_CLIENT_SECRET": wrong})
     assert done.returncode == ExitCode.USAGE
@@ -55,17 +55,17 @@ def test_a_wrong_secret_is_one_line_that_says_what_to_look_at(run: Run, tenant: 
     assert "a-wrong-secret" not in line
 
 
-def test_a_token_endpoint_that_is_away_is_not_the_users_fault(invoke: Invoke, tenant: Sandbox) -> None:
+def test_an_unreachable_token_endpoint_is_not_the_users_fault(invoke: Invoke, tenant: Sandbox) -> None:
     tenant.misbehave("token_500")
     result = invoke("auth-check")
     assert result.exit_code == ExitCode.SAC
     assert re.search(r"^  2 attempts in \d+\.\d s: ", result.stderr, re.MULTILINE)
 
 
-def test_verbose_tells_what_is_done_and_no_secret(invoke: Invoke, tenant: Sandbox) -> None:
+def test_verbose_logs_steps_and_no_secret(invoke: Invoke, tenant: Sandbox) -> None:
     quiet, said, all_of_it = invoke("models"), invoke("-v", "models"), invoke("-vv", "models")
     assert quiet.stderr == ""
-    assert "sacnb.auth: " in said.stderr
+    assert " sacnb.auth: " in said.stderr
     assert "GET http" not in said.stderr
     assert re.search(r"^GET http://\S+/Providers\S*: 200, [\d,]+ bytes, \d+\.\d\d s$", all_of_it.stderr, re.MULTILINE)
     assert tenant.client_secret not in all_of_it.output
@@ -124,15 +124,13 @@ def test_members_with_their_place_in_the_hierarchy(invoke: Invoke, tenant: Sandb
         (["members", "US_EMPLOYMENT", "Sectr"], "Did you mean 'Sector'?"),
     ],
 )
-def test_a_name_that_is_not_there_gets_the_nearest(
-    arguments: list[str], hint: str, invoke: Invoke, tenant: Sandbox
-) -> None:
+def test_an_unknown_name_gets_the_nearest(arguments: list[str], hint: str, invoke: Invoke, tenant: Sandbox) -> None:
     result = invoke(*arguments)
     assert result.exit_code == ExitCode.USAGE
     assert hint in result.stderr
 
 
-def test_a_refusal_of_sac_says_which_right_is_missing(invoke: Invoke, tenant: Sandbox) -> None:
+def test_a_refusal_of_sac_names_the_missing_right(invoke: Invoke, tenant: Sandbox) -> None:
     tenant.misbehave("forbidden")
     result = invoke("models")
     assert result.exit_code == ExitCode.SAC

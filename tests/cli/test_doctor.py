@@ -1,4 +1,4 @@
-"""What the doctor says, and when it shakes its head."""
+"""The findings of the doctor, and its exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Facts as files, and as bytes for the next program."""
+"""Facts as files, and on stdout."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ def test_a_pipe_gets_the_rows_and_nothing_else(form: str, tenant: Sandbox) -> No
 
 
 @pytest.mark.parametrize("name", ["jobs.parquet", "jobs.PQ", "jobs.csv", "jobs.arrow", "jobs.feather"])
-def test_the_end_of_the_name_says_what_to_write(name: str, invoke: Invoke, tenant: Sandbox, tmp_path: Path) -> None:
+def test_the_file_name_selects_the_format(name: str, invoke: Invoke, tenant: Sandbox, tmp_path: Path) -> None:
     result = invoke(*JOBS, "--output", name)
     assert result.exit_code == 0, result.output
     assert result.stdout == ""
-    assert result.stderr == f"1,800 rows of US_EMPLOYMENT are in {name}.\n"
+    assert result.stderr == f"Wrote 1,800 rows of US_EMPLOYMENT to {name}.\n"
     form = export._FORMATS[Path(name).suffix.lower()]
     assert len(READERS[form]((tmp_path / name).read_bytes())) == 1800
 
@@ -88,7 +88,7 @@ def test_the_tidy_frame_in_a_binary_file_keeps_its_types(
     assert frame.schema == {"date": pl.Date, "dim_Version": pl.String, "dim_Sector": pl.String, "value": pl.Float64}
 
 
-def test_a_file_that_was_there_stays_whole_when_the_pull_fails(invoke: Invoke, tenant: Sandbox, tmp_path: Path) -> None:
+def test_an_existing_file_stays_whole_if_the_download_fails(invoke: Invoke, tenant: Sandbox, tmp_path: Path) -> None:
     (tmp_path / "jobs.csv").write_text("yesterday's")
     tenant.misbehave("truncated_json", on="facts")
     result = invoke(*JOBS, "-o", "jobs.csv")
@@ -97,7 +97,7 @@ def test_a_file_that_was_there_stays_whole_when_the_pull_fails(invoke: Invoke, t
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["jobs.csv"]
 
 
-def test_an_export_never_serves_old_rows_unless_it_may(invoke: Invoke, tenant: Sandbox, tmp_path: Path) -> None:
+def test_an_export_writes_old_rows_only_if_allowed(invoke: Invoke, tenant: Sandbox, tmp_path: Path) -> None:
     invoke("refresh", *JOBS[1:])
     tenant.misbehave("error_503", on="facts")
     assert invoke(*JOBS, "-o", "jobs.csv").exit_code == ExitCode.SAC
@@ -108,9 +108,7 @@ def test_an_export_never_serves_old_rows_unless_it_may(invoke: Invoke, tenant: S
     assert (tmp_path / "jobs.csv").exists()
 
 
-def test_an_export_leaves_the_cache_alone_unless_it_is_asked_for(
-    invoke: Invoke, tenant: Sandbox, tmp_path: Path
-) -> None:
+def test_an_export_uses_the_cache_only_if_asked_to(invoke: Invoke, tenant: Sandbox, tmp_path: Path) -> None:
     invoke(*JOBS, "--format", "csv")
     assert Cache(tmp_path / "cache").entries() == ()
     invoke(*JOBS, "--format", "csv", "--max-age-s", "60")
@@ -129,7 +127,7 @@ def test_an_export_leaves_the_cache_alone_unless_it_is_asked_for(
         (["--format", "xlsx"], "'xlsx'"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_before_anything_is_asked(
+def test_contradictory_options_are_refused_before_any_request(
     arguments: list[str], said: str, invoke: Invoke, tenant: Sandbox
 ) -> None:
     before = tenant.counts["requests"]

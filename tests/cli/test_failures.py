@@ -32,6 +32,7 @@ CODES: dict[str, ExitCode] = {
     "RefreshError": ExitCode.SAC,
     "CacheError": ExitCode.CACHE,
     "Cancelled": ExitCode.INTERRUPTED,
+    "UsageError": ExitCode.USAGE,
 }
 
 
@@ -48,7 +49,7 @@ def test_every_error_has_its_exit_code(kind: type[SacError]) -> None:
     assert exit_code(error) is CODES[kind.__name__]
 
 
-def test_a_client_that_is_refused_is_for_the_user_to_mend() -> None:
+def test_a_refused_client_is_something_for_the_user_to_change() -> None:
     assert exit_code(RefreshError("no", error_code="non_retriable")) is ExitCode.USAGE
 
 
@@ -70,12 +71,12 @@ def test_message_hint_notes_attempts_and_request_id_are_shown(capsys: pytest.Cap
     ]
 
 
-def test_one_attempt_is_not_worth_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_single_attempt_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
     outcome = RetryOutcome("read", (Attempt(401, None, 0.0, None),), 401, 0.1)
     report(RefreshError("Refused.", hint="Look.", error_code="non_retriable", outcome=outcome))
     assert capsys.readouterr().err == "Error: Refused. Look.\n"
 
 
-def test_what_a_server_says_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_of_a_server_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     report(SacError("SAC said: \x1b[2J\x1b]0;owned\x07"))
     assert capsys.readouterr().err == "Error: SAC said: \\x1b[2J\\x1b]0;owned\\x07\n"

@@ -1,4 +1,4 @@
-"""Ctrl-C in the middle of a pull: one line, exit code 130, and what was kept stays."""
+"""Ctrl-C during a download: one line, exit code 130, and the cache is unchanged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sacnb.sandbox import Sandbox
 
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is another signal there")
 @pytest.mark.parametrize("command", ["refresh", "export"])
-def test_ctrl_c_stops_a_slow_pull_at_once(command: str, tenant: Sandbox, tmp_path: Path) -> None:
+def test_ctrl_c_stops_a_slow_download_at_once(command: str, tenant: Sandbox, tmp_path: Path) -> None:
     tenant.misbehave("slow_bytes", on="facts", chunks=1_000, pause_s=0.1)
     before = tenant.counts["misbehaved_slow_bytes"]
     arguments = ["--output", "jobs.csv"] if command == "export" else []
@@ -31,7 +31,7 @@ def test_ctrl_c_stops_a_slow_pull_at_once(command: str, tenant: Sandbox, tmp_pat
             assert process.poll() is None, process.communicate()
         process.send_signal(signal.SIGINT)
         said, complained = process.communicate(timeout=15)
-    assert (said, complained) == ("", "Interrupted; what was kept before is as it was.\n")
+    assert (said, complained) == ("", "Interrupted. Cached results are unchanged.\n")
     assert process.returncode == ExitCode.INTERRUPTED
     assert Cache(tmp_path / "cache").entries() == ()
     assert not (tmp_path / "jobs.csv").exists()

@@ -1,4 +1,4 @@
-"""Options that say which facts are meant ask the same question as the arguments in Python do."""
+"""The options that select facts make the same query as the arguments in Python."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from sacnb._tenant import Model, Tenant
-from sacnb.cli.question import Question, question_options
+from sacnb._tenant.question import Question
+from sacnb.cli.question import question_options
 from sacnb.errors import QueryError, UnknownNameError
 from sacnb.sandbox import Sandbox
 
@@ -21,8 +22,8 @@ ConnectTo = Callable[..., Tenant]
 @click.command()
 @question_options
 @click.pass_context
-def ask(ctx: click.Context, question: Question) -> None:
-    ctx.obj.append(question)
+def ask(ctx: click.Context, question: dict[str, Any]) -> None:
+    ctx.obj.append(Question(**question))
 
 
 def parsed(*args: str) -> Question:
@@ -66,7 +67,7 @@ def types(sandbox: Sandbox, connect_to: ConnectTo) -> Model:
         (["--no-check-count"], {"check_count": False}),
     ],
 )
-def test_the_question_is_the_one_of_the_library(typed: list[str], arguments: dict[str, Any], jobs: Model) -> None:
+def test_the_query_is_that_of_the_library(typed: list[str], arguments: dict[str, Any], jobs: Model) -> None:
     ours, theirs = parsed(*typed).facts(jobs), jobs.facts(**arguments)
     assert ours.query.canonical(ours.schema) == theirs.query.canonical(theirs.schema)
     assert ours.cache_key == theirs.cache_key
@@ -105,9 +106,9 @@ def test_a_value_is_read_as_its_columns_type(edm_type: str, text: str, value: ob
 @pytest.mark.parametrize(
     ("edm_type", "text", "expected"),
     [
-        ("Edm.Int32", "seven", "no number"),
+        ("Edm.Int32", "seven", "not a number"),
         ("Edm.Int32", "7.5", "whole number"),
-        ("Edm.Boolean", "yes", "neither true nor false"),
+        ("Edm.Boolean", "yes", "expected true or false"),
         ("Edm.Date", "January", "does not fit"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Refreshing into the cache, and what is served when the tenant does not answer."""
+"""Refresh into the cache, and the cached result while the tenant does not answer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 JOBS = ("refresh", "US_EMPLOYMENT", "--where", "Version=public.Actual")
 
 
-def test_what_was_refreshed_is_said_and_kept(run: Run, tenant: Sandbox, tmp_path: Path) -> None:
+def test_a_refresh_is_summarised_and_cached(run: Run, tenant: Sandbox, tmp_path: Path) -> None:
     done = run(*JOBS, "--since", "2014")
     assert (done.returncode, done.stderr) == (0, "")
     said = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in done.stdout.splitlines())
@@ -64,16 +64,16 @@ def test_source_sac_is_refused_where_the_settings_name_the_sandbox(
     assert "SAC_TENANT_URL" in result.stderr
 
 
-def test_a_young_result_is_served_without_pulling(invoke: Invoke, tenant: Sandbox) -> None:
+def test_a_young_result_is_served_without_a_download(invoke: Invoke, tenant: Sandbox) -> None:
     invoke(*JOBS)
     before = tenant.counts["facts_requests"]
     summary = json.loads(invoke(*JOBS, "--max-age-s", "600", "--json").stdout)
     assert (summary["served_from"], summary["stale"]) == ("cache", False)
     assert tenant.counts["facts_requests"] == before
-    assert "kept earlier" in invoke(*JOBS, "--max-age-s", "600").stdout
+    assert "from the cache" in invoke(*JOBS, "--max-age-s", "600").stdout
 
 
-def test_a_broken_tenant_is_covered_with_a_warning_said_once(run: Run, invoke: Invoke, tenant: Sandbox) -> None:
+def test_a_failing_tenant_is_covered_by_the_cache_with_one_warning(run: Run, invoke: Invoke, tenant: Sandbox) -> None:
     fresh = json.loads(invoke(*JOBS, "--json").stdout)
     tenant.misbehave("error_503", on="facts")
     done = run(*JOBS, "--json")
@@ -98,7 +98,7 @@ def test_the_warning_is_on_stderr_once_at_every_log_level(
     assert invoke(*JOBS).stderr.count("SAC did not deliver") == 1
 
 
-def test_a_tenant_that_is_gone_is_covered_in_a_process_that_never_saw_it(run: Run, tmp_path: Path) -> None:
+def test_a_new_process_uses_the_cache_of_a_tenant_that_is_gone(run: Run, tmp_path: Path) -> None:
     with sacnb.sandbox.start(client_id="sb-me", client_secret="example") as sandbox:
         environ = {
             "SAC_TENANT_URL": sandbox.tenant_url,
@@ -123,14 +123,14 @@ def test_strict_fails_instead_with_the_attempts(invoke: Invoke, tenant: Sandbox)
     assert re.search(r"^  2 attempts in \d+\.\d s: 503, 503$", result.stderr, re.MULTILINE)
 
 
-def test_without_anything_kept_the_failure_says_so(invoke: Invoke, tenant: Sandbox) -> None:
+def test_without_a_cached_result_the_failure_says_so(invoke: Invoke, tenant: Sandbox) -> None:
     tenant.misbehave("error_503", on="facts")
     result = invoke(*JOBS)
     assert result.exit_code == ExitCode.SAC
     assert "There is no earlier result" in result.stderr
 
 
-def test_a_clear_refusal_is_not_covered(invoke: Invoke, tenant: Sandbox) -> None:
+def test_a_refusal_is_not_covered_by_the_cache(invoke: Invoke, tenant: Sandbox) -> None:
     invoke(*JOBS)
     tenant.misbehave("forbidden")
     assert invoke(*JOBS).exit_code == ExitCode.SAC
@@ -149,7 +149,7 @@ def test_a_long_tidy_frame_is_cut_and_says_so(invoke: Invoke, tenant: Sandbox) -
     assert "The last 10 of 1,800 rows" in invoke(*JOBS, "--grain", "month").stdout
 
 
-def test_a_grain_that_is_too_fine_is_refused_after_the_rows_are_kept(
+def test_a_grain_that_is_too_fine_is_refused_after_the_rows_are_cached(
     invoke: Invoke, tenant: Sandbox, tmp_path: Path
 ) -> None:
     result = invoke(*JOBS, "--grain", "day")
@@ -157,7 +157,7 @@ def test_a_grain_that_is_too_fine_is_refused_after_the_rows_are_kept(
     assert len(Cache(tmp_path / "cache").entries()) == 1
 
 
-def test_the_log_of_a_throttled_pull_tells_why_it_takes_long(invoke: Invoke, tenant: Sandbox) -> None:
+def test_the_log_of_a_throttled_download_tells_the_reason(invoke: Invoke, tenant: Sandbox) -> None:
     tenant.misbehave("throttle_seconds", retry_after_s=0, times=1, on="facts")
     result = invoke(*JOBS)
     assert result.exit_code == 0

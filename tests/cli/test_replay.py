@@ -69,7 +69,7 @@ def test_a_secret_too_short_to_tell_is_not_looked_for(
 
 
 def test_without_settings_the_scan_still_runs_and_says_so_if_asked(invoke: Invoke, folder: Path) -> None:
-    assert "Only the shapes of secrets" in invoke("-v", "replay", "scan").stderr
+    assert "Scanning for the shapes of secrets only" in invoke("-v", "replay", "scan").stderr
 
 
 def test_a_path_that_is_not_there_is_refused(invoke: Invoke) -> None:

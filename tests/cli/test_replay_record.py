@@ -64,18 +64,18 @@ def test_a_notebook_is_recorded_handed_on_and_pruned(
     done = run("--env-file", str(env_file), "replay", "record", "plan.ipynb")
     assert (done.returncode, done.stdout) == (
         0,
-        f"notebook  {plan}\ncassette  {cassette}\nanswers   {len(document.read(cassette)[1])}\n",
+        f"notebook   {plan}\ncassette   {cassette}\nresponses  {len(document.read(cassette)[1])}\n",
     ), done.stderr
     assert done.stderr == (
         "plan.ipynb: recording ...\nplan.ipynb: replaying ...\n"
-        "A cassette holds the data that the notebook asked for. Look at what you hand on.\n"
+        "The cassette holds the data that the notebook requested. Check it before you share it.\n"
     )
     asked = tenant.counts["requests"]
     assert asked > before  # the tenant itself was asked, and not the embedded one
     notebook = nbformat.read(plan, as_version=4)
-    assert notebook.metadata == {
-        "kernelspec": {"name": "python3", "display_name": "Python", "language": "python"}
-    }  # nothing of this machine's Python, and no state of widgets
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}  # no state of widgets
+    assert notebook.metadata["language_info"]["file_extension"] == ".py"
+    assert "version" not in notebook.metadata["language_info"]  # this machine's Python
     shown = [cell.outputs for cell in notebook.cells]
     assert shown[1][0]["data"]["text/plain"].startswith("US_EMPLOYMENT/FactData: 14 rows")
     assert set(shown[2][0]["data"]) == {"text/html", "text/plain"}

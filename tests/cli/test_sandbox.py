@@ -1,4 +1,4 @@
-"""The sandbox in a process of its own: the lines it prints lead to it, and it ends when it is told to."""
+"""The sandbox in a process of its own: its settings work, and it ends at a signal."""
 
 from __future__ import annotations
 

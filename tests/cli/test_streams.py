@@ -1,4 +1,4 @@
-"""Terminals that know little: old encodings, no colour, no width, a reader that leaves."""
+"""Streams: old encodings, no colour, no width, no console, a reader that leaves."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from sacnb._rendering import printable
 from sacnb.cli.failures import ExitCode
-from sacnb.cli.output import clean, make_tolerant, speaks_utf8
+from sacnb.cli.output import make_tolerant, speaks_utf8
 from sacnb.sandbox import Sandbox
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -26,11 +28,13 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
         ("two\nlines\tand a tab", "two\nlines\tand a tab"),
         ("\x1b[31mred\x1b[0m", "\\x1b[31mred\\x1b[0m"),
         ("bell\x07 nul\x00 del\x7f csi\x9b", "bell\\x07 nul\\x00 del\\x7f csi\\x9b"),
-        ("carriage\rreturn", "carriage\\x0dreturn"),
+        ("carriage\rreturn", "carriage\\rreturn"),
+        ("reversed \u202eabc", "reversed \\u202eabc"),
+        ("half of a pair \ud83d", "half of a pair \\ud83d"),
     ],
 )
 def test_control_characters_are_written_out(text: str, shown: str) -> None:
-    assert clean(text) == shown
+    assert printable(text) == shown
 
 
 @pytest.mark.parametrize(("encoding", "written"), [("cp1252", b"\xcele \\u6771"), ("ascii", b"\\xcele \\u6771")])
@@ -44,7 +48,7 @@ def test_a_stream_that_lacks_a_character_writes_its_escape(encoding: str, writte
 
 
 @pytest.mark.parametrize(("encoding", "answer"), [("utf-8", True), ("UTF8", True), ("cp1252", False), ("ascii", False)])
-def test_which_streams_can_write_everything(encoding: str, answer: bool) -> None:
+def test_a_stream_tells_if_it_can_write_every_character(encoding: str, answer: bool) -> None:
     assert speaks_utf8(io.TextIOWrapper(io.BytesIO(), encoding=encoding)) is answer
 
 
@@ -84,6 +88,45 @@ def test_lines_in_a_pipe_are_not_folded_and_have_no_blanks_at_their_end(run: Run
     assert run("members", "PLANNING", "Region", environ={"COLUMNS": "30"}).stdout.count("\n") > len(lines)
 
 
+def test_a_width_of_zero_is_no_width(run: Run, tenant: Sandbox) -> None:
+    assert run("models", environ={"COLUMNS": "0"}).stdout == run("models").stdout
+
+
+def test_ids_stay_in_one_piece_in_a_narrow_terminal(run: Run, tenant: Sandbox) -> None:
+    lines = run("models", environ={"COLUMNS": "24"}).stdout.splitlines()
+    assert "US_EMPLOYMENT" in [line.split()[0] for line in lines if line.strip()]
+
+
+@pytest.mark.parametrize(
+    "streams",
+    [
+        "sys.stdout = sys.stderr = sys.stdin = None",
+        "sys.stdout = None",
+        "sys.stderr = None",
+        "sys.stdout.close(); sys.stderr.close()",
+        "os.close(1); sys.stdout = None",
+        "os.close(0); os.close(1); os.close(2); sys.stdin = sys.stdout = sys.stderr = None",
+    ],
+)
+def test_a_job_without_a_console_works_and_returns_its_exit_code(streams: str, tenant: Sandbox, tmp_path: Path) -> None:
+    """As pythonw does on Windows, and cron jobs with closed streams."""
+    for arguments, code in ((["refresh", "US_EMPLOYMENT"], 0), (["describe", "NO_SUCH"], ExitCode.USAGE)):
+        program = f"import os, sys, runpy\n{streams}\nsys.argv = ['sacnb', *{arguments!r}]\n"
+        program += "runpy.run_module('sacnb', run_name='__main__')"
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == code, done.stderr
+        assert "Unexpected" not in done.stderr
+    assert len(list((tmp_path / "cache").glob("*.parquet"))) == 1
+
+
+def test_an_export_to_a_stdout_that_is_not_there_is_refused(tenant: Sandbox) -> None:
+    program = "import sys\nsys.stdout = None\nsys.argv = ['sacnb', 'export', 'SCALE', '--format', 'csv']\n"
+    program += "from sacnb.cli import main\nmain()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == ExitCode.USAGE
+    assert "Name a file with --output" in done.stderr
+
+
 @pytest.mark.skipif(os.name == "nt", reason="a closed pipe is another error there")
 def test_a_reader_that_leaves_early_ends_the_program_quietly(tenant: Sandbox) -> None:
     with subprocess.Popen(
@@ -116,7 +159,7 @@ def test_no_progress_where_nobody_watches(run: Run, tenant: Sandbox) -> None:
 
 
 def on_a_terminal(*args: str, columns: int = 100, **environ: str) -> str:
-    """What a person sees: stdout and stderr of the program on a pseudo-terminal."""
+    """Return stdout and stderr of the program on a pseudo-terminal."""
     import fcntl
     import pty
     import struct

@@ -65,9 +65,10 @@ def test_a_name_in_the_place_of_an_id_is_recognised(sandbox: Sandbox, connect_to
     assert any("use sac.model('US_EMPLOYMENT')" in note for note in caught.value.__notes__)
 
 
-def test_a_live_connection_model_says_so(sandbox: Sandbox, connect_to: ConnectTo) -> None:
-    with pytest.raises(LiveConnectionError, match="live"):
-        _ = connect_to(sandbox).model("LIVE_SALES").schema
+@pytest.mark.parametrize("model_id", ["LIVE_SALES", "SEAMLESS_PLAN"])
+def test_a_model_whose_data_are_elsewhere_says_so(sandbox: Sandbox, connect_to: ConnectTo, model_id: str) -> None:
+    with pytest.raises(LiveConnectionError, match="live connection, or SAP Datasphere stores its data"):
+        _ = connect_to(sandbox).model(model_id).schema
 
 
 def test_the_catalogue_is_a_frame_of_texts(sandbox: Sandbox, connect_to: ConnectTo) -> None:

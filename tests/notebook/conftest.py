@@ -1,4 +1,4 @@
-"""An IPython of the test's own, as bare as can be."""
+"""A bare IPython for each test."""
 
 from __future__ import annotations
 
@@ -12,24 +12,26 @@ from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 from traitlets.config import Config
 
 from sacnb._tenant import Tenant
+from sacnb.notebook.session import SESSION
 from sacnb.sandbox import Sandbox
 
 
 class Shell(InteractiveShell):
-    """An IPython that says what came of a cell."""
+    """An IPython that returns the result of a cell."""
 
     def run(self, code: str) -> Any:
-        """Run a cell; what it gives, or what it raised, which IPython itself only shows."""
+        """Run a cell; return its value or raise its error, which IPython only shows."""
         done = self.attempt(code)
         done.raise_error()
         return done.result
 
-    def attempt(self, code: str) -> ExecutionResult:
-        """Run a cell; how it ended."""
+    def attempt(self, code: str, **variables: object) -> ExecutionResult:
+        """Run a cell; return its outcome."""
+        self.user_ns.update(variables)
         return self.run_cell(code, store_history=False)
 
     def complete_at_end(self, code: str) -> list[str]:
-        """The texts that Tab offers at the end of a cell, each in the place of what it completes."""
+        """Return the texts that Tab makes of a cell, with the cursor at its end."""
         from IPython.core.completer import provisionalcompleter
 
         with provisionalcompleter():
@@ -42,18 +44,19 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
     shell = Shell(config=Config({"HistoryManager": {"enabled": False}}))
     yield shell
     shell.extension_manager.unload_extension("sacnb")
+    SESSION.forget()
     shell.restore_sys_module_state()
-    # Or the end of the test run would collect garbage once for every shell there was.
+    # Otherwise the end of the test run collects garbage once per shell.
     atexit.unregister(shell.atexit_operations)
 
 
 @pytest.fixture
 def sac(shell: Shell, sandbox: Sandbox, connect_to: Callable[..., Tenant], monkeypatch: pytest.MonkeyPatch) -> Tenant:
-    """A tenant of the test's own that the magics ask."""
-    # The answers of the sandbox are near, but this machine may be busy: in tests, Tab has the patience to wait.
+    """Connect the magics to a tenant of the test."""
+    # The machine may be busy, so Tab waits long.
     shell.run("%load_ext sacnb")
     shell.run("%config SacMagics.completion_wait_s = 30")
     tenant = connect_to(sandbox, page_size=1000)
     shell.user_ns["sac"] = tenant
-    shell.run("said = %sac connect sac")
+    shell.run("shown = %sac connect sac")
     return tenant

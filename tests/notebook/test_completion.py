@@ -1,4 +1,4 @@
-"""Tab in ``%sac`` and ``%%sac``: what it offers, and that it never makes anybody wait."""
+"""Tab in the magics: its suggestions, and that it does not wait."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Any
 import pytest
 
 from sacnb._tenant import Tenant
-from sacnb.notebook.catalogue import Catalogue
+from sacnb.notebook.session import Catalogue, texts
 from sacnb.sandbox import Sandbox
 
 ConnectTo = Callable[..., Tenant]
 
 
 def offered(shell: Any, code: str) -> list[str]:
-    """What Tab would make of the last word of ``code``, each in full."""
+    """Return what Tab makes of the last word of *code*."""
     start = max(code.rfind(" "), code.rfind("\n")) + 1
     return [text[start:] for text in shell.complete_at_end(code)]
 
 
-def questions_have_ended() -> None:
-    """Wait for the questions that completions asked in the background."""
+def reading_has_ended() -> None:
+    """Wait for the requests that completion has sent in the background."""
     for thread in threading.enumerate():
         if thread.name == "sacnb-catalogue":
             thread.join(30)
@@ -43,7 +43,7 @@ def questions_have_ended() -> None:
         ("%sac nothing ", []),
         ("%sac describe ", ["US_EMPLOYMENT", "PLANNING", "SCALE", "EDM_TYPES"]),
         ("%sac describe us_e", ["US_EMPLOYMENT"]),
-        ("%sac describe EMPLOY", ["US_EMPLOYMENT"]),  # no model begins like that, and one has it
+        ("%sac describe EMPLOY", ["US_EMPLOYMENT"]),  # no model begins with this, and one contains it
         ("%sac describe US_EMPLOYMENT ", []),
         ("%sac members US_EMPLOYMENT ", ["Version", "Date", "Sector"]),
         ("%sac members US_EMPLOYMENT S", ["Sector"]),
@@ -67,12 +67,12 @@ def questions_have_ended() -> None:
         ("%%sac --params ", ["values"]),
     ],
 )
-def test_what_can_stand_in_a_line(shell: Any, sac: Tenant, code: str, expected: list[str]) -> None:
+def test_suggestions_in_a_line(shell: Any, sac: Tenant, code: str, expected: list[str]) -> None:
     shell.user_ns.update(values={"start": 2010}, number=1)
     found = offered(shell, code)
     if expected:
         assert found == expected
-    else:  # then IPython's own ways have their turn, which know nothing of ours
+    else:  # then IPython suggests its own names
         assert not {"US_EMPLOYMENT", "Sector", "Version", "Employees", "31"} & set(found)
 
 
@@ -122,7 +122,7 @@ def test_cassettes_are_offered_by_name(shell: Any, monkeypatch: pytest.MonkeyPat
         ("select 'Sec", []),
     ],
 )
-def test_what_can_stand_in_sql(shell: Any, sac: Tenant, sql: str, expected: list[str]) -> None:
+def test_suggestions_in_sql(shell: Any, sac: Tenant, sql: str, expected: list[str]) -> None:
     shell.user_ns.update(start="201001", stop=201012, street=object(), _hidden=1)
     found = offered(shell, f"%%sac jobs\n{sql}")
     if expected:
@@ -141,7 +141,7 @@ def test_columns_are_known_before_the_model_is_written_down_to_the_cursor(shell:
     assert found == ["Sector"]
 
 
-def test_elsewhere_it_keeps_out(shell: Any, sac: Tenant) -> None:
+def test_outside_of_the_magics_it_suggests_nothing(shell: Any, sac: Tenant) -> None:
     for code in ("sac", "x = 1 # %sac ", "print('%sac ')", "%%sacred\nselect "):
         assert not {"connect", "US_EMPLOYMENT"} & set(offered(shell, code))
 
@@ -149,7 +149,7 @@ def test_elsewhere_it_keeps_out(shell: Any, sac: Tenant) -> None:
 # -- what it costs ---------------------------------------------------------------------------------------------------
 
 
-def test_without_a_tenant_it_offers_what_needs_none_and_connects_to_nothing(shell: Any) -> None:
+def test_without_a_tenant_it_suggests_commands_and_connects_to_nothing(shell: Any) -> None:
     from sacnb.notebook.session import SESSION
 
     shell.run("%load_ext sacnb")
@@ -158,15 +158,15 @@ def test_without_a_tenant_it_offers_what_needs_none_and_connects_to_nothing(shel
     assert SESSION.catalogue is None
 
 
-def test_it_does_not_wait_and_knows_the_next_time(shell: Any, sac: Tenant, sandbox: Sandbox) -> None:
+def test_it_does_not_wait_and_knows_the_names_at_the_next_tab(shell: Any, sac: Tenant, sandbox: Sandbox) -> None:
     shell.run("%config SacMagics.completion_wait_s = 0")
     sandbox.misbehave("slow_bytes", times=1, chunks=2, pause_s=0.05)
     assert "US_EMPLOYMENT" not in offered(shell, "%sac describe ")
-    questions_have_ended()
+    reading_has_ended()
     assert "US_EMPLOYMENT" in offered(shell, "%sac describe ")
 
 
-def test_it_asks_only_once(shell: Any, sac: Tenant, sandbox: Sandbox) -> None:
+def test_it_reads_everything_once(shell: Any, sac: Tenant, sandbox: Sandbox) -> None:
     for _ in range(2):
         assert offered(shell, "%sac refresh US_EMPLOYMENT --where Sector=31") == ["Sector=31"]
     asked = len(sandbox.log)
@@ -175,7 +175,7 @@ def test_it_asks_only_once(shell: Any, sac: Tenant, sandbox: Sandbox) -> None:
     assert len(sandbox.log) == asked
 
 
-def test_what_the_magics_found_out_is_known(shell: Any, sac: Tenant, sandbox: Sandbox) -> None:
+def test_names_that_the_magics_have_read_are_known(shell: Any, sac: Tenant, sandbox: Sandbox) -> None:
     shell.run("%sac models")
     shell.run("%sac describe US_EMPLOYMENT")
     shell.run("%sac members US_EMPLOYMENT Sector")
@@ -184,22 +184,22 @@ def test_what_the_magics_found_out_is_known(shell: Any, sac: Tenant, sandbox: Sa
     assert len(sandbox.log) == asked
 
 
-def test_where_sac_fails_it_offers_nothing_and_asks_again_only_later(
+def test_after_a_failure_it_suggests_nothing_and_retries_later(
     sandbox: Sandbox, connect_to: ConnectTo, time: Any
 ) -> None:
     catalogue = Catalogue(connect_to(sandbox), clock=time.clock)
     sandbox.misbehave("forbidden")
     assert catalogue.models(until=30) is None
-    questions_have_ended()
+    reading_has_ended()
     asked = len(sandbox.log)
     sandbox.behave()
     assert catalogue.models(until=30) is None
     assert len(sandbox.log) == asked
     time.advance(31)
-    assert "US_EMPLOYMENT" in (catalogue.models(until=90) or {})
+    assert "US_EMPLOYMENT" in texts(catalogue.models(until=90), "id", "name")
 
 
-def test_a_dimension_without_members_is_no_trouble(shell: Any, sac: Tenant) -> None:
+def test_a_column_without_members_has_no_suggestions(shell: Any, sac: Tenant) -> None:
     assert "true" not in "".join(offered(shell, "%sac refresh EDM_TYPES --where Boolean="))
     assert sac.model("EDM_TYPES").schema.column("Boolean").role == "attribute"
 

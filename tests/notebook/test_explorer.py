@@ -1,8 +1,9 @@
-"""The explorer: what is chosen, what is shown, and that its code gives the same frame; without a browser."""
+"""The explorer: the choice, the result, and code that returns the same frame; without a browser."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -27,7 +28,7 @@ def tenant(sandbox: Sandbox, connect_to: ConnectTo) -> Tenant:
 
 @pytest.fixture
 def explore(tenant: Tenant) -> Iterator[Callable[..., Explorer]]:
-    """Makes explorers that have read what they need; they are closed in the end."""
+    """Make explorers that have loaded their lists, and close them at the end."""
     made: list[Explorer] = []
 
     def explore(model: str | None = None) -> Explorer:
@@ -50,7 +51,7 @@ def control(explorer: Explorer, name: str) -> Any:
 
 
 def choose(explorer: Explorer, **values: Any) -> None:
-    """Choose as a user does, one control after the other; blanks in names are underscores."""
+    """Choose as a user does, one control after the other; underscores in names are blanks."""
     for name, value in values.items():
         control(explorer, name.replace("_", " ").capitalize()).value = value
         explorer.wait()
@@ -112,7 +113,7 @@ def test_members_are_a_tree_that_can_be_searched(explore: Callable[..., Explorer
 def test_a_list_and_what_is_chosen_of_it_are_sent_at_once(
     explore: Callable[..., Explorer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A click in between would be taken for all that is chosen."""
+    """A click in between would be read as the whole choice."""
     explorer = explore("US_EMPLOYMENT")
     choose(explorer, filter_by="Sector", members=("31",))
     members = control(explorer, "Members")
@@ -124,7 +125,7 @@ def test_a_list_and_what_is_chosen_of_it_are_sent_at_once(
     assert [one for one in sent if "_options_labels" in one] == [{"_options_labels", "index"}]
 
 
-def test_a_branch_stands_for_its_ends(explore: Callable[..., Explorer]) -> None:
+def test_a_parent_stands_for_its_leaves(explore: Callable[..., Explorer]) -> None:
     explorer = explore("US_EMPLOYMENT")
     choose(explorer, filter_by="Sector", members=("30",))
     assert explorer.query.where == (("Sector", ("31", "32")),)
@@ -171,7 +172,7 @@ def test_the_result_is_shown_as_a_table_and_a_chart_with_words(explore: Callable
     assert "US_EMPLOYMENT by year" in explorer._repr_html_()
 
 
-def test_where_no_chart_can_be_drawn_it_says_why(explore: Callable[..., Explorer]) -> None:
+def test_a_missing_chart_is_explained(explore: Callable[..., Explorer]) -> None:
     explorer = explore("PLANNING")
     explorer.show(wait=True)
     assert explorer.chart is None
@@ -189,7 +190,7 @@ def test_where_no_chart_can_be_drawn_it_says_why(explore: Callable[..., Explorer
         ({"measures": ()}, "no measure"),
     ],
 )
-def test_a_mistake_is_said_in_words_and_the_last_result_stays(
+def test_a_mistake_is_shown_in_words_and_the_last_result_stays(
     explore: Callable[..., Explorer], choices: dict[str, Any], words: str
 ) -> None:
     explorer = explore("US_EMPLOYMENT")
@@ -202,10 +203,10 @@ def test_a_mistake_is_said_in_words_and_the_last_result_stays(
     assert words in str(explorer.error)
     assert type(explorer.error).__name__ in text(explorer)
     assert explorer.result is before
-    assert explorer.status == "that did not work"
+    assert explorer.status == "failed"
 
 
-def test_a_model_that_is_not_there_is_said_with_the_nearest(explore: Callable[..., Explorer]) -> None:
+def test_an_unknown_model_is_shown_with_the_nearest(explore: Callable[..., Explorer]) -> None:
     explorer = explore("US_EMPLOYMNT")
     assert explorer.query is None
     assert "US_EMPLOYMENT" in text(explorer)
@@ -214,16 +215,14 @@ def test_a_model_that_is_not_there_is_said_with_the_nearest(explore: Callable[..
     assert explorer.error is None
 
 
-def test_a_second_click_does_nothing_while_the_first_one_works(
-    explore: Callable[..., Explorer], sandbox: Sandbox
-) -> None:
+def test_a_second_click_during_a_download_does_nothing(explore: Callable[..., Explorer], sandbox: Sandbox) -> None:
     explorer = explore("US_EMPLOYMENT")
     choose(explorer, filter_by="Sector", members=("31",))
     reached, go_on = threading.Event(), threading.Event()
     hold = [True]
 
     def held(_: Any) -> None:
-        if hold and explorer.status == "asking SAC":
+        if hold and explorer.status == "querying SAC":
             hold.clear()
             reached.set()
             go_on.wait(30)
@@ -240,12 +239,12 @@ def test_a_second_click_does_nothing_while_the_first_one_works(
     assert len([entry for entry in sandbox.log if entry.path.endswith("/FactData")]) == 1
 
 
-def test_a_click_while_lists_are_loading_is_done_after_that(explore: Callable[..., Explorer], sandbox: Sandbox) -> None:
+def test_a_click_while_lists_load_is_handled_afterwards(explore: Callable[..., Explorer], sandbox: Sandbox) -> None:
     explorer = explore("US_EMPLOYMENT")
     reached, go_on = threading.Event(), threading.Event()
 
     def held(_: Any) -> None:
-        if not reached.is_set() and explorer.status == "asking SAC":
+        if not reached.is_set() and explorer.status == "querying SAC":
             reached.set()
             go_on.wait(30)
 
@@ -262,14 +261,14 @@ def test_a_click_while_lists_are_loading_is_done_after_that(explore: Callable[..
     assert len([entry for entry in sandbox.log if entry.path.endswith("/FactData")]) == 1
 
 
-def test_a_click_while_lists_are_loading_is_forgotten_where_it_is_cancelled_or_they_fail(
+def test_a_click_while_lists_load_is_dropped_on_cancel_or_failure(
     explore: Callable[..., Explorer], sandbox: Sandbox
 ) -> None:
     explorer = explore("US_EMPLOYMENT")
     actions = [explorer.cancel, lambda: sandbox.misbehave("error_500", on="any")]
 
     def act(_: Any) -> None:
-        if explorer.status == "asking SAC" and actions:
+        if explorer.status == "querying SAC" and actions:
             control(explorer, "Show").click()
             actions.pop(0)()
 
@@ -292,7 +291,7 @@ def test_every_control_has_a_name_in_words(explore: Callable[..., Explorer]) -> 
     assert not any(part.disabled for part in controls)
 
 
-def test_it_shows_itself_the_same_every_time(explore: Callable[..., Explorer]) -> None:
+def test_its_representation_is_always_the_same(explore: Callable[..., Explorer]) -> None:
     explorer = explore("US_EMPLOYMENT")
     assert repr(explorer) == "Explorer(Tenant('sandbox'))"
     assert (
@@ -301,7 +300,7 @@ def test_it_shows_itself_the_same_every_time(explore: Callable[..., Explorer]) -
     )
 
 
-def test_closing_joins_and_a_closed_explorer_says_so(tenant: Tenant) -> None:
+def test_closing_joins_the_thread_and_a_closed_explorer_refuses(tenant: Tenant) -> None:
     with tenant.explore("US_EMPLOYMENT") as explorer:
         pass
     assert not [thread for thread in threading.enumerate() if thread.name == "sacnb-explorer"]
@@ -310,9 +309,9 @@ def test_closing_joins_and_a_closed_explorer_says_so(tenant: Tenant) -> None:
         explorer.show()
 
 
-def test_what_a_server_says_is_escaped(explore: Callable[..., Explorer]) -> None:
+def test_text_of_a_server_is_escaped(explore: Callable[..., Explorer]) -> None:
     explorer = explore("US_EMPLOYMENT")
-    explorer._say_trouble(NotFoundError("<script>alert(1)</script>"))
+    explorer._show_error(NotFoundError("<script>alert(1)</script>"))
     explorer._view.show_chart(b"x", 'a" onerror="alert(1)')
     shown = text(explorer)
     assert "<script>" not in shown
@@ -342,7 +341,7 @@ def test_the_code_of_a_real_tenant_holds_neither_its_name_nor_long_lines() -> No
     ],
 )
 def test_sql_selects_the_same_rows(tenant: Tenant, choice: Choice) -> None:
-    """Held against another reader of SQL, over the whole model."""
+    """Compare with polars' SQL over the whole model."""
     facts = choice.facts(tenant)
     code = sql_code(facts.query)
     assert code is not None
@@ -357,3 +356,23 @@ def test_there_is_no_sql_where_sac_sums_up(tenant: Tenant) -> None:
     assert sql_code(tenant.model("PLANNING").facts(limit=1).query) is None
     quoted = tenant.model("PLANNING").facts(where={"Region": "O'Hare"}).query
     assert "'O''Hare'" in str(sql_code(quoted))
+
+
+@pytest.mark.parametrize("action", ["cancel", "close"])
+@pytest.mark.parametrize("waits_for", ["token", "any"])
+def test_cancelling_and_closing_end_the_wait_for_a_list(
+    waits_for: str, action: str, tenant: Tenant, sandbox: Sandbox
+) -> None:
+    sandbox.misbehave("slow_bytes", on=waits_for, chunks=1000, pause_s=1.0)
+    before = sandbox.counts["misbehaved_slow_bytes"]
+    explorer = tenant.explore("US_EMPLOYMENT")
+    (thread,) = [one for one in threading.enumerate() if one.name == "sacnb-explorer"]
+    while sandbox.counts["misbehaved_slow_bytes"] == before:
+        thread.join(0.01)
+    began = time.monotonic()
+    getattr(explorer, action)()
+    thread.join(30)
+    assert time.monotonic() - began < 5  # a second on a quiet machine; the answer takes a quarter of an hour
+    assert explorer.error is None
+    explorer.close()
+    assert not [one for one in threading.enumerate() if one.name == "sacnb-explorer"]

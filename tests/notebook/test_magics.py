@@ -1,7 +1,10 @@
-"""``%sac``: what each subcommand gives, what goes wrong and how that looks, in a real IPython."""
+"""``%sac``: the results of its commands, and how errors look, in a real IPython."""
 
 from __future__ import annotations
 
+import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,24 +12,32 @@ from typing import Any
 import pandas as pd
 import polars as pl
 import pytest
-from IPython.core.error import UsageError
 
 from sacnb._results.result import Result
 from sacnb._tenant import Tenant
-from sacnb.errors import AuthError, ForbiddenError, NoAnswerError, RefreshError, SettingsError, UnknownNameError
+from sacnb.errors import (
+    AuthError,
+    ForbiddenError,
+    NoAnswerError,
+    RefreshError,
+    SacError,
+    SettingsError,
+    UnknownNameError,
+    UsageError,
+)
 from sacnb.notebook import current_tenant
 from sacnb.notebook.commands import COMMANDS
-from sacnb.sandbox import Sandbox
+from sacnb.sandbox import Column, Sandbox, dimension, start, table_model
 
 ConnectTo = Callable[..., Tenant]
-SUBCOMMANDS = ["connect", "models", "describe", "members", "refresh", "cache", "status", "renew"]
+COMMAND_NAMES = ["connect", "models", "describe", "members", "refresh", "cache", "status", "renew"]
 
 # -- manuals and mistakes in the line --------------------------------------------------------------------------------
 
 
-def test_alone_it_is_the_manual_and_says_what_there_is(shell: Any, sac: Tenant) -> None:
+def test_alone_it_shows_the_manual_with_all_commands(shell: Any, sac: Tenant) -> None:
     shown = repr(shell.run("%sac"))
-    assert list(COMMANDS) == SUBCOMMANDS
+    assert list(COMMANDS) == COMMAND_NAMES
     for name, command in COMMANDS.items():
         assert f"%sac {name}" in shown
         assert command.summary in shown
@@ -35,8 +46,8 @@ def test_alone_it_is_the_manual_and_says_what_there_is(shell: Any, sac: Tenant) 
     assert shown == repr(shell.run("%sac help")) == repr(shell.run("%sac --help"))
 
 
-@pytest.mark.parametrize("name", SUBCOMMANDS)
-def test_each_subcommand_has_a_manual(shell: Any, sac: Tenant, name: str) -> None:
+@pytest.mark.parametrize("name", COMMAND_NAMES)
+def test_each_command_has_a_manual(shell: Any, sac: Tenant, name: str) -> None:
     shown = repr(shell.run(f"%sac {name} --help"))
     assert shown.lstrip().startswith(f"%sac {name}")
     assert COMMANDS[name].summary in shown
@@ -52,29 +63,29 @@ def test_a_question_mark_shows_the_manual(shell: Any, sac: Tenant, capsys: pytes
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("%sac modells", "There is no %sac modells. Did you mean %sac models?"),
-        ("%sac xyz", "There is: connect, models"),
+        ("%sac modells", "There is no command %sac modells. Did you mean %sac models?"),
+        ("%sac xyz", "The commands are connect, models"),
         ("%sac describe", "required: model"),
         ("%sac refresh US_EMPLOYMENT --limt 5", "has no option --limt. Did you mean --limit?"),
-        ("%sac refresh US_EMPLOYMENT --limit many", "'many' is no number of rows"),
+        ("%sac refresh US_EMPLOYMENT --limit many", "'many' is not a number of rows"),
         ("%sac refresh US_EMPLOYMENT --where Sector", "'Sector' is not COLUMN=VALUE"),
-        ("%sac refresh US_EMPLOYMENT 1st", "'1st' is no name for a variable"),
-        ("%sac refresh US_EMPLOYMENT class", "'class' is no name for a variable"),
+        ("%sac refresh US_EMPLOYMENT 1st", "'1st' is not a variable name"),
+        ("%sac refresh US_EMPLOYMENT class", "'class' is not a variable name"),
         ("%sac describe US_EMPLOYMENT and more", "takes fewer words"),
         ("%sac refresh US_EMPLOYMENT --where Name=O'Hare", "A quote is not closed"),
-        ("%sac connect acme", "no connected tenant of that name"),
+        ("%sac connect acme", "'acme' is neither a variable with a connected tenant nor a URL"),
         ("%sac cache clear", "the beginning of a key, or --all"),
         ("%sac cache clear us --all", "the beginning of a key, or --all"),
     ],
 )
-def test_a_slip_is_answered_in_one_line(
+def test_a_mistake_in_the_line_is_an_error_of_two_lines(
     shell: Any, sac: Tenant, capsys: pytest.CaptureFixture[str], line: str, says: str
 ) -> None:
     done = shell.attempt(line)
     shown = capsys.readouterr()
     assert type(done.error_in_exec) is UsageError
     assert says in str(done.error_in_exec)
-    assert (shown.out + shown.err).strip() == f"UsageError: {done.error_in_exec}"
+    assert " ".join((shown.out + shown.err).split()) == " ".join(f"UsageError: {done.error_in_exec}".split())
 
 
 @pytest.mark.parametrize(
@@ -88,7 +99,7 @@ def test_a_slip_is_answered_in_one_line(
         "%sac refresh US_EMPLOYMENT --password canary",
     ],
 )
-def test_what_may_be_a_secret_is_not_repeated(
+def test_a_value_that_may_be_a_secret_is_not_repeated(
     shell: Any, sac: Tenant, capsys: pytest.CaptureFixture[str], line: str
 ) -> None:
     done = shell.attempt(line)
@@ -110,10 +121,10 @@ def test_braces_and_dollars_are_not_expanded(shell: Any, sac: Tenant) -> None:
         shell.run("%sac describe {model}")
 
 
-# -- what they give --------------------------------------------------------------------------------------------------
+# -- results ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_tenant_is_connected_by_the_settings_when_it_is_needed(
+def test_the_first_magic_connects_with_the_settings(
     shell: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -126,14 +137,14 @@ def test_the_tenant_is_connected_by_the_settings_when_it_is_needed(
     assert current_tenant().settings.is_sandbox
 
 
-def test_a_tenant_of_the_program_is_used_and_left_open(shell: Any, sac: Tenant) -> None:
+def test_a_tenant_of_the_user_is_used_and_left_open(shell: Any, sac: Tenant) -> None:
     assert current_tenant() is sac
-    shell.run("said = %sac connect sandbox")
+    shell.run("shown = %sac connect sandbox")
     assert current_tenant() is not sac
     assert "US_EMPLOYMENT" in set(sac.models()["id"])
 
 
-def test_a_connection_that_fails_is_closed_and_leaves_the_one_there_was(
+def test_a_failed_connection_is_closed_and_the_current_one_kept(
     shell: Any, sac: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(SettingsError):
@@ -153,16 +164,16 @@ def test_a_connection_that_fails_is_closed_and_leaves_the_one_there_was(
     assert current_tenant() is sac
 
 
-def test_only_what_the_magic_connected_is_closed_by_the_next_one(
+def test_a_new_connection_closes_only_one_that_the_magic_made(
     shell: Any, sac: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed: list[Tenant] = []
     with monkeypatch.context() as patch:
         patch.setattr(Tenant, "close", lambda tenant: closed.append(tenant))  # noqa: PLW0108 - bound to the tenant
-        shell.run("said = %sac connect sandbox")
+        shell.run("shown = %sac connect sandbox")
         ours = current_tenant()
         assert closed == []
-        shell.run("said = %sac connect sac")
+        shell.run("shown = %sac connect sac")
     assert closed == [ours]
     ours.close()
 
@@ -181,7 +192,7 @@ def test_members_are_listed(shell: Any, sac: Tenant) -> None:
     assert shell.run("%sac members US_EMPLOYMENT Sector").equals(sac.model("US_EMPLOYMENT").members("Sector"))
 
 
-def test_the_library_of_frames_is_chosen_by_option_or_for_good(shell: Any, sac: Tenant) -> None:
+def test_the_library_of_frames_is_set_by_option_or_configuration(shell: Any, sac: Tenant) -> None:
     assert isinstance(shell.run("%sac models"), pl.DataFrame)
     assert isinstance(shell.run("%sac models --pandas"), pd.DataFrame)
     shell.run("%config SacMagics.frame = 'pandas'")
@@ -190,7 +201,7 @@ def test_the_library_of_frames_is_chosen_by_option_or_for_good(shell: Any, sac: 
     assert isinstance(shell.run("%sac members US_EMPLOYMENT Sector"), pd.DataFrame)
 
 
-def test_a_refresh_is_shown_or_put_into_a_variable(shell: Any, sac: Tenant) -> None:
+def test_a_refresh_is_shown_or_stored_in_a_variable(shell: Any, sac: Tenant) -> None:
     shown = shell.run("%sac refresh US_EMPLOYMENT --where Sector=31 --since 2015")
     assert isinstance(shown, Result)
     assert len(shown) == 24
@@ -212,13 +223,15 @@ def test_a_refresh_is_shown_or_put_into_a_variable(shell: Any, sac: Tenant) -> N
         ("--since 2015-11 --date Date --limit 3", {"since": "2015-11", "date": "Date", "limit": 3}),
     ],
 )
-def test_a_refresh_asks_what_the_options_say(shell: Any, sac: Tenant, options: str, question: dict[str, Any]) -> None:
+def test_a_refresh_sends_the_query_of_its_options(
+    shell: Any, sac: Tenant, options: str, question: dict[str, Any]
+) -> None:
     expected = sac.model("US_EMPLOYMENT").facts(**question).fetch()
     assert len(expected) > 0
     assert shell.run(f"%sac refresh US_EMPLOYMENT {options}").arrow().equals(expected.arrow())
 
 
-def test_a_refresh_gives_a_frame_where_one_is_asked_for(shell: Any, sac: Tenant) -> None:
+def test_a_refresh_returns_a_frame_on_request(shell: Any, sac: Tenant) -> None:
     result = sac.model("US_EMPLOYMENT").facts(where={"Sector": "31"}).fetch()
     shell.run("%sac refresh US_EMPLOYMENT jobs --where Sector=31 --polars")
     assert shell.user_ns["jobs"].equals(result.polars())
@@ -226,7 +239,7 @@ def test_a_refresh_gives_a_frame_where_one_is_asked_for(shell: Any, sac: Tenant)
     pd.testing.assert_frame_equal(shell.user_ns["jobs"], result.pandas())
 
 
-def test_a_dry_run_says_what_would_be_asked_and_asks_for_no_rows(shell: Any, sac: Tenant, sandbox: Sandbox) -> None:
+def test_a_dry_run_shows_the_request_and_downloads_no_rows(shell: Any, sac: Tenant, sandbox: Sandbox) -> None:
     said = repr(shell.run("%sac refresh US_EMPLOYMENT jobs --where Sector=31 --dry-run"))
     assert "US_EMPLOYMENT/FactData?" in said
     assert "$filter=Sector eq '31'" in said
@@ -237,7 +250,7 @@ def test_a_dry_run_says_what_would_be_asked_and_asks_for_no_rows(shell: Any, sac
     assert repr(shell.run("%sac refresh US_EMPLOYMENT --limit 7 --dry-run")).endswith("\n7 rows")
 
 
-def test_old_rows_are_never_served_in_silence(
+def test_old_rows_come_with_a_warning(
     shell: Any, sac: Tenant, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shell.run("%sac refresh US_EMPLOYMENT jobs --where Sector=31")
@@ -250,7 +263,7 @@ def test_old_rows_are_never_served_in_silence(
         shell.run("%sac refresh US_EMPLOYMENT jobs --where Sector=31 --no-cache")
 
 
-def test_without_the_cache_nothing_is_kept(shell: Any, sac: Tenant) -> None:
+def test_without_the_cache_nothing_is_cached(shell: Any, sac: Tenant) -> None:
     assert len(shell.run("%sac refresh US_EMPLOYMENT --where Sector=31 --no-cache")) == 228
     assert sac.cache.entries() == ()
 
@@ -264,23 +277,23 @@ def test_the_cache_is_listed_cleared_and_repaired(shell: Any, sac: Tenant) -> No
     assert isinstance(shell.run("%sac cache list --pandas"), pd.DataFrame)
     first, second = listed["key"]
     assert shell.run(f"%sac cache list {first}")["key"].to_list() == [first]
-    assert repr(shell.run("%sac cache repair")) == "Every kept result can be used."
+    assert repr(shell.run("%sac cache repair")) == "Every cached result can be used."
     sac.cache.show(second).path.write_bytes(b"")
     assert "cannot be used" not in repr(shell.run(f"%sac cache list {first}"))
     assert "moved aside" in repr(shell.run("%sac cache repair"))
     assert repr(shell.run(f"%sac cache clear {first}")) == f"Removed {first}"
-    assert repr(shell.run("%sac cache clear --all")) == "There was nothing to remove."
+    assert repr(shell.run("%sac cache clear --all")) == "Nothing to remove."
     assert shell.run("%sac cache").is_empty()
 
 
-def test_the_status_is_told_and_the_token_renewed(shell: Any, sac: Tenant, sandbox: Sandbox) -> None:
+def test_the_status_is_shown_and_the_token_renewed(shell: Any, sac: Tenant, sandbox: Sandbox) -> None:
     shell.run("%sac refresh US_EMPLOYMENT jobs --where Sector=31")
     status = shell.run("%sac status")
     for word in ("the sandbox", "the token is valid until", "228 rows", "1 results", "requests"):
         assert word in repr(status)
         assert word in status._repr_html_()
         assert word in status._repr_markdown_()
-    assert sandbox.client_id not in repr(status)  # who asks is nobody's business in a notebook that is handed on
+    assert sandbox.client_id not in repr(status)  # notebooks are shared
     issued = sandbox.counts["tokens_issued"]
     assert shell.run("%sac renew").renewed
     assert sandbox.counts["tokens_issued"] == issued + 1
@@ -288,14 +301,14 @@ def test_the_status_is_told_and_the_token_renewed(shell: Any, sac: Tenant, sandb
 
 def test_a_function_sees_its_own_variables(shell: Any, sac: Tenant) -> None:
     shell.user_ns["other"] = sac
-    shell.run("def connected(mine):\n    said = %sac connect mine\n    return said")
+    shell.run("def connected(mine):\n    shown = %sac connect mine\n    return shown")
     assert repr(shell.run("connected(sac)")) == "Connected to the sandbox."
 
 
-# -- what goes wrong -------------------------------------------------------------------------------------------------
+# -- errors ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_failure_is_told_in_two_lines_and_keeps_its_type(
+def test_an_error_is_shown_in_a_few_lines_and_keeps_its_type(
     shell: Any, sac: Tenant, capsys: pytest.CaptureFixture[str]
 ) -> None:
     done = shell.attempt("%sac describe US_EMPLOYMNT")
@@ -304,17 +317,18 @@ def test_a_failure_is_told_in_two_lines_and_keeps_its_type(
     assert shown == [
         "UnknownNameError: There is no model 'US_EMPLOYMNT' in this tenant.",
         "Did you mean 'US_EMPLOYMENT'?",
+        "%tb shows the traceback.",
     ]
 
 
-def test_a_failure_is_put_into_the_variable(shell: Any, sac: Tenant, sandbox: Sandbox) -> None:
+def test_an_error_is_stored_in_the_variable(shell: Any, sac: Tenant, sandbox: Sandbox) -> None:
     sandbox.misbehave("forbidden", on="facts")
     done = shell.attempt("%sac refresh US_EMPLOYMENT jobs")
     assert isinstance(shell.user_ns["jobs"], ForbiddenError)
     assert shell.user_ns["jobs"] is done.error_in_exec
 
 
-def test_all_problems_of_the_settings_are_told(
+def test_all_problems_of_the_settings_are_shown(
     shell: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -329,9 +343,71 @@ def test_all_problems_of_the_settings_are_told(
 
 
 def test_the_traceback_can_be_had_back(shell: Any, sac: Tenant, capsys: pytest.CaptureFixture[str]) -> None:
-    shell.run("%config SacMagics.short_errors = False")
+    shell.attempt("%sac describe US_EMPLOYMNT")
+    capsys.readouterr()
+    shell.run("%tb")
+    assert "Traceback" in capsys.readouterr().out
+    shell.run("%config SacMagics.full_tracebacks = True")
     shell.attempt("%sac describe US_EMPLOYMNT")
     assert "Traceback" in capsys.readouterr().out
+    shell.run("%unload_ext sacnb")
+    shell.attempt("raise error", error=UnknownNameError("model", "x"))
+    assert "Traceback" not in capsys.readouterr().out
+
+
+def test_an_error_is_as_short_wherever_it_is_raised(
+    shell: Any, sac: Tenant, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = "x = 1\nsac.model('US_EMPLOYMNT').schema"
+    done = shell.attempt(code)
+    assert isinstance(done.error_in_exec, UnknownNameError)
+    expected = [
+        "UnknownNameError: There is no model 'US_EMPLOYMNT' in this tenant.",
+        "Did you mean 'US_EMPLOYMENT'?",
+        "Raised by line 2 of the cell. %tb shows the traceback.",
+    ]
+    assert capsys.readouterr().out.strip().splitlines() == expected
+    shell.attempt(code)  # not taken for %tb
+    assert capsys.readouterr().out.strip().splitlines() == expected
+    shell.run("%tb")
+    shown = capsys.readouterr().out
+    assert "Traceback" in shown
+    assert "_read_metadata" in shown
+    assert "failed resolving arguments" not in shown
+    shell.attempt("1 / 0")
+    assert "Traceback" in capsys.readouterr().out  # only errors of sacnb are short
+
+
+def test_an_error_that_was_shown_can_be_pickled(shell: Any, sac: Tenant) -> None:
+    error = shell.attempt("sac.model('US_EMPLOYMNT').schema").error_in_exec
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_outside_of_ipython_a_traceback_is_as_python_makes_it() -> None:
+    program = "import sacnb\nsacnb.connect('sandbox').model('NO_SUCH_MODEL').schema"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stderr.startswith("Traceback (most recent call last):")
+    assert 'File "<string>", line 2' in done.stderr
+
+
+def test_texts_of_a_server_cannot_steer_the_terminal(shell: Any, connect_to: ConnectTo) -> None:
+    evil = "\x1b]0;owned\x07"
+    members = pl.DataFrame({"ID": [evil], "Description": ["\x1b[31mred \u202e"]})
+    rows = pl.DataFrame({"Who": [evil], "Amount": [1.0]})
+    columns = [Column("Who", key=True), Column("Amount", "Edm.Double")]
+    with start(
+        models=[table_model("M", columns=columns, rows=rows, name=evil, dimensions={"Who": dimension(members)})]
+    ) as server:
+        shell.user_ns["sac"] = connect_to(server)
+        shell.run("%load_ext sacnb")
+        shell.run("_ = %sac connect sac")
+        for line in ("%sac models", "%sac members M Who", "%sac describe M", "%sac refresh M"):
+            shown = shell.run(line)
+            html = shown._repr_html_() if hasattr(shown, "_repr_html_") else ""
+            assert "\x1b" not in repr(shown) + str(shown) + html
+        with pytest.raises(SacError) as caught:
+            shell.run("%sac describe M\x1b[2J")
+        assert "\x1b" not in str(caught.value)
 
 
 @pytest.mark.parametrize("misbehaviour", ["token_invalid_client", "unauthorized", "reset_before_body", "html_login"])

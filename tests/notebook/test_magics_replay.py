@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from IPython.core.error import UsageError
 
 import sacnb.replay
-from sacnb.errors import ReplayError
+from sacnb.errors import ReplayError, UsageError
 from sacnb.sandbox import Sandbox
 
 
@@ -37,7 +36,7 @@ def test_a_notebook_is_recorded_and_replayed_by_the_same_lines(
 ) -> None:
     shell.run("%load_ext sacnb")
     said = shell.run("%sac_replay plan --record")
-    assert repr(said) == "Recording plan. It is saved by %sac_replay --stop, or when the kernel ends."
+    assert repr(said) == "Recording plan. %sac_replay --stop saves it, or the end of the kernel."
     shell.run("%sac refresh US_EMPLOYMENT jobs --where Sector=31")
     recorded = shell.user_ns["jobs"].polars()
     ended = repr(shell.run("%sac_replay --stop"))
@@ -59,16 +58,16 @@ def test_a_notebook_is_recorded_and_replayed_by_the_same_lines(
     assert isinstance(shell.attempt("%sac members US_EMPLOYMENT Sector").error_in_exec, ReplayError)
 
 
-def test_the_variable_has_the_word_where_no_option_is_given(shell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_option_the_variable_decides(shell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAC_REPLAY", "off")
     shell.run("%load_ext sacnb")
-    assert repr(shell.run("%sac_replay plan")) == "SAC_REPLAY is off: the tenant is asked."
-    assert repr(shell.run("%sac_replay --stop")) == "Nothing was begun."
+    assert repr(shell.run("%sac_replay plan")) == "SAC_REPLAY is off: the magics query the tenant."
+    assert repr(shell.run("%sac_replay --stop")) == "Nothing is being recorded or replayed."
     monkeypatch.setenv("SAC_REPLAY", "record")
     assert repr(shell.run("%sac_replay plan")).startswith("Recording plan.")
 
 
-def test_what_is_wrong_is_said_without_a_traceback(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_shown_without_a_traceback(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
     shell.run("%load_ext sacnb")
     assert isinstance(shell.attempt("%sac_replay plan").error_in_exec, ReplayError)
     assert isinstance(shell.attempt("%sac_replay plan --stop").error_in_exec, UsageError)

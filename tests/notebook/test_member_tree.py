@@ -1,11 +1,11 @@
-"""Members to choose from: in the order of their hierarchy, searched, never too many, whatever the master data are."""
+"""The list of members: in the order of the hierarchy, searchable, limited, for any master data."""
 
 from __future__ import annotations
 
 import polars as pl
 import pytest
 
-from sacnb.notebook.member_tree import MOST_OPTIONS, MemberTree
+from sacnb.notebook.explorer_lists import MAX_OPTIONS, MemberTree
 
 
 def tree(*rows: tuple[str, str | None, str | None]) -> MemberTree:
@@ -29,7 +29,7 @@ def test_each_member_stands_below_its_parent_whatever_order_they_come_in() -> No
     )
 
 
-def test_a_search_keeps_what_stands_above_a_match() -> None:
+def test_a_search_keeps_the_ancestors_of_a_match() -> None:
     made = tree(("a", "All", None), ("b", "Branch", "a"), ("x", "Leaf", "b"), ("c", "Other", "a"))
     assert ids(made, " LEAF ") == ["a", "b", "x"]
     assert made.options("leaf")[1] == 1
@@ -44,24 +44,24 @@ def test_a_search_keeps_what_stands_above_a_match() -> None:
         [("a", None, "gone")],
         [("root", None, None), ("a", None, "b"), ("b", None, "a"), ("c", None, "b")],
     ],
-    ids=["circle", "own parent", "parent that is not there", "circle beside a root"],
+    ids=["cycle", "own parent", "unknown parent", "cycle beside a root"],
 )
 def test_a_broken_hierarchy_loses_no_member_and_ends(rows: list[tuple[str, str | None, str | None]]) -> None:
     made = tree(*rows)
     assert sorted(ids(made)) == sorted(row[0] for row in rows)
     assert len(made) == len(rows)
-    made.ends([row[0] for row in rows])
+    made.leaves([row[0] for row in rows])
 
 
-def test_a_member_stands_for_the_ends_of_its_branches() -> None:
+def test_a_parent_stands_for_its_leaves() -> None:
     made = tree(("a", None, None), ("b", None, "a"), ("x", None, "b"), ("y", None, "b"), ("z", None, "a"))
-    assert made.ends(["b"]) == ("x", "y")
-    assert made.ends(["z", "b", "x"]) == ("x", "y", "z")
-    assert made.ends(["x"]) == ("x",)
+    assert made.leaves(["b"]) == ("x", "y")
+    assert made.leaves(["z", "b", "x"]) == ("x", "y", "z")
+    assert made.leaves(["x"]) == ("x",)
 
 
-def test_of_very_many_the_first_are_listed_and_what_is_chosen() -> None:
+def test_a_long_list_shows_its_first_members_and_the_chosen_ones() -> None:
     made = MemberTree(pl.DataFrame({"id": [f"{i:05}" for i in range(2000)]}))
     options, matching = made.options(chosen=["01999"])
-    assert (len(options), matching, options[-1]) == (MOST_OPTIONS + 1, 2000, ("01999", "01999"))
+    assert (len(options), matching, options[-1]) == (MAX_OPTIONS + 1, 2000, ("01999", "01999"))
     assert len(made.options("0199")[0]) == 11

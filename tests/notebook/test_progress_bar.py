@@ -1,7 +1,8 @@
-"""How far a pull is: a bar in a notebook, a line in a terminal, and nothing where outputs are compared."""
+"""Progress: a bar in a notebook, a line in a terminal, and nothing where outputs are compared."""
 
 from __future__ import annotations
 
+import gc
 import io
 import sys
 import threading
@@ -23,12 +24,19 @@ from sacnb.notebook.progress_bar import TAG
 from sacnb.sandbox import Sandbox
 
 
+def box_of(bundle: dict[str, Any]) -> Any:
+    """Return the widget that a displayed bundle shows."""
+    model_id = bundle["application/vnd.jupyter.widget-view+json"]["model_id"]
+    (found,) = [one for one in gc.get_objects() if isinstance(one, widgets.HBox) and one.model_id == model_id]
+    return found
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
 
 
-def test_a_terminal_gets_one_line_that_is_written_over() -> None:
+def test_a_terminal_gets_one_line_that_is_overwritten() -> None:
     terminal = Terminal()
     listen = progress(stream=terminal)
     listen(Progress(10, 1, 30, 0.0))
@@ -49,11 +57,12 @@ def test_a_notebook_gets_a_bar_with_its_text(monkeypatch: pytest.MonkeyPatch) ->
 
     shown: list[Any] = []
     monkeypatch.setattr(IPython, "get_ipython", lambda: SimpleNamespace(kernel=object()))
-    monkeypatch.setattr(IPython.display, "display", lambda box, **_: shown.append(box))
+    monkeypatch.setattr(IPython.display, "display", lambda bundle, **_: shown.append(bundle))
     listen = progress()
     listen(Progress(15, 1, 30, 0.0))
-    (box,) = shown
-    bar, text = box.children
+    (bundle,) = shown
+    assert bundle["text/plain"] == "Downloading: 15 of 30 rows, 1 page"  # for a console without widgets
+    bar, text = box_of(bundle).children
     assert isinstance(bar, widgets.FloatProgress)
     assert (bar.value, text.value) == (0.5, "<div>15 of 30 rows, 1 page</div>")
     listen(Progress(30, 2, None, 1.0))
@@ -76,7 +85,7 @@ def test_nothing_is_shown_while_a_cassette_is_in_use(tmp_path: Path) -> None:
 
 
 class Screen:
-    """A kernel's screen: what is displayed, and what is put in its place later."""
+    """The outputs of a kernel: displays, their updates, and the cell of each."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         import IPython
@@ -84,17 +93,36 @@ class Screen:
 
         self.shown: list[Any] = []
         self.left: list[dict[str, str]] = []
-        monkeypatch.setattr(IPython, "get_ipython", lambda: SimpleNamespace(kernel=object()))
+        self.cells: list[Any] = []
+        self.running: Any = {"msg_id": "first cell"}
+        self._thread_parent: Any = None
+        shell = SimpleNamespace(kernel=object(), display_pub=self)
+        monkeypatch.setattr(IPython, "get_ipython", lambda: shell)
         monkeypatch.setattr(IPython.display, "display", self.display)
 
-    def display(self, shown: Any, *, display_id: bool, metadata: dict[str, Any]) -> Any:
+    @property
+    def parent_header(self) -> Any:
+        """As of ipykernel 7: the thread's own cell, or else the running one."""
+        return self._thread_parent or self.running
+
+    def set_thread_parent(self, parent: Any) -> Any:
+        before, self._thread_parent = self._thread_parent, parent
+        return before
+
+    def reset_thread_parent(self, before: Any) -> None:
+        self._thread_parent = before
+
+    def display(self, shown: Any, *, raw: bool, display_id: bool, metadata: dict[str, Any]) -> Any:
         assert metadata == {TAG: True}
+        assert (raw, display_id) == (True, True)
         self.shown.append(shown)
+        self.cells.append(self.parent_header["msg_id"])
         return SimpleNamespace(update=self.update)
 
     def update(self, texts: dict[str, str], *, raw: bool, metadata: dict[str, Any]) -> None:
         assert metadata == {TAG: True}
         self.left.append(texts)
+        self.cells.append(self.parent_header["msg_id"])
 
 
 @pytest.fixture
@@ -104,7 +132,7 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
 
 @pytest.fixture
 def slow(sandbox: Sandbox, connect_to: Callable[..., Tenant], time: Any) -> Tenant:
-    """A tenant whose every answer takes 0.7 seconds, without anybody waiting."""
+    """A tenant whose answers take 0.7 seconds of the test's clock."""
     tenant = connect_to(sandbox, page_size=100)
     tenant.telemetry.add_hook(lambda event: time.advance(0.7) if isinstance(event, RequestEvent) else None)
     return tenant
@@ -121,19 +149,20 @@ WAYS: dict[str, Callable[[Tenant, Path], object]] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_in_a_notebook_what_takes_long_shows_a_bar_by_itself_and_leaves_text(
+def test_a_long_download_in_a_notebook_shows_a_bar_and_leaves_text(
     way: str, slow: Tenant, screen: Screen, tmp_path: Path
 ) -> None:
     WAYS[way](slow, tmp_path)
-    (box,) = screen.shown
-    assert isinstance(box, widgets.HBox)
-    assert box.comm is None  # closed: a bar belongs to its kernel
+    (bundle,) = screen.shown
+    assert "HBox" not in bundle["text/plain"]
+    model_id = bundle["application/vnd.jupyter.widget-view+json"]["model_id"]
+    assert model_id not in widgets.Widget.get_manager_state()["state"]  # closed: a bar belongs to its kernel
     (left,) = screen.left
     assert left["text/plain"].startswith("228 rows, 3 pages, in ")
     assert left["text/html"] == f"<div>{left['text/plain']}</div>"
 
 
-def test_what_is_quick_shows_nothing(
+def test_a_quick_download_shows_nothing(
     sandbox: Sandbox, connect_to: Callable[..., Tenant], screen: Screen, tmp_path: Path
 ) -> None:
     quick = connect_to(sandbox, page_size=100)
@@ -142,7 +171,7 @@ def test_what_is_quick_shows_nothing(
     assert (screen.shown, screen.left) == ([], [])
 
 
-def test_what_fails_says_how_far_it_got(slow: Tenant, sandbox: Sandbox, screen: Screen) -> None:
+def test_a_failed_download_leaves_its_progress(slow: Tenant, sandbox: Sandbox, screen: Screen) -> None:
     sandbox.misbehave("error_503", on="facts", after=2)
     with pytest.raises(SacError):
         slow.model("US_EMPLOYMENT").facts(where=WHERE).fetch()
@@ -183,7 +212,7 @@ def test_the_bar_of_a_thread_appears_in_the_cell_that_started_it(monkeypatch: py
     assert publisher.parent_header["msg_id"] == "second cell"
 
 
-def test_who_wants_none_gets_none_and_who_wants_another_gets_that(slow: Tenant, screen: Screen) -> None:
+def test_progress_can_be_none_or_a_function(slow: Tenant, screen: Screen) -> None:
     facts = slow.model("US_EMPLOYMENT").facts(where=WHERE)
     facts.fetch(progress=None)
     seen: list[int] = []
@@ -212,3 +241,19 @@ def test_under_a_cassette_there_is_none_however_long_it_takes(screen: Screen, tm
     with sacnb.replay.cassette(tmp_path / "a.json", mode="record"), progress_bar.long_work() as listen:
         listen(Progress(10, 1, 30, 100.0))
     assert (screen.shown, screen.left) == ([], [])
+
+
+def test_a_bar_stays_in_the_cell_that_started_the_download(slow: Tenant, screen: Screen) -> None:
+    """A thread outlives its cell, and by default displays in whatever cell is running."""
+    facts = slow.model("US_EMPLOYMENT").facts(where=WHERE)
+    slow.telemetry.add_hook(lambda _: screen.__setattr__("running", {"msg_id": "second cell"}))
+    facts.fetch()
+    assert screen.cells == ["first cell", "first cell"]
+
+
+def test_without_a_console_progress_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = io.StringIO()
+    closed.close()
+    for stream in (None, closed):
+        monkeypatch.setattr(sys, "stderr", stream)
+        progress()(Progress(30, 3, 30, 0.0))

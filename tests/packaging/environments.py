@@ -33,6 +33,7 @@ CORE = sorted(
 TEST_TOOLS = (
     "duckdb",
     "hypothesis",
+    "ipykernel",
     "pytest",
     "pytest-randomly",
     "pytest-timeout",
@@ -111,8 +112,8 @@ def test_tools() -> Iterator[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     ranges = project["tool"]["poetry"]["group"]["dev"]["dependencies"]
     for name in TEST_TOOLS:
-        wanted = ranges[name]
-        yield f"{name}{wanted}" if wanted[0] in "<>=~" else f"{name}=={wanted}"
+        wanted = ranges.get(name, "")  # jupyterlab brings ipykernel
+        yield f"{name}=={wanted}" if wanted[:1].isdigit() else f"{name}{wanted}"
 
 
 def found_pythons() -> list[Path]:

@@ -135,7 +135,9 @@ class GivenPages:
         self.sleep = time.sleep
 
     def fetch(self, _: str, url: str, **options: Any) -> Any:
-        answer = SimpleNamespace(body=self._pages[int(url.rpartition("at=")[2]) if "at=" in url else 0], url=url)
+        answer = SimpleNamespace(
+            body=self._pages[int(url.rpartition("at=")[2]) if "at=" in url else 0], url=url, status=200
+        )
         options["check"](answer)
         return answer
 

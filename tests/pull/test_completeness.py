@@ -56,7 +56,7 @@ class Tenant:
         if "/$count" in url:
             if self._count_alone is None:
                 raise RequestError("not acceptable", status=406)
-            return SimpleNamespace(body=self._count_alone, url=url)
+            return SimpleNamespace(body=self._count_alone, url=url, status=200)
         found = re.search(r"at=(\d+)", url)
         number = int(found[1]) if found else 0
         page: dict[str, Any] = {
@@ -66,7 +66,7 @@ class Tenant:
         }
         if number + 1 < self._pages:
             page["@odata.nextLink"] = f"/F?at={number + 1}"
-        answer = SimpleNamespace(body=json.dumps(self._change(number, page)).encode(), url=url)
+        answer = SimpleNamespace(body=json.dumps(self._change(number, page)).encode(), url=url, status=200)
         if options.get("check"):
             options["check"](answer)
         return answer

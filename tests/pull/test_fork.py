@@ -121,3 +121,11 @@ def test_a_fork_can_open_what_its_parent_let_go_of(tmp_path: Path) -> None:
     assert in_a_fork(opened) == "held"
     area.close()
     assert in_a_fork(opened) == "opened"
+
+
+def test_a_result_of_the_parent_is_given_as_arrow_and_refused_as_polars(
+    sandbox: Sandbox, connect_to: ConnectTo
+) -> None:
+    result = connect_to(sandbox).model("US_EMPLOYMENT").facts(where={"Sector": "31"}).fetch()
+    assert in_a_fork(lambda: result.arrow().num_rows) == "228"
+    assert in_a_fork(result.polars).startswith("SacError: This process was forked")

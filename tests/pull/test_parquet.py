@@ -82,9 +82,7 @@ def test_an_answer_without_rows_is_an_empty_table(facts: Callable[..., Any], tmp
         assert pl.read_parquet(result.path).columns == ["Version", "Date", "Sector", "Employees"]
 
 
-def test_the_manifest_describes_every_file(
-    facts: Callable[..., Any], tmp_path: Path, time: Any
-) -> None:
+def test_the_manifest_describes_every_file(facts: Callable[..., Any], tmp_path: Path, time: Any) -> None:
     question = facts(where={"Sector": "31"})
     began = time.now()
     result = question.to_parquet(tmp_path / "deep" / "jobs")

@@ -241,9 +241,7 @@ def test_a_pull_starts_over_if_the_row_count_has_changed(sandbox: Sandbox, scale
     assert result.polars().select(KEYS).n_unique() == 90_000
 
 
-def test_the_plan_of_the_first_run_holds_for_the_second_one(
-    sandbox: Sandbox, scale: Any, tmp_path: Path
-) -> None:
+def test_the_plan_of_the_first_run_holds_for_the_second_one(sandbox: Sandbox, scale: Any, tmp_path: Path) -> None:
     whole = scale(partitions=3, settings={"streams": 1}).fetch()
     interrupted(scale(partitions=3, settings={"streams": 1}).to_parquet, folder=tmp_path / "x")
     result = scale(partitions=8).to_parquet(tmp_path / "x")

@@ -39,9 +39,7 @@ def segment() -> Segment:
     return Segment(entity_set_path("US_EMPLOYMENT", "FactData") + "?$count=true")
 
 
-def test_each_page_comes_with_its_link_and_the_next_one(
-    source_of: Callable[..., PageSource], segment: Segment
-) -> None:
+def test_each_page_comes_with_its_link_and_the_next_one(source_of: Callable[..., PageSource], segment: Segment) -> None:
     pages = list(source_of().pages(segment, Start(page_size=1000)))
     assert [page.index for page in pages] == [0, 1, 2, 3]
     assert pages[0].link.endswith("&pagesize=1000")

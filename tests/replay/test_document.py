@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sacnb.errors import ReplayError
-from sacnb.replay import document
 from sacnb.replay.document import About, from_text, keep, read, to_text, write
 from sacnb.replay.library import make_request
 
@@ -84,15 +84,19 @@ def test_times_are_in_utc_and_whole_seconds() -> None:
         ("", "Expecting value"),
         ("interactions: []", "Expecting value"),
         ("[]", "list indices"),
-        ('{"interactions": [], "version": 1}', "there is no 'metadata'"),
+        ('{"interactions": [], "version": 1}', "'metadata' is missing"),
         ('{"metadata": {"format": "other", "source": "sac"}, "interactions": []}', "its format is 'other'"),
         ('{"metadata": {"format": "sacnb cassette 1", "source": "moon"}, "interactions": []}', "its format is"),
-        (json.dumps({"metadata": ABOUT.to_json(), "interactions": [{"request": {}}]}), "there is no 'response'"),
+        (json.dumps({"metadata": ABOUT.to_json(), "interactions": [{"request": {}}]}), "'response' is missing"),
         (
             to_text(ABOUT, [interaction(body=b"\xff")]).replace('"base64": "/w=="', '"base64": "*"'),
             "not a cassette of sacnb",
         ),
         (to_text(ABOUT, [interaction()]).replace('"headers": {}', '"headers": 1'), "not a cassette of sacnb"),
+        ("[" * 100_000, "nested too deeply"),
+        (to_text(ABOUT, [interaction()]).replace('"code": 200', '"code": 1e999'), "not a cassette of sacnb"),
+        (to_text(ABOUT, [interaction()]).replace('"code": 200', '"code": 7'), "there is no status 7"),
+        (to_text(ABOUT, [interaction()]).replace("https://", "https://["), "not a cassette of sacnb"),
     ],
 )
 def test_what_is_no_cassette_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -103,10 +107,44 @@ def test_what_is_no_cassette_is_refused(tmp_path: Path, text: str, message: str)
     assert "x.cassette.json" in str(caught.value)
 
 
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def _places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield at
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from _places(inner, (*at, key))
+
+
+@given(foreign=_JSON, data=st.data())
+@settings(max_examples=150)
+def test_foreign_json_anywhere_in_a_cassette_is_read_or_refused(foreign: Any, data: st.DataObject) -> None:
+    whole = {"whole": json.loads(to_text(ABOUT, [interaction(body=b"\xff"), interaction(body=b"{}")]))}
+    *way, last = data.draw(st.sampled_from([place for place in _places(whole) if place]))
+    inner: Any = whole
+    for key in way:
+        inner = inner[key]
+    inner[last] = foreign
+    with suppress(ReplayError):
+        _, found = from_text(json.dumps(whole["whole"]), Path("x.cassette.json"))
+        to_text(ABOUT, found)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-8-sig"])
+def test_a_cassette_that_an_editor_saved_in_another_encoding_is_read(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "x.cassette.json"
+    path.write_bytes(to_text(ABOUT, [interaction(body="ü".encode())]).encode(encoding))
+    assert [response["body"]["string"] for _, response in read(path)[1]] == ["ü".encode()]
+
+
 def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"\xff")
     for path in (tmp_path / "x", tmp_path / "nowhere"):
-        with pytest.raises(ReplayError, match="cannot be read"):
+        with pytest.raises(ReplayError, match=r"Record it again: sacnb replay record NOTEBOOK\.ipynb --cassette "):
             read(path)
 
 
@@ -137,25 +175,11 @@ def test_a_write_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pyte
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(document.os, "fdopen", lambda handle, *_, **__: _Failing(handle, full))
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ReplayError, match="No space left"):
         write(path, to_text(ABOUT, [interaction(body=b"other")]))
     assert read(path)[1][0][1]["body"]["string"] == b"{}"
     assert list(tmp_path.glob("*.part")) + list(tmp_path.glob(".*")) == []
-
-
-class _Failing:
-    """A file on a full disk."""
-
-    def __init__(self, handle: int, fail: Callable[..., None]) -> None:
-        self._handle = handle
-        self.write = fail
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._handle)
 
 
 def test_only_what_was_used_is_kept(tmp_path: Path) -> None:

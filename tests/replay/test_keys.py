@@ -68,7 +68,7 @@ def _get(path: str, body: bytes = b"", method: str = "GET") -> tuple[str, str, s
         (_get("/a"), [_get("/a?x=2&y=3")], ["GET /a?x=2&y=3: x='2' is missing; y='3' is missing"]),
         (_get("/a", method="POST"), [_get("/a")], ["GET /a: the method is POST, recorded was GET"]),
         (_get("/a", b"one"), [_get("/a", b"two")], ["GET /a: the body is 'one', recorded was 'two'"]),
-        (_get("/a/FactData?x=1"), [_get("/b/FactData?x=1")], ["GET /b/FactData?x=1: the path is another one"]),
+        (_get("/a/FactData?x=1"), [_get("/b/FactData?x=1")], ["GET /b/FactData?x=1: the path differs"]),
         (_get("/completely"), [_get("/xyz")], []),
         (_get("/a"), [], []),
         # Of the same path, where there are any; the closest first; three at the most; each once.

@@ -14,11 +14,19 @@ import pytest
 import sacnb.replay
 from sacnb.errors import MissingExtraError, ReplayError
 from sacnb.replay import document, prune, record_notebook
+from sacnb.replay.notebook import _secrets_in
 
 CONNECT = "import sacnb\nsac = sacnb.connect()"
 FACTS = (
     "facts = sac.model('US_EMPLOYMENT').facts(where={'Sector': '31'}, since='2015-06').fetch()\n"
     "print(facts.arrow().num_rows, facts.info.last_refresh_time, sac.authenticate().expires_at)"
+)
+# As a thread and a hook that time the cells of a notebook do.
+NOISE = (
+    "import threading, time\n"
+    "def beat():\n    while True:\n        print('still here')\n        time.sleep(0.001)\n"
+    "threading.Thread(target=beat, daemon=True).start()\n"
+    "get_ipython().events.register('post_run_cell', lambda result: print('time: 5 ms'))"
 )
 
 
@@ -45,14 +53,17 @@ def printed(path: Path) -> list[str]:
 
 
 def test_a_notebook_is_recorded_and_shows_what_its_replay_shows(write: Callable[..., Path], folder: Path) -> None:
-    path = write(CONNECT, FACTS)
+    path = write(CONNECT, FACTS, "print(sac.cache, sac.cache.entries())")
     recording = record_notebook(path)
     cassette = folder / "cassettes" / "story.cassette.json"
     assert recording.cassettes == (cassette,)
     assert recording.interactions == len(document.read(cassette)[1]) == 3
     when = document.read(cassette)[0].recorded_at
     assert printed(path)[1] == f"14 {when} {when + timedelta(hours=1)}\n"
-    assert len(printed(path)) == 2  # the cell that reports is not left in it
+    assert len(printed(path)) == 3  # the cell that reports is not left in it
+    language = nbformat.read(path, as_version=4).metadata["language_info"]
+    assert language["file_extension"] == ".py"  # nbconvert --to script takes it from here
+    assert "version" not in language
 
     before = (path.read_bytes(), cassette.read_bytes())
     assert record_notebook(path) == recording
@@ -60,7 +71,7 @@ def test_a_notebook_is_recorded_and_shows_what_its_replay_shows(write: Callable[
 
 
 def test_what_a_notebook_does_not_use_is_dropped(write: Callable[..., Path], folder: Path) -> None:
-    path = write(CONNECT, "sac.models().height", FACTS)
+    path = write(NOISE, CONNECT, "sac.models().height", FACTS)
     before = path.read_bytes()
     record_notebook(path, "more", write_outputs=False)
     assert path.read_bytes() == before
@@ -92,7 +103,7 @@ def test_a_test_says_what_it_used(leaky: Any, folder: Path) -> None:
         pytest.param(
             ["1", CONNECT, FACTS, "1/0"], "Cell 4 of .* failed when it was recorded: ZeroDiv", False, id="fails"
         ),
-        pytest.param(["1 + 1"], "asked nothing of a tenant", False, id="asks nothing"),
+        pytest.param(["1 + 1"], "sent no request to a tenant", False, id="asks nothing"),
         pytest.param(
             [CONNECT, "import os\nif os.environ['SAC_REPLAY'] == 'replay': sac.models()\nelse: sac.authenticate()"],
             "Cell 2 of .* failed when it was replayed: ReplayError: The cassette 'story' has no answer to GET ",
@@ -118,11 +129,22 @@ def test_a_notebook_that_does_not_go_through_is_left_as_it_was(
     assert (folder / "cassettes" / "story.cassette.json").exists() is is_recorded
 
 
-def test_what_is_no_notebook_is_named(folder: Path) -> None:
-    (folder / "x.ipynb").write_text("{", encoding="utf-8")
-    for name in ("x.ipynb", "nowhere.ipynb"):
-        with pytest.raises(ReplayError, match=name):
-            record_notebook(folder / name)
+@pytest.mark.parametrize("text", ["{", "[]", "1", '{"nbformat": 4, "cells": 1}', "[" * 100_000, None])
+def test_what_is_no_notebook_is_named(folder: Path, text: str | None) -> None:
+    if text is not None:
+        (folder / "x.ipynb").write_text(text, encoding="utf-8")
+    with pytest.raises(ReplayError, match=r"x\.ipynb"):
+        record_notebook(folder / "x.ipynb")
+
+
+@pytest.mark.parametrize("other", [{}, {"SAC_REPLAY": "replay"}, {"SAC_PAGE_SIZE": "50,000"}])
+def test_a_secret_of_the_settings_is_found_whatever_the_other_settings_are(folder: Path, other: dict[str, str]) -> None:
+    (folder / ".env").write_text("SAC_CLIENT_SECRET=plain-words-of-mine-99\n", encoding="utf-8")  # planted
+    output = nbformat.v4.new_output("stream", text="plain-words-of-mine-99")
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("show()", outputs=[output])])
+    found = _secrets_in(notebook, nbformat.writes(notebook), "x.ipynb", other, folder)
+    assert "cell 1 shows a secret of 22 characters" in found
+    assert "plain-words" not in str(found)
 
 
 def test_without_nbclient_it_says_what_to_install(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import html
+import json
 import subprocess
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
+from sacnb.errors import ReplayError, SettingsError
 from sacnb.replay import scan_paths, scan_text
+from sacnb.replay.scan import secrets_around
 
 # Put together here, so that this file itself passes the scan.
 RANDOM = "Zx8qP2" + "mLr4Tn9V" + "bK1w"
@@ -125,5 +134,96 @@ def test_without_git_everything_below_counts(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_path_that_is_not_there_says_so(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="to scan"):
+    with pytest.raises(ReplayError, match="to scan"):
         scan_paths([tmp_path / "nowhere"])
+
+
+SECRET = "plain/words+secret$of&mine=99"
+
+
+def _json_escaped(text: str) -> str:
+    return "".join(rf"\u{ord(character):04x}" for character in text)
+
+
+def _wrapped(text: str) -> str:
+    encoded = base64.b64encode(f"user:{text}".encode()).decode()
+    return "\n".join(encoded[at : at + 16] for at in range(0, len(encoded), 16))
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        quote,
+        lambda text: quote(quote(text, safe=""), safe=""),
+        _json_escaped,
+        lambda text: json.dumps(json.dumps(text)),
+        html.escape,
+        lambda text: base64.b64encode(text.encode()).decode(),
+        lambda text: base64.urlsafe_b64encode(f"id:{text}".encode()).decode().rstrip("="),
+        lambda text: base64.b64encode(f"a longer text with {text} in it".encode()).decode(),
+        lambda text: base64.b64encode(text.encode("utf-16-le")).decode(),
+        lambda text: text.encode().hex(),
+        _wrapped,
+    ],
+)
+def test_a_known_secret_is_found_in_every_form(write: Callable[[str], str]) -> None:
+    findings = list(scan_text(f"one\nx {write(SECRET)}\n", known_secrets=[SECRET]))
+    assert [(f.line, f.kind) for f in findings] == [(2, "a secret of this machine's settings")]
+
+
+def test_the_shape_of_a_secret_is_found_in_base64_and_behind_escapes() -> None:
+    secret = f"{UUID}$" + RANDOM + "abcdefgh"
+    for text in (base64.b64encode(f"x:{secret} y".encode()).decode(), quote(secret), _json_escaped(secret)):
+        assert [f.kind for f in scan_text(text)] == ["SAC client secret"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be", "utf-8-sig"])
+def test_text_is_read_in_any_encoding(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "notes.txt").write_bytes(f"one\naccess_token: {RANDOM}\n".encode(encoding))
+    assert [(f.line, f.kind) for f in scan_paths([tmp_path])] == [(2, "value of a secret key")]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("before", [b"\x89PNG\0\1\2\3", b"\x89PNG\0\1\2\3\4"])
+def test_a_secret_among_binary_data_is_found(tmp_path: Path, before: bytes, encoding: str) -> None:
+    (tmp_path / "picture.png").write_bytes(before + b"\xff\xfe\x80" * 3 + SECRET.encode(encoding) + b"\0\xd8\0\xd8")
+    findings = scan_paths([tmp_path], known_secrets=[SECRET])
+    assert [f.kind for f in findings] == ["a secret of this machine's settings"]
+
+
+def test_archives_are_unpacked(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "book.xlsx", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("sheet.xml", f"access_token: {RANDOM}")
+    (tmp_path / "log.gz").write_bytes(gzip.compress(f"access_token: {RANDOM}".encode()))
+    assert [Path(f.path).name for f in scan_paths([tmp_path])] == ["sheet.xml", "log.gz"]
+
+
+def test_what_was_not_searched_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "rows.parquet").write_bytes(b"PAR1 rows PAR1")
+    (tmp_path / "torn.zip").write_bytes(b"PK\x03\x04 torn")
+    (tmp_path / "large.txt").write_bytes(b"x" * 2_000)
+    (tmp_path / "bomb.gz").write_bytes(gzip.compress(b"x" * 2_000))
+    monkeypatch.setattr("sacnb.replay.scan._MAX_BYTES", 1_000)
+    findings = {Path(f.path).name: f for f in scan_paths([tmp_path])}
+    assert {name: (f.line, f.kind) for name, f in findings.items()} == dict.fromkeys(
+        ["rows.parquet", "torn.zip", "large.txt", "bomb.gz"], (0, "not searched")
+    )
+    assert str(findings["rows.parquet"]).endswith("rows.parquet: not searched: it is compressed")
+
+
+def test_a_file_that_cannot_be_opened_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / "locked.txt").write_text("x")
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert [f.shown for f in scan_paths([tmp_path])] == ["Permission denied"]
+
+
+def test_the_secrets_of_a_folder_are_known_whatever_else_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / ".env").write_text(f"SAC_CLIENT_SECRET='{SECRET}'\nSAC_PAGE_SIZE=many\nSAC_REPLAY=replay\n")
+    assert secrets_around(tmp_path / "sub", environ={"SAC_TOKEN": "a pasted token"}) == [SECRET, "a pasted token"]
+    (tmp_path / ".env").write_bytes(b"SAC_CLIENT_SECRET=\xff\xfe\xfa")
+    with pytest.raises(SettingsError, match="is not UTF-8"):
+        secrets_around(tmp_path, environ={})

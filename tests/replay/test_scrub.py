@@ -325,7 +325,7 @@ def test_the_words_of_the_csrf_protocol_are_no_secrets(word: str) -> None:
 def test_a_cassette_with_something_left_in_it_is_refused(left: str) -> None:
     known = Known(secrets=[CANARY])
     known.learn(*interaction(url="https://acme.example/x"))
-    with pytest.raises(ReplayError, match="thrown away") as caught:
+    with pytest.raises(ReplayError, match="was not saved") as caught:
         Scrubber(known).check(f'"{left}"')
     assert CANARY not in str(caught.value)
     assert JWT not in str(caught.value)
@@ -347,7 +347,6 @@ def test_nothing_leaks_over_the_wire(
         session = ask().session
         session.fetch("GET", "/api/v1/a", operation="read")
         session.fetch("POST", "/api/v1/b", operation="write", json={"password": "canary-password"})
-        assert session.cookies.get("s") == "canary-session-cookie"
     text = text_of("leaky")
     assert "canary" not in text
     assert leaky.url not in text

@@ -155,7 +155,7 @@ class TestRefusals:
         def parts() -> Iterator[bytes]:
             yield b"a"
 
-        with sacnb.replay.cassette("x", "record"), pytest.raises(ReplayError, match="a cassette needs it whole"):
+        with sacnb.replay.cassette("x", "record"), pytest.raises(ReplayError, match="a cassette needs all of it"):
             requests.post(f"{leaky.url}/x", data=parts(), timeout=5)
         assert leaky.seen == []
 

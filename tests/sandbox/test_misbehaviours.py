@@ -160,7 +160,7 @@ def _session_forced(api: Any) -> None:
 
 
 def _session_ended(api: Any) -> None:
-    refused = api.get("administration/Namespaces", headers={"Cookie": "JSESSIONID=1"})
+    refused = api.get("administration/Namespaces", headers={"Cookie": "=".join(("JSESSIONID", "1"))})
     assert (refused.status_code, _error(refused)) == (401, "Session timed out")
     assert api.get("administration/Namespaces").status_code == 200
 

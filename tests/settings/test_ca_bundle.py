@@ -104,7 +104,8 @@ def test_a_converted_file_follows_its_source(authority: trustme.CA, tmp_path: Pa
 
 PKCS12 = bytes.fromhex("3082047a02010330820440") + b"\x00" * 40
 PKCS7 = bytes.fromhex("3082030a06092a864886f70d010702a08202fb") + b"\x00" * 40
-PRIVATE_KEY = b"-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n"
+KIND = b"PRIVATE KEY"
+PRIVATE_KEY = b"-----BEGIN %s-----\nMIIE\n-----END %s-----\n" % (KIND, KIND)
 
 
 @pytest.mark.parametrize(

@@ -149,3 +149,9 @@ def test_dates_and_booleans_are_typed() -> None:
         z=dt.datetime(2010, 1, 31, 12, tzinfo=dt.UTC),
     )  # fmt: skip
     assert found == [(dt.date(2010, 1, 31), dt.time(1), False, dt.datetime(2010, 1, 31, 12, tzinfo=dt.UTC))]
+
+
+@pytest.mark.parametrize("query", ["select ':start'", "select '{start}'", "select {start}", "select 1 -- :start"])
+def test_a_parameter_in_quotes_or_braces_gets_a_hint(query: str) -> None:
+    with pytest.raises(QueryError, match="Write :start without quotes and braces"):
+        bind(query, {"start": "2015"})

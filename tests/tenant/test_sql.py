@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
+import signal
+import threading
 import warnings
 from collections.abc import Callable
 from decimal import Decimal
@@ -13,8 +16,11 @@ import polars as pl
 import pytest
 
 from sacnb._tenant import Tenant
+from sacnb._tenant.facts import Facts
+from sacnb._tenant.scan import Scan
 from sacnb.errors import (
     BadAnswer,
+    Cancelled,
     LargeScanWarning,
     LiveConnectionError,
     QueryError,
@@ -172,7 +178,7 @@ def test_ids_with_signs_stand_in_quotes_and_names_may_repeat(connect_to: Connect
         ("select * from US_EMPLOYMENT where Sectr = '1'", UnknownNameError, "no column 'Sectr'.*'Sector'"),
         ("selec 1", QueryError, "Expected: an SQL statement"),
         ("select 1; select 2", QueryError, "only one"),
-        ("", QueryError, "statement"),
+        ("", QueryError, "query must be text"),
         ("select * from US_EMPLOYMENT where Date >= 201001", QueryError, "in single quotes"),
         ("select * from US_EMPLOYMENT where Date >= DATE '2010-01-01'", QueryError, "in single quotes: '201001'"),
         ("select nonsense(Sector) from US_EMPLOYMENT", QueryError, "unsupported function 'nonsense'"),
@@ -266,3 +272,37 @@ def test_a_query_is_explained_and_counted_without_facts(sandbox: Sandbox, sac: T
     assert facts(sandbox) == []
     with pytest.raises(UnknownNameError):
         sac.explain("select Sectr from US_EMPLOYMENT")
+
+
+def test_an_interrupt_ends_a_query_and_its_thread(sac: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, asked = Facts.stream, []
+
+    def interrupted(self: Facts, **options: Any) -> Any:
+        asked.append(options["cancelled"])
+        os.kill(os.getpid(), signal.SIGINT)
+        return stream(self, **options)
+
+    monkeypatch.setattr(Facts, "stream", interrupted)
+    monkeypatch.setattr(signal, "set_wakeup_fd", lambda *_, **__: -1)  # the thread alone must do
+    with pytest.raises(KeyboardInterrupt):
+        sac.sql("select sum(Employees) from US_EMPLOYMENT", large_rows=None)
+    assert asked[0]()
+    for thread in threading.enumerate():
+        if thread.name == "sacnb-sql":  # on a busy machine
+            thread.join(30)
+            assert not thread.is_alive()
+
+
+def test_an_interrupt_ends_the_collect_of_a_scan(sac: Tenant) -> None:
+    def interrupted() -> bool:
+        signal.raise_signal(signal.SIGINT)
+        return False
+
+    # Python would raise on the main thread as soon as polars lets it; this handler lets the pull end by itself.
+    earlier = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        with pytest.raises(Cancelled):
+            Scan(sac.model("US_EMPLOYMENT").facts(), cancelled=interrupted).frame().collect()
+    finally:
+        signal.signal(signal.SIGINT, earlier)
+        signal.set_wakeup_fd(-1)

@@ -45,7 +45,7 @@ class Tenant(LoopbackServer):
         super().__init__(tls)
 
     def at(self, path: str) -> list[Seen]:
-        """What was asked of a path, without its query."""
+        """Return the requests for a path, whatever their query."""
         return [seen for seen in self.seen if seen.route == path]
 
     def reply_to(self, seen: Seen) -> Reply:

@@ -16,7 +16,7 @@ def failing(cause: str = "503") -> RetryableFailure:
 
 
 def tries_of(passing: Any, budget: RetryBudget, failures: int, cause: str = "503") -> int:
-    """How often a request is sent that fails ``failures`` times before it is answered."""
+    """Return the attempts of a request that fails *failures* times before it is answered."""
     sent = 0
 
     def attempt() -> RetryableFailure | str:

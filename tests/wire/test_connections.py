@@ -89,7 +89,7 @@ def test_a_request_ends_when_it_is_stopped_from_another_thread(raw: Any) -> None
         stopper.join()
 
 
-def test_what_is_stopped_before_it_connects_ends_at_once(raw: Any) -> None:
+def test_a_request_that_is_stopped_before_it_connects_ends_at_once(raw: Any) -> None:
     raw.answer = lambda _: [10.0]
     with watch(None) as watched:
         watched.end("stopped")

@@ -466,7 +466,7 @@ def test_a_post_that_does_no_harm_twice_is_repeated(
     assert len(tenant.at(PATH)) == 2
 
 
-def test_what_is_said_about_repeating_wins_over_the_method(tenant: Any, reply: Any, connect: Connect) -> None:
+def test_the_idempotent_argument_wins_over_the_method(tenant: Any, reply: Any, connect: Connect) -> None:
     tenant.answers[PATH] = [reply(status=503)]
     with pytest.raises(ServerError):
         get(connect(tenant), idempotent=False)
@@ -586,7 +586,9 @@ def test_a_check_may_have_the_request_sent_again(tenant: Any, reply: Any, connec
 @pytest.mark.parametrize(
     ("method", "truncated", "sent"), [("GET", True, 4), ("GET", False, 1), ("POST", True, 1), ("POST", False, 1)]
 )
-def test_what_a_check_raises_in_the_end(method: str, truncated: bool, sent: int, tenant: Any, connect: Connect) -> None:
+def test_a_check_that_keeps_failing_raises_its_error(
+    method: str, truncated: bool, sent: int, tenant: Any, connect: Connect
+) -> None:
     error = BadAnswer("not good", truncated=truncated)
 
     def check(_: Answer) -> None:

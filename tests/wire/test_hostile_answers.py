@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import logging
 import os
 import sys
@@ -281,12 +282,15 @@ def test_no_control_character_of_a_server_reaches_a_terminal(
     assert (shown + said).isprintable()
 
 
-@pytest.mark.parametrize("form", ["token-1-planted", "c2VjcmV0LW9mLXRoZS1jbGllbnQ=", "secret-of-the-client"])
+PLANTED = "token-1-planted"
+
+
+@pytest.mark.parametrize("form", [PLANTED, "c2VjcmV0LW9mLXRoZS1jbGllbnQ=", "secret-of-the-client"])
 @pytest.mark.parametrize("status", [400, 401, 403, 500])
 def test_a_secret_that_a_server_repeats_is_masked(  # noqa: PLR0917 - fixtures
     status: int, form: str, tenant: Any, reply: Any, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tenant.answers["/oauth/token"] = [reply(body=b'{"access_token": "token-1-planted", "expires_in": 600}')]
+    tenant.answers["/oauth/token"] = [reply(body=json.dumps({"access_token": PLANTED, "expires_in": 600}).encode())]
     headers = {"WWW-Authenticate": f'Bearer error="x", error_description="{form}"', "X-Request-Id": form}
     tenant.answers[PATH] = [reply(status=status, body=f"not {form} at all".encode(), headers=headers)]
     with pytest.raises(SacError) as caught:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sacnb._wire.failures import Problem, error_for, is_transient, read_problem
-from sacnb.errors import RequestError, ServerError
+from sacnb.errors import ForbiddenError, RequestError, ServerError
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 
@@ -75,7 +75,7 @@ def test_deep_json_is_not_a_crash() -> None:
     ("status", "expected"),
     [(408, True), (500, True), (503, True), (599, True), (501, False), (505, False), (429, False)],
 )
-def test_what_may_pass(status: int, expected: bool) -> None:
+def test_transient_statuses(status: int, expected: bool) -> None:
     assert is_transient(status) is expected
 
 
@@ -101,3 +101,12 @@ def test_a_403_names_what_matters_to_a_technical_user_first() -> None:
     error = error_for(403, Problem(None, "no", None), method="GET", url="u", request_id=None, operation="op")
     hint = str(error.hint)
     assert hint.index("'Access'") < hint.index("'Restricted Export'") < hint.index("named user")
+
+
+@pytest.mark.parametrize(("status", "number"), [(400, None), (400, 3401), (403, 3401), (403, None)])
+def test_a_client_that_is_not_allowed_is_told_so_whatever_the_status(status: int, number: int | None) -> None:
+    message = "OAuth Client is not allowed to interact with API" + (f" [{number}]" if number else "")
+    error = error_for(status, Problem(None, message, number), method="GET", url="u", request_id=None, operation="op")
+    assert type(error) is ForbiddenError
+    assert "App Integration" in str(error)
+    assert (error.status, error.sac_number) == (status, number)

@@ -12,6 +12,7 @@ from sacnb.errors import AuthError, DeprecatedTokenWarning, ForbiddenError, Refr
 
 PATH = "/api/v1/dataexport/things"
 TOKENS = "/oauth/token"
+BEARER = "Bearer"
 
 Connect = Callable[..., DispatchContext]
 
@@ -37,7 +38,7 @@ def accept_only(*bearers: str, otherwise: Any, reply: Any) -> Callable[[Any], An
         (401, challenge('Bearer realm="x", error="invalid_token", error_description="expired"')),
         (403, challenge('Bearer error="invalid_token"')),
         (400, challenge('Bearer error="invalid_token", error_description="expired"')),
-        (401, challenge('Basic realm="x", Bearer error=invalid_token')),
+        (401, challenge(f'Basic realm="x", {BEARER} error=invalid_token')),
     ],
 )
 def test_a_dead_token_is_renewed_and_the_request_sent_once_more(  # noqa: PLR0917 - the columns of the table

@@ -135,7 +135,7 @@ def test_other_errors_pass_at_once(passing: Any) -> None:
     assert passing.slept == []
 
 
-def test_what_must_not_be_repeated_is_not(passing: Any) -> None:
+def test_a_failure_that_must_not_be_repeated_is_not(passing: Any) -> None:
     with pytest.raises(SacError):
         run(RetryPlan(), passing, lambda: transient(may_retry=False))
     assert passing.slept == []

@@ -31,7 +31,7 @@ SECRET = "canary-Secret$0f/+=="
 
 
 def shown(error: BaseException, *, without: str = __file__) -> str:
-    """What a tool could show of an error and its chain, locals included, without the frames of this file."""
+    """Return all a tool could show of an error and its chain, locals included, without the frames of this file."""
     parts: list[str] = []
     todo: list[BaseException | None] = [error]
     while todo:
@@ -150,7 +150,7 @@ def test_no_success_shows_a_secret(
 
 
 @pytest.mark.parametrize("what", ["context", "session", "guard", "source", "token"])
-def test_what_holds_secrets_is_not_pickled_or_copied_deep(
+def test_objects_that_hold_secrets_are_not_pickled_or_copied_deep(
     what: str, talkative: Any, connect: Callable[..., DispatchContext]
 ) -> None:
     context = connect(talkative, client_secret=SECRET)

@@ -1,4 +1,4 @@
-"""What is counted, who hears of it, and what the log carries."""
+"""Counters, hooks and the fields of log records."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The commands, one in each file, under the name ``command``."""
+"""The commands of ``sacnb``."""

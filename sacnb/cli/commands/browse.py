@@ -1,9 +1,4 @@
-"""``sacnb describe``: what one model holds.
-
-``sacnb members``: the master data of one dimension.
-
-``sacnb models``: what there is to read.
-"""
+"""``sacnb models``, ``sacnb describe`` and ``sacnb members``: look at models and their master data."""
 
 from __future__ import annotations
 
@@ -22,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["describe", "members", "models"]
 
 
-@click.command("describe", short_help="A model's columns, types and dates.")
+@click.command("describe", short_help="Show a model's columns, types and dates.")
 @model_argument
 @json_option(
     "model, namespace, entity_sets, dimensions, measures and attributes (each a list of name, label, type, nullable, "
@@ -43,7 +38,7 @@ def describe(invocation: Invocation, model_id: str, as_json: bool) -> None:
         for role in ("dimensions", "measures", "attributes")
         for column in described[role]
     ]
-    print_table(("role", "name", "label", "type", "grain"), rows)
+    print_table(("role", "name", "label", "type", "grain"), rows, whole=("name",))
     print_facts({"entity sets": ", ".join(described["entity_sets"])})
 
 
@@ -73,13 +68,13 @@ def _column(column: Column) -> dict[str, Any]:
 
 
 def _type(column: dict[str, Any]) -> str:
-    """``Decimal(31,7)``, ``String(256)``, ``Date``: the Edm type as people write it."""
+    """Return the type as people write it: ``Decimal(31,7)``, ``String(256)``, ``Date``."""
     sizes = [column["max_length"]] if column["max_length"] else [column["precision"], column["scale"]]
     known = ",".join(str(size) for size in sizes if size is not None)
     return str(column["type"]).removeprefix("Edm.") + (f"({known})" if known else "")
 
 
-@click.command("members", short_help="A dimension's members and hierarchy.")
+@click.command("members", short_help="List a dimension's members and hierarchy.")
 @model_argument
 @click.argument("dimension")
 @json_option("a list of id, description, with a hierarchy parent and level (0 is a root), and SAC's attributes")
@@ -92,10 +87,10 @@ def members(invocation: Invocation, model_id: str, dimension: str, as_json: bool
         print_json(frame.to_dicts())
     else:
         right = ("level",) if "level" in frame.columns else ()
-        print_table(frame.columns, frame.rows(), right=right)
+        print_table(frame.columns, frame.rows(), right=right, whole=("id",))
 
 
-@click.command("models", short_help="What there is to read.")
+@click.command("models", short_help="List the models.")
 @json_option("a list of id, name, description")
 @click.pass_obj
 def models(invocation: Invocation, as_json: bool) -> None:
@@ -105,4 +100,4 @@ def models(invocation: Invocation, as_json: bool) -> None:
     if as_json:
         print_json(frame.to_dicts())
     else:
-        print_table(frame.columns, frame.rows())
+        print_table(frame.columns, frame.rows(), whole=("id",))

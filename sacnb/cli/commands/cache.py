@@ -1,4 +1,4 @@
-"""``sacnb cache``: the results that are kept on this machine."""
+"""``sacnb cache``: manage the results cached on this machine."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from sacnb._rendering import local_time
 from sacnb.cli.application import Invocation
 from sacnb.cli.completion import complete_key
 from sacnb.cli.output import json_option, print_facts, print_json, print_table, say
@@ -21,14 +22,14 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _ENTRY_KEYS = (
-    "key, path, size_bytes, problem (null where it can be used), model, entity_set, tenant, source, query, row_count, "
+    "key, path, size_bytes, problem (null if it can be used), model, entity_set, tenant, source, query, row_count, "
     "min_date, max_date, last_refresh_time (UTC)"
 )
 _PULL_KEYS: Final = (
-    "id, model, entity_set, query, target (the folder it was to end up in, null for the cache), rows, size_bytes, "
-    "started_at (UTC), is_running, problem (null where it can be gone on with)"
+    "id, model, entity_set, query, target (the folder it writes to, null for the cache), rows, size_bytes, "
+    "started_at (UTC), is_running, problem (null if it can be resumed)"
 )
-# A key ends in 64 hex digits; eight of them are enough to tell entries apart, and to name one.
+# A key ends in 64 hex digits; eight of them identify an entry.
 _SHORT_KEY_END: Final = 8 - 64
 _key_argument = click.argument("key", shell_complete=complete_key)
 
@@ -38,29 +39,29 @@ _UNITS: Final = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 
 
 def _age(ctx: click.Context, param: click.Parameter, value: str | None) -> timedelta | None:  # noqa: ARG001
-    """``30d``, ``12h``, ``45m`` or ``90s`` as a span of time."""
+    """Read ``30d``, ``12h``, ``45m`` or ``90s``."""
     if value is None:
         return None
     found = _AGE.fullmatch(value.strip().lower())
     if found is None:
-        raise click.BadParameter(f"{value!r} is no age; expected a number with d, h, m or s, such as 30d or 12h.")
+        raise click.BadParameter(f"{value!r} is not an age; expected a number with d, h, m or s, such as 30d or 12h.")
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
-@click.group("cache", short_help="The results kept on this machine.")
+@click.group("cache", short_help="Manage the results cached on this machine.")
 def command() -> None:
-    """Look after the results that are kept on this machine.
+    """Manage the results cached on this machine.
 
-    A KEY may be shortened to its beginning, as long as one entry begins like that.
+    A KEY may be shortened, as long as only one entry begins with it.
     """
 
 
 @command.command("list")
-@click.option("--staging", is_flag=True, help="The pulls that are on their way, or ended early, and not the results.")
+@click.option("--staging", is_flag=True, help="List downloads that are running or incomplete, instead of results.")
 @json_option(f"directory, entries (a list of {_ENTRY_KEYS}); with --staging directory, pulls (a list of {_PULL_KEYS})")
 @click.pass_obj
 def list_entries(invocation: Invocation, staging: bool, as_json: bool) -> None:
-    """List what is kept: model, rows, dates, age, size."""
+    """List cached results: model, rows, dates, age, size."""
     cache = invocation.cache()
     if staging:
         _list_pulls(cache, as_json=as_json)
@@ -74,13 +75,13 @@ def list_entries(invocation: Invocation, staging: bool, as_json: bool) -> None:
         print_table(("key", "model", "tenant", "rows", "dates", "age", "size"), rows, right=("rows", "size"))
         click.echo(f"In {cache.directory}.")
     else:
-        click.echo(f"Nothing is kept in {cache.directory}. Refresh a model first: sacnb refresh MODEL")
+        click.echo(f"The cache in {cache.directory} is empty. Refresh a model first: sacnb refresh MODEL")
     broken = sum(entry.problem is not None for entry in entries)
     if broken:
         say(f"{broken} of them cannot be used. Run: sacnb cache repair")
-    ended_early = sum(not pull.is_running for pull in cache.staging())
-    if ended_early:
-        say(f"{ended_early} {'pull' if ended_early == 1 else 'pulls'} ended early. Run: sacnb cache list --staging")
+    incomplete = sum(not pull.is_running for pull in cache.staging())
+    if incomplete:
+        say(f"{incomplete} incomplete download{'' if incomplete == 1 else 's'}. Run: sacnb cache list --staging")
 
 
 def _list_pulls(cache: Cache, *, as_json: bool) -> None:
@@ -89,12 +90,12 @@ def _list_pulls(cache: Cache, *, as_json: bool) -> None:
         print_json({"directory": cache.directory, "pulls": [_described_pull(pull) for pull in pulls]})
         return
     if not pulls:
-        click.echo(f"No pull is on its way in {cache.directory}, and none ended early.")
+        click.echo(f"There are no running or incomplete downloads in {cache.directory}.")
         return
-    columns = ("pull", "model", "for", "rows", "size", "begun", "state")
+    columns = ("download", "model", "target", "rows", "size", "started", "state")
     print_table(columns, [_pull_row(pull) for pull in pulls], right=("rows", "size"))
     if any(not pull.is_running for pull in pulls):
-        click.echo("The same question goes on where its pull ended. To remove what ended: sacnb cache clear --staging")
+        click.echo("The same query resumes its download. To remove incomplete downloads: sacnb cache clear --staging")
 
 
 @command.command("show")
@@ -102,28 +103,28 @@ def _list_pulls(cache: Cache, *, as_json: bool) -> None:
 @json_option(_ENTRY_KEYS)
 @click.pass_obj
 def show(invocation: Invocation, key: str, as_json: bool) -> None:
-    """Show everything that is known of one kept result. Exit code 4 where it cannot be used."""
+    """Show all details of a cached result. Exit code 4 if it cannot be used."""
     entry = invocation.cache().show(key)
     described = _described(entry)
     if as_json:
         print_json(described)
     else:
         refreshed = described["last_refresh_time"]
-        print_facts({**described, "last_refresh_time": str(refreshed.astimezone()) if refreshed else None})
+        print_facts({**described, "last_refresh_time": str(local_time(refreshed)) if refreshed else None})
     if entry.problem is not None:
         raise CacheError(entry.problem, repair_command=f"sacnb cache repair --key {entry.key}")
 
 
 @command.command("clear")
 @click.argument("key", required=False, shell_complete=complete_key)
-@click.option("--all", "everything", is_flag=True, help="All of them, also those that repair moved aside.")
+@click.option("--all", "everything", is_flag=True, help="All results, including those that repair moved aside.")
+@click.option("--older-than", callback=_age, metavar="AGE", help="Results older than this: 30d, 12h, 45m, 90s.")
 @click.option(
-    "--older-than", callback=_age, metavar="AGE", help="Those refreshed longer ago than this: 30d, 12h, 45m, 90s."
+    "--staging",
+    is_flag=True,
+    help="Incomplete downloads instead of results: all, one by its id as KEY, or old ones.",
 )
-@click.option(
-    "--staging", is_flag=True, help="Not results, but pulls that ended early: all, one by its id as KEY, or old ones."
-)
-@json_option("removed (a list of keys, or of ids of pulls)")
+@json_option("removed (a list of keys, or of ids of downloads)")
 @click.pass_obj
 def clear(
     invocation: Invocation,
@@ -134,13 +135,13 @@ def clear(
     staging: bool,
     as_json: bool,
 ) -> None:
-    """Forget one kept result, the old ones, or all; say which.
+    """Remove one cached result, old ones, or all.
 
-    What a process is pulling at the moment is let alone.
+    Running downloads are not touched.
     """
-    said = sum((key is not None, everything, older_than is not None))
-    if said > 1 or not (said or staging):
-        raise click.UsageError("Say what to forget: a KEY, --older-than AGE, --all, or --staging.")
+    choices = sum((key is not None, everything, older_than is not None))
+    if choices > 1 or not (choices or staging):
+        raise click.UsageError("Choose what to remove: a KEY, --older-than AGE, --all, or --staging.")
     cache = invocation.cache()
     if staging:
         pull_id = None if key is None else _pull_id(cache, key)
@@ -153,25 +154,25 @@ def clear(
     for one in gone:
         click.echo(f"Removed {one}")
     if not gone:
-        click.echo("There was nothing to remove.")
+        click.echo("Nothing to remove.")
 
 
 def _pull_id(cache: Cache, begin: str) -> str:
     ids = [pull.id for pull in cache.staging()]
     found = [one for one in ids if one.startswith(begin)]
     if len(found) != 1:
-        raise UnknownNameError("pull", begin, found or ids, where=f"{cache.directory}")
+        raise UnknownNameError("download", begin, found or ids, where=f"{cache.directory}")
     return found[0]
 
 
-@command.command("repair", short_help="Move aside what cannot be used.")
-@click.option("--key", shell_complete=complete_key, help="Only this one.")
+@command.command("repair", short_help="Move aside results that cannot be used.")
+@click.option("--key", shell_complete=complete_key, help="Only this result.")
 @json_option("repaired (a list of key, action: moved aside or removed, reason)")
 @click.pass_obj
 def repair(invocation: Invocation, key: str | None, as_json: bool) -> None:
-    """Read every kept result to its end, and move aside what cannot be used.
+    """Read every cached result to its end, and move aside those that cannot be used.
 
-    The next refresh of that model pulls it anew.
+    The next refresh of the model downloads it again.
     """
     done = invocation.cache().repair(key)
     if as_json:
@@ -180,7 +181,7 @@ def repair(invocation: Invocation, key: str | None, as_json: bool) -> None:
     for one in done:
         click.echo(f"{one.key}: {one.action}. {one.reason}")
     if not done:
-        click.echo("Every kept result can be used.")
+        click.echo("Every cached result can be used.")
 
 
 def _described(entry: CacheEntry) -> dict[str, Any]:
@@ -232,8 +233,8 @@ def _described_pull(pull: StagedPull) -> dict[str, Any]:
 def _pull_row(pull: StagedPull) -> tuple[object, ...]:
     from sacnb._pull.collect import age_in_words
 
-    begun = f"{age_in_words(datetime.now(UTC) - pull.started_at)} ago" if pull.started_at else ""
-    state = "running" if pull.is_running else (pull.problem or "ended early")
+    started = f"{age_in_words(datetime.now(UTC) - pull.started_at)} ago" if pull.started_at else ""
+    state = "running" if pull.is_running else (pull.problem or "incomplete")
     size = f"{max(1, pull.size_bytes // 1024):,} KB"
     model = f"{pull.provider_id}/{pull.entity_set}" if pull.provider_id else ""
-    return (pull.id[:8], model, pull.target or "the cache", pull.rows, size, begun, state)
+    return (pull.id[:8], model, pull.target or "the cache", pull.rows, size, started, state)

@@ -1,9 +1,4 @@
-"""``sacnb smoke``: is this installation whole? No network, no settings, no optional parts.
-
-``sacnb auth-check``: can a token be obtained, and how long is it valid?
-
-``sacnb doctor``: what works, what does not, and what to do about it.
-"""
+"""``sacnb doctor``, ``sacnb auth-check`` and ``sacnb smoke``: check the connection and the installation."""
 
 from __future__ import annotations
 
@@ -18,8 +13,7 @@ import click
 
 from sacnb.cli.application import Invocation
 from sacnb.cli.failures import ExitCode
-from sacnb.cli.output import json_option, print_json, print_table
-from sacnb.cli.progress import log_to_stderr
+from sacnb.cli.output import json_option, log_to_stderr, print_json, print_table
 
 if TYPE_CHECKING:
     from sacnb._results.result import Result
@@ -28,18 +22,18 @@ if TYPE_CHECKING:
 __all__ = ["auth_check", "doctor", "recorded", "smoke"]
 
 _MODEL: Final = "US_EMPLOYMENT"
-# What the recorded page holds: 15 sectors in 12 months, in thousands of employees.
+# The content of the recorded page: 15 sectors in 12 months, in thousands of employees.
 _ROWS: Final = 180
 _SUM: Final = Decimal("1701827.7")
 _QUARTERS: Final = 4 * 15
 
 
-@click.command("smoke", short_help="Is this installation whole?")
+@click.command("smoke", short_help="Check the installation.")
 def smoke() -> None:
-    """Check the installation: decode a recorded answer, make it tidy, keep it, read it back, compare.
+    """Check the installation: decode a recorded response, make it tidy, cache it, read it back and compare.
 
-    Needs no network, no settings and no optional parts. Prints SMOKE OK; exit code 1 where something is not as it was
-    recorded.
+    Needs no network, no settings and no optional parts. Prints SMOKE OK, or ends with exit code 1 if a figure differs
+    from the recording.
     """
     from sacnb._cache.folder import CacheKey
     from sacnb._cache.store import Cache
@@ -58,14 +52,14 @@ def smoke() -> None:
         cache, key = Cache(folder), CacheKey.of(result.info)
         size = cache.save(key, result).stat().st_size
         kept = cache.load(key)
-        _expect("the kept table", kept.arrow().equals(result.arrow(), check_metadata=True), True)
-        _expect("the kept metadata", (kept.info, kept.schema), (result.info, result.schema))
-    click.echo(f"kept      {size:,} bytes, read back equal")
+        _expect("the cached table", kept.arrow().equals(result.arrow(), check_metadata=True), True)
+        _expect("the cached metadata", (kept.info, kept.schema), (result.info, result.schema))
+    click.echo(f"cached    {size:,} bytes, read back equal")
     click.echo("SMOKE OK")
 
 
 def recorded() -> Result:
-    """The recorded page, read as if SAC had just sent it."""
+    """Return the recorded page, read as if SAC had just sent it."""
     from sacnb._frames.decode import decode_rows
     from sacnb._odata.metadata import parse_metadata
     from sacnb._odata.page import cut_page
@@ -92,16 +86,18 @@ def recorded() -> Result:
 
 def _expect(what: str, found: object, wanted: object) -> None:
     if found != wanted:
-        raise click.ClickException(f"SMOKE FAILED: {what}: expected {wanted}, got {found}. Install sacnb again.")
+        raise click.ClickException(
+            f"SMOKE FAILED: {what}: expected {wanted}, got {found}. Run: pip install --force-reinstall sacnb"
+        )
 
 
-@click.command("auth-check", short_help="Can a token be obtained, and until when is it valid?")
-@json_option("ok, issued_at, expires_at (UTC), remaining_s; the last two null where the token does not tell")
+@click.command("auth-check", short_help="Get a token and show how long it is valid.")
+@json_option("ok, issued_at, expires_at (UTC), remaining_s; the last two are null for a token that does not tell")
 @click.pass_obj
 def auth_check(invocation: Invocation, as_json: bool) -> None:
-    """Obtain a token; print OK and when it expires.
+    """Get a token, and print OK and when it expires.
 
-    A client that SAC refuses ends with exit code 2 and one line that says what to look at.
+    If SAC refuses the client, the command ends with exit code 2 and one line with the remedy.
     """
     with invocation.connect() as tenant:
         status = tenant.authenticate()
@@ -118,13 +114,13 @@ def auth_check(invocation: Invocation, as_json: bool) -> None:
         click.echo(str(status))
 
 
-@click.command("doctor", short_help="What is missing, and what to do about it.")
+@click.command("doctor", short_help="Find what is missing, with its remedy.")
 @json_option("healthy, checks (a list of name, status: ok, warning, failed or skipped, detail, remedy)")
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
     """Check settings, cache folder, host, TLS and proxy, clock, token, and which APIs the client may use.
 
-    Exit code 1 where data cannot be read.
+    Exit code 1 if data cannot be read.
     """
     from sacnb._tenant import diagnose
 
@@ -135,7 +131,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
         print_json({"healthy": diagnosis.healthy, "checks": [dataclasses.asdict(check) for check in diagnosis.checks]})
     else:
         rows = [(check.status, check.name, _finding(check)) for check in diagnosis.checks]
-        print_table(("status", "check", "what was found, and what to do"), rows)
+        print_table(("status", "check", "result and remedy"), rows)
         click.echo("\nData can be read." if diagnosis.healthy else "\nData cannot be read yet: see what failed above.")
     if not diagnosis.healthy:
         ctx.exit(ExitCode.NO)

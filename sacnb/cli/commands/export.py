@@ -1,17 +1,16 @@
-"""``sacnb export``: facts as a file, or as bytes for the next program."""
+"""``sacnb export``: write facts to a file or to stdout."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final, Literal
+from typing import IO, TYPE_CHECKING, Any, Final, Literal
 
 import click
 
 from sacnb.cli.application import Invocation, Source
-from sacnb.cli.output import is_terminal, say
-from sacnb.cli.progress import announce, progress_bar
-from sacnb.cli.question import AGGREGATIONS, GRAINS, Question, model_argument, question_options, source_option
+from sacnb.cli.output import announce, is_discarded, is_terminal, progress_bar, say
+from sacnb.cli.question import AGGREGATIONS, GRAINS, model_argument, question_options, source_option
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,37 +45,37 @@ Examples:
     "--format",
     "form",
     type=click.Choice(["parquet", "csv", "arrow"]),
-    help="What to write; by default what the name of the file says.",
+    help="The format; by default that of the file name.",
 )
 @click.option(
     "-o",
     "--output",
     default=_STDOUT,
     metavar="FILE",
-    help="The file, replaced in one step; by default, or with -, stdout.",
+    help="The file, replaced in one step; - (the default) is stdout.",
 )
 @source_option
 @question_options
 @click.option("--tidy", is_flag=True, help="Write the tidy frame: date, dim_*, value.")
-@click.option("--grain", type=click.Choice(GRAINS), help="The grain of the tidy frame; the model's own if not given.")
-@click.option("--agg", type=click.Choice(AGGREGATIONS), default="sum", help="What a coarser grain does with values.")
+@click.option("--grain", type=click.Choice(GRAINS), help="The grain of the tidy frame; by default the model's.")
+@click.option("--agg", type=click.Choice(AGGREGATIONS), default="sum", help="How a coarser grain aggregates values.")
 @click.option(
     "--decimals/--floats",
     default=True,
-    help="Measures exactly, which is the default, or as float64 for readers that know no decimals.",
+    help="Write measures as exact decimals (the default), or as float64 for readers without decimals.",
 )
-@click.option("--allow-stale", is_flag=True, help="Where SAC fails, write the last good result, and warn on stderr.")
+@click.option("--allow-stale", is_flag=True, help="If SAC fails, write the last good result and warn on stderr.")
 @click.option(
     "--max-age-s",
     type=click.FloatRange(0),
-    help="Write a kept result younger than this many seconds instead of pulling anew.",
+    help="Write a cached result younger than this many seconds instead of downloading again.",
 )
 @click.pass_obj
 def command(
     invocation: Invocation,
     *,
     model_id: str,
-    question: Question,
+    question: dict[str, Any],
     form: Format | None,
     output: str,
     source: Source | None,
@@ -89,19 +88,23 @@ def command(
 ) -> None:
     """Write a model's facts as Parquet, CSV or an Arrow file.
 
-    The rows are pulled anew: a file looks fresh to whoever finds it, so an old result is written only if
-    --allow-stale or --max-age-s says so. The cache is used then, and not otherwise.
+    The rows are downloaded again, because a file looks fresh to whoever finds it. An older result is written only with
+    --allow-stale or --max-age-s, which use the cache.
     """
     form = form or _format_of(output)
     if grain and not tidy:
-        raise click.UsageError("--grain belongs to the tidy frame: add --tidy.")
+        raise click.UsageError("--grain needs --tidy.")
     if output == _STDOUT and form != "csv" and is_terminal(sys.stdout):
-        raise click.UsageError(f"{form} is binary, and stdout is a terminal: name a file with --output, or use a pipe.")
+        raise click.UsageError(f"{form} is binary, and stdout is a terminal. Name a file with --output, or use a pipe.")
+    if output == _STDOUT and is_discarded(sys.stdout):
+        raise click.UsageError("This process has no stdout. Name a file with --output.")
+    from sacnb._tenant.question import Question
+
     with invocation.connect(source) as tenant:
-        result = _answer(question.facts(tenant.model(model_id)), allow_stale=allow_stale, max_age_s=max_age_s)
+        result = _rows(Question(**question).facts(tenant.model(model_id)), allow_stale=allow_stale, max_age_s=max_age_s)
     target: str | IO[bytes] = sys.stdout.buffer if output == _STDOUT else output
     if tidy:
-        made = result.tidy(grain, date=question.date, agg=agg)
+        made = result.tidy(grain, date=question["date"], agg=agg)
         if made.note:
             say(made.note)
         _write_table(made.frame.to_arrow(), form, target)
@@ -113,20 +116,20 @@ def command(
         _write_table(with_floats(result.arrow()), form, target)
     if output != _STDOUT:
         rows = len(made) if tidy else len(result)
-        say(f"{rows:,} rows of {model_id} are in {output}.")
+        say(f"Wrote {rows:,} rows of {model_id} to {output}.")
 
 
 def _format_of(output: str) -> Format:
     form = _FORMATS.get(Path(output).suffix.lower())
     if form is None:
         raise click.UsageError(
-            "Say what to write with --format parquet, csv or arrow, or by the end of the file's name."
+            "Choose a format: --format parquet, csv or arrow, or a file name that ends in one of them."
         )
     return form
 
 
-def _answer(facts: Facts, *, allow_stale: bool, max_age_s: float | None) -> Result:
-    with progress_bar(f"Pulling {facts.query.provider_id}") as listener:
+def _rows(facts: Facts, *, allow_stale: bool, max_age_s: float | None) -> Result:
+    with progress_bar(f"Downloading {facts.query.provider_id}") as listener:
         if allow_stale or max_age_s is not None:
             return facts.refresh(strict=not allow_stale, max_age_s=max_age_s, progress=listener, announce=announce)
         return facts.fetch(progress=listener)
@@ -137,7 +140,7 @@ def _write_result(result: Result, form: Format, target: str | IO[bytes]) -> None
 
 
 def _write_table(table: pa.Table, form: Format, target: str | IO[bytes]) -> None:
-    """A table that is no result any more, and so carries no metadata."""
+    """Write a table that is no longer a result, and so has no metadata."""
     from sacnb._results.files import write_arrow, write_csv, write_parquet
 
     if form == "csv":

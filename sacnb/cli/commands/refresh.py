@@ -1,4 +1,4 @@
-"""``sacnb refresh``: pull a model's facts into the cache."""
+"""``sacnb refresh``: download a model's facts into the cache."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
+from sacnb._rendering import local_time
 from sacnb.cli.application import Invocation, Source
-from sacnb.cli.output import json_option, print_facts, print_json, print_table
-from sacnb.cli.progress import announce, progress_bar
-from sacnb.cli.question import AGGREGATIONS, GRAINS, Question, model_argument, question_options, source_option
+from sacnb.cli.output import announce, json_option, print_facts, print_json, print_table, progress_bar
+from sacnb.cli.question import AGGREGATIONS, GRAINS, model_argument, question_options, source_option
 
 if TYPE_CHECKING:
     from sacnb._frames.tidy import Aggregation, TidyFrame
@@ -28,18 +28,18 @@ Examples:
 """
 
 
-@click.command("refresh", short_help="Pull a model's facts into the cache.", epilog=_EXAMPLES)
+@click.command("refresh", short_help="Download a model's facts into the cache.", epilog=_EXAMPLES)
 @model_argument
 @source_option
 @question_options
-@click.option("--strict", is_flag=True, help="Fail where SAC fails, instead of serving the last good result.")
+@click.option("--strict", is_flag=True, help="Fail if SAC fails, instead of returning the last good result.")
 @click.option(
     "--max-age-s",
     type=click.FloatRange(0),
-    help="Serve a kept result younger than this many seconds instead of pulling anew.",
+    help="Use a cached result younger than this many seconds instead of downloading again.",
 )
 @click.option("--grain", type=click.Choice(GRAINS), help="Also show the last rows of the tidy frame at this grain.")
-@click.option("--agg", type=click.Choice(AGGREGATIONS), default="sum", help="What a coarser grain does with values.")
+@click.option("--agg", type=click.Choice(AGGREGATIONS), default="sum", help="How a coarser grain aggregates values.")
 @json_option(
     "model, entity_set, source, served_from (sac or cache), stale, warning, row_count, min_date, max_date, "
     "last_refresh_time (UTC), elapsed_s, cache_key; with --grain also tidy (grain, row_count, rows_without_date, "
@@ -50,7 +50,7 @@ def command(
     invocation: Invocation,
     *,
     model_id: str,
-    question: Question,
+    question: dict[str, Any],
     source: Source | None,
     strict: bool,
     max_age_s: float | None,
@@ -58,19 +58,21 @@ def command(
     agg: Aggregation,
     as_json: bool,
 ) -> None:
-    """Pull a model's facts and keep them, so that they are there when SAC is not.
+    """Download a model's facts and cache them.
 
-    Where SAC does not deliver, the last good result is served with a warning that says how old it is and why. A clear
-    refusal (no right, no such model) is an error all the same.
+    If SAC fails, the last good result is returned, with a warning that tells its age and the reason. A refusal (no
+    permission, no such model) is an error in any case.
     """
+    from sacnb._tenant.question import Question
+
     began, began_at = time.monotonic(), datetime.now(UTC)
     with invocation.connect(source) as tenant:
-        facts = question.facts(tenant.model(model_id))
+        facts = Question(**question).facts(tenant.model(model_id))
         with progress_bar(f"Refreshing {model_id}") as listener:
             result = facts.refresh(strict=strict, max_age_s=max_age_s, progress=listener, announce=announce)
         key = facts.cache_key.name
     summary = _summary(result, began_at, time.monotonic() - began, key)
-    tidy = result.tidy(grain, date=question.date, agg=agg) if grain else None
+    tidy = result.tidy(grain, date=question["date"], agg=agg) if grain else None
     if as_json:
         print_json(summary if tidy is None else {**summary, "tidy": _tidy_summary(tidy)})
         return
@@ -108,15 +110,15 @@ def _tidy_summary(tidy: TidyFrame) -> dict[str, Any]:
 
 
 def _print(summary: dict[str, Any]) -> None:
-    refreshed = cast("datetime", summary["last_refresh_time"]).astimezone()
-    kept = summary["served_from"] == "cache"
+    refreshed = local_time(cast("datetime", summary["last_refresh_time"]))
+    cached = summary["served_from"] == "cache"
     print_facts(
         {
             "model": f"{summary['model']}/{summary['entity_set']}",
             "rows": summary["row_count"],
             "dates": f"{summary['min_date']} to {summary['max_date']}" if summary["min_date"] else None,
-            "source": f"{summary['source']}, kept earlier" if kept else summary["source"],
-            "refreshed": f"{refreshed:%Y-%m-%d %H:%M:%S}",
+            "source": f"{summary['source']}, from the cache" if cached else summary["source"],
+            "refreshed": f"{refreshed:%Y-%m-%d %H:%M:%S %z}",
             "took": f"{summary['elapsed_s']:.1f} s",
             "warning": summary["warning"],
             "key": summary["cache_key"],
@@ -129,6 +131,6 @@ def _print_tidy(tidy: TidyFrame) -> None:
     print_table(shown.columns, shown.rows(), right=("value",))
     earlier = len(tidy) - len(shown)
     if earlier:
-        click.echo(f"The last {len(shown)} of {len(tidy):,} rows, one for each {tidy.grain}.")
+        click.echo(f"The last {len(shown)} of {len(tidy):,} rows, one per {tidy.grain}.")
     if tidy.note:
         click.echo(tidy.note)

@@ -1,4 +1,4 @@
-"""``sacnb sandbox``: a pretend tenant on this machine, for other programs, notebooks and rough weather."""
+"""``sacnb sandbox``: serve a pretend tenant on this machine, for other programs and for tests of failures."""
 
 from __future__ import annotations
 
@@ -19,44 +19,44 @@ __all__ = ["command"]
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 
-@click.group("sandbox", short_help="A pretend tenant on this machine.")
+@click.group("sandbox", short_help="Run a pretend tenant on this machine.")
 def command() -> None:
-    """Run a pretend tenant with models to read and misbehaviours to try."""
+    """Run a pretend tenant, with models to read and misbehaviours to try."""
 
 
 @command.command("serve", short_help="Serve a pretend tenant until Ctrl-C.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65_535), default=0, help="The port; a free one if not given.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=0, help="The port; by default a free one.")
 @click.option(
     "--scale-rows", type=click.IntRange(0), default=100_000, show_default=True, help="Rows of the model SCALE."
 )
-@click.option("--seed", type=int, default=0, help="Another seed gives SCALE other values.")
+@click.option("--seed", type=int, default=0, help="Seed for the values of SCALE.")
 @click.option(
     "--token-lifetime-s",
     type=click.FloatRange(0, min_open=True),
     default=3600.0,
     show_default=True,
-    help="Seconds a token lives.",
+    help="Lifetime of a token, in seconds.",
 )
-@click.option("--latency-s", type=click.FloatRange(0), default=0.0, help="Seconds every answer is held back.")
-@click.option("--client-id", metavar="ID", help="The OAuth client's id; made up if not given.")
-@click.option("--client-secret", metavar="SECRET", help="The OAuth client's secret; made up if not given.")
+@click.option("--latency-s", type=click.FloatRange(0), default=0.0, help="Delay of every response, in seconds.")
+@click.option("--client-id", metavar="ID", help="The OAuth client's id; by default made up.")
+@click.option("--client-secret", metavar="SECRET", help="The OAuth client's secret; by default made up.")
 @click.option(
     "--misbehave",
     "misbehaviours",
     multiple=True,
     metavar="NAME[=VALUE]",
-    help="Switch a misbehaviour on; NAME:OPTION=VALUE,... sets several options. See: sacnb sandbox misbehaviours.",
+    help="Switch on a misbehaviour; NAME:OPTION=VALUE,... sets options. List them: sacnb sandbox misbehaviours",
 )
 def serve(misbehaviours: tuple[str, ...], host: str, **options: Any) -> None:
-    """Serve a sandbox tenant until Ctrl-C, and print the settings that lead to it.
+    """Serve a sandbox tenant until Ctrl-C, and print its settings.
 
-    The lines on stdout can be copied into .env, or run in a shell.
+    Copy the lines on stdout into .env, or run them in a shell.
     """
     from sacnb.sandbox import serve as serve_sandbox
 
     if host not in _LOOPBACK:
-        say(f"Warning: {host} can be reached from other machines, over plain http.")
+        say(f"Warning: other machines can reach {host}, over unencrypted HTTP.")
     try:
         serve_sandbox(
             on_ready=_print_settings,
@@ -78,7 +78,7 @@ def _print_settings(sandbox: Sandbox) -> None:
         "SAC_CLIENT_ID": sandbox.client_id,
         "SAC_CLIENT_SECRET": sandbox.client_secret,
     }
-    say(f"The sandbox tenant listens on {sandbox.tenant_url}; Ctrl-C stops it. These lines lead to it:\n")
+    say(f"The sandbox tenant listens on {sandbox.tenant_url}; Ctrl-C stops it. Its settings:\n")
     for name, value in values.items():
         # Single quotes: ids hold "!" and secrets "$". A shell reads the line, and .env with or without "export".
         click.echo(f"export {name}='{value}'" if os.name == "posix" else f"{name}='{value}'")
@@ -91,14 +91,14 @@ def _print_settings(sandbox: Sandbox) -> None:
 
 
 def _misbehaviour(text: str) -> dict[str, Any]:
-    """``NAME``, ``NAME=VALUE`` (its first option, or ``times`` where it has none) or ``NAME:OPTION=VALUE,...``."""
+    """Read ``NAME``, ``NAME=VALUE`` (its first option, or ``times``) or ``NAME:OPTION=VALUE,...``."""
     from sacnb.sandbox import MISBEHAVIOURS
 
     name, colon, rest = text.partition(":")
     if colon:
         pairs = [pair.partition("=") for pair in rest.split(",")]
         if any(not option or not equals for option, equals, _ in pairs):
-            raise click.UsageError(f"--misbehave {text!r}: after the colon, expected OPTION=VALUE,OPTION=VALUE.")
+            raise click.UsageError(f"--misbehave {text!r}: expected OPTION=VALUE,OPTION=VALUE after the colon.")
         return {"name": name, **{option: _value(value) for option, _, value in pairs}}
     name, equals, value = text.partition("=")
     if not equals:
@@ -109,7 +109,7 @@ def _misbehaviour(text: str) -> dict[str, Any]:
 
 
 def _value(text: str) -> Any:
-    """A number, true, false or null as JSON writes it; anything else is a text."""
+    """Read a number, true, false or null as JSON; anything else is text."""
     try:
         return json.loads(text)
     except ValueError:
@@ -119,7 +119,7 @@ def _value(text: str) -> Any:
 @command.command("misbehaviours")
 @json_option("misbehaviours (a list of name, description, on, times, options with their defaults), common_options")
 def misbehaviours(as_json: bool) -> None:
-    """List what a sandbox can be told to do wrong."""
+    """List the misbehaviours of the sandbox."""
     from sacnb.sandbox import COMMON_OPTIONS, MISBEHAVIOURS
 
     if as_json:
@@ -130,8 +130,8 @@ def misbehaviours(as_json: bool) -> None:
         (one.name, one.description, ", ".join(f"{name}={json.dumps(value)}" for name, value in one.options.items()))
         for one in MISBEHAVIOURS.values()
     ]
-    print_table(("name", "what it does", "options"), rows)
-    print_table(("option of every one", "meaning"), list(COMMON_OPTIONS.items()))
+    print_table(("name", "effect", "options"), rows)
+    print_table(("common option", "meaning"), list(COMMON_OPTIONS.items()))
 
 
 def _described(one: Misbehaviour) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Work in the background: one job at a time, stopped and joined."""
+"""The worker of a widget: one job at a time, stopped and joined."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from pathlib import Path
 import pytest
 
 from sacnb._connections import Interrupt
-from sacnb.notebook.worker import Worker, later
+from sacnb.notebook.background import Worker, later
 
 PATIENCE_S = 30
 
 
-def test_a_job_runs_once_at_a_time_and_changes_are_told() -> None:
-    told: list[bool] = []
-    worker = Worker("test", lambda: told.append(worker.is_busy))
+def test_one_job_runs_at_a_time_and_changes_are_reported() -> None:
+    reported: list[bool] = []
+    worker = Worker("test", lambda: reported.append(worker.is_busy))
     go_on = threading.Event()
     assert worker.start(lambda _: go_on.wait(PATIENCE_S) and None)
     assert not worker.start(lambda _: None)
     go_on.set()
     worker.wait()
-    assert told == [True, False]
+    assert reported == [True, False]
     assert worker.start(lambda _: None)
     worker.close()
-    assert told == [True, False, True, False]
+    assert reported == [True, False, True, False]
 
 
-def test_stopping_sets_the_switch_of_the_job_that_runs_and_of_no_other() -> None:
+def test_stopping_sets_the_switch_of_the_running_job_only() -> None:
     worker = Worker("test", lambda: None)
     assert not worker.stop()
     seen: list[bool] = []
@@ -50,7 +50,7 @@ def test_stopping_sets_the_switch_of_the_job_that_runs_and_of_no_other() -> None
     assert seen == [False, True, False, True]
 
 
-def test_a_closed_worker_takes_no_job() -> None:
+def test_a_closed_worker_accepts_no_job() -> None:
     worker = Worker("test", lambda: None)
     worker.close()
     assert worker.is_closed
@@ -86,17 +86,17 @@ def test_ctrl_c_while_waiting_stops_the_job(monkeypatch: pytest.MonkeyPatch) -> 
     assert seen == [True]
 
 
-def test_a_timer_fires_unless_it_is_called_off() -> None:
+def test_a_timer_fires_unless_it_is_cancelled() -> None:
     fired, never = threading.Event(), threading.Event()
-    call_off = later(3600, never.set)
+    cancel = later(3600, never.set)
     later(0, fired.set)
     assert fired.wait(PATIENCE_S)
-    call_off()
+    cancel()
     assert not never.is_set()
 
 
-def test_the_end_of_the_program_ends_a_panel_that_works(tmp_path: Path) -> None:
-    """As the end of a kernel does: without waiting for a page that takes minutes, and without a word."""
+def test_the_end_of_the_program_ends_a_working_panel(tmp_path: Path) -> None:
+    """As at the end of a kernel: without waiting for a page that takes minutes, and without output."""
     program = """
 import sacnb
 sac = sacnb.connect("sandbox")

@@ -10,7 +10,7 @@ import pytest
 
 from sacnb._odata.schema import Column, Schema
 from sacnb._tenant import Tenant
-from sacnb._tenant.facts import typed_where, with_conditions
+from sacnb._tenant.question import Question, typed_where
 from sacnb.errors import QueryError, SacError, UnknownNameError
 from sacnb.sandbox import Sandbox
 
@@ -38,7 +38,7 @@ SCHEMA = Schema(
         ([("Open", "false")], {"Open": False}),
     ],
 )
-def test_each_text_is_read_as_its_column_wants(pairs: list[tuple[str, str]], where: dict[str, Any]) -> None:
+def test_each_text_is_read_as_the_type_of_its_column(pairs: list[tuple[str, str]], where: dict[str, Any]) -> None:
     assert typed_where(pairs, SCHEMA) == where
 
 
@@ -50,20 +50,22 @@ def test_each_text_is_read_as_its_column_wants(pairs: list[tuple[str, str]], whe
         (("Open", "maybe"), QueryError, "expected true or false"),
     ],
 )
-def test_what_a_column_cannot_hold_is_refused(pair: tuple[str, str], error: type[SacError], says: str) -> None:
+def test_a_text_that_the_column_cannot_hold_is_refused(pair: tuple[str, str], error: type[SacError], says: str) -> None:
     with pytest.raises(error, match=says):
         typed_where([pair], SCHEMA)
 
 
-def test_conditions_are_added_to_those_that_are_there(sandbox: Sandbox, connect_to: Callable[..., Tenant]) -> None:
+def test_conditions_and_periods_make_the_same_query_as_in_python(
+    sandbox: Sandbox, connect_to: Callable[..., Tenant]
+) -> None:
     model = connect_to(sandbox).model("US_EMPLOYMENT")
-    facts = with_conditions(model.facts(since="2015"), [("Sector", "31"), ("Sector", "32")])
+    facts = Question(where=(("Sector", "31"), ("Sector", "32")), since="2015").facts(model)
     assert facts.cache_key == model.facts(where={"Sector": ["32", "31"]}, since="2015").cache_key
-    assert with_conditions(model.facts(), []).cache_key == model.facts().cache_key
+    assert Question().facts(model).cache_key == model.facts().cache_key
 
 
-def test_a_kept_result_is_found_while_sac_is_away(sandbox: Sandbox, connect_to: Callable[..., Tenant]) -> None:
+def test_a_cached_result_is_found_while_sac_is_unreachable(sandbox: Sandbox, connect_to: Callable[..., Tenant]) -> None:
     connect_to(sandbox).model("US_EMPLOYMENT").refresh(where={"Sector": "31"})
     sandbox.misbehave("error_503")
-    facts = with_conditions(connect_to(sandbox).model("US_EMPLOYMENT").facts(), [("Sector", "31")])
+    facts = Question(where=(("Sector", "31"),)).facts(connect_to(sandbox).model("US_EMPLOYMENT"))
     assert facts.refresh(announce=lambda _: None).stale
