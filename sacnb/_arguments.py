@@ -140,15 +140,18 @@ def _checked(argument: str, value: str) -> str:
     return value
 
 
-def callback(argument: str, value: object) -> Any:
-    """Return *value*, a function; ``None`` stays.
+def callback(argument: str, value: object, *, allowed: tuple[str, ...] = ()) -> Any:
+    """Return *value*, a function or one of the texts that are *allowed*; ``None`` stays.
 
     Raises:
-        QueryError: *value* cannot be called.
+        QueryError: *value* is something else.
     """
     if value is None or callable(value):
         return value
-    raise _unexpected(argument, value, "a function")
+    found = plain(value)
+    if isinstance(found, str) and found in allowed:
+        return found
+    raise _unexpected(argument, value, " or ".join(("a function", *map(repr, allowed))))
 
 
 def folder(argument: str, value: object) -> Path:

@@ -103,8 +103,6 @@ def progress_listener(progress: ProgressOption) -> Iterator[ProgressListener | N
     if not isinstance(progress, str):
         yield progress
         return
-    if progress != "auto":
-        raise TypeError(f"progress={progress!r}: expected a function, 'auto' or None.")
     if not _is_notebook():
         yield None
         return

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sacnb._arguments import callback, flag, one_of, seconds
+from sacnb._arguments import callback, flag, seconds
 from sacnb._arguments import folder as path_of
 from sacnb._cache.folder import CacheKey
 from sacnb._cache.staging import staging_root
@@ -274,9 +274,7 @@ def _columns_of(expression: Expression | None) -> set[str]:
 
 
 def _progress(progress: ProgressOption) -> ProgressOption:
-    if isinstance(progress, str):
-        return "auto" if one_of("progress", progress, ("auto",)) else None
-    listener: ProgressOption = callback("progress", progress)
+    listener: ProgressOption = callback("progress", progress, allowed=("auto",))
     return listener
 
 

@@ -18,7 +18,7 @@ import sacnb.replay
 from sacnb._pull.progress import Progress
 from sacnb._tenant import Tenant
 from sacnb._wire.telemetry import RequestEvent
-from sacnb.errors import SacError
+from sacnb.errors import QueryError, SacError
 from sacnb.notebook import progress, progress_bar
 from sacnb.notebook.progress_bar import TAG
 from sacnb.sandbox import Sandbox
@@ -219,7 +219,7 @@ def test_progress_can_be_none_or_a_function(slow: Tenant, screen: Screen) -> Non
     facts.fetch(progress=lambda reached: seen.append(reached.rows))
     assert seen == [100, 200, 228]
     assert screen.shown == []
-    with pytest.raises(TypeError, match="progress='always': expected a function, 'auto' or None"):
+    with pytest.raises(QueryError, match="progress must be a function or 'auto', got 'always'"):
         facts.fetch(progress="always")  # type: ignore[arg-type]
 
 

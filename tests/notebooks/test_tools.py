@@ -79,7 +79,7 @@ def test_nbconvert_makes_a_page_of_a_notebook_from_its_cassette(
 ) -> None:
     environment.setenv("SAC_REPLAY", "replay")
     path = FOLDER / "02_refresh_panel.ipynb"
-    made = run("jupyter", "nbconvert", "--to", "html", "--execute", "--output-dir", tmp_path, path, cwd=tmp_path)
+    made = run("nbconvert", "--to", "html", "--execute", "--output-dir", tmp_path, path, cwd=tmp_path)
     assert made.returncode == 0, made.stderr
     page = (tmp_path / f"{path.stem}.html").read_text(encoding="utf-8")
     assert nbformat.read(path, as_version=4).cells[0].source.splitlines()[0].removeprefix("# ") in page
