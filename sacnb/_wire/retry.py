@@ -1,7 +1,7 @@
 """Retry requests by a plan, within a budget; the only file that imports ``backoff``.
 
-``backoff`` is archived upstream, and calls a function of asyncio that Python 3.14 deprecates. Only its two decorators
-are used, and only in ``RetryRun.run``: a loop of ten lines could take their place.
+``backoff`` is archived upstream, and its decorators call a function of asyncio that Python 3.14 deprecates. So one of
+them is used, once, for ``_attempt``: a loop of ten lines could take its place.
 
 Limits for one request are not enough: a thousand pages with four attempts each would hammer SAC. So the requests of a
 pull share a budget. Its numbers are those of the AWS SDKs' standard retry mode: 500 to spend, 5 for a retry, 10 for one
@@ -14,9 +14,10 @@ import math
 import random as _random
 import threading
 import time
+import warnings
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
-from typing import Final, Literal, TypeVar, cast
+from typing import Any, Final, Literal, TypeVar, cast
 
 import backoff
 
@@ -131,7 +132,7 @@ class RetryPlan:
 
 
 class RetryableFailure(Exception):
-    """A failed attempt. Returned for a refusal, raised for an answer that did not come whole.
+    """A failed attempt: returned for a refusal, raised for an answer that did not come whole.
 
     ``error`` is raised to the user if this attempt stays the last. ``may_retry`` is false where the request may have
     taken effect and must not do so twice, or where another attempt is no use.
@@ -152,6 +153,7 @@ class RetryableFailure(Exception):
         self.may_retry = may_retry
         self.is_throttle = is_throttle
         self.retry_after_s = retry_after_s
+        self.run: RetryRun | None = None  # set by the run that it ends or delays
 
 
 OnWait = Callable[[RetryableFailure, float, int], None]
@@ -199,18 +201,8 @@ class RetryRun:
         ``on_wait`` is called with each failure, the wait in seconds, and the number of the attempt (from 1).
         """
         self._on_wait = on_wait
-
-        def watched() -> _T | RetryableFailure:
-            self.raise_if_cancelled()
-            return send()
-
-        # jitter, max_tries and max_time stay unused: they know neither our clock nor Retry-After, and two decorators
-        # would count apart. One plan decides for both, see _waits.
-        waits = cast("Callable[..., Generator[float, None, None]]", self._waits)  # its types forget what it sends
-        answered = backoff.on_predicate(waits, _is_failure, jitter=None, logger=None)(watched)
-        retried = backoff.on_exception(waits, RetryableFailure, jitter=None, logger=None)(answered)
         try:
-            result = retried()
+            result: _T | RetryableFailure = _attempt(self, send)
         except RetryableFailure as failure:
             result = failure
         if isinstance(result, RetryableFailure):
@@ -219,16 +211,13 @@ class RetryRun:
             self._budget.earn(self._price)
         return result
 
-    def _waits(self) -> Generator[float, RetryableFailure, None]:
-        """Generate the waits for ``backoff``, which asks after each failure; it gives up at the end.
-
-        ``backoff`` would call ``time.sleep``, which a test cannot replace. So the wait is done here, with the sleep
-        that was handed in, and ``backoff`` is told to wait 0 seconds.
-        """
-        failure = yield 0.0  # this first one primes the generator, and is not a wait
-        while (delay_s := self._next_delay_s(failure)) is not None:
-            self._wait(failure, delay_s)
-            failure = yield 0.0
+    def wait(self, failure: RetryableFailure) -> bool:
+        """Wait before the next attempt; return false where *failure* is the last one. Raises Cancelled."""
+        delay_s = self._next_delay_s(failure)
+        if delay_s is None:
+            return False
+        self._wait(failure, delay_s)
+        return True
 
     def _next_delay_s(self, failure: RetryableFailure) -> float | None:
         """Return the seconds to wait before the next attempt; ``None`` if there is none."""
@@ -293,8 +282,32 @@ class RetryRun:
         return RetryOutcome(self._operation, attempts, final, self._clock() - self._started)
 
 
-def _is_failure(result: object) -> bool:
-    return isinstance(result, RetryableFailure)
+def _waits() -> Generator[float, RetryableFailure, None]:
+    """Generate the waits for ``backoff``, which asks after each failure; it gives up at the end.
+
+    ``backoff`` would call ``time.sleep``, which a test cannot replace, and knows neither our clock nor Retry-After. So
+    the run waits itself, and ``backoff`` is told to wait 0 seconds.
+    """
+    failure = yield 0.0  # this first one primes the generator, and is not a wait
+    while failure.run is not None and failure.run.wait(failure):
+        failure = yield 0.0
+
+
+with warnings.catch_warnings():
+    # Decorating once, at import, and not for each request: Python 3.14 warns of what backoff calls there.
+    warnings.simplefilter("ignore", DeprecationWarning)
+
+    @backoff.on_exception(cast("Callable[..., Any]", _waits), RetryableFailure, jitter=None, logger=None)
+    def _attempt(run: RetryRun, send: Callable[[], _T | RetryableFailure]) -> _T:
+        run.raise_if_cancelled()
+        try:
+            result = send()
+            if isinstance(result, RetryableFailure):
+                raise result
+        except RetryableFailure as failure:
+            failure.run = run
+            raise
+        return result
 
 
 def refresh_runner(
