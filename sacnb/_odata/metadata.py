@@ -73,7 +73,8 @@ class Document:
     """A whole ``$metadata``: entity types, entity sets (name to type name), type definitions, aliases and labels.
 
     ``labels`` are those written outside of their property: ``"sac.FactData/Sector"`` to text. ``references`` are the
-    addresses of further documents, which are not read.
+    addresses of further documents, which are not read. ``hierarchies`` are the names of annotations that speak of
+    hierarchies: SAP announced them for SAC, and their form is not public (unconfirmed), so they are only named.
     """
 
     types: tuple[EntityType, ...]
@@ -82,6 +83,7 @@ class Document:
     aliases: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     references: tuple[str, ...] = ()
+    hierarchies: tuple[str, ...] = ()
 
     def qualified(self, name: str) -> str:
         """Return ``name`` with the alias of its namespace replaced by the namespace."""
@@ -205,7 +207,7 @@ def read_edmx(body: bytes) -> Document:
     for schema in (one for one in root.iter() if _local(one.tag) == "Schema"):
         document.read(schema)
     references = tuple(one.get("Uri", "") for one in root if _local(one.tag) == "Reference")
-    return replace(document.document(), references=references)
+    return replace(document.document(), references=references, hierarchies=_hierarchy_terms(root))
 
 
 class _Reader:
@@ -281,6 +283,15 @@ def _label(element: ET.Element) -> str | None:
             if text:
                 return text
     return None
+
+
+def _hierarchy_terms(root: ET.Element) -> tuple[str, ...]:
+    """Return the terms and attributes that annotate hierarchies: ``Hierarchy.RecursiveHierarchy``, for example."""
+    terms = (
+        (one.get("Term", ""), *map(_local, one.attrib)) if _local(one.tag) == "Annotation" else map(_local, one.attrib)
+        for one in root.iter()
+    )
+    return tuple(dict.fromkeys(term for found in terms for term in found if "hierarchy" in term.casefold()))
 
 
 def is_label(term: str) -> bool:

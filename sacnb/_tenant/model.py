@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from sacnb._pull.progress import ProgressOption
     from sacnb._results.result import Result
     from sacnb._tenant.scan import Explanation, Scan
+
+_log = logging.getLogger("sacnb.tenant")
 
 Where = Mapping[str, Any] | Expression | None
 
@@ -347,7 +350,10 @@ class Model:
             )
         except NotFoundError as error:
             raise self._unknown(error) from error
-        return parse_metadata(answer.body, content_type=answer.headers.get("Content-Type"))
+        metadata = parse_metadata(answer.body, content_type=answer.headers.get("Content-Type"))
+        if metadata.document.hierarchies:
+            _log.info("$metadata of %r annotates hierarchies (unused): %s", self._id, metadata.document.hierarchies)
+        return metadata
 
     def _unknown(self, error: NotFoundError) -> SacError:
         """Return the error for a model that SAC does not have, with the nearest ids from the list of models."""

@@ -316,6 +316,17 @@ def test_a_property_without_a_name_is_refused() -> None:
         parse_metadata(xml('<EntityType Name="FactData"><Property Type="Edm.String"/></EntityType>'))
 
 
+def test_annotations_of_hierarchies_are_named() -> None:
+    body = xml(
+        '<EntityType Name="FactData"><Property Name="Hierarchy" Type="Edm.String" sap:hierarchy-node-for="Store"'
+        ' xmlns:sap="http://www.sap.com/Protocols/SAPData"/></EntityType>'
+        '<Annotations Target="sac.FactData"><Annotation Term="Hierarchy.RecursiveHierarchy" Qualifier="H1"/>'
+        '<Annotation Term="Common.Label" String="a hierarchy"/></Annotations>'
+    )
+    assert parse_metadata(body).document.hierarchies == ("hierarchy-node-for", "Hierarchy.RecursiveHierarchy")
+    assert parse_metadata(XML).document.hierarchies == ()
+
+
 def test_the_repr_does_not_hold_the_whole_document() -> None:
     assert repr(parse_metadata(XML)) == "Metadata(entity_sets=('MasterData', 'FactData'))"
     assert isinstance(parse_metadata(XML), Metadata)
