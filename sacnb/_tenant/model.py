@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from sacnb._results.result import Result
     from sacnb._tenant.scan import Explanation, Scan
 
-_log = logging.getLogger("sacnb.tenant")
+_log = logging.getLogger("sacnb.model")
 
 Where = Mapping[str, Any] | Expression | None
 
