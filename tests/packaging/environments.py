@@ -34,6 +34,7 @@ TEST_TOOLS = (
     "duckdb",
     "hypothesis",
     "ipykernel",
+    "odata-query",
     "pytest",
     "pytest-randomly",
     "pytest-timeout",
