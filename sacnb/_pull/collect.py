@@ -8,15 +8,18 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
 from sacnb._cache.staging import StagingArea
+from sacnb._endpoints import FACT_DATA_AGGREGATION
 from sacnb._frames.convert import arrow_schema, concat
 from sacnb._pull.checkpoints import Checkpoints, Staging, can_be_resumed, plan_of
-from sacnb._pull.duplicates import repeated_rows
-from sacnb._pull.plan import Inconsistent, Job, Plan
+from sacnb._pull.count import Tally, check_records, count_keys
+from sacnb._pull.duplicates import copied_run, repeated_rows, row_hashes, sum_per_key
+from sacnb._pull.plan import CutKeys, Inconsistent, Job, Plan
 from sacnb._pull.progress import Progress, ProgressListener
 from sacnb._pull.pull import Pull
 from sacnb.errors import (
@@ -168,8 +171,10 @@ def pull(job: Job, plan: Plan, checkpoints: Checkpoints | None = None) -> pa.Tab
     The rows are in the order of the segments, and in each in that of its pages, whatever came first.
 
     Raises:
-        BadAnswer: Rows are repeated, or are not as many as SAC announced. With ``check_count=False``, for a model that
+        BadAnswer: Rows came twice, or are not as many as SAC announced. With ``check_count=False``, for a model that
             is written to while it is read, the latter is a RowCountWarning.
+        CutKeys: Records were to be added up, and the limit may have cut some off.
+        ContractError: Records of a key were to be added up, and differ in what cannot be.
         Cancelled: ``cancelled()`` returned true.
         SacError: The session's errors.
     """
@@ -196,7 +201,7 @@ def pull_resumable(
         running = Pull(job, plan, checkpoints)
         table = _pull(running, job)
         finish()
-    except (Inconsistent, UnknownNameError):
+    except (CutKeys, Inconsistent, UnknownNameError):
         checkpoints.discard()
         raise
     except BaseException:
@@ -231,12 +236,41 @@ def _pull(running: Pull, job: Job) -> pa.Table:
     sink = _Tables()
     with job.context.telemetry.operation(f"pull {job.label}"):
         running.run(sink)
-    tables = sink.in_order()
-    whole = concat(tables) if tables else pa.Table.from_batches([], arrow_schema(job.columns))
-    repeats = running.watch.exact_repeats([whole], running.watch.suspects())
-    if repeats is not None:
-        raise repeated_rows(job.label, *repeats)
-    return whole
+        tables = sink.in_order()
+        whole = concat(tables) if tables else pa.Table.from_batches([], arrow_schema(job.columns))
+        return _settled(running, job, whole, [0, *accumulate(len(table) for table in tables)])
+
+
+def _settled(running: Pull, job: Job, whole: pa.Table, edges: list[int]) -> pa.Table:
+    """Return the rows as the job wants several records for one key; *edges* are the places where pages begin and end.
+
+    An aggregation has one row for each key, so that rows which share theirs came twice.
+    """
+    _refuse_cut_keys(job, len(whole))
+    watch = running.watch
+    suspects = watch.suspects_in(whole)
+    repeats = watch.exact_repeats([whole], suspects)
+    if repeats is None:
+        return whole
+    if job.repeated == "error" or job.query.entity_set == FACT_DATA_AGGREGATION:
+        raise repeated_rows(job.label, repeats.rows, repeats.first)
+    tally = Tally(job.columns)
+    tally.add(whole)
+    job.note_records(check_records(job, tally, repeats, copied_run(row_hashes(whole), edges)))
+    return sum_per_key(whole, job.columns, suspects, watch) if job.repeated == "sum" else whole
+
+
+def _refuse_cut_keys(job: Job, rows: int) -> None:
+    """Raise CutKeys where a limit was reached and SAC does not prove that each key has one record."""
+    if job.repeated != "sum" or not rows or rows != job.query.top or job.query.entity_set == FACT_DATA_AGGREGATION:
+        return
+    try:
+        total, keys = count_keys(job)
+    except (BadAnswer, RequestError) as error:
+        _log.info("%s: the keys could not be counted: %s", job.label, error)
+        raise CutKeys from error
+    if total != rows and (total is None or total != keys):
+        raise CutKeys
 
 
 def _open(staging: Staging) -> StagingArea | None:

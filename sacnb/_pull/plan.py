@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from sacnb._wire.context import DispatchContext
 
 __all__ = [
+    "CutKeys",
     "DataChanged",
     "Inconsistent",
     "Job",
     "Plan",
     "Position",
+    "Records",
     "Remedy",
+    "Repeated",
     "Segment",
     "Sink",
     "link_of",
@@ -127,7 +130,8 @@ class Job:
     """The question to pull, the tenant to ask, and the listeners.
 
     ``streams`` is the number of requests that may run at the same time. ``observe`` sees the rows of every page, those
-    of an earlier run included, but of these only the dimensions.
+    of an earlier run included, but of these only the dimensions. ``repeated`` says what becomes of several records for
+    one key, and ``note_records`` is told of them.
     """
 
     context: DispatchContext
@@ -140,6 +144,8 @@ class Job:
     cancelled: Callable[[], bool] | None = None
     clock: Callable[[], float] = time.monotonic
     observe: Callable[[pa.Table], None] = lambda _: None
+    repeated: Repeated = "error"
+    note_records: Callable[[Records], None] = lambda _: None
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -150,6 +156,44 @@ class Job:
     def label(self) -> str:
         """Label for messages: ``<provider>/<entity set>``."""
         return f"{self.query.provider_id}/{self.query.entity_set}"
+
+
+# The answer to several records for one key: add up their measures, keep them all, or raise.
+Repeated = Literal["sum", "keep", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Keys with several records, and how SAC's total over all rows compares with them.
+
+    Of the measures, ``matched`` have the same total, ``other`` one of another kind than a sum or none, and
+    ``differing`` a total that the rows do not explain. ``unknown`` says why no total was compared.
+    """
+
+    rows: int = 0
+    keys: int = 0
+    matched: tuple[str, ...] = ()
+    other: tuple[str, ...] = ()
+    differing: tuple[str, ...] = ()
+    unknown: str = ""
+
+    def notice(self, label: str, repeated: Repeated) -> str:
+        """Return what a user must know, in words."""
+        many = self.keys != 1
+        parts = [
+            f"{self.keys:,} key{'s' if many else ''} of {label} {'have' if many else 'has'} several records, "
+            f"{self.rows:,} rows in all"
+            + ("; their measures were added up." if repeated == "sum" else "; each record is a row of its own.")
+        ]
+        odd = (*self.other, *self.differing)
+        if odd:
+            parts.append(f"SAC's own total is no sum for {', '.join(map(repr, odd))}: do not add up these.")
+        elif self.unknown:
+            parts.append(f"The rows could not be compared with a total of SAC ({self.unknown}).")
+        parts.append("Measures that do not add up, such as prices, rates and headcounts, need a look.")
+        if repeated == "sum":
+            parts.append("To see the records: facts(..., repeated='keep').")
+        return " ".join(parts)
 
 
 class Sink(Protocol):
@@ -180,6 +224,10 @@ class Inconsistent(BadAnswer):
 
 class DataChanged(BadAnswer):
     """SAC counts other rows now than when the pull began, so the rows pulled before do not fit the rest."""
+
+
+class CutKeys(Exception):
+    """A limit may have cut records of a key off, so that their sum cannot be made of the rows."""
 
 
 def remedy_for(error: BaseException, position: Position) -> Remedy:
