@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import pyarrow as pa
 
 from sacnb._cache.staging import StagingArea
 from sacnb._endpoints import FACT_DATA_AGGREGATION
 from sacnb._frames.convert import arrow_schema, concat
+from sacnb._odata.schema import Column
 from sacnb._pull.checkpoints import Checkpoints, Staging, can_be_resumed, plan_of
-from sacnb._pull.count import Tally, check_records, count_keys
-from sacnb._pull.duplicates import copied_run, repeated_rows, row_hashes, sum_per_key
-from sacnb._pull.plan import CutKeys, Inconsistent, Job, Plan
+from sacnb._pull.duplicates import Hashes, KeyWatch, copied_run, repeated_rows, row_hashes, sum_per_key
+from sacnb._pull.plan import CutKeys, Inconsistent, Job, Plan, Records
 from sacnb._pull.progress import Progress, ProgressListener
 from sacnb._pull.pull import Pull
+from sacnb._pull.stream import BatchStream, Spool
+from sacnb._pull.totals import Tally, check_records, count_keys
 from sacnb.errors import (
     AuthError,
     BadAnswer,
@@ -39,11 +42,25 @@ if TYPE_CHECKING:
     from sacnb._cache.store import Cache
     from sacnb._results.result import Result
 
-__all__ = ["Progress", "ProgressListener", "age_in_words", "is_outage", "pull", "pull_resumable", "refresh"]
+__all__ = [
+    "Progress",
+    "ProgressListener",
+    "age_in_words",
+    "is_outage",
+    "pull",
+    "pull_resumable",
+    "refresh",
+    "sum_tables",
+    "summed",
+]
 
 _log = logging.getLogger("sacnb.export")
 
 _QUERY: Final = re.compile(r"\?[$\w]+=\S*")
+# Rows that are added up at a time; of a larger answer only as many are in memory.
+_ROWS_PER_SHARE: Final = 500_000
+# Rows that wait for the end of a stream, because another record of their key may come, are in memory up to here.
+_HELD_BYTES: Final = 64 * 2**20
 _NO_REFUSAL: Final = frozenset({408, 425, 429})
 
 
@@ -238,7 +255,7 @@ def _pull(running: Pull, job: Job) -> pa.Table:
         running.run(sink)
         tables = sink.in_order()
         whole = concat(tables) if tables else pa.Table.from_batches([], arrow_schema(job.columns))
-        return _settled(running, job, whole, [0, *accumulate(len(table) for table in tables)])
+        return _settled(running, job, whole, [0, *itertools.accumulate(len(table) for table in tables)])
 
 
 def _settled(running: Pull, job: Job, whole: pa.Table, edges: list[int]) -> pa.Table:
@@ -286,3 +303,79 @@ def _begin(staging: Staging, plan: Plan) -> StagingArea | None:
     if area is not None:
         area.keep_plan(plan.to_json())
     return area
+
+
+# -- records of a stream, added up -----------------------------------------------------------------------------------
+
+
+def summed(
+    stream: BatchStream, columns: Sequence[Column], is_single: Callable[[], bool], note: Callable[[Records], None]
+) -> Iterator[pa.RecordBatch]:
+    """Give out the rows of a stream with the records of each key added up, in bounded memory.
+
+    Another record of a key may come at the end, so rows are held back until then. Only where there are many,
+    *is_single* is called once: where it returns true, each key is known to have one record, and rows pass. *note* is
+    told of records before they are given out.
+
+    Raises:
+        BadAnswer: As the stream; or keys have several records although *is_single* returned true.
+        ContractError: Records of a key differ in what cannot be added up.
+    """
+    with Spool() as spool:
+        held: list[pa.Table] = []
+        rows, size, passes, spools = 0, 0, False, False
+        for batch in stream:
+            if passes:
+                yield batch
+                continue
+            table = pa.Table.from_batches([batch])
+            rows, size = rows + len(table), size + table.nbytes
+            if not spools and size > _HELD_BYTES:
+                passes = is_single()
+                spools = not passes
+            if passes:
+                for waiting in held:
+                    yield from waiting.to_batches()
+                held.clear()
+                yield batch
+            elif spools:
+                spool.put(0, table)
+            else:
+                held.append(table)
+        if passes and stream.records.keys:
+            raise BadAnswer(
+                f"{stream.records.keys:,} keys have several records now; none had at the beginning.",
+                hint="Read again, when nobody is writing to the model.",
+            )
+        tables: Iterable[pa.Table] = itertools.chain(held, spool.take(0))
+        if stream.records.keys:
+            note(stream.records)
+            tables = sum_tables(tables, columns, None, KeyWatch(columns), shares=-(-rows // _ROWS_PER_SHARE))
+        for table in tables:
+            yield from table.to_batches()
+
+
+def sum_tables(
+    tables: Iterable[pa.Table], columns: Sequence[Column], suspects: Hashes | None, watch: KeyWatch, *, shares: int
+) -> Iterator[pa.Table]:
+    """Give out rows with the records of each key added up, of as much memory as a share of the rows needs.
+
+    Rows whose key has none of the hashes of *suspects* come first, in their order; ``None`` stands for every hash. The
+    others are shared out by their keys over files, and added up file by file. polars' streaming engine could group them
+    too, but its decimals end at 38 digits, and its groups have no bound.
+    """
+    if shares < 2:
+        yield sum_per_key(concat(list(tables)), columns, suspects, watch)
+        return
+    with Spool() as spool:
+        for table in tables:
+            touched = np.ones(len(table), np.bool_) if suspects is None else np.isin(watch.in_order(table), suspects)
+            yield table.filter(pa.array(~touched))
+            records = table.filter(pa.array(touched))
+            share = row_hashes(records.select(watch.names)) % np.uint64(shares)
+            for number in np.unique(share).tolist():
+                spool.put(number, records.filter(pa.array(share == number)))
+        for number in range(shares):
+            parts = list(spool.take(number))
+            if parts:
+                yield sum_per_key(concat(parts), columns, None, watch)

@@ -20,12 +20,12 @@ from sacnb._endpoints import FACT_DATA_AGGREGATION
 from sacnb._files import DISK_FULL
 from sacnb._frames.convert import arrow_schema, concat
 from sacnb._pull.checkpoints import Checkpoints, Staging, plan_of
-from sacnb._pull.count import Tally, check_records
-from sacnb._pull.duplicates import copied_run, repeated_rows, row_hashes, sum_per_key
+from sacnb._pull.collect import sum_tables
+from sacnb._pull.duplicates import copied_run, repeated_rows, row_hashes
 from sacnb._pull.plan import Inconsistent, Job, Plan
 from sacnb._pull.publish import ParquetFolder, Publication, locked, recover, refuse_foreign
 from sacnb._pull.pull import Pull
-from sacnb._pull.stream import Spool
+from sacnb._pull.totals import Tally, check_records
 from sacnb.errors import ExportError, UnknownNameError
 
 __all__ = ["ROWS_PER_PART", "ParquetFolder", "PartWriter", "encode", "schema_of", "to_parquet", "widen"]
@@ -270,31 +270,16 @@ def _tables(area: StagingArea, parts: Sequence[PartFile], columns: list[str] | N
 def _sum(
     pull: Pull, job: Job, area: StagingArea, parts: Sequence[PartFile], *, target: int, rows_per_part: int
 ) -> tuple[PartFile, ...]:
-    """Write parts with one row for each key, as the segment *target*, and return them.
-
-    Rows whose key is their own come first, in their order. The others are shared out by their keys over files, each of
-    which fits into memory, and added up file by file. polars' streaming engine could group them too, but its decimals
-    end at 38 digits, and its groups have no bound.
-    """
+    """Write parts with one row for each key, as the segment *target*, and return them."""
     watch = pull.watch
     total = sum(part.rows for part in parts)
     suspects = watch.suspects() if watch.keys == total else None  # there were too many rows to compare them all
     area.restart(target)  # an earlier run may have ended here
     writer = PartWriter(area, rows_per_part)
-    shares = -(-total // rows_per_part)
-    with Spool() as spool:
-        for table in _tables(area, parts):
-            touched = np.ones(len(table), np.bool_) if suspects is None else np.isin(watch.in_order(table), suspects)
-            writer.add(target, table.filter(pa.array(~touched)))
-            records = table.filter(pa.array(touched))
-            share = row_hashes(records.select(watch.names)) % np.uint64(shares)
-            for number in np.unique(share).tolist():
-                spool.put(number, records.filter(pa.array(share == number)))
-        for number in range(shares):
-            tables = list(spool.take(number))
-            if tables:
-                writer.add(target, sum_per_key(concat(tables), job.columns, None, watch))
-        writer.finish(target)
+    tables = _tables(area, parts)
+    for table in sum_tables(tables, job.columns, suspects, watch, shares=-(-total // rows_per_part)):
+        writer.add(target, table)
+    writer.finish(target)
     summed = area.segment(target).parts
     widen(area, target, schema_of(area, summed, arrow_schema(job.columns)))
     return area.segment(target).parts

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 
-from sacnb._endpoints import PACKAGE_PARAMETER, PAGE_SIZE_PARAMETER
+from sacnb._endpoints import ORDER_BY, PACKAGE_PARAMETER, PAGE_SIZE_PARAMETER, SKIP, TOP
+from sacnb._odata.literal import encode_query
 from sacnb._odata.query import Query
 from sacnb._odata.schema import Column, Schema
 from sacnb._pull.progress import ProgressListener
@@ -20,10 +22,12 @@ if TYPE_CHECKING:
     from sacnb._wire.context import DispatchContext
 
 __all__ = [
+    "SMALL_PAGE_ROWS",
     "CutKeys",
     "DataChanged",
     "Inconsistent",
     "Job",
+    "LimitedSink",
     "Plan",
     "Position",
     "Records",
@@ -31,10 +35,16 @@ __all__ = [
     "Repeated",
     "Segment",
     "Sink",
+    "is_by_skip",
     "link_of",
+    "next_by_skip",
     "remedy_for",
     "segments_of",
 ]
+
+
+# SAP's own samples ask for pages of 5,000 rows. Where a page of that size fails, the size is not to blame.
+SMALL_PAGE_ROWS: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +72,17 @@ class Segment:
             return None
         return self._package(index + 1, page_size)
 
+    def first_by_skip(self, keys: Sequence[str], page_size: int | None) -> str:
+        """Return the link of the first of pages that ``$skip`` leads through, in the order of *keys*."""
+        path, _, text = self.path.partition("?")
+        options = [option for option in text.split("&") if option]
+        order = [unquote(option.partition("=")[2]) for option in options if option.startswith(f"{ORDER_BY}=")]
+        parts = order[0].split(",") if order else []
+        parts += [key for key in keys if key not in {part.partition(" ")[0] for part in parts}]
+        kept = [option for option in options if not option.startswith(f"{ORDER_BY}=")]
+        by_skip = replace(self, path=f"{path}?{'&'.join([*kept, encode_query([(ORDER_BY, ','.join(parts))])])}")
+        return f"{by_skip._with(PAGE_SIZE_PARAMETER, page_size)}&{SKIP}=0"
+
     def _package(self, index: int, page_size: int | None) -> str:
         assert self.packages is not None  # noqa: S101 - only called where there are some
         return f"{self._with(PAGE_SIZE_PARAMETER, page_size)}&{PACKAGE_PARAMETER}={self.packages[0] + index}"
@@ -70,6 +91,28 @@ class Segment:
         if value is None:
             return self.path
         return f"{self.path}{'&' if '?' in self.path else '?'}{name}={value}"
+
+
+def is_by_skip(link: str) -> bool:
+    """Return whether a link is one of ``Segment.first_by_skip`` and those after it."""
+    return f"&{SKIP}=" in link
+
+
+def next_by_skip(link: str, rows: int, count: int | None) -> str | None:
+    """Return the link after a page of *rows* rows; *count* is the number of rows over all pages."""
+    left = math.inf if count is None else count
+    options = link.split("&")
+    for place, option in enumerate(options):
+        name, _, value = option.rpartition("?")[2].partition("=")
+        if name == SKIP:
+            left -= int(value) + rows
+            options[place] = f"{SKIP}={int(value) + rows}"
+    for place, option in enumerate(options):
+        if option.rpartition("?")[2].startswith(f"{TOP}="):  # it counts the rows after those that are skipped
+            top = int(option.rpartition("=")[2]) - rows
+            left = min(left, top)
+            options[place] = f"{option.rpartition('=')[0]}={top}"
+    return "&".join(options) if rows and left > 0 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +250,38 @@ class Sink(Protocol):
 
     def restart(self, segment: int) -> None:
         """Forget the rows of a segment, which is pulled again from its beginning."""
+
+
+class LimitedSink:
+    """A sink that passes on the first ``limit`` rows, of segments that come one after the other."""
+
+    def __init__(self, sink: Sink, limit: int) -> None:
+        self._sink = sink
+        self._left = limit
+        self._of_this_segment = 0
+
+    @property
+    def is_full(self) -> bool:
+        """True once all rows have been passed on."""
+        return not self._left
+
+    def add(self, segment: int, table: pa.Table) -> None:
+        rows = min(table.num_rows, self._left)
+        self._left -= rows
+        self._of_this_segment += rows
+        self._sink.add(segment, table.slice(0, rows))
+        if self.is_full:
+            self._sink.finish(segment)
+
+    def finish(self, segment: int) -> None:
+        self._of_this_segment = 0
+        if not self.is_full:
+            self._sink.finish(segment)
+
+    def restart(self, segment: int) -> None:
+        self._left += self._of_this_segment
+        self._of_this_segment = 0
+        self._sink.restart(segment)
 
 
 Position = Literal["beginning", "link", "resumed link", "link that failed before"]

@@ -27,10 +27,10 @@ from sacnb._files import DISK_FULL, remove
 from sacnb._fork import is_forked_since
 from sacnb._frames.convert import arrow_schema
 from sacnb._odata.schema import Column
-from sacnb._pull.count import Tally, check_records
 from sacnb._pull.duplicates import Hashes, KeyWatch, Repeats
 from sacnb._pull.plan import Inconsistent, Job, Plan, Records, Sink
 from sacnb._pull.pull import Pull
+from sacnb._pull.totals import Tally, check_records
 from sacnb.errors import BadAnswer, ExportError
 
 __all__ = ["BatchStream", "Spool"]

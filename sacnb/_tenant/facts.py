@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -19,17 +21,18 @@ from sacnb._frames.convert import column_to_dict
 from sacnb._frames.tidy import CONTRACT_VERSION
 from sacnb._odata.where import columns_of
 from sacnb._pull.checkpoints import Staging
-from sacnb._pull.collect import pull, pull_resumable, refresh
+from sacnb._pull.collect import pull, pull_resumable, refresh, summed
 from sacnb._pull.count import count_rows
 from sacnb._pull.parquet import ParquetFolder, to_parquet
 from sacnb._pull.partition import Partitions, make_plan
 from sacnb._pull.plan import CutKeys, Job, Plan, Records, Repeated
 from sacnb._pull.progress import ProgressListener, ProgressOption, progress_listener
 from sacnb._pull.stream import BatchStream
+from sacnb._pull.totals import count_keys
 from sacnb._results.info import principal_digest
 from sacnb._results.result import Result, ResultInfo
 from sacnb._tenant.members import NamedMembers, member_ids
-from sacnb.errors import MixedAccountsWarning, QueryError, RepeatedKeysWarning, warn_user
+from sacnb.errors import BadAnswer, MixedAccountsWarning, QueryError, RepeatedKeysWarning, RequestError, warn_user
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,7 +41,9 @@ if TYPE_CHECKING:
     from sacnb._odata.schema import Schema
     from sacnb._tenant.connection import Connection
 
-__all__ = ["Facts"]
+__all__ = ["Facts", "summed_batches"]
+
+_log = logging.getLogger("sacnb.model")
 
 # The account dimension of a classic account model, whose one measure mixes revenue, costs and headcount (seen on live
 # tenants). The name is only a convention of SAC's own models, so this warns and does not raise.
@@ -294,9 +299,8 @@ class Facts:
         return make_plan(job, self.partitions, members)
 
     def _result(self, table: pa.Table, pulled_at: datetime, records: Sequence[Records]) -> Result:
-        for found in records:
-            if self.repeated == "sum":
-                warn_user(found.notice(f"{self.query.provider_id}/{self.query.entity_set}", "sum"), RepeatedKeysWarning)
+        if self.repeated == "sum":
+            _warn_of_records(self.query, records)
         info = ResultInfo.describe(
             table,
             self.schema,
@@ -332,6 +336,37 @@ class Facts:
         identity = {name: value if isinstance(value, str) else json.dumps(value) for name, value in about.items()}
         root = staging_root(self.connection.settings.cache_dir)
         return Staging(root, identity, self.connection.context.session.now, resume)
+
+
+@contextmanager
+def summed_batches(
+    facts: Facts, progress: ProgressListener | None, cancelled: Callable[[], bool] | None
+) -> Iterator[Iterable[pa.RecordBatch]]:
+    """Stream the rows of a query with the records of each key added up.
+
+    Warns:
+        RepeatedKeysWarning: Records were added up.
+    """
+    if facts.query.top is not None:
+        yield facts.fetch(progress=progress, cancelled=cancelled).arrow().to_batches()
+        return
+
+    def is_single() -> bool:
+        try:
+            rows, keys = count_keys(facts._job(facts._named_members(), cancelled=cancelled))
+        except (BadAnswer, RequestError) as error:
+            _log.info("The keys of %s could not be counted: %s", facts.query.provider_id, error)
+            return False
+        return rows is not None and rows == keys
+
+    with facts.stream(repeated="keep", progress=progress, cancelled=cancelled) as stream:
+        columns = facts.query.columns(facts.schema)
+        yield summed(stream, columns, is_single, lambda records: _warn_of_records(facts.query, [records]))
+
+
+def _warn_of_records(query: Query, records: Sequence[Records]) -> None:
+    for found in records:
+        warn_user(found.notice(f"{query.provider_id}/{query.entity_set}", "sum"), RepeatedKeysWarning)
 
 
 def _progress(progress: ProgressOption) -> ProgressOption:

@@ -24,6 +24,7 @@ from sacnb._odata.where import both
 from sacnb._pull.progress import progress_listener
 from sacnb._pushdown.source import Ask, Source
 from sacnb._pushdown.translate import Kept, PushDown
+from sacnb._tenant.facts import summed_batches
 from sacnb.errors import QueryError
 
 if TYPE_CHECKING:
@@ -167,8 +168,8 @@ class Scan:
         return self._frame(note)
 
     def _frame(self, read: Read) -> pl.LazyFrame:
-        # SAC aggregates the rows that pass the filter, so it cannot filter by the sums.
-        columns = self._schema.dimensions if self._aggregates else self._schema.columns
+        # SAC filters before anything is added up, so it cannot filter by the sums.
+        columns = self._schema.dimensions if self._aggregates or self._adds_up else self._schema.columns
         filterable = frozenset(column.name for column in columns)
         return Source(self._schema, read, filterable=filterable, decimals=self._decimals).frame()
 
@@ -185,11 +186,13 @@ class Scan:
         def cancelled() -> bool:
             return _INTERRUPTS.count() > before or (self._cancelled is not None and self._cancelled())
 
-        with (
-            progress_listener("auto") as listener,
-            reading.facts.stream(progress=listener, cancelled=cancelled) as batches,
-        ):
-            yield batches
+        with progress_listener("auto") as listener:
+            if self._adds_up:
+                with summed_batches(reading.facts, listener, cancelled) as sums:
+                    yield sums
+            else:
+                with reading.facts.stream(progress=listener, cancelled=cancelled) as batches:
+                    yield batches
 
     def _reading(self, ask: Ask) -> Reading:
         base = self._facts.query
@@ -221,6 +224,11 @@ class Scan:
                 pushed = pushed.without(longest, error.message)
             else:
                 return query, pushed
+
+    @property
+    def _adds_up(self) -> bool:
+        """Whether several records of a key are added up here, and not by SAC."""
+        return self._facts.repeated == "sum" and not self._aggregates
 
     @property
     def _aggregates(self) -> bool:
