@@ -25,7 +25,6 @@ from sacnb._pull.plan import (
     Position,
     Segment,
     Sink,
-    is_by_skip,
     remedy_for,
 )
 from sacnb._pull.progress import Meter
@@ -165,9 +164,10 @@ class Pull:
         compare(self._job, expected, self.meter.rows, is_vital=self._plan.page_size is not None)
 
     def _hand_on(self, number: int, table: pa.Table, sink: Sink) -> None:
-        """Give a page to the sink; withhold the last one where SAC counts more rows, and sends no link."""
+        """Give a page to the sink; withhold a first one where SAC counts more rows, and sends no link."""
         run = self._runs[number]
-        if run.next_link is None and run.received < (run.announced or 0) and self._plan.page_size is None:
+        is_cut = run.next_link is None and 0 < run.received < (run.announced or 0)
+        if is_cut and run.pages == 1 and run.start.link is None and self._plan.page_size is None:
             run.withheld = table
         else:
             sink.add(number, table)
@@ -325,12 +325,10 @@ class Pull:
         ``$skip`` needs an order, in which SAC may be slower.
         """
         run = self._runs[number]
-        is_last_resort = run.start.link is not None and is_by_skip(run.start.link)
-        if run.withheld is None or is_last_resort or run.restarts >= _MAX_RESTARTS or not may_restart(number):
+        if run.withheld is None or run.restarts >= _MAX_RESTARTS or not may_restart(number):
             return False
         asked = run.start.page_size
-        is_first_page = run.pages == 1 and run.start.link is None and run.received > 0
-        if is_first_page and (asked is None or asked > run.received):
+        if asked is None or asked > run.received:
             self._sizes.limit(run.received)
             how, start = f"in pages of {run.received:,} rows", Start(None)
         else:
