@@ -229,14 +229,19 @@ class Facts:
     @property
     def cache_key(self) -> CacheKey:
         """The cache entry of this query: tenant, principal, model, entity set, canonical query and ``repeated``."""
-        query = self.query.canonical(self.schema)
         return CacheKey.build(
             tenant_host=self.connection.tenant_host,
             principal=self.connection.principal,
             provider_id=self.query.provider_id,
             entity_set=self.query.entity_set,
-            query=query if self.repeated == "sum" else f"{query}\nrepeated={self.repeated}",
+            query=self._question,
         )
+
+    @property
+    def _question(self) -> str:
+        """The canonical query, and what becomes of records: kept ones are another answer than their sums."""
+        query = self.query.canonical(self.schema)
+        return query if self.repeated == "sum" else f"{query}\nrepeated={self.repeated}"
 
     def _named_members(self) -> NamedMembers:
         query = self.query if self.check_members else dataclasses.replace(self.query, where=None)
@@ -307,7 +312,7 @@ class Facts:
             provider_id=self.query.provider_id,
             namespace=self.query.namespace,
             entity_set=self.query.entity_set,
-            query=self.query.canonical(self.schema),
+            query=self._question,
             tenant_host=self.connection.tenant_host,
             principal=self.connection.principal,
             source=self.connection.source,
