@@ -61,6 +61,7 @@ _QUERY: Final = re.compile(r"\?[$\w]+=\S*")
 _ROWS_PER_SHARE: Final = 500_000
 # Rows that wait for the end of a stream, because another record of their key may come, are in memory up to here.
 _HELD_BYTES: Final = 64 * 2**20
+_HELD_PAGES: Final = 8
 _NO_REFUSAL: Final = frozenset({408, 425, 429})
 
 
@@ -263,7 +264,7 @@ def _settled(running: Pull, job: Job, whole: pa.Table, edges: list[int]) -> pa.T
 
     An aggregation has one row for each key, so that rows which share theirs came twice.
     """
-    _refuse_cut_keys(job, len(whole))
+    _refuse_cut_keys(job, len(whole), running.counted)
     watch = running.watch
     suspects = watch.suspects_in(whole)
     repeats = watch.exact_repeats([whole], suspects)
@@ -277,16 +278,11 @@ def _settled(running: Pull, job: Job, whole: pa.Table, edges: list[int]) -> pa.T
     return sum_per_key(whole, job.columns, suspects, watch) if job.repeated == "sum" else whole
 
 
-def _refuse_cut_keys(job: Job, rows: int) -> None:
+def _refuse_cut_keys(job: Job, rows: int, counted: int) -> None:
     """Raise CutKeys where a limit was reached and SAC does not prove that each key has one record."""
     if job.repeated != "sum" or not rows or rows != job.query.top or job.query.entity_set == FACT_DATA_AGGREGATION:
         return
-    try:
-        total, keys = count_keys(job)
-    except (BadAnswer, RequestError) as error:
-        _log.info("%s: the keys could not be counted: %s", job.label, error)
-        raise CutKeys from error
-    if total != rows and (total is None or total != keys):
+    if counted != rows and (counted == 0 or count_keys(job) != counted):
         raise CutKeys
 
 
@@ -323,16 +319,17 @@ def summed(
     """
     with Spool() as spool:
         held: list[pa.Table] = []
-        rows, size, passes, spools = 0, 0, False, False
+        rows, size, pages, asked, passes, spools = 0, 0, 0, False, False, False
         for batch in stream:
             if passes:
                 yield batch
                 continue
             table = pa.Table.from_batches([batch])
             rows, size = rows + len(table), size + table.nbytes
-            if not spools and size > _HELD_BYTES:
-                passes = is_single()
-                spools = not passes
+            pages += 1
+            if not spools and not asked and (size > _HELD_BYTES or pages > _HELD_PAGES):
+                asked, passes = True, is_single()
+            spools = not passes and size > _HELD_BYTES
             if passes:
                 for waiting in held:
                     yield from waiting.to_batches()

@@ -86,6 +86,7 @@ class Pull:
         self._stop = Interrupt()
         self._source = PageSource(job.context, job.tenant_url, stop=self._stop)
         self._sizes = PageSize(plan.page_size or job.query.page_size)
+        self.counted = 0  # rows that SAC announced, whatever the limit
         self._said: set[str] = set()
         self._runs = [_Run(segment, Start(None)) for segment in plan.segments]
 
@@ -243,6 +244,7 @@ class Pull:
         # A page that was asked for by its number announces the rows of all segments together.
         if run.announced is None and decoded.count is not None and run.segment.packages is None:
             limit = self._job.query.top
+            self.counted += decoded.count
             run.announced = decoded.count if limit is None else min(decoded.count, limit)
             self.meter.expect(number, run.announced)
         is_only_page = len(self._runs) == 1 and run.pages == 0 and decoded.next_link is None

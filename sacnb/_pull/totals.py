@@ -20,12 +20,12 @@ from sacnb._endpoints import FACT_DATA_AGGREGATION
 from sacnb._odata.page import cut_page
 from sacnb._odata.schema import Column
 from sacnb._odata.where import columns_of
-from sacnb._pull.count import check_page, counter, run_concurrently
+from sacnb._pull.count import check_page, count_quietly, run_concurrently
 from sacnb._pull.duplicates import Repeats, limbs_of
 from sacnb._pull.plan import Inconsistent, Job, Records
 from sacnb.errors import BadAnswer, QueryError, RequestError
 
-__all__ = ["Tally", "check_records", "count_keys"]
+__all__ = ["Tally", "check_records", "count_keys", "has_single_records"]
 
 _log = logging.getLogger("sacnb.export")
 
@@ -176,21 +176,13 @@ def check_records(job: Job, tally: Tally, repeats: Repeats, run: int) -> Records
     if found.differing and not found.matched:
         name = found.differing[0]
         raise Inconsistent(f"{shared}; and SAC has another total of {name!r} than all rows together.", hint=_AGAIN)
-    if run and not (found.matched and _has_keys(job, tally.rows - repeats.rows + repeats.keys)):
+    if run and not (found.matched and count_keys(job) == tally.rows - repeats.rows + repeats.keys):
         raise Inconsistent(
             f"{shared}; {run:,} of them, one after the other, stand on two pages, and SAC's totals do not prove that "
             "they are records.",
             hint=f"{_AGAIN} Another page_size or one more measure may tell them apart.",
         )
     return found
-
-
-def _has_keys(job: Job, keys: int) -> bool:
-    try:
-        return count_keys(job)[1] == keys
-    except (BadAnswer, RequestError) as error:
-        _log.info("%s: the keys could not be counted: %s", job.label, error)
-        return False
 
 
 def _totals(job: Job, measures: Sequence[str]) -> dict[str, Decimal | None] | str:
@@ -243,22 +235,38 @@ def _decimal(value: Any) -> Decimal | None:
     return number if number.is_finite() else None
 
 
-def count_keys(job: Job) -> tuple[int | None, int | None]:
-    """Return the number of rows without the job's limit, and that of their keys; ``None`` where SAC does not say.
+def count_keys(job: Job) -> int | None:
+    """Return SAC's number of keys without the job's limit; ``None`` where it does not say.
 
     An aggregation that keeps every dimension has one row for each key.
 
     Raises:
-        SacError: The session's errors, except for refusals to count.
+        SacError: The session's errors, but for refusals.
     """
-    columns = job.columns
+    select = tuple(column.name for column in job.columns if column.role != "attribute")
     keys = replace(
-        job.query,
-        entity_set=FACT_DATA_AGGREGATION,
-        select=tuple(column.name for column in columns if column.role != "attribute"),
-        order_by=(),
+        job.query, entity_set=FACT_DATA_AGGREGATION, select=select, order_by=(), top=None, page_size=1, count=True
     )
-    rows, groups = run_concurrently(
-        job, [counter(job, job.query.where), counter(replace(job, query=keys), job.query.where)]
-    )
-    return rows, groups
+    try:
+        calls = [_count_in(job, one.url(job.tenant_url, job.schema)) for one in keys.split(job.schema, job.tenant_url)]
+        counts = run_concurrently(job, calls)
+    except (QueryError, BadAnswer, RequestError) as error:
+        _log.info("%s: the keys could not be counted: %s", job.label, error)
+        return None
+    return None if None in counts else sum(counts)
+
+
+def _count_in(job: Job, url: str) -> Callable[[Interrupt], int | None]:
+    def ask(stop: Interrupt) -> int | None:
+        answer = job.context.session.fetch(
+            "GET", url, operation="count keys", check=lambda answer: check_page(answer.body), cancelled=stop
+        )
+        return cut_page(answer.body).count
+
+    return ask
+
+
+def has_single_records(job: Job) -> bool:
+    """Return whether SAC counts as many keys as rows: each key then has one record."""
+    keys = count_keys(job)
+    return keys is not None and keys == count_quietly(replace(job, query=replace(job.query, top=None)))

@@ -170,7 +170,7 @@ class Translator:
         if name not in self._schema.names:
             return _UNKNOWN
         if name not in self._filterable:
-            return Stays("SAC would filter before anything is added up")
+            return Stays("SAC would filter before it adds up")
         return self._schema.column(name)
 
     def _text(self, column: Column, operator: Operator, text: str) -> Found:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,11 +27,11 @@ from sacnb._pull.partition import Partitions, make_plan
 from sacnb._pull.plan import CutKeys, Job, Plan, Records, Repeated
 from sacnb._pull.progress import ProgressListener, ProgressOption, progress_listener
 from sacnb._pull.stream import BatchStream
-from sacnb._pull.totals import count_keys
+from sacnb._pull.totals import has_single_records
 from sacnb._results.info import principal_digest
 from sacnb._results.result import Result, ResultInfo
 from sacnb._tenant.members import NamedMembers, member_ids
-from sacnb.errors import BadAnswer, MixedAccountsWarning, QueryError, RepeatedKeysWarning, RequestError, warn_user
+from sacnb.errors import MixedAccountsWarning, QueryError, RepeatedKeysWarning, warn_user
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,9 +40,7 @@ if TYPE_CHECKING:
     from sacnb._odata.schema import Schema
     from sacnb._tenant.connection import Connection
 
-__all__ = ["Facts", "summed_batches"]
-
-_log = logging.getLogger("sacnb.model")
+__all__ = ["Facts", "is_single_record", "summed_batches"]
 
 # The account dimension of a classic account model, whose one measure mixes revenue, costs and headcount (seen on live
 # tenants). The name is only a convention of SAC's own models, so this warns and does not raise.
@@ -343,6 +340,11 @@ class Facts:
         return Staging(root, identity, self.connection.context.session.now, resume)
 
 
+def is_single_record(facts: Facts, cancelled: Callable[[], bool] | None) -> bool:
+    """Return whether SAC counts as many keys as rows, so that each key has one record."""
+    return has_single_records(facts._job(facts._named_members(), cancelled=cancelled))
+
+
 @contextmanager
 def summed_batches(
     facts: Facts, progress: ProgressListener | None, cancelled: Callable[[], bool] | None
@@ -357,12 +359,7 @@ def summed_batches(
         return
 
     def is_single() -> bool:
-        try:
-            rows, keys = count_keys(facts._job(facts._named_members(), cancelled=cancelled))
-        except (BadAnswer, RequestError) as error:
-            _log.info("The keys of %s could not be counted: %s", facts.query.provider_id, error)
-            return False
-        return rows is not None and rows == keys
+        return is_single_record(facts, cancelled)
 
     with facts.stream(repeated="keep", progress=progress, cancelled=cancelled) as stream:
         columns = facts.query.columns(facts.schema)

@@ -20,11 +20,11 @@ import pyarrow as pa
 from sacnb._endpoints import FACT_DATA_AGGREGATION
 from sacnb._frames.convert import arrow_schema
 from sacnb._odata.render import to_odata
-from sacnb._odata.where import both
+from sacnb._odata.where import both, columns_of
 from sacnb._pull.progress import progress_listener
 from sacnb._pushdown.source import Ask, Source
 from sacnb._pushdown.translate import Kept, PushDown
-from sacnb._tenant.facts import summed_batches
+from sacnb._tenant.facts import is_single_record, summed_batches
 from sacnb.errors import QueryError
 
 if TYPE_CHECKING:
@@ -168,8 +168,8 @@ class Scan:
         return self._frame(note)
 
     def _frame(self, read: Read) -> pl.LazyFrame:
-        # SAC filters before anything is added up, so it cannot filter by the sums.
-        columns = self._schema.dimensions if self._aggregates or self._adds_up else self._schema.columns
+        # SAC filters before it adds up, so it cannot filter by the sums. Where records are added up here, see _safe.
+        columns = self._schema.dimensions if self._aggregates else self._schema.columns
         filterable = frozenset(column.name for column in columns)
         return Source(self._schema, read, filterable=filterable, decimals=self._decimals).frame()
 
@@ -187,12 +187,31 @@ class Scan:
             return _INTERRUPTS.count() > before or (self._cancelled is not None and self._cancelled())
 
         with progress_listener("auto") as listener:
-            if self._adds_up:
+            safe = self._safe(ask, reading, cancelled) if self._adds_up else reading
+            reading = safe or reading
+            if self._adds_up and safe is not None:
                 with summed_batches(reading.facts, listener, cancelled) as sums:
                     yield sums
             else:
-                with reading.facts.stream(progress=listener, cancelled=cancelled) as batches:
+                facts = replace(reading.facts, repeated="error") if self._adds_up else reading.facts
+                with facts.stream(progress=listener, cancelled=cancelled) as batches:
                     yield batches
+
+    def _safe(self, ask: Ask, reading: Reading, cancelled: Callable[[], bool]) -> Reading | None:
+        """Return the reading without conditions that SAC may not apply to records, ``None`` where it may.
+
+        A condition on a measure holds for the sum of a key's records and not for each. SAC is asked whether each key
+        has one record; only then the condition may be sent.
+        """
+        keys = {column.name for column in self._schema.dimensions}
+        unsafe = [sent for sent in reading.pushed.sent if columns_of(sent.where) - keys]
+        if not unsafe:
+            return reading
+        pushed = reading.pushed
+        for sent in unsafe:
+            pushed = pushed.without(sent, "SAC would filter before records are added up")
+        safe = self._reading(replace(ask, pushed=pushed))
+        return None if is_single_record(safe.facts, cancelled) else safe
 
     def _reading(self, ask: Ask) -> Reading:
         base = self._facts.query

@@ -254,4 +254,4 @@ def test_steps_that_cannot_be_explained(jobs: Model, steps: Any, error: type[Exc
 def test_conditions_on_sums_stay(jobs: Model) -> None:
     (scan,) = jobs.explain(c("Employees") > 1, dims=["Sector"]).scans
     assert scan.entity_set == "FactDataAggregation"
-    assert scan.kept == (Kept('[(col("Employees")) > (1.0)]', "SAC would filter before anything is added up"),)
+    assert scan.kept == (Kept('[(col("Employees")) > (1.0)]', "SAC would filter before it adds up"),)
