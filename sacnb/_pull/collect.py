@@ -19,6 +19,7 @@ from sacnb._endpoints import FACT_DATA_AGGREGATION
 from sacnb._frames.convert import arrow_schema, concat
 from sacnb._odata.schema import Column
 from sacnb._pull.checkpoints import Checkpoints, Staging, can_be_resumed, plan_of
+from sacnb._pull.count import count_quietly
 from sacnb._pull.duplicates import Hashes, KeyWatch, copied_run, repeated_rows, row_hashes, sum_per_key
 from sacnb._pull.plan import CutKeys, Inconsistent, Job, Plan, Records
 from sacnb._pull.progress import Progress, ProgressListener
@@ -282,6 +283,8 @@ def _refuse_cut_keys(job: Job, rows: int, counted: int) -> None:
     """Raise CutKeys where a limit was reached and SAC does not prove that each key has one record."""
     if job.repeated != "sum" or not rows or rows != job.query.top or job.query.entity_set == FACT_DATA_AGGREGATION:
         return
+    if not counted:
+        counted = count_quietly(replace(job, query=replace(job.query, top=None))) or 0
     if counted != rows and (counted == 0 or count_keys(job) != counted):
         raise CutKeys
 

@@ -14,12 +14,12 @@ from sacnb._endpoints import FACT_DATA_AGGREGATION, FILTER
 from sacnb._odata.expression import Expression
 from sacnb._odata.page import cut_page
 from sacnb._pull.pipeline import Arrived, Failed, Pipeline
-from sacnb._pull.plan import SMALL_PAGE_ROWS, Inconsistent, Job
+from sacnb._pull.plan import Job
 from sacnb._pull.progress import Meter
 from sacnb.errors import BadAnswer, RequestError, RowCountWarning, warn_user
 
 __all__ = [
-    "check_page", "compare", "count_all", "count_quietly", "count_rows", "counter", "is_narrowed", "run_concurrently",
+    "check_page", "count_all", "count_quietly", "count_rows", "counter", "is_narrowed", "run_concurrently",
 ]  # fmt: skip
 
 _log = logging.getLogger("sacnb.export")
@@ -148,24 +148,6 @@ def check_page(body: bytes) -> None:
 
 
 # -- comparing -------------------------------------------------------------------------------------------------------
-
-
-def compare(job: Job, announced: int | None, received: int, *, is_vital: bool = False) -> None:
-    """Refuse another number of rows than SAC announced; warn where the job does not check it, unless it is vital.
-
-    Raises:
-        Inconsistent: There are more or fewer.
-    """
-    if announced is None or announced == received:
-        return
-    problem = f"SAC announced {announced:,} rows of {job.label} and sent {received:,}; rows are missing or repeated."
-    if job.check_count or is_vital:
-        hint = (
-            "No data was saved. Download again; if it happens again and nobody is writing to the model, try "
-            f"smaller pages: facts(..., page_size={SMALL_PAGE_ROWS})."
-        )
-        raise Inconsistent(problem, hint=hint)
-    warn_user(problem, RowCountWarning)
 
 
 def is_narrowed(job: Job) -> bool:

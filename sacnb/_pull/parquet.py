@@ -203,7 +203,7 @@ def _pull_into(
         pull = Pull(job, plan, Checkpoints(area, is_needed=True))
         pull.run(PartWriter(area, rows))
         repeated_keys = _settle(pull, job, area, len(plan.segments))
-        parts = _parts(area, len(plan.segments))
+        parts = _parts(area, max(len(plan.segments), 1))
         if repeated_keys and job.repeated == "sum":
             parts = _sum(pull, job, area, parts, target=len(plan.segments), rows_per_part=rows)
         finish()

@@ -16,7 +16,7 @@ from sacnb._odata.literal import encode_query
 from sacnb._odata.query import Query
 from sacnb._odata.schema import Column, Schema
 from sacnb._pull.progress import ProgressListener
-from sacnb.errors import BadAnswer, NoAnswerError, RequestError, ServerError
+from sacnb.errors import BadAnswer, NoAnswerError, RequestError, RowCountWarning, ServerError, warn_user
 
 if TYPE_CHECKING:
     from sacnb._wire.context import DispatchContext
@@ -35,6 +35,7 @@ __all__ = [
     "Repeated",
     "Segment",
     "Sink",
+    "compare",
     "is_by_skip",
     "link_of",
     "next_by_skip",
@@ -303,6 +304,24 @@ class DataChanged(BadAnswer):
 
 class CutKeys(Exception):
     """A limit may have cut records of a key off, so that their sum cannot be made of the rows."""
+
+
+def compare(job: Job, announced: int | None, received: int, *, is_vital: bool = False) -> None:
+    """Refuse another number of rows than SAC announced; warn where the job does not check it, unless it is vital.
+
+    Raises:
+        Inconsistent: There are more or fewer.
+    """
+    if announced is None or announced == received:
+        return
+    problem = f"SAC announced {announced:,} rows of {job.label} and sent {received:,}; rows are missing or repeated."
+    if job.check_count or is_vital:
+        hint = (
+            "No data was saved. Download again; if it happens again and nobody is writing to the model, try "
+            f"smaller pages: facts(..., page_size={SMALL_PAGE_ROWS})."
+        )
+        raise Inconsistent(problem, hint=hint)
+    warn_user(problem, RowCountWarning)
 
 
 def remedy_for(error: BaseException, position: Position) -> Remedy:

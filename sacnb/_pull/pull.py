@@ -14,7 +14,7 @@ from sacnb._connections import Interrupt
 from sacnb._fork import refuse_polars_after_fork
 from sacnb._frames.decode import decode_rows
 from sacnb._pull.checkpoints import Checkpoints, Copy
-from sacnb._pull.count import compare, count_all, count_quietly, is_narrowed
+from sacnb._pull.count import count_all, count_quietly, is_narrowed
 from sacnb._pull.duplicates import KeyWatch
 from sacnb._pull.pipeline import Arrived, Ended, Failed, Pipeline, decode_threads
 from sacnb._pull.plan import (
@@ -25,6 +25,7 @@ from sacnb._pull.plan import (
     Position,
     Segment,
     Sink,
+    compare,
     remedy_for,
 )
 from sacnb._pull.progress import Meter
@@ -86,7 +87,7 @@ class Pull:
         self._stop = Interrupt()
         self._source = PageSource(job.context, job.tenant_url, stop=self._stop)
         self._sizes = PageSize(plan.page_size or job.query.page_size)
-        self.counted = 0  # rows that SAC announced, whatever the limit
+        self.counted = 0  # rows that SAC announced to a single segment, whatever the limit
         self._said: set[str] = set()
         self._runs = [_Run(segment, Start(None)) for segment in plan.segments]
 
@@ -244,7 +245,7 @@ class Pull:
         # A page that was asked for by its number announces the rows of all segments together.
         if run.announced is None and decoded.count is not None and run.segment.packages is None:
             limit = self._job.query.top
-            self.counted += decoded.count
+            self.counted = decoded.count if len(self._runs) == 1 else 0
             run.announced = decoded.count if limit is None else min(decoded.count, limit)
             self.meter.expect(number, run.announced)
         is_only_page = len(self._runs) == 1 and run.pages == 0 and decoded.next_link is None
