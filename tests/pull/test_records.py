@@ -10,6 +10,7 @@ from dataclasses import replace
 from decimal import Context, Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import polars as pl
@@ -358,3 +359,27 @@ def test_floats_are_added_up_and_what_is_no_number_must_agree() -> None:
 def test_rows_with_decimals_of_256_bits_can_be_hashed() -> None:
     wide = pa.table({"Amount": pa.array([Decimal("9" * 60), Decimal(1), Decimal(1)], pa.decimal256(76, 0))})
     assert len(np.unique(row_hashes(wide))) == 2
+
+
+# -- pages that end early --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_streams_and_exports_read_on_too(sandbox: Sandbox, connect_to: ConnectTo, tmp_path: Path, links: bool) -> None:
+    facts = connect_to(sandbox).model("US_EMPLOYMENT").facts(where={"Sector": "31"}, page_size=100)
+    expected = facts.fetch().arrow()
+    sandbox.misbehave("page_cap", rows=50, links=links)
+    assert facts.stream().read_all().equals(expected)
+    assert facts.to_parquet(tmp_path / "facts").row_count == len(expected)
+
+
+def test_without_a_count_for_some_columns_it_is_asked_for_with_all(sandbox: Sandbox, connect_to: ConnectTo) -> None:
+    jobs = connect_to(sandbox).model("US_EMPLOYMENT")
+    sandbox.misbehave("count_needs_all_columns")
+    sandbox.misbehave("page_cap", rows=50)
+    assert len(jobs.facts(where={"Sector": "31"}, page_size=100, measures=[]).fetch()) == 228
+
+
+def test_in_is_never_sent(sandbox: Sandbox, connect_to: ConnectTo) -> None:
+    connect_to(sandbox).model("US_EMPLOYMENT").facts(where={"Sector": ["31", "32"]}).fetch()
+    assert " in " not in unquote(sandbox.log[-1].query)
