@@ -8,22 +8,18 @@ import json
 import re
 import struct
 import sys
-import zlib
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import Any
 
-import altair as alt
-import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
+from charts import encoding
 
 from sacnb._charts.chart import chart_of
-from sacnb._charts.members import shortened
 from sacnb._charts.plot import Chart
-from sacnb._charts.spec import Parts, calendar_ticks, drawing, scaled
+from sacnb._charts.spec import Parts, drawing
 from sacnb._odata.schema import Column, Schema
 from sacnb._results.result import Result
 from sacnb.errors import ContractError, MissingExtraError, UnknownNameError
@@ -31,66 +27,6 @@ from sacnb.errors import ContractError, MissingExtraError, UnknownNameError
 Facts = Callable[..., tuple[pa.Table, Schema]]
 MakeResult = Callable[..., Result]
 MONTHS = ("202401", "202402", "202403", "202404")
-
-
-@pytest.fixture
-def plot(facts: Facts, result_of: MakeResult) -> Callable[..., Chart]:
-    def make(
-        columns: list[Any], rows: list[list[Any]], *args: Any, measures: Any = ("Amount",), **options: Any
-    ) -> Chart:
-        return result_of(*facts(columns, rows, measures=measures)).plot(*args, **options)
-
-    return make
-
-
-@pytest.fixture
-def pixels() -> Callable[[bytes], Any]:
-    """Reads a PNG as vl-convert writes it: an array of rows, columns, and red, green, blue and opacity."""
-
-    def read(data: bytes) -> Any:
-        chunks, at = {}, 8
-        while at < len(data):
-            (length,) = struct.unpack(">I", data[at : at + 4])
-            kind = data[at + 4 : at + 8]
-            chunks[kind] = chunks.get(kind, b"") + data[at + 8 : at + 8 + length]
-            at += 12 + length
-        width, height, depth, colours = struct.unpack(">IIBB", chunks[b"IHDR"][:10])
-        assert (depth, colours) == (8, 6)
-        lines = np.frombuffer(zlib.decompress(chunks[b"IDAT"]), dtype=np.uint8).reshape(height, 1 + 4 * width)
-        made = np.zeros((height, width, 4), dtype=np.uint8)
-        for row in range(height):
-            above = made[row - 1].astype(int) if row else np.zeros((width, 4), dtype=int)
-            made[row] = unfiltered(lines[row, 0], lines[row, 1:].reshape(width, 4).astype(int), above)
-        return made
-
-    def unfiltered(kind: int, line: Any, above: Any) -> Any:
-        """Undoes what PNG does to a line before it is compressed (its filters 0 to 4)."""
-        if kind in {0, 2}:
-            return (line + (above if kind else 0)) % 256
-        if kind == 1:
-            return line.cumsum(axis=0) % 256
-        left = corner = np.zeros(4, dtype=int)
-        out = np.empty_like(line)
-        for i, up in enumerate(above):
-            if kind == 3:
-                guess = (left + up) // 2
-            else:
-                choices = np.stack([left, up, corner])
-                guess = choices[np.abs(left + up - corner - choices).argmin(axis=0), range(4)]
-            left, corner = (line[i] + guess) % 256, up
-            out[i] = left
-        return out
-
-    return read
-
-
-def encoding(chart: Chart) -> dict[str, Any]:
-    """Return all channels of a chart: the shared ones and those of its lines and points, not of labels."""
-    spec = chart.altair.to_dict()
-    found: dict[str, Any] = dict(spec["encoding"])
-    for layer in spec.get("layer", [])[:2]:
-        found |= layer.get("encoding", {})
-    return found
 
 
 def test_lines_over_dates(plot: Callable[..., Chart]) -> None:
@@ -124,134 +60,6 @@ def test_two_dimensions_are_colours_and_dashes(plot: Callable[..., Chart]) -> No
     assert (drawn["color"]["field"], drawn["strokeDash"]["field"]) == ("dim_Version", "dim_Sector")
     assert drawn["shape"] == {**drawn["color"], "scale": drawn["shape"]["scale"]}  # what colours say is said twice
     assert drawn["color"]["scale"]["domain"] == ["Actual", "Plan"]
-
-
-def test_the_legend_tells_a_plan_by_its_dashes(plot: Callable[..., Chart], pixels: Callable[[bytes], Any]) -> None:
-    rows = [[v, m, one, i] for v in ("public.Actual", "public.Plan") for m in MONTHS for i, one in enumerate("AB")]
-    for theme, ink in (("light", (0x33, 0x33, 0x33)), ("dark", (0xDD, 0xDD, 0xDD))):
-        chart = plot(["Version", "Date", "Sector", "Amount"], rows, theme=theme)
-        legend = encoding(chart)["strokeDash"]["legend"]
-        assert legend["symbolType"] == "stroke"
-        lines = (pixels(chart.png())[:, 640:, :3] == ink).all(axis=2)
-        # Neighbours in a row: the solid line of Actual has more than any letter, and that of Plan is there in pieces.
-        assert max(run(row) for row in lines) >= 18
-        assert any(3 <= run(row) <= 8 and row.sum() >= 10 for row in lines)
-
-
-def run(row: Any) -> int:
-    """Return the length of the longest run of true values."""
-    return max((sum(1 for _ in group) for value, group in itertools.groupby(row.tolist()) if value), default=0)
-
-
-@pytest.mark.parametrize(("members", "coloured"), [(8, 8), (9, 7), (12, 7)])
-def test_no_colour_is_used_twice(plot: Callable[..., Chart], members: int, coloured: int) -> None:
-    rows = [[month, f"M{i:02}", i] for month in MONTHS for i in range(members)]
-    chart = plot(["Date", "Region", "Amount"], rows)
-    colour = encoding(chart)["color"]
-    main = colour["scale"]["range"][:coloured]
-    assert len(set(main)) == coloured
-    assert not set(main) & set(colour["scale"]["range"][coloured:])
-    grey = colour["scale"]["domain"][coloured:]
-    assert grey == [f"M{i:02}" for i in range(members - coloured)]  # the smallest
-    assert chart.data["dim_Region"].n_unique() == members
-    if grey:
-        assert colour["legend"]["values"][-1] == "M00"
-        assert f'["{len(grey)} others"]' in colour["legend"]["labelExpr"]
-        assert f"The 7 largest of {members} lines of Region are coloured; the others are grey." in chart.description
-        (values,) = chart.altair.to_dict()["datasets"].values()
-        assert {one["dim_Region"] for one in values[: 4 * len(grey)]} == set(grey)  # below the others
-
-
-def test_an_actual_is_never_grey(plot: Callable[..., Chart]) -> None:
-    versions = ["public.Actual", *(f"public.What{i}" for i in range(11))]
-    rows = [[month, one, i] for month in MONTHS for i, one in enumerate(versions)]
-    colour = encoding(plot(["Date", "Version", "Amount"], rows))["color"]["scale"]
-    assert (colour["domain"][0], colour["range"][0]) == ("Actual", "#0072b2")
-    assert len(set(colour["range"])) == 8
-
-
-@pytest.mark.parametrize(
-    ("ends", "labelled"),
-    [((1, 5, 9), True), ((1, 1.2, 9), False), ((4, 4), False), (tuple(range(8)), True), (tuple(range(9)), False)],
-)
-def test_lines_are_labelled_at_their_ends_where_there_is_room(
-    plot: Callable[..., Chart], ends: tuple[float, ...], *, labelled: bool
-) -> None:
-    rows = [[month, f"M{i}", value] for month in MONTHS for i, value in enumerate(ends)]
-    spec = plot(["Date", "Region", "Amount"], rows).altair.to_dict()
-    texts = [layer for layer in spec["layer"] if layer["mark"]["type"] == "text"]
-    assert len(texts) == labelled
-    assert (spec["encoding"]["color"].get("legend", {}) is None) == labelled
-    early = plot(["Date", "Region", "Amount"], [*rows[:-1]]).altair.to_dict()  # one line ends before the others
-    assert [layer["mark"]["type"] for layer in early["layer"]] == ["line", "point"]
-
-
-@pytest.mark.parametrize(
-    ("first", "last", "grain", "places", "shown_as"),
-    [
-        (date(2006, 1, 1), date(2015, 12, 1), "month", [date(year, 1, 1) for year in range(2006, 2016)], "year"),
-        (date(2006, 3, 1), date(2029, 2, 1), "month", [date(year, 1, 1) for year in range(2008, 2029, 2)], "year"),
-        (date(2024, 2, 1), date(2025, 8, 1), "month", [date(2024, m, 1) for m in (4, 7, 10)], "month"),
-        (date(2024, 1, 1), date(2024, 4, 1), "quarter", [date(2024, 1, 1), date(2024, 4, 1)], "quarter"),
-        (date(1990, 1, 1), date(2024, 1, 1), "year", [date(year, 1, 1) for year in range(1990, 2021, 5)], "year"),
-        (date(2024, 1, 3), date(2024, 2, 12), "day", [date(2024, 1, day) for day in (8, 15, 22, 29)], "day"),
-        (date(2024, 5, 17), date(2024, 5, 17), "day", [date(2024, 5, 17)], "day"),
-        (date(9999, 12, 1), date(9999, 12, 1), "month", [date(9999, 12, 1)], "month"),
-        (date(1, 1, 1), date(9999, 12, 1), "month", [date(1000, 1, 1), date(2000, 1, 1)], "year"),
-    ],
-)
-def test_ticks_stand_on_calendar_places(first: date, last: date, grain: Any, places: list[date], shown_as: str) -> None:
-    made, label = calendar_ticks(pl.Series([first, last]), grain)
-    assert (made.to_list()[: len(places)], label) == (places, shown_as)
-    assert len(made) <= 12
-
-
-@pytest.mark.parametrize(
-    ("values", "unit"),
-    [
-        ([0, 99_999], None),
-        ([0, 250_000], "k"),
-        ([-2_000_000, 1], "M"),
-        ([0, 3e9], "bn"),
-        ([1e9, 1e9 + 30], None),  # thousands with three decimals could not tell the ticks apart
-        ([1e9, 1e9 + 300_000], "M"),
-        ([5e6], None),
-    ],
-)
-def test_large_numbers_have_a_unit(values: list[float], unit: str | None) -> None:
-    axis = scaled(values)
-    assert (axis["labelExpr"].rsplit("'", 2)[1] if axis else None) == unit
-
-
-def test_bars_of_both_signs_have_a_line_at_zero(plot: Callable[..., Chart]) -> None:
-    drawn = encoding(plot(["Region", "Amount"], [["A", 1], ["B", -1]]))
-    assert drawn["x"]["axis"]["gridColor"]["condition"]["test"] == "datum.value === 0"
-    assert drawn["y"]["axis"] == {"domain": False}
-    assert "gridColor" not in encoding(plot(["Region", "Amount"], [["A", 1], ["B", 2]]))["x"]["axis"]
-
-
-def test_long_labels_stay_different(plot: Callable[..., Chart]) -> None:
-    same = "Manufacturing of computers and peripheral equipment, {} semiconductors"
-    texts = [same.format("excluding"), same.format("including"), "Retail", "x" * 50 + "a" + "x" * 50, "x" * 101]
-    made = shortened(texts)
-    assert made[texts[0]].endswith("excluding semiconductors")
-    assert made[texts[0]].startswith("Manufacturing")
-    assert "Retail" not in made
-    assert texts[3] not in made  # no cut at one place tells them apart
-    shown = [made.get(text, text) for text in texts]
-    assert len(set(shown)) == len(texts)
-    assert all("…" in short and len(short) <= 40 for short in made.values())
-    assert shortened([]) == {}
-    drawn = encoding(plot(["Region", "Amount"], [[texts[0], 1], [texts[1], 2]]))
-    assert json.dumps(made[texts[0]]) in drawn["y"]["axis"]["labelExpr"]
-    assert "labelExpr" not in json.dumps(drawn["tooltip"])
-
-
-def test_the_theme_is_the_one_of_altair(plot: Callable[..., Chart]) -> None:
-    with alt.theme.enable("dark"):
-        assert plot(["Date", "Amount"], [["202401", 1]]).altair.to_dict()["background"] == "#1e1e1e"
-        assert plot(["Date", "Amount"], [["202401", 1]], theme="light").altair.to_dict()["background"] == "#ffffff"
-    assert plot(["Date", "Amount"], [["202401", 1]]).altair.to_dict()["background"] == "#ffffff"
 
 
 def test_several_values_are_not_drawn_as_one(plot: Callable[..., Chart]) -> None:
