@@ -37,6 +37,8 @@ class Variance(Previewed):
     ``"unfavourable"`` or ``"neutral"``, also if unknown). ``note`` says what was added up and assumed.
     """
 
+    __module__ = "sacnb"
+
     frame: pl.DataFrame
     base: str
     against: str

@@ -166,6 +166,8 @@ class BatchStream:
     original.
     """
 
+    __module__ = "sacnb"
+
     def __init__(self, job: Job, plan: Callable[[Job], Plan], *, finish: Callable[[], None] = lambda: None) -> None:
         cancelled, asked = threading.Event(), job.cancelled
         self._cancel = cancelled.set
