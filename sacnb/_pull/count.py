@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from sacnb._connections import Interrupt
@@ -16,6 +16,9 @@ from sacnb._odata.page import cut_page
 from sacnb._pull.pipeline import Arrived, Failed, Pipeline
 from sacnb._pull.plan import Job
 from sacnb.errors import RequestError
+
+if TYPE_CHECKING:
+    from sacnb._wire.message import Answer
 
 __all__ = ["count_rows", "counter", "run_concurrently"]
 
@@ -105,13 +108,11 @@ def counter(job: Job, where: Expression | None) -> Callable[[Interrupt], int | N
 
 def _count_in_page(job: Job, url: str, stop: Interrupt) -> int | None:
     try:
-        answer = job.context.session.fetch(
-            "GET", url, operation="count rows", check=lambda answer: _check(answer.body), cancelled=stop
-        )
+        answer = job.context.session.fetch("GET", url, operation="count rows", check=_check, cancelled=stop)
     except RequestError as error:
         _refuse_unless_unsupported(error)
         return None
-    return cut_page(answer.body).count
+    return cut_page(answer.body, status=answer.status).count
 
 
 def _count_alone(job: Job, url: str, stop: Interrupt) -> int | None:
@@ -135,5 +136,5 @@ def _refuse_unless_unsupported(error: RequestError) -> None:
     _log.debug("SAC does not count: %s", error)
 
 
-def _check(body: bytes) -> None:
-    cut_page(body)
+def _check(answer: Answer) -> None:
+    cut_page(answer.body, status=answer.status)
