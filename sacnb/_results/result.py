@@ -239,7 +239,7 @@ class Result(Previewed):
             measure=text("measure", measure),
             grain=_grain(grain),
             accounts=accounts,
-            better=one_of("better", better, ("higher", "lower")),  # type: ignore[arg-type]
+            better=text("better", better),  # type: ignore[arg-type]  # variance() names those there are
             note=self.warning,
         )
 
