@@ -37,7 +37,7 @@ class UnusableFileError(ValueError):
 @contextmanager
 def opened(target: Target) -> Iterator[IO[bytes]]:
     """Yield a seekable binary stream that ends up in *target*. Raises QueryError for what is no path and no stream."""
-    if isinstance(target, io.TextIOBase) or not hasattr(target, "seekable"):
+    if isinstance(target, str | os.PathLike | io.TextIOBase) or not hasattr(target, "seekable"):
         with replacing(folder("target", target)) as file:
             yield file
     elif target.seekable():
