@@ -23,23 +23,51 @@ from sacnb.errors import SacError
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from sacnb._charts.chart import Chart
+    from sacnb._charts.variance_plot import Variance
+    from sacnb._frames.tidy import TidyFrame
     from sacnb._odata.expression import col
-    from sacnb._odata.metadata import Schema
+    from sacnb._odata.schema import DateColumn, Schema
+    from sacnb._pull.publish import ParquetFolder
+    from sacnb._pull.stream import BatchStream
     from sacnb._results.result import Result
     from sacnb._tenant import Facts, Model, Tenant, connect
     from sacnb._tenant.connection import ConnectSpec
 
 __version__ = "0.1.0"
 
-__all__ = ["ConnectSpec", "Facts", "Model", "Result", "SacError", "Schema", "Tenant", "__version__", "col", "connect"]
+__all__ = [
+    "BatchStream",
+    "Chart",
+    "ConnectSpec",
+    "DateColumn",
+    "Facts",
+    "Model",
+    "ParquetFolder",
+    "Result",
+    "SacError",
+    "Schema",
+    "Tenant",
+    "TidyFrame",
+    "Variance",
+    "__version__",
+    "col",
+    "connect",
+]
 
 _HOME = {
+    "BatchStream": "sacnb._pull.stream",
+    "Chart": "sacnb._charts.chart",
     "ConnectSpec": "sacnb._tenant.connection",
+    "DateColumn": "sacnb._odata.schema",
     "Facts": "sacnb._tenant",
     "Model": "sacnb._tenant",
+    "ParquetFolder": "sacnb._pull.publish",
     "Result": "sacnb._results.result",
     "Schema": "sacnb._odata.schema",
     "Tenant": "sacnb._tenant",
+    "TidyFrame": "sacnb._frames.tidy",
+    "Variance": "sacnb._charts.variance_plot",
     "col": "sacnb._odata.expression",
     "connect": "sacnb._tenant",
 }

@@ -29,12 +29,14 @@ __all__ = [
     "flag",
     "folder",
     "folders",
+    "mapping",
     "names",
     "one_of",
     "plain",
     "required_text",
     "seconds",
     "text",
+    "texts_by_id",
     "whole_number",
 ]
 
@@ -138,6 +140,27 @@ def _checked(argument: str, value: str) -> str:
     if _SURROGATES.search(value):
         raise _unexpected(argument, value, "text without halves of surrogate pairs")
     return value
+
+
+def mapping(argument: str, value: object) -> Mapping[Any, Any]:
+    """Return *value*, a mapping; ``None`` is an empty one.
+
+    Raises:
+        QueryError: *value* is something else.
+    """
+    if value is None or isinstance(value, Mapping):
+        return value or {}
+    raise _unexpected(argument, value, "a mapping, such as a dict")
+
+
+def texts_by_id(argument: str, value: object) -> dict[str, str]:
+    """Return *value*, a mapping of ids to texts, without the ids that have none.
+
+    Raises:
+        QueryError: *value* is something else.
+    """
+    found = {str(one): text(f"{argument}[{one!r}]", words) for one, words in mapping(argument, value).items()}
+    return {one: words for one, words in found.items() if words}
 
 
 def callback(argument: str, value: object, *, allowed: tuple[str, ...] = ()) -> Any:

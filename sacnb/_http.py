@@ -120,8 +120,12 @@ def read_http_date(text: str | None) -> datetime | None:
         return None
 
 
+# HTTP counts whole seconds. Less is no wait: the usual, growing pauses are longer.
+_LEAST_WAIT_S: Final = 1.0
+
+
 def read_retry_after_s(text: str | None, *, server_date: datetime | None, now: datetime) -> float | None:
-    """Return ``Retry-After`` in seconds, or ``None`` where it names no wait: zero, a date in the past, or nonsense.
+    """Return ``Retry-After`` in seconds, or ``None`` where it names no wait: below a second, in the past, or nonsense.
 
     A date is measured against ``server_date``, the ``Date`` of the same reply, because this machine's clock may be
     wrong; only without one against ``now``.
@@ -133,7 +137,7 @@ def read_retry_after_s(text: str | None, *, server_date: datetime | None, now: d
     except ValueError:
         moment = read_http_date(text.strip())
         seconds = (moment - (server_date or now)).total_seconds() if moment is not None else 0.0
-    return seconds if math.isfinite(seconds) and seconds > 0 else None
+    return seconds if math.isfinite(seconds) and seconds >= _LEAST_WAIT_S else None
 
 
 _CHALLENGE: Final = re.compile(r"(?:^|,)\s*bearer(?:\s+|$)", re.IGNORECASE)

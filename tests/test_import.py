@@ -54,13 +54,19 @@ def test_connecting_to_a_tenant_loads_no_optional_part(name: str) -> None:
 
 def test_the_public_face_is_exactly_this() -> None:
     assert sacnb.__all__ == [
+        "BatchStream",
+        "Chart",
         "ConnectSpec",
+        "DateColumn",
         "Facts",
         "Model",
+        "ParquetFolder",
         "Result",
         "SacError",
         "Schema",
         "Tenant",
+        "TidyFrame",
+        "Variance",
         "__version__",
         "col",
         "connect",

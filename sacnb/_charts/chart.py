@@ -29,6 +29,8 @@ class Chart:
     shows, for screen readers.
     """
 
+    __module__ = "sacnb"
+
     altair: alt.Chart | alt.LayerChart
     data: pl.DataFrame
     title: str

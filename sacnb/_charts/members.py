@@ -7,6 +7,7 @@ from typing import Any, Final, TypeAlias
 
 import polars as pl
 
+from sacnb._arguments import mapping, texts_by_id
 from sacnb._charts.style import COLOURS, version_order, version_text
 from sacnb._odata.schema import Schema, is_version
 from sacnb.errors import ContractError, UnknownNameError
@@ -54,9 +55,10 @@ def texts_of(labels: Labels | None, known: Sequence[str]) -> dict[str, dict[str,
     Raises:
         UnknownNameError: A dimension is unknown.
         ContractError: A frame has no columns ``id`` and ``description``.
+        QueryError: The labels are no mapping, or those of a dimension neither a mapping of ids to texts nor a frame.
     """
     texts: dict[str, dict[str, str]] = {}
-    for dimension, given in (labels or {}).items():
+    for dimension, given in mapping("labels", labels).items():
         if dimension not in known:
             raise UnknownNameError("dimension", dimension, known, where="the result")
         if isinstance(given, pl.DataFrame):
@@ -70,7 +72,7 @@ def texts_of(labels: Labels | None, known: Sequence[str]) -> dict[str, dict[str,
                 str(member): str(text) for member, text in given.select("id", "description").rows() if text
             }
         else:
-            texts[f"dim_{dimension}"] = dict(given)
+            texts[f"dim_{dimension}"] = texts_by_id(f"labels[{dimension!r}]", given)
     return texts
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 import polars as pl
 import pyarrow as pa
 
+from sacnb._arguments import texts_by_id
 from sacnb._charts.members import listed
 from sacnb._charts.variance_plot import Variance
 from sacnb._frames.convert import to_float64
@@ -207,7 +208,7 @@ def _only(accounts: pl.Series, count: int) -> pl.Series:
 
 def _types(accounts: Accounts) -> dict[str, str]:
     if not isinstance(accounts, pl.DataFrame):
-        return {one: kind.upper() for one, kind in accounts.items()}
+        return {one: kind.upper() for one, kind in texts_by_id("accounts", accounts).items()}
     found = next((name for name in accounts.columns if name.casefold() in _TYPE_COLUMNS), None)
     if found is None or "id" not in accounts.columns:
         raise ContractError(

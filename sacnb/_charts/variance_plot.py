@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 import polars as pl
 
+from sacnb._arguments import required_text, text
 from sacnb._charts.chart import Chart, chart_of
 from sacnb._charts.members import Labels, listed, plain, texts_of, with_texts
 from sacnb._charts.plot import titled
@@ -36,6 +37,8 @@ class Variance(Previewed):
     ``relative`` (of the size of ``base``; null where that is 0 or missing) and ``outcome`` (``"favourable"``,
     ``"unfavourable"`` or ``"neutral"``, also if unknown). ``note`` says what was added up and assumed.
     """
+
+    __module__ = "sacnb"
 
     frame: pl.DataFrame
     base: str
@@ -70,7 +73,14 @@ class Variance(Previewed):
             ContractError: The variances are by more than one column, or by none.
             UnknownNameError: ``kind``, ``labels`` or ``theme`` is unknown.
         """
-        return _chart(self, kind, labels=labels, title=title, unit=unit, theme=theme)
+        return _chart(
+            self,
+            required_text("kind", kind),  # type: ignore[arg-type]  # _chart names those there are
+            labels=labels,
+            title=text("title", title),
+            unit=text("unit", unit),
+            theme=required_text("theme", theme),  # type: ignore[arg-type]
+        )
 
 
 def _chart(

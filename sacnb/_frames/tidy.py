@@ -41,6 +41,8 @@ class TidyFrame(Previewed):
     values were aggregated; it is empty where there is nothing to say.
     """
 
+    __module__ = "sacnb"
+
     frame: pl.DataFrame
     grain: Grain
     rows_without_date: int = 0

@@ -32,6 +32,8 @@ from sacnb.errors import BadAnswer
 __all__ = ["MAX_LINK_CHARS", "Page", "cut_page", "next_page", "next_url", "read_list"]
 
 _NO_CONTENT: Final = frozenset({204, 205})
+# Good statuses whose body is not the whole answer.
+_UNFINISHED: Final = {202: "is not ready yet (202 Accepted)", 206: "is only a part of it (206 Partial Content)"}
 # No server accepts longer addresses.
 MAX_LINK_CHARS: Final = 32_768
 # Python drops tabs and line ends from a URL, some parsers read a backslash as a slash: check exactly what is sent.
@@ -203,6 +205,7 @@ def cut_page(body: bytes, *, status: int = 200, look_inside: bool = True) -> Pag
     """
     if status in _NO_CONTENT and not body:
         return Page(b"[]", 0, 2)
+    _refuse_unfinished(status)
     if first_byte(body) != b"{":
         refuse_foreign(body, WHAT, "JSON")
     fast = _cut_fast(body, look_inside=look_inside) if len(body) > _SMALL_BYTES else None
@@ -217,6 +220,7 @@ def read_list(body: bytes, *, status: int = 200) -> list[dict[str, Any]]:
     """
     if status in _NO_CONTENT and not body:
         return []
+    _refuse_unfinished(status)
     if first_byte(body) != b"{":
         refuse_foreign(body, "a list", "JSON")
     try:
@@ -227,6 +231,11 @@ def read_list(body: bytes, *, status: int = 200) -> list[dict[str, Any]]:
         if not isinstance(row, dict):
             raise BadAnswer(f"Element {at} of a list is {row!r:.80} where an object was expected.", row=at)
     return rows  # type: ignore[no-any-return]
+
+
+def _refuse_unfinished(status: int) -> None:
+    if status in _UNFINISHED:
+        raise BadAnswer(f"The answer for {WHAT} {_UNFINISHED[status]}.", truncated=True)
 
 
 def _cut_slow(body: bytes) -> Page:

@@ -77,6 +77,8 @@ class Column:
 class DateColumn:
     """A column that holds dates, and the grain they are written in; ``None`` where ``$metadata`` does not tell."""
 
+    __module__ = "sacnb"
+
     name: str
     grain: Grain | None
 

@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from sacnb._connections import Interrupt
@@ -17,6 +17,9 @@ from sacnb._pull.pipeline import Arrived, Failed, Pipeline
 from sacnb._pull.plan import Job
 from sacnb._pull.progress import Meter
 from sacnb.errors import BadAnswer, RequestError, RowCountWarning, warn_user
+
+if TYPE_CHECKING:
+    from sacnb._wire.message import Answer
 
 __all__ = [
     "check_page", "count_all", "count_quietly", "count_rows", "counter", "is_narrowed", "run_concurrently",
@@ -112,13 +115,11 @@ def counter(job: Job, where: Expression | None) -> Callable[[Interrupt], int | N
 
 def _count_in_page(job: Job, url: str, stop: Interrupt) -> int | None:
     try:
-        answer = job.context.session.fetch(
-            "GET", url, operation="count rows", check=lambda answer: check_page(answer.body), cancelled=stop
-        )
+        answer = job.context.session.fetch("GET", url, operation="count rows", check=check_page, cancelled=stop)
     except RequestError as error:
         _refuse_unless_unsupported(error)
         return None
-    return cut_page(answer.body).count
+    return cut_page(answer.body, status=answer.status).count
 
 
 def _count_alone(job: Job, url: str, stop: Interrupt) -> int | None:
@@ -142,9 +143,9 @@ def _refuse_unless_unsupported(error: RequestError) -> None:
     _log.debug("SAC does not count: %s", error)
 
 
-def check_page(body: bytes) -> None:
-    """Raise BadAnswer where a body is no whole page."""
-    cut_page(body)
+def check_page(answer: Answer) -> None:
+    """Raise BadAnswer where an answer is no whole page."""
+    cut_page(answer.body, status=answer.status)
 
 
 # -- comparing -------------------------------------------------------------------------------------------------------

@@ -57,6 +57,8 @@ class ParquetFolder:
     ``resumed_rows`` of the rows were pulled by an earlier run; ``started_at`` is when the first one began, in UTC.
     """
 
+    __module__ = "sacnb"
+
     path: Path
     manifest: Path
     row_count: int

@@ -169,6 +169,8 @@ class BatchStream:
     ``"keep"`` or ``"error"``. ``records`` is empty until the last batch, and then holds the number of such keys.
     """
 
+    __module__ = "sacnb"
+
     def __init__(self, job: Job, plan: Callable[[Job], Plan], *, finish: Callable[[], None] = lambda: None) -> None:
         cancelled, asked = threading.Event(), job.cancelled
         self._cancel = cancelled.set

@@ -213,9 +213,7 @@ def _totals(job: Job, measures: Sequence[str]) -> dict[str, Decimal | None] | st
 
 def _total_of(job: Job, url: str) -> Callable[[Interrupt], dict[str, Decimal | None]]:
     def ask(stop: Interrupt) -> dict[str, Decimal | None]:
-        answer = job.context.session.fetch(
-            "GET", url, operation="read totals", check=lambda answer: check_page(answer.body), cancelled=stop
-        )
+        answer = job.context.session.fetch("GET", url, operation="read totals", check=check_page, cancelled=stop)
         rows = json.loads(cut_page(answer.body).rows, parse_float=Decimal, parse_int=Decimal)
         if len(rows) > 1 or not all(isinstance(row, dict) for row in rows):
             raise BadAnswer(f"SAC sent {len(rows):,} rows where one total was expected.")
@@ -258,9 +256,7 @@ def count_keys(job: Job) -> int | None:
 
 def _count_in(job: Job, url: str) -> Callable[[Interrupt], int | None]:
     def ask(stop: Interrupt) -> int | None:
-        answer = job.context.session.fetch(
-            "GET", url, operation="count keys", check=lambda answer: check_page(answer.body), cancelled=stop
-        )
+        answer = job.context.session.fetch("GET", url, operation="count keys", check=check_page, cancelled=stop)
         return cut_page(answer.body).count
 
     return ask

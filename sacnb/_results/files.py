@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
+from sacnb._arguments import folder
 from sacnb._files import replacing
 from sacnb._frames.convert import to_polars
 from sacnb._frames.types import duration_text
@@ -35,9 +36,9 @@ class UnusableFileError(ValueError):
 
 @contextmanager
 def opened(target: Target) -> Iterator[IO[bytes]]:
-    """Yield a seekable binary stream that ends up in *target*."""
-    if isinstance(target, str | os.PathLike):
-        with replacing(Path(target)) as file:
+    """Yield a seekable binary stream that ends up in *target*. Raises QueryError for what is no path and no stream."""
+    if isinstance(target, str | os.PathLike | io.TextIOBase) or not hasattr(target, "seekable"):
+        with replacing(folder("target", target)) as file:
             yield file
     elif target.seekable():
         yield target

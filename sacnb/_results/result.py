@@ -6,10 +6,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
+from sacnb._arguments import flag, folder, names, one_of, required_text, text
 from sacnb._frames.convert import to_pandas, to_polars
 from sacnb._frames.preview import preview
 from sacnb._frames.tidy import Aggregation, TidyFrame, tidy
@@ -62,7 +63,7 @@ class Result(Previewed):
         Warns:
             PrecisionWarning: A float64 cannot hold all digits.
         """
-        return to_polars(self.table, decimals=decimals)
+        return to_polars(self.table, decimals=flag("decimals", decimals))
 
     def pandas(self, *, decimals: bool = False, backend: Literal["numpy", "pyarrow"] = "numpy") -> pd.DataFrame:
         """Return the rows as a pandas frame; measures are ``float64``, or exact Arrow decimals with ``decimals=True``.
@@ -72,7 +73,8 @@ class Result(Previewed):
         Warns:
             PrecisionWarning: A float64 cannot hold all digits.
         """
-        return to_pandas(self.table, decimals=decimals, backend=backend)
+        one_of("backend", backend, ("numpy", "pyarrow"))
+        return to_pandas(self.table, decimals=flag("decimals", decimals), backend=backend)
 
     def tidy(
         self, grain: Grain | None = None, *, date: str | DateColumn | None = None, agg: Aggregation = "sum"
@@ -92,6 +94,11 @@ class Result(Previewed):
         Warns:
             PrecisionWarning: A float64 cannot hold all digits.
         """
+        grain, agg, date = (
+            _grain(grain),
+            _aggregation(agg),
+            date if isinstance(date, DateColumn) else text("date", date),
+        )
         return tidy(self.table, self.schema, grain, date=date, agg=agg)
 
     def to_parquet(self, target: Target) -> None:
@@ -111,6 +118,7 @@ class Result(Previewed):
         Raises:
             ContractError: ``separator`` is not one character.
         """
+        separator, escape_formulas = text("separator", separator) or "", flag("escape_formulas", escape_formulas)
         if len(separator.encode()) != 1 or separator in '"\r\n':
             raise ContractError(f"separator must be one ASCII character, got {separator!r}.", hint='Such as ";".')
         write_csv(self.table, target, separator=separator, escape_formulas=escape_formulas)
@@ -128,7 +136,7 @@ class Result(Previewed):
             OSError: It cannot be opened.
         """
         try:
-            return read_result(Path(path))
+            return read_result(folder("path", path))
         except UnusableFileError as e:
             raise ContractError(f"{os.fspath(path)} {e}.", hint="Write it again with to_parquet().") from e
 
@@ -178,16 +186,16 @@ class Result(Previewed):
         return plot(
             self.table,
             self.schema,
-            grain,
-            by=by,
-            measure=measure,
-            agg=agg,
-            kind=kind,
+            _grain(grain),
+            by=names("by", by),
+            measure=text("measure", measure),
+            agg=_aggregation(agg),
+            kind=text("kind", kind),  # type: ignore[arg-type]  # plot() names those there are
             labels=labels,
-            other=other,
-            title=title,
-            unit=unit,
-            theme=theme,
+            other=flag("other", other),
+            title=text("title", title),
+            unit=text("unit", unit),
+            theme=required_text("theme", theme),  # type: ignore[arg-type]
             note=self.warning,
         )
 
@@ -227,13 +235,13 @@ class Result(Previewed):
         return variance(
             self.table,
             self.schema,
-            base=base,
-            against=against,
-            by=by,
-            measure=measure,
-            grain=grain,
+            base=required_text("base", base),
+            against=required_text("against", against),
+            by=names("by", by),
+            measure=text("measure", measure),
+            grain=_grain(grain),
             accounts=accounts,
-            better=better,
+            better=text("better", better),  # type: ignore[arg-type]  # variance() names those there are
             note=self.warning,
         )
 
@@ -281,6 +289,15 @@ class Result(Previewed):
             f"{_count(self.table.num_columns, 'column')}{span} ({info.source})"
         )
         return preview(self.table, title=title, notes=(self.warning,) if self.warning else ())
+
+
+def _grain(grain: object) -> Any:
+    """Return *grain* as text; which grains there are is checked where the dates are known."""
+    return text("grain", grain)
+
+
+def _aggregation(agg: object) -> Any:
+    return required_text("agg", agg)
 
 
 def read_result(path: Path) -> Result:

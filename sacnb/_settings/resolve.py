@@ -38,7 +38,6 @@ _GUARDED_VARIABLES: Final = (
     "SAC_TENANT_URL",
     "SAC_TOKEN_URL",
     "SAC_CA_BUNDLE",
-    "SAC_CACHE_DIR",
     "SAC_REPLAY",
     "SAC_REPLAY_CASSETTE",
 )
@@ -329,6 +328,8 @@ class _Resolver:
             log=cast("LogLevel", self._choice("SAC_LOG", get_args(LogLevel), _DEFAULTS["log"])),
         )
         if not settings.is_sandbox:
+            if self._pass_over_cache_dir():
+                settings = replace(settings, cache_dir=self._cache_dir())
             self._check_trust()
         self._raise_problems()
         sources = self._sources
@@ -357,18 +358,40 @@ class _Resolver:
         A cloned repository or a shared folder may hold one. What the user sets, and a file that the user names, are
         trusted; a file that was found is only trusted with the secrets in it.
         """
-        is_static = str(self._given("SAC_AUTH").value or self._usual_auth()).lower() == "static"
-        secret = self._given("SAC_TOKEN" if is_static else "SAC_CLIENT_SECRET")
         found = [name for name in names if self._given(name).is_found]
-        if secret.value is None or secret.is_found or not found:
+        kind, source = self._secret_from_elsewhere()
+        if source is None or not found:
             return
         path, one = str(self._sources.dotenv.path), len(found) == 1
         self._problems.append(
             f"{', '.join(found)} {'comes' if one else 'come'} from {path}, which was found and not named, while "
-            f"{'the token' if is_static else 'the client secret'} comes from {secret.source}. Such a file must "
-            f"not decide where your secret goes: set {'it' if one else 'them'} in {secret.source} too, or, if you "
+            f"{kind} comes from {source}. Such a file must "
+            f"not decide where your secret goes: set {'it' if one else 'them'} in {source} too, or, if you "
             f"trust the file, name it: sacnb.connect(dotenv_path={path!r}) or sacnb --env-file {shlex.quote(path)}."
         )
+
+    def _pass_over_cache_dir(self) -> bool:
+        """Forget a cache folder from a ``.env`` that was found, if the secret is from elsewhere; return whether so.
+
+        Such a folder could hold results that a stranger made up. Unlike the other guarded variables it is not refused:
+        the default folder is as good, and whoever connects to another tenant than that of the ``.env`` needs no other.
+        """
+        _, source = self._secret_from_elsewhere()
+        if source is None or not self._given("SAC_CACHE_DIR").is_found:
+            return False
+        self._sources.forget("SAC_CACHE_DIR")
+        self._sources.notes.append(
+            f"SAC_CACHE_DIR of {self._sources.dotenv.path} is not used: the file was found and not named, and the "
+            f"secret comes from {source}. Set SAC_CACHE_DIR in {source} too, or name the file (dotenv_path=...)."
+        )
+        return True
+
+    def _secret_from_elsewhere(self) -> tuple[str, str | None]:
+        """Return what is sent to the tenant, and its source unless that is the ``.env`` that was found."""
+        is_static = str(self._given("SAC_AUTH").value or self._usual_auth()).lower() == "static"
+        secret = self._given("SAC_TOKEN" if is_static else "SAC_CLIENT_SECRET")
+        is_elsewhere = secret.value is not None and not secret.is_found
+        return "the token" if is_static else "the client secret", secret.source if is_elsewhere else None
 
     def _path_text(self, name: str) -> str | None:
         given = self._given(name)

@@ -337,21 +337,29 @@ class Model:
         return schema.column(schema.date_columns[0].name)
 
     def _grain_as_written(self, schema: Schema, query: Query, column: Column) -> Grain | None:
-        """Read the grain of a date column from one row with a date; ``$metadata`` does not tell it."""
-        sample = replace(
-            query,
-            entity_set=FACT_DATA,
-            select=(),
-            where=col(column.name) >= "0",
-            order_by=(),
-            top=1,
-            page_size=1,
-            count=False,
-        )
+        """Read the grain of a date column from one row with a date; ``$metadata`` does not tell it.
+
+        ``202405`` may be a week. Months are certain only where no row near it is in a week above 16, the last period.
+        """
         from sacnb._frames.periods import grain_as_written
 
+        date = col(column.name)
+        written = self._first_date(schema, query, column, date >= "0")
+        grain = grain_as_written(written)
+        if grain == "month":
+            years = range(int(str(written)[:4]) - 1, int(str(written)[:4]) + 2)
+            weeks = [(date >= f"{year:04d}17") & (date <= f"{year:04d}53") for year in years]
+            if self._first_date(schema, query, column, weeks[0] | weeks[1] | weeks[2]) is not None:
+                return None
+        return grain
+
+    def _first_date(self, schema: Schema, query: Query, column: Column, where: Expression) -> Any:
+        """Return the date of one row that *where* lets through; ``None`` if there is none."""
+        sample = replace(
+            query, entity_set=FACT_DATA, select=(), where=where, order_by=(), top=1, page_size=1, count=False
+        )
         table = Facts(self._connection, schema, sample, repeated="keep").fetch().arrow()
-        return grain_as_written(table[column.name][0].as_py()) if table.num_rows else None
+        return table[column.name][0].as_py() if table.num_rows else None
 
     def _check_names(
         self, kind: Literal["dimension", "measure"], names: Sequence[str], known: Sequence[Column]

@@ -246,7 +246,7 @@ class Scan:
 
     @property
     def _adds_up(self) -> bool:
-        """Whether several records of a key are added up here, and not by SAC."""
+        """Return whether several records of a key are added up here, and not by SAC."""
         return self._facts.repeated == "sum" and not self._aggregates
 
     @property

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import traitlets
 
+from sacnb._arguments import text
 from sacnb.errors import Cancelled, SacError
 from sacnb.notebook.background import SHOW_EVERY_S, BackgroundWidget, Worker
 from sacnb.notebook.choice import python_code, sql_code
@@ -56,7 +57,7 @@ class Explorer(BackgroundWidget):
 
     def __init__(self, tenant: Tenant, model: str | None = None) -> None:
         self._tenant = tenant
-        self._known = KnownModels(tenant, first=model)
+        self._known = KnownModels(tenant, first=text("model", model))
         self._filled: str | None = None
         self._frame: pl.DataFrame | None = None
         self._shown_at_s = 0.0

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, get_args
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import ipywidgets as widgets  # type: ignore[import-untyped]
 import traitlets
 
+from sacnb._arguments import plain, required_text, text
 from sacnb._auth.token import RefreshEvent
 from sacnb._frames.preview import preview
+from sacnb._frames.tidy import Aggregation
 from sacnb._odata.schema import Grain
 from sacnb._wire.telemetry import Event, RetryEvent
 from sacnb.errors import Cancelled, SacError, SettingsError
@@ -31,12 +34,14 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sacnb._connections import Interrupt
-    from sacnb._frames.tidy import Aggregation, TidyFrame
+    from sacnb._frames.tidy import TidyFrame
     from sacnb._pull import Progress
     from sacnb._results.result import Result
     from sacnb._tenant import Facts
 
 __all__ = ["RefreshPanel"]
+
+_MOST_MINUTES: Final = 366 * 24 * 60
 
 
 class RefreshPanel(BackgroundWidget):
@@ -77,7 +82,7 @@ class RefreshPanel(BackgroundWidget):
         every_minutes: float | None = None,
         after: Later = later,
     ) -> None:
-        _check(grain, every_minutes)
+        grain, agg, every_minutes = _checked(grain, agg, every_minutes)
         self._facts = facts
         self._grain = grain
         self._agg = agg
@@ -236,14 +241,20 @@ class RefreshPanel(BackgroundWidget):
         self._view.show_failures(observer=lines)
 
 
-def _check(grain: str | None, every_minutes: float | None) -> None:
+def _checked(grain: object, agg: object, every_minutes: object) -> tuple[Any, Any, float | None]:
+    """Return the options in one form. Raises SettingsError with every problem, QueryError for what is no text."""
+    grain, agg, every = text("grain", grain), required_text("agg", agg), plain(every_minutes)
     problems = []
     if grain is not None and grain not in get_args(Grain):
         problems.append(f"grain is {grain!r}; expected one of {', '.join(get_args(Grain))}.")
-    if every_minutes is not None and not every_minutes > 0:
-        problems.append(f"every_minutes is {every_minutes!r}; expected a number of minutes above 0.")
+    if agg not in get_args(Aggregation):
+        problems.append(f"agg is {agg!r}; expected one of {', '.join(get_args(Aggregation))}.")
+    is_number = isinstance(every, int | float | Decimal) and not isinstance(every, bool)
+    if every is not None and not (is_number and 0 < every <= _MOST_MINUTES):
+        problems.append(f"every_minutes is {every!r:.80}; expected a number of minutes above 0, at most a year.")
     if problems:
         raise SettingsError(problems)
+    return grain, agg, None if every is None else float(every)
 
 
 def _preview(result: Result, tidy: TidyFrame | None) -> str:

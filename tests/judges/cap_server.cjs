@@ -30,6 +30,10 @@ async function main () {
   })
   app.use((req, res, next) => {
     if (!/^Bearer token-\d+$/.test(req.headers.authorization ?? '')) return res.status(401).end()
+    const master = /\/(\w+Master(?:WithHierarchy)?)$/.exec(req.path)
+    if (master && !cds.model.definitions[`sac.${master[1]}`]) { // in SAC's words: CAP's lack the number
+      return res.status(404).json({ error: { code: '3707', message: `The entity set ${master[1]} does not exist [3707]` } })
+    }
     if (!req.path.includes('/FactData')) return next()
     process.stdout.write(JSON.stringify({ url: req.originalUrl }) + '\n')
     setTimeout(next, Number(delay))

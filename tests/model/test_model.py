@@ -130,6 +130,19 @@ def test_a_grain_that_metadata_does_not_tell_is_read_off_a_row(sandbox: Sandbox,
         assert foreign.facts(since="2024-02").fetch().polars()["Date"].to_list() == ["202402"]
 
 
+@pytest.mark.parametrize("weeks", [["202405", "202418"], ["202405", "202352"], ["202405", "202520"]])
+def test_weeks_are_not_taken_for_months_where_the_first_row_could_be_either(
+    weeks: list[str], connect_to: ConnectTo
+) -> None:
+    rows = pl.DataFrame({"Date": weeks, "Amount": [1.0, 2.0]})
+    columns = [Column("Date", key=True), Column("Amount", "Edm.Double")]
+    with start(models=[table_model("WEEKS", columns=columns, rows=rows)]) as other:
+        model = connect_to(other).model("WEEKS")
+        with pytest.raises(QueryError, match="only whole years"):
+            model.facts(since="2024-02")
+        assert len(model.facts(since="2023", until="2025").fetch()) == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "says"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import string
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -219,6 +220,14 @@ def test_an_answer_without_content_is_a_page_without_rows(status: int) -> None:
     assert read_list(b"", status=status) == []
     with pytest.raises(BadAnswer, match="not JSON"):
         cut_page(b"Bye", status=status)
+
+
+@pytest.mark.parametrize("status", [202, 206])
+@pytest.mark.parametrize("read", [cut_page, read_list])
+def test_an_answer_that_is_not_all_of_it_is_refused(status: int, read: Callable[..., Any]) -> None:
+    with pytest.raises(BadAnswer, match=str(status)) as caught:
+        read(page(), status=status)
+    assert caught.value.truncated
 
 
 TRICKY = [

@@ -14,6 +14,7 @@ from sacnb._connections import Interrupt
 from sacnb._odata.query import Query
 from sacnb._odata.schema import Column, Schema
 from sacnb._pull.collect import pull
+from sacnb._pull.count import count_rows
 from sacnb._pull.plan import Job, Plan
 from sacnb._pull.source import PageSource, Start, _SeenLinks
 from sacnb._wire.retry import RetryPlan
@@ -56,7 +57,7 @@ class Tenant:
         if "/$count" in url:
             if self._count_alone is None:
                 raise RequestError("not acceptable", status=406)
-            return SimpleNamespace(body=self._count_alone, url=url, status=200)
+            return SimpleNamespace(body=self._count_alone, url=url, status=200 if self._count_alone else 204)
         found = re.search(r"at=(\d+)", url)
         number = int(found[1]) if found else 0
         page: dict[str, Any] = {
@@ -66,7 +67,10 @@ class Tenant:
         }
         if number + 1 < self._pages:
             page["@odata.nextLink"] = f"/F?at={number + 1}"
-        answer = SimpleNamespace(body=json.dumps(self._change(number, page)).encode(), url=url, status=200)
+        changed = self._change(number, page)
+        answer = SimpleNamespace(
+            body=json.dumps(changed).encode() if changed else b"", url=url, status=200 if changed else 204
+        )
         if options.get("check"):
             options["check"](answer)
         return answer
@@ -152,6 +156,12 @@ def test_slash_count_is_asked_with_the_filter_and_nothing_else() -> None:
     rows_of(tenant)
     (asked,) = (url for url in tenant.asked if "/$count" in url)
     assert asked.endswith("/FactData/$count")
+
+
+@pytest.mark.parametrize(("count_alone", "counted"), [(b"7", 7), (b"", None)])
+def test_no_content_holds_no_count(count_alone: bytes, counted: int | None) -> None:
+    tenant = Tenant(1, lambda _, page: {}, count_alone=count_alone)
+    assert count_rows(job_for(tenant), [None]) == [counted]
 
 
 def test_the_user_is_warned_where_sac_sends_no_count_at_all() -> None:

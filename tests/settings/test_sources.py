@@ -50,7 +50,6 @@ GUARDED = {
     "SAC_TENANT_URL": "https://evil.example",
     "SAC_TOKEN_URL": "https://evil.example/oauth/token",
     "SAC_CA_BUNDLE": "evil.pem",
-    "SAC_CACHE_DIR": "elsewhere",
     "SAC_REPLAY": "replay",
     "SAC_REPLAY_CASSETTE": "evil",
 }
@@ -79,6 +78,20 @@ def test_a_found_dotenv_never_decides_where_a_secret_goes(
     assert problem.startswith(f"{name} comes from {file}")
     assert f"sacnb.connect(dotenv_path={file!r})" in problem
     assert SECRET not in str(caught.value)
+
+
+def test_the_cache_folder_of_a_found_dotenv_is_passed_over_with_a_note(folder: Path) -> None:
+    """A .env of the whole project, and a connection by arguments to another tenant."""
+    default = Settings.resolve(tenant_url=TENANT, client_id="id", client_secret=SECRET).cache_dir
+    file = put(folder, **COMPLETE, SAC_TOKEN_URL="https://login.acme.example/token", SAC_CACHE_DIR="elsewhere")
+    settings = Settings.resolve(
+        tenant_url=TENANT, token_url="https://other.example/token", client_id="id", client_secret=SECRET
+    )
+    assert (settings.token_url, settings.cache_dir) == ("https://other.example/token", default)
+    (note,) = [note for note in settings.notes if note.startswith("SAC_CACHE_DIR")]
+    assert f"of {file.resolve()} is not used" in note
+    assert "SAC_CACHE_DIR" not in settings.sources
+    assert Settings.resolve().cache_dir == Path("elsewhere")
 
 
 def test_a_dotenv_that_is_named_is_trusted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -62,6 +64,16 @@ def kinds() -> list[Any]:
     return [*texts, *iterables, *arrays, *scalars, *others]
 
 
+def on_disk(call: Callable[[Any], object]) -> Callable[[Any], object]:
+    """*call*, whose errors of the file system are the caller's to handle."""
+
+    def run(value: Any) -> None:
+        with suppress(OSError):
+            call(value)
+
+    return run
+
+
 @pytest.fixture
 def model(sandbox: Sandbox, connect_to: Callable[..., Tenant]) -> Model:
     return connect_to(sandbox).model("US_EMPLOYMENT")
@@ -80,6 +92,8 @@ def arguments(
         with replay.cassette(**{"name": "x", "mode": "record", **options}):
             pass
 
+    result = model.facts(where={"Sector": "31"}, limit=0).fetch()
+    versions = {"base": "public.Plan", "against": "public.Actual"}
     of_facts = ("where", "since", "until", "date", "dims", "measures", "select", "order_by", "limit", "page_size")
     calls: dict[str, Callable[[Any], object]] = {
         f"facts({name})": lambda value, name=name: model.facts(**{name: value})
@@ -110,23 +124,49 @@ def arguments(
         f"cassette({name})": lambda value, name=name: record(**{name: value})
         for name in ("name", "mode", "hide", "secrets")
     }
-    return calls | {
-        "members": model.members,
-        "model": sac.model,
-        "model(namespace)": lambda value: sac.model("US_EMPLOYMENT", value),
-        "models": sac.models,
-        "explain(count)": lambda value: model.explain(count=value),
-        "sql": sac.sql,
-        "parameter": lambda value: sac.sql(WITH_PARAMETER, {"p": value}),
-        "sac.explain": lambda value: sac.explain(QUERY, limit=value),
-        "to_parquet": small.to_parquet,
-        "read": sac.read,
-        "scan_paths": replay.scan_paths,
-        "scan_text": lambda value: list(replay.scan_text(value)),
-        "known_secrets": lambda value: list(replay.scan_text("some text", known_secrets=value)),
-        "record_notebook": replay.record_notebook,
-        "prune": replay.prune,
+    calls |= {
+        f"tidy({name})": lambda value, name=name: result.tidy(**{name: value}) for name in ("grain", "date", "agg")
     }
+    calls |= {
+        f"variance({name})": lambda value, name=name: result.variance(**{**versions, name: value})
+        for name in ("base", "by", "measure", "grain", "accounts", "better")
+    }
+    calls |= {
+        f"plot({name})": lambda value, name=name: result.plot(**{name: value})
+        for name in ("by", "kind", "labels", "other", "title", "theme")
+    }
+    return (
+        calls
+        | {
+            "to_csv": on_disk(result.to_csv),
+            "to_arrow": on_disk(result.to_arrow),
+            "separator": lambda value: result.to_csv(io.BytesIO(), separator=value),
+            "from_parquet": on_disk(sacnb.Result.from_parquet),
+            "pandas": lambda value: result.pandas(backend=value),
+            "explore": lambda value: sac.explore(value).close(),
+        }
+        | {
+            f"refresh_panel({name})": lambda value, name=name: model.refresh_panel(**{name: value}).close()
+            for name in ("every_minutes", "grain", "agg")
+        }
+        | {
+            "members": model.members,
+            "model": sac.model,
+            "model(namespace)": lambda value: sac.model("US_EMPLOYMENT", value),
+            "models": sac.models,
+            "explain(count)": lambda value: model.explain(count=value),
+            "sql": sac.sql,
+            "parameter": lambda value: sac.sql(WITH_PARAMETER, {"p": value}),
+            "sac.explain": lambda value: sac.explain(QUERY, limit=value),
+            "to_parquet": small.to_parquet,
+            "read": sac.read,
+            "scan_paths": replay.scan_paths,
+            "scan_text": lambda value: list(replay.scan_text(value)),
+            "known_secrets": lambda value: list(replay.scan_text("some text", known_secrets=value)),
+            "record_notebook": replay.record_notebook,
+            "prune": replay.prune,
+        }
+    )
 
 
 def test_every_kind_of_value_is_understood_or_a_typed_error(arguments: dict[str, Callable[[Any], object]]) -> None:
