@@ -28,6 +28,7 @@
     ├── PrecisionWarning         digits would be lost in a float64
     ├── MixedAccountsWarning     accounts of different kinds share one measure
     ├── RowCountWarning          fewer or more rows arrived than SAC announced
+    ├── RepeatedKeysWarning      several records for one key were added up
     └── LargeScanWarning         a query is about to pull every row of a large model
 
 Every message names the value, what was expected, and what to do now. Errors can be pickled and copied with all their
@@ -70,6 +71,7 @@ __all__ = [
     "PrecisionWarning",
     "QueryError",
     "RefreshError",
+    "RepeatedKeysWarning",
     "ReplayError",
     "RequestError",
     "RetryOutcome",
@@ -428,6 +430,10 @@ class MixedAccountsWarning(SacWarning):
 
 class RowCountWarning(SacWarning):
     """Fewer or more rows arrived than SAC announced."""
+
+
+class RepeatedKeysWarning(SacWarning):
+    """SAC sent several records for one key, and they were added up."""
 
 
 class LargeScanWarning(SacWarning):

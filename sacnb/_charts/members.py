@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import polars as pl
 
-from sacnb._charts.style import version_order, version_text
+from sacnb._charts.style import COLOURS, version_order, version_text
 from sacnb._odata.schema import Schema, is_version
 from sacnb.errors import ContractError, UnknownNameError
 
@@ -18,7 +18,9 @@ __all__ = [
     "in_order",
     "listed",
     "named",
+    "outstanding",
     "plain",
+    "shortened",
     "texts_of",
     "with_texts",
 ]
@@ -27,6 +29,8 @@ __all__ = [
 Labels: TypeAlias = Mapping[str, Mapping[str, str] | pl.DataFrame]
 
 MEASURE = "dim_measure"
+_MOST_CHARS: Final = 40
+_MOST_CUT: Final = 12  # letters of a word that is cut
 
 
 def plain(text: str) -> str:
@@ -90,6 +94,53 @@ def in_order(frame: pl.DataFrame, column: str) -> list[str]:
     return sorted(members, key=order)
 
 
+def outstanding(frame: pl.DataFrame, column: str) -> list[str]:
+    """Return the members that have colours of their own: all, or the largest if there are more than colours.
+
+    Versions keep the order of reports, so that the actual never turns grey.
+    """
+    members = in_order(frame, column)
+    if len(members) <= len(COLOURS):
+        return members
+    most = len(COLOURS) - 1  # readers tell seven colours and grey apart
+    if is_version(column):
+        return members[:most]
+    largest = _by_size(frame.filter(pl.col(column).is_not_null()), column)[column].head(most).to_list()
+    return [member for member in members if member in largest]
+
+
+def shortened(texts: Sequence[str]) -> dict[str, str]:
+    """Return a short form of each long text, cut in the middle so that no two forms are the same."""
+    room = _MOST_CHARS - 1
+    long = [text for text in dict.fromkeys(texts) if len(text) > _MOST_CHARS]
+    taken = {text for text in texts if len(text) <= _MOST_CHARS}
+
+    def forms(head: int, between: str) -> dict[str, str]:
+        # Whole words if there is a space near, else any letters.
+        made = {}
+        for text in long:
+            begin, end = text[:head], text[len(text) - room + head :]
+            if between and between in begin[-_MOST_CUT:]:
+                begin = begin.rpartition(between)[0]
+            if between and between in end[:_MOST_CUT]:
+                end = end.partition(between)[2]
+            made[text] = f"{begin.rstrip()}…{end.lstrip()}"
+        return made
+
+    def distinct(made: Mapping[str, str]) -> dict[str, str]:
+        seen = list(made.values())
+        return {text: short for text, short in made.items() if seen.count(short) == 1 and short not in taken}
+
+    # Cut in the middle if that will do, and elsewhere if texts differ there. What no cut tells apart stays whole.
+    heads = sorted(range(room + 1), key=lambda head: abs(2 * head - room))
+    return max((distinct(forms(head, at)) for at in (" ", "") for head in heads), key=len) if long else {}
+
+
+def _by_size(frame: pl.DataFrame, column: str) -> pl.DataFrame:
+    size = pl.col("value").abs().sum()
+    return frame.group_by(column).agg(size).sort(["value", column], descending=[True, False])
+
+
 def cut(frame: pl.DataFrame, column: str, most: int, *, other: bool) -> tuple[pl.DataFrame, str]:
     """Keep the members with the largest values; return the rows and a note if others are left out.
 
@@ -99,8 +150,7 @@ def cut(frame: pl.DataFrame, column: str, most: int, *, other: bool) -> tuple[pl
     if count <= most:
         return frame, ""
     what = column.removeprefix("dim_")
-    size = pl.col("value").abs().sum()
-    ranked = frame.group_by(column).agg(size).sort(["value", column], descending=[True, False])
+    ranked = _by_size(frame, column)
     if not other:
         kept = frame.filter(pl.col(column).is_in(ranked.head(most)[column].implode()))
         return kept, (

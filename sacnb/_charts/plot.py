@@ -16,20 +16,22 @@ from sacnb._charts.members import (
     cut,
     listed,
     named,
+    outstanding,
     plain,
     texts_of,
     with_texts,
 )
 from sacnb._charts.spec import Kind, Parts, describe, drawing, period_text
-from sacnb._charts.style import PAPERS, Theme, config
+from sacnb._charts.style import COLOURS, PAPERS, Theme, config, theme_of_notebook
 from sacnb._frames.tidy import Aggregation, long_frame, tidy
 from sacnb._odata.schema import Grain, Schema, is_account, is_version
 from sacnb.errors import ContractError, UnknownNameError
 
 __all__ = ["Chart", "Kind", "Labels", "Theme", "plot"]
 
-# Nobody can tell more lines apart; more become a heat map.
-_MOST: Final[dict[Kind, int]] = {"line": 12, "bar": 40, "heatmap": 40}
+_MOST: Final[dict[Kind, int]] = {"line": 40, "bar": 40, "heatmap": 40}
+# More lines hide each other; they become a heat map, unless lines are asked for.
+_MOST_LINES: Final = 12
 _MOST_DASHES: Final = 4
 _LINE_CHARS: Final = 110
 _MOST_COLUMNS: Final = 60
@@ -49,11 +51,12 @@ def plot(
     other: bool = False,
     title: str | None = None,
     unit: str | None = None,
-    theme: Theme = "light",
+    theme: Theme | None = None,
     note: str | None = None,
 ) -> Chart:
     """Draw a table; see ``Result.plot``."""
     _check(kind, theme)
+    theme = theme or theme_of_notebook()
     texts = texts_of(labels, [column.name for column in schema.dimensions])
     if measure is not None:
         table = _with_one_measure(table, schema, measure)
@@ -81,6 +84,7 @@ def plot(
         split=split,
         names=named(schema),
         value_title=plain(f"{what} ({unit})" if unit else what),
+        theme=theme,
     )
     lines = [plain(one) for one in (*notes, *cuts)]
     return chart_of(
@@ -102,7 +106,7 @@ def titled(heading: str, notes: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _check(kind: Kind | None, theme: Theme) -> None:
+def _check(kind: Kind | None, theme: Theme | None) -> None:
     for name, value, known in (("kind", kind, get_args(Kind)), ("theme", theme, tuple(PAPERS))):
         if value is not None and value not in known:
             raise UnknownNameError(f"{name} of chart" if name == "kind" else name, str(value), known)
@@ -120,7 +124,7 @@ def _frame(
 def _kind(frame: pl.DataFrame, grain: Grain | None, split: Sequence[str]) -> Kind:
     """Choose lines over dates, bars of a dimension; a heat map of two, or of too many lines."""
     if grain is not None:
-        return "heatmap" if len(split) == 1 and frame[split[0]].n_unique() > _MOST["line"] else "line"
+        return "heatmap" if len(split) == 1 and frame[split[0]].n_unique() > _MOST_LINES else "line"
     if len(split) < _MOST_DIMENSIONS:
         return "bar"
     grouped = any(is_version(name) for name in split) and frame[split[1]].n_unique() <= _MOST_DASHES
@@ -159,10 +163,18 @@ def _cut(
     limits = [_MOST[kind], _MOST_COLUMNS if kind == "heatmap" else _MOST_DASHES]
     if kind == "bar" and grain is not None:
         limits = [_MOST_DASHES]
+    if kind == "line" and other:
+        limits[0] = len(COLOURS)  # the sum is compared with the lines that it does not hold, so draw none in grey
     notes = []
     for place, (name, most) in enumerate(zip(split, limits, strict=False)):
         frame, said = cut(frame, name, most, other=other and place == 0)
         notes += [said] if said else []
+    if kind == "line" and split:
+        coloured, count = len(outstanding(frame, split[0])), frame[split[0]].drop_nulls().n_unique()
+        if coloured < count:
+            which = "first" if is_version(split[0]) else "largest"
+            what = split[0].removeprefix("dim_")
+            notes.append(f"The {coloured} {which} of {count} lines of {what} are coloured; the others are grey.")
     return frame, notes
 
 

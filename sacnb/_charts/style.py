@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -10,7 +11,6 @@ from typing import Any, Final, Literal
 __all__ = [
     "COLOURS",
     "DASHES",
-    "HEAT",
     "OUTCOMES",
     "PAPERS",
     "SHAPES",
@@ -19,6 +19,7 @@ __all__ = [
     "Theme",
     "config",
     "looks",
+    "theme_of_notebook",
     "version_order",
     "version_text",
 ]
@@ -27,30 +28,60 @@ Theme = Literal["light", "dark"]
 
 # Any two differ by at least 16 (CIE76) in normal, red-, green- and blue-blind vision, and each has a contrast of 3:1 to
 # both backgrounds (WCAG 1.4.11). Shapes repeat the colours for readers and printers without them.
-COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e5004d", "#8955f2")
-SHAPES: Final = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
+COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e5004d", "#8955f2", "#ea47da", "#9900ff")
+SHAPES: Final = (
+    "circle",
+    "square",
+    "triangle-up",
+    "diamond",
+    "cross",
+    "triangle-down",
+    "triangle-right",
+    "triangle-left",
+)
 DASHES: Final = ((1, 0), (6, 3), (2, 3), (10, 3, 2, 3))
 OUTCOMES: Final = {"favourable": "#0072b2", "unfavourable": "#d55e00", "neutral": "#767676"}
 TOTAL: Final = "#767676"
-# Blue over white to orange for values of both signs, else light to dark blue.
-HEAT: Final = {"both": "blueorange", "one": "blues"}
 
 
 @dataclass(frozen=True, slots=True)
 class Paper:
-    """The colours of a chart's background, text and lines."""
+    """The colours of a chart: background, text, grid, line at zero, lines behind others, and cells of heat maps.
+
+    ``one`` and ``both`` colour values of one sign and of both. Zero has nearly the colour of the background.
+    """
 
     ground: str
     text: str
     line: str
+    zero: str
+    behind: str
+    one: dict[str, Any]
+    both: dict[str, Any]
 
 
 # No grey is readable (4.5:1) on both the white of a light notebook and the #1e1e1e of a dark one, so a chart has its
 # own background.
 PAPERS: Final[dict[Theme, Paper]] = {
-    "light": Paper("#ffffff", "#333333", "#dddddd"),
-    "dark": Paper("#1e1e1e", "#dddddd", "#444444"),
+    "light": Paper(
+        "#ffffff", "#333333", "#e5e5e5", "#767676", "#b8b8b8", {"scheme": "blues"}, {"scheme": "blueorange"}
+    ),
+    "dark": Paper(
+        "#1e1e1e",
+        "#dddddd",
+        "#3a3a3a",
+        "#8c8c8c",
+        "#5c5c5c",
+        {"range": ["#22303c", "#1f5f8f", "#4aa3df", "#c6e5fa"]},
+        {"range": ["#8cc8f2", "#2f7fb8", "#2b2b2b", "#c06a1e", "#ffb573"]},
+    ),
 }
+
+# Altair's own.
+_DARK_THEMES: Final = ("dark", "carbong90", "carbong100")
+
+# Longer than a shortened label of wide letters; Vega would cut labels at their end, where they differ.
+_MOST_LABEL_PIXELS: Final = 420
 
 # SAC's categories of versions, in the order of reports.
 _ACTUAL, _PLAN, _FORECAST = range(3)
@@ -77,21 +108,17 @@ def looks(members: Sequence[str], *, versions: bool) -> list[Look]:
     """Return the look of each member.
 
     The first actual, plan and forecast version look the same in every chart, whatever the others: blue and solid,
-    orange and dashed, green and dotted.
+    orange and dashed, green and dotted. There are as many looks as ``COLOURS``.
     """
+    categories = [_category(member) if versions else None for member in members]
+    kept = set(categories)
+    # A place that no category takes is free for others, after those that never stand for one.
+    order = (*range(3, len(COLOURS)), *range(3)) if versions else range(len(COLOURS))
+    free = iter([place for place in order if place not in kept])
     places: list[int] = []
-    free = iter(range(3 if versions else 0, len(members) + 3))
-    for member in members:
-        category = _category(member) if versions else None
+    for category in categories:
         places.append(category if category is not None and category not in places else next(free))
-    return [
-        Look(
-            COLOURS[place % len(COLOURS)],
-            SHAPES[(place + place // len(COLOURS)) % len(SHAPES)],
-            DASHES[place % len(DASHES)],
-        )
-        for place in places
-    ]
+    return [Look(COLOURS[place], SHAPES[place], DASHES[place % len(DASHES)]) for place in places]
 
 
 def version_order(member: str) -> tuple[int, str]:
@@ -111,6 +138,13 @@ def _category(member: str) -> int | None:
     return next((_WORDS[word.casefold()] for word in words if word.casefold() in _WORDS), None)
 
 
+def theme_of_notebook() -> Theme:
+    """Return the theme that Altair was told to use; a kernel cannot see the colours of the page."""
+    # No chart of Altair's is themed before it is imported.
+    altair = sys.modules.get("altair")
+    return "dark" if altair is not None and altair.theme.active in _DARK_THEMES else "light"
+
+
 def config(theme: Theme) -> dict[str, Any]:
     """Return the background and Vega-Lite's settings for text and lines."""
     paper = PAPERS[theme]
@@ -118,8 +152,16 @@ def config(theme: Theme) -> dict[str, Any]:
     return {
         "background": paper.ground,
         "config": {
-            "axis": {**text, "gridColor": paper.line, "domainColor": paper.text, "tickColor": paper.text},
-            "legend": {**text, "symbolStrokeWidth": 2, "symbolStrokeColor": paper.text},
+            "axis": {
+                **text,
+                "gridColor": paper.line,
+                "domainColor": paper.zero,
+                "tickColor": paper.zero,
+                "labelFlush": False,
+                "labelLimit": _MOST_LABEL_PIXELS,
+            },
+            "legend": {**text, "symbolOpacity": 1, "labelLimit": _MOST_LABEL_PIXELS},
+            "text": {"color": paper.text},
             "title": {"color": paper.text, "subtitleColor": paper.text},
             "view": {"stroke": None},
         },

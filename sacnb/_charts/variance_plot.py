@@ -10,8 +10,8 @@ import polars as pl
 from sacnb._charts.chart import Chart, chart_of
 from sacnb._charts.members import Labels, listed, plain, texts_of, with_texts
 from sacnb._charts.plot import titled
-from sacnb._charts.spec import HEIGHT, WIDTH, number, period_text
-from sacnb._charts.style import OUTCOMES, PAPERS, TOTAL, Theme, config, version_text
+from sacnb._charts.spec import HEIGHT, NOTHING, WIDTH, number, period_text, scaled, short
+from sacnb._charts.style import OUTCOMES, PAPERS, TOTAL, Theme, config, theme_of_notebook, version_text
 from sacnb._frames.preview import preview
 from sacnb._odata.schema import Grain
 from sacnb._rendering import Preview, Previewed
@@ -61,7 +61,7 @@ class Variance(Previewed):
         labels: Labels | None = None,
         title: str | None = None,
         unit: str | None = None,
-        theme: Theme = "light",
+        theme: Theme | None = None,
     ) -> Chart:
         """Draw bars, the largest first or by date, or a waterfall from total to total.
 
@@ -80,12 +80,13 @@ def _chart(
     labels: Labels | None,
     title: str | None,
     unit: str | None,
-    theme: Theme,
+    theme: Theme | None,
 ) -> Chart:
     """Draw variances; see ``Variance.plot``."""
     for name, value, known in (("kind of chart", kind, _MOST), ("theme", theme, PAPERS)):
-        if value not in known:
+        if value is not None and value not in known:
             raise UnknownNameError(name, str(value), known)
+    theme = theme or theme_of_notebook()
     key = _key(variance)
     names = (version_text(variance.base), version_text(variance.against))
     steps, note = _steps(variance, key, labels, _MOST[kind], with_rest=kind == "waterfall")
@@ -103,7 +104,7 @@ def _chart(
         **config(theme),
         "data": {"values": steps.to_dicts()},
         "width": WIDTH,
-        **drawn,
+        **(NOTHING if variance.frame.is_empty() else drawn),
     }
     return chart_of(spec, steps, heading, _describe(variance, kind, steps, heading, notes))
 
@@ -161,8 +162,10 @@ def _colour(steps: pl.DataFrame) -> dict[str, Any]:
 
 
 def _bars(steps: pl.DataFrame, key: str, value_title: str) -> dict[str, Any]:
-    value = {"field": "variance", "type": "quantitative", "title": value_title}
-    name = {"field": "name", "type": "nominal", "title": None, "sort": steps["name"].to_list()}
+    names = steps["name"].to_list()
+    axis = {**scaled([0.0, *steps["variance"]]), "tickCount": 8}
+    value = {"field": "variance", "type": "quantitative", "title": value_title, "axis": axis}
+    name = {"field": "name", "type": "nominal", "title": None, "sort": names, "axis": short(names)}
     along, across = ("y", "x") if key == "date" else ("x", "y")
     tooltip = [
         {"field": one, "type": "nominal" if one in {"name", "outcome"} else "quantitative"} for one in steps.columns
@@ -201,10 +204,10 @@ def _falling(steps: pl.DataFrame, domain: tuple[float, float], value_title: str,
         "type": "nominal",
         "title": None,
         "sort": steps["name"].to_list(),
-        "axis": {"labelAngle": -40, "labelLimit": 160},
+        "axis": {"labelAngle": -40, **short(steps["name"].to_list())},
     }
     scale = {"domain": list(domain), "nice": False}
-    begin = {"field": "begin", "type": "quantitative", "title": value_title, "scale": scale}
+    begin = {"field": "begin", "type": "quantitative", "title": value_title, "scale": scale, "axis": scaled(domain)}
     tooltip = [
         {"field": "name", "type": "nominal", "title": "Step"},
         {"field": "value", "type": "quantitative", "title": value_title, "format": ",.15~g"},
@@ -223,7 +226,10 @@ def _falling(steps: pl.DataFrame, domain: tuple[float, float], value_title: str,
         },
         "transform": [
             {"calculate": "max(datum.begin, datum.end)", "as": "top"},
-            {"calculate": "format(datum.value, datum.outcome == 'total' ? '.4~s' : '+.3~s')", "as": "text"},
+            {
+                "calculate": "replace(format(datum.value, datum.outcome == 'total' ? '.4~s' : '+.3~s'), 'G', 'bn')",
+                "as": "text",
+            },
         ],
     }
     return {"layer": [bars, text], "height": HEIGHT}

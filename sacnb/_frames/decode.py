@@ -2,17 +2,19 @@
 
 ``pyarrow.json`` with the schema from ``$metadata`` reads a page with one native call, without the interpreter's lock,
 and keeps every digit of a decimal. It reads lines and not arrays, so the commas between the rows become line ends
-first. A page that holds something ``pyarrow.json`` would misread (see ``_suspicious`` and ``breaks_decimals``) goes to
-the strict decoder.
+first. A column with a value of another kind or with more digits than declared is read again, as texts or wider. What
+``pyarrow.json`` would misread all the same (see ``_made_up``) goes to the strict decoder.
 """
 
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import re
 from codecs import BOM_UTF8
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -22,9 +24,10 @@ import pyarrow.compute as pc
 import pyarrow.json as pa_json
 
 from sacnb._frames.convert import arrow_field, arrow_schema
-from sacnb._frames.strict import MAX_LEVELS, decode_strictly, refuse_deep
-from sacnb._frames.types import TEXT_TYPES, wire_type
+from sacnb._frames.strict import MAX_LEVELS, decode_strictly, refuse_deep, values_of
+from sacnb._frames.types import DECIMAL, MAX_DECIMAL_DIGITS, TEXT_TYPES, arrow_type, decimal_type, wire_type
 from sacnb._odata.schema import Column
+from sacnb.errors import BadAnswer
 
 __all__ = ["Lines", "breaks_decimals", "compact_lines", "decode_natively", "decode_rows", "spaced_lines"]
 
@@ -52,6 +55,7 @@ _SAFE_FRACTION: Final = 28
 _AFTER_NUMBER: Final = (b"", b",", b"}", b'"', b" ", b"\t", b"\r", b"\n")  # or nothing within _LONGEST_NUMBER
 _START_OF_NUMBER: Final = re.compile(rb'[:"\s][+-]?[0-9.]*\Z')
 _LONGEST_NUMBER: Final = 1000
+_BARE_VALUE: Final = rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|true|false"
 
 
 def compact_lines(rows: bytes | bytearray | memoryview) -> tuple[Lines, int]:
@@ -94,18 +98,24 @@ def breaks_decimals(text: Lines) -> bool:
     after the point, written out or by an exponent below -9. Text of that shape is taken for a number as well, which
     costs time and nothing else; GUIDs, which are full of ``e-12``, are not.
     """
+    if _longest_fraction(text) > _SAFE_FRACTION:
+        return True
+    data = np.frombuffer(text, dtype=np.uint8)
+    signs = np.flatnonzero(data[:-2] == _MINUS)
+    signs = signs[signs > 0]
+    signs = signs[_EXPONENT[data[signs - 1]] & _DIGIT[data[signs + 1]] & _DIGIT[data[signs + 2]]]
+    return any(_is_exponent(data, int(sign)) for sign in signs)
+
+
+def _longest_fraction(text: Lines) -> int:
+    """Return the most digits behind a point, in numbers and in texts alike; counting ends above _SAFE_FRACTION."""
     data = np.frombuffer(text, dtype=np.uint8)
     points = np.flatnonzero(data[: -_SAFE_FRACTION - 1] == _DOT)
     for ahead in range(1, _SAFE_FRACTION + 2):
         points = points[_DIGIT[data[points + ahead]]]
         if not len(points):
-            break
-    else:
-        return True
-    signs = np.flatnonzero(data[:-2] == _MINUS)
-    signs = signs[signs > 0]
-    signs = signs[_EXPONENT[data[signs - 1]] & _DIGIT[data[signs + 1]] & _DIGIT[data[signs + 2]]]
-    return any(_is_exponent(data, int(sign)) for sign in signs)
+            return ahead - 1
+    return _SAFE_FRACTION + 1
 
 
 def _is_exponent(data: npt.NDArray[np.uint8], sign: int) -> bool:
@@ -163,32 +173,136 @@ def decode_natively(
 
     With ``block_bytes`` several threads read them, in blocks of this size.
     """
-    wire = pa.schema([(column.name, wire_type(column)) for column in columns])
-    exact = any(pa.types.is_decimal(kind) for kind in wire.types)
-    tried = 0
-    for cut in (compact_lines, spaced_lines):
-        text, count = cut(rows)
-        if count == tried:
-            continue
-        if exact and breaks_decimals(text):
-            return None
-        if count and _holds_nested(text, count):
+    for text, count in _cuts(rows):
+        if _may_hold_nested(text, count):
             refuse_deep(rows)
-        tried = count
-        table = None
-        if block_bytes is not None and block_bytes <= len(text) and _may_be_torn(text, count):
-            table = _read(text, wire, block_bytes)
-        # Read in one block, so that no row straddles two.
-        table = _read(text, wire, len(text) + 1) if table is None else table
-        if table is not None and table.num_rows == count:
-            return None if _suspicious(table, columns) else _typed(table, columns)
+        table = _decode(_Lines(text, count, block_bytes), columns)
+        if table is not None:
+            return table
     return None
 
 
-def _holds_nested(text: Lines, rows: int) -> bool:
-    """Return whether there are more brackets and braces than rows: in a plain page each row has one brace."""
+def _cuts(rows: bytes | bytearray | memoryview) -> Iterator[tuple[Lines, int]]:
+    """Yield the lines of a page, those that are more probably its rows first."""
+    text, count = compact_lines(rows)
+    # A page with blanks around its commas has few compact ones, in texts; reading it as those lines would be in vain.
+    is_spaced = 2 * count < int(np.count_nonzero(np.frombuffer(rows, dtype=np.uint8) == _OPEN))
+    if count and not is_spaced:
+        yield text, count
+    spaced, spaced_count = spaced_lines(rows)
+    if spaced_count and spaced_count != count:
+        yield spaced, spaced_count
+    if count and is_spaced:
+        yield text, count
+
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """The rows of a page, a line each."""
+
+    text: Lines
+    count: int
+    block_bytes: int | None
+
+    def read(self, wire: pa.Schema) -> pa.Table | str:
+        """Return all rows as a table, or why pyarrow refuses them."""
+        table: pa.Table | str = ""
+        if self.block_bytes is not None and self.block_bytes <= len(self.text) and _may_be_torn(self.text, self.count):
+            table = _read(self.text, wire, self.block_bytes)
+        if isinstance(table, str):
+            table = _read(self.text, wire, len(self.text) + 1)  # in one block, so that no row straddles two
+        return "" if not isinstance(table, str) and table.num_rows != self.count else table
+
+
+# pyarrow's words for a value of another kind than its column's, and for one that does not fit its type.
+_OTHER_KIND: Final = re.compile(r"Column\(/(.*)\) changed from \w+ to (?:number|string|boolean)\b")
+_NO_FIT: Final = re.compile(r"Failed to convert JSON|cannot be converted|is not a valid")
+_TWO_DIGIT_EXPONENT: Final = re.compile(rb"[0-9.][eE]\+?[0-9]{2}")
+
+
+def _decode(lines: _Lines, columns: Sequence[Column]) -> pa.Table | None:
+    """Read lines: plainly first, then only the columns anew that need it, wider or from the text of their values."""
+    decimals = {column.name: arrow_type(column) for column in columns if column.edm_type == DECIMAL}
+    wide: dict[str, pa.DataType] = {}
+    written: set[str] = set()  # the columns that are read as texts
+    if decimals and breaks_decimals(lines.text):
+        written = set(decimals)
+    elif decimals:
+        wide = _widened(decimals, _longest_fraction(lines.text))
+    quoted = _quoted(lines, written)
+    is_widest = False
+    while True:
+        kinds = {
+            **{column.name: wire_type(column) for column in columns},
+            **wide,
+            **dict.fromkeys(written, pa.string()),
+        }
+        table = quoted.read(pa.schema(list(kinds.items())))
+        if not isinstance(table, str):
+            return None if _made_up(lines, table, columns) else _typed(table, columns, wide, written)
+        other, before = _OTHER_KIND.search(table), (is_widest, len(written))
+        if other is not None and not written and _reads_texts(columns, other[1]):
+            written = {other[1]}
+        elif other is None and _NO_FIT.search(table) and decimals and not is_widest:
+            wide, is_widest = _widest(decimals, lines.text), True
+        elif other is not None or _NO_FIT.search(table):
+            written |= {column.name for column in columns if _reads_texts(columns, column.name)}
+        if before == (is_widest, len(written)):
+            return None
+        quoted = _quoted(lines, written)
+
+
+def _reads_texts(columns: Sequence[Column], name: str) -> bool:
+    """Return whether a column means the same by a text as by a bare number: not so for truth values and dates."""
+    return any(
+        column.name == name and column.edm_type not in TEXT_TYPES and column.edm_type != "Edm.Boolean"
+        for column in columns
+    )
+
+
+def _widened(decimals: Mapping[str, pa.DataType], fraction: int) -> dict[str, pa.DataType]:
+    """Return the types with room for a *fraction* of so many digits, for the columns that have less."""
+    return {
+        name: decimal_type(kind.precision - kind.scale + fraction, fraction)
+        for name, kind in decimals.items()
+        if kind.scale < fraction <= MAX_DECIMAL_DIGITS - (kind.precision - kind.scale)
+    }
+
+
+def _widest(decimals: Mapping[str, pa.DataType], text: Lines) -> dict[str, pa.DataType]:
+    """Return a decimal of 76 digits for each column; none where an exponent could exceed even those."""
+    if _TWO_DIGIT_EXPONENT.search(bytes(text)):
+        return {}
+    wide = {}
+    for name, kind in decimals.items():
+        scale = max(kind.scale, min(_WIDE_SCALE, MAX_DECIMAL_DIGITS - (kind.precision - kind.scale)))
+        wide[name] = pa.decimal256(MAX_DECIMAL_DIGITS, scale)
+    return wide
+
+
+def _quoted(lines: _Lines, written: Collection[str]) -> _Lines:
+    """Put the bare values of the columns *written* into quotes.
+
+    A name with its quotes and a colon stands nowhere else than at a value: within a text, its quotes are escaped.
+    """
+    if not written:
+        return lines
+    names = b"|".join(re.escape(json.dumps(name, ensure_ascii=False)[1:-1].encode()) for name in written)
+    text = re.sub(rb'("(?:' + names + rb')"\s*:\s*)(' + _BARE_VALUE + rb")(?=\s*[,}])", rb'\1"\2"', bytes(lines.text))
+    return _Lines(text, lines.count, lines.block_bytes)
+
+
+def _may_hold_nested(text: Lines, rows: int) -> bool:
+    """Return whether a row may hold values more than ``MAX_LEVELS`` deep, by its number of brackets and braces."""
     data = np.frombuffer(text, dtype=np.uint8)
-    return int(np.count_nonzero(data == _OPEN)) + int(np.count_nonzero(data == _BRACKET)) - rows > MAX_LEVELS
+    opens = (data == _OPEN) | (data == _BRACKET)
+    if int(np.count_nonzero(opens)) - rows <= MAX_LEVELS:
+        return False
+    if not _may_be_torn(text, rows):
+        return True
+    per_row = np.diff(np.searchsorted(np.flatnonzero(opens), np.flatnonzero(data == _NEWLINE)), prepend=0)
+    last = int(np.count_nonzero(opens)) - int(per_row.sum())
+    return max(int(per_row.max(initial=0)), last) > MAX_LEVELS
 
 
 def _may_be_torn(text: Lines, count: int) -> bool:
@@ -200,55 +314,147 @@ def _may_be_torn(text: Lines, count: int) -> bool:
     return int(np.count_nonzero(np.frombuffer(text, dtype=np.uint8) == _NEWLINE)) == count - 1
 
 
-def _read(text: Lines, wire: pa.Schema, block_bytes: int) -> pa.Table | None:
+def _read(text: Lines, wire: pa.Schema, block_bytes: int) -> pa.Table | str:
     try:
         table = pa_json.read_json(
             pa.BufferReader(pa.py_buffer(text)),
             read_options=pa_json.ReadOptions(use_threads=block_bytes <= len(text), block_size=block_bytes),
             parse_options=pa_json.ParseOptions(explicit_schema=wire, unexpected_field_behavior="ignore"),
         ).combine_chunks()
-        table.validate(full=True)  # the decoder does not check UTF-8
-    except pa.ArrowException:
-        return None
+        table.validate(full=True)  # the decoder does not check UTF-8, nor how many digits a decimal has
+    except pa.ArrowException as error:
+        return str(error) or "refused"
     return table
 
 
-def _suspicious(table: pa.Table, columns: Sequence[Column]) -> bool:
+# Looking at single rows pays while they are few.
+_FEW: Final = 0.05
+
+
+def _made_up(lines: _Lines, table: pa.Table, columns: Sequence[Column]) -> bool:
     """Return whether the table may hold values that the decoder made up, or took although they are not JSON.
 
     An error object that SAC appends in mid-answer becomes a row of nulls, as does a row that lacks its key; ``NaN``
     and ``Infinity``, which are not JSON, become floats, and so does a number too large for 32 bits.
     """
-    names = [column.name for column in columns if column.role == "dimension"]
-    if any(table.column(name).null_count for name in names):
-        return True
-    if not names and all(column.null_count for column in table.columns):
-        empty = functools.reduce(pc.and_, [column.is_null() for column in table.columns])
-        if pc.any(empty).as_py():
-            return True
-    return any(
+    if any(
         pa.types.is_floating(column.type) and pc.all(pc.is_finite(column)).as_py() is False for column in table.columns
-    )
+    ):
+        return True
+    names = [column.name for column in columns if column.role == "dimension"]
+    doubted = [name for name in names if table.column(name).null_count and not _sent_as_nulls(lines, table, name)]
+    if doubted:
+        doubts = functools.reduce(pc.or_, [table.column(name).is_null() for name in doubted])
+    elif not names and all(column.null_count for column in table.columns):
+        doubts = functools.reduce(pc.and_, [column.is_null() for column in table.columns])
+    else:
+        return False
+    return bool(pc.any(doubts).as_py()) and not _are_rows(lines, doubts, columns)
 
 
-def _typed(table: pa.Table, columns: Sequence[Column]) -> pa.Table | None:
-    """Return the table in the types of its schema; ``None`` if a text is no date, time or binary after all."""
+def _sent_as_nulls(lines: _Lines, table: pa.Table, name: str) -> bool:
+    """Return whether SAC wrote each null of a column; nested values could hold the same name, so there are none."""
+    data = np.frombuffer(lines.text, dtype=np.uint8)
+    if int(np.count_nonzero(data == _OPEN)) + int(np.count_nonzero(data == _BRACKET)) != lines.count:
+        return False
+    written = re.escape(json.dumps(name, ensure_ascii=False).encode())
+    nulls: int = table.column(name).null_count
+    return len(re.findall(written + rb"\s*:\s*null(?=\s*[,}])", bytes(lines.text))) == nulls
+
+
+def _are_rows(lines: _Lines, doubts: pa.ChunkedArray, columns: Sequence[Column]) -> bool:
+    """Return whether the strict decoder takes these rows too, if they are few."""
+    places = np.flatnonzero(doubts.combine_chunks().to_numpy(zero_copy_only=False))
+    if len(places) > max(_FEW * lines.count, 1) or not _may_be_torn(lines.text, lines.count):
+        return False
+    rows = bytes(lines.text).split(b"\n")
+    try:
+        decode_strictly(b"[" + b",".join(rows[place] for place in places) + b"]", columns)
+    except BadAnswer:
+        return False
+    return True
+
+
+def _typed(
+    table: pa.Table, columns: Sequence[Column], wide: Collection[str], written: Collection[str]
+) -> pa.Table | None:
+    """Return the table in the types of its schema; ``None`` where a value is none of its column's after all."""
     arrays: list[pa.ChunkedArray] = []
     fields: list[pa.Field] = []
     for column in columns:
-        array = table.column(column.name)
-        if column.edm_type in TEXT_TYPES:
-            try:
+        array = table.column(column.name).combine_chunks()
+        try:
+            if column.edm_type in TEXT_TYPES:
                 array = _parsed(array, column)
-            except ValueError:
-                return None
+            elif column.name in written and not pa.types.is_string(arrow_type(column)):
+                array = _from_texts(array, column)
+            elif column.name in wide:
+                array = _fitted(array, column)
+        except (ValueError, BadAnswer):  # ArrowInvalid is a ValueError
+            return None
         arrays.append(array)
         fields.append(arrow_field(column).with_type(array.type))
     return pa.table(arrays, schema=pa.schema(fields))
 
 
-def _parsed(texts: pa.ChunkedArray, column: Column) -> pa.Array:
+def _parsed(texts: pa.Array, column: Column) -> pa.Array:
     """Parse texts into values, each distinct text once."""
     text_type = TEXT_TYPES[column.edm_type]
-    encoded = texts.combine_chunks().dictionary_encode()
+    encoded = texts.dictionary_encode()
     return text_type.build([text_type.parse(text) for text in encoded.dictionary.to_pylist()]).take(encoded.indices)
+
+
+# Numbers that Arrow reads exactly into a decimal of 38 digits behind the point.
+_EASY_NUMBER: Final = r"^[+-]?\d{1,36}(\.\d{0,28})?([eE][+-]?0*\d)?$"
+_WIDE_SCALE: Final = 38
+
+
+def _from_texts(texts: pa.Array, column: Column) -> pa.Array:
+    """Read numbers from their texts: decimals by Arrow as far as it is exact, the rest by the strict rules."""
+    if column.edm_type != DECIMAL:
+        return _strictly(texts, column)
+    easy = pc.fill_null(pc.match_substring_regex(texts, _EASY_NUMBER), fill_value=True)
+    if not pc.all(easy).as_py():
+        hard = _strictly(texts.filter(pc.invert(easy)), column)
+        read = _fitted(pc.if_else(easy, texts, None).cast(pa.decimal256(MAX_DECIMAL_DIGITS, _WIDE_SCALE)), column)
+        kind = decimal_type(*_digits_of_both(hard.type, read.type))
+        return pc.replace_with_mask(read.cast(kind), pc.invert(easy), hard.cast(kind))
+    return _fitted(texts.cast(pa.decimal256(MAX_DECIMAL_DIGITS, _WIDE_SCALE)), column)
+
+
+def _strictly(texts: pa.Array, column: Column) -> pa.Array:
+    encoded = texts.dictionary_encode()
+    return values_of(encoded.dictionary.to_pylist(), column).take(encoded.indices)
+
+
+def _digits_of_both(one: pa.DataType, other: pa.DataType) -> tuple[int, int]:
+    scale = max(one.scale, other.scale)
+    digits = max(one.precision - one.scale, other.precision - other.scale) + scale
+    if digits > MAX_DECIMAL_DIGITS:
+        raise ValueError("more digits would be needed than a decimal has")
+    return digits, scale
+
+
+def _fitted(numbers: pa.Array, column: Column) -> pa.Array:
+    """Bring decimals into the column's type, or into the narrowest one that keeps every digit."""
+    declared = arrow_type(column)
+    low, high = declared.scale, numbers.type.scale
+    while low < high:  # the fewest digits behind the point that lose nothing
+        middle = (low + high) // 2
+        try:
+            numbers.cast(_with_scale(numbers.type, middle))
+        except pa.ArrowInvalid:
+            low = middle + 1
+        else:
+            high = middle
+    largest = max((abs(one) for one in pc.min_max(numbers).as_py().values() if one), default=None)
+    whole = max(declared.precision - declared.scale, 0 if largest is None else largest.adjusted() + 1)
+    if whole + low > MAX_DECIMAL_DIGITS:
+        raise ValueError("more digits would be needed than a decimal has")
+    return numbers.cast(decimal_type(whole + low, low))
+
+
+def _with_scale(kind: pa.DataType, scale: int) -> pa.DataType:
+    return (
+        pa.decimal256(kind.precision, scale) if pa.types.is_decimal256(kind) else pa.decimal128(kind.precision, scale)
+    )

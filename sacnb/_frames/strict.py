@@ -36,6 +36,7 @@ __all__ = ["MAX_LEVELS", "decode_strictly", "refuse_deep"]
 
 # Rows are flat. Python's parser gives up at about 1,000 levels, pyarrow's never.
 MAX_LEVELS: Final = 100
+_STRUCTURE: Final = np.isin(np.arange(256, dtype=np.uint8), np.frombuffer(b'[]{}"', dtype=np.uint8))
 _ESCAPED: Final = re.compile(rb"\\.", re.DOTALL)
 
 _SHOWN_CHARS: Final = 80
@@ -87,7 +88,7 @@ def decode_strictly(rows: bytes | bytearray | memoryview, columns: Sequence[Colu
     arrays: list[pa.Array] = []
     fields: list[pa.Field] = []
     for column in columns:
-        array = _array([row.get(column.name) for row in objects], column)
+        array = values_of([row.get(column.name) for row in objects], column)
         arrays.append(array)
         fields.append(arrow_field(column).with_type(array.type))
     return pa.table(arrays, schema=pa.schema(fields))
@@ -107,6 +108,7 @@ def refuse_deep(rows: bytes | bytearray | memoryview) -> None:
     if b"\\" in text:
         text = _ESCAPED.sub(b"  ", text)
     data = np.frombuffer(text, dtype=np.uint8)
+    data = data[_STRUCTURE[data]]
     outside = np.cumsum(data == ord('"'), dtype=np.int32) % 2 == 0
     opened = np.isin(data, (ord("["), ord("{"))) & outside
     closed = np.isin(data, (ord("]"), ord("}"))) & outside
@@ -162,7 +164,7 @@ def _check_row(row: object, index: int, names: list[str], dimensions: list[str])
             raise BadAnswer(f"Row {index} has no {name!r}, which is part of the key.", row=index, column=name)
 
 
-def _array(values: list[Any], column: Column) -> pa.Array:
+def values_of(values: list[Any], column: Column) -> pa.Array:
     """Return the values of one column as an array of its type."""
     if column.edm_type == DECIMAL:
         return _decimals(values, column)

@@ -22,11 +22,11 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
 from sacnb._arguments import elements, plain
-from sacnb._odata.expression import ColumnRef, Expression, col
+from sacnb._odata.expression import And, ColumnRef, Comparison, Expression, Membership, Not, Or, TextMatch, col
 from sacnb._odata.schema import Column, Grain
 from sacnb.errors import QueryError
 
-__all__ = ["When", "both", "bounds", "from_where"]
+__all__ = ["When", "both", "bounds", "columns_of", "from_where"]
 
 When = str | int | date | datetime
 
@@ -272,6 +272,18 @@ def both(one: Expression | None, other: Expression | None) -> Expression | None:
     if one is None or other is None:
         return one if other is None else other
     return one & other
+
+
+def columns_of(expression: Expression | None) -> set[str]:
+    """Return the names of the columns in a filter."""
+    match expression:
+        case Comparison(column=column) | Membership(column=column) | TextMatch(column=column):
+            return {column}
+        case Not(operand=operand):
+            return columns_of(operand)
+        case And(operands=operands) | Or(operands=operands):
+            return set().union(*(columns_of(operand) for operand in operands))
+    return set()
 
 
 def _condition(name: str, wanted: object) -> Expression:

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import pyarrow as pa
 
 from sacnb._cache.staging import StagingArea
+from sacnb._endpoints import FACT_DATA_AGGREGATION
 from sacnb._frames.convert import arrow_schema, concat
+from sacnb._odata.schema import Column
 from sacnb._pull.checkpoints import Checkpoints, Staging, can_be_resumed, plan_of
-from sacnb._pull.duplicates import repeated_rows
-from sacnb._pull.plan import Inconsistent, Job, Plan
+from sacnb._pull.count import count_quietly
+from sacnb._pull.duplicates import Hashes, KeyWatch, copied_run, repeated_rows, row_hashes, sum_per_key
+from sacnb._pull.plan import CutKeys, Inconsistent, Job, Plan, Records
 from sacnb._pull.progress import Progress, ProgressListener
 from sacnb._pull.pull import Pull
+from sacnb._pull.stream import BatchStream, Spool
+from sacnb._pull.totals import Tally, check_records, count_keys
 from sacnb.errors import (
     AuthError,
     BadAnswer,
@@ -36,11 +43,26 @@ if TYPE_CHECKING:
     from sacnb._cache.store import Cache
     from sacnb._results.result import Result
 
-__all__ = ["Progress", "ProgressListener", "age_in_words", "is_outage", "pull", "pull_resumable", "refresh"]
+__all__ = [
+    "Progress",
+    "ProgressListener",
+    "age_in_words",
+    "is_outage",
+    "pull",
+    "pull_resumable",
+    "refresh",
+    "sum_tables",
+    "summed",
+]
 
 _log = logging.getLogger("sacnb.export")
 
 _QUERY: Final = re.compile(r"\?[$\w]+=\S*")
+# Rows that are added up at a time; of a larger answer only as many are in memory.
+_ROWS_PER_SHARE: Final = 500_000
+# Rows that wait for the end of a stream, because another record of their key may come, are in memory up to here.
+_HELD_BYTES: Final = 64 * 2**20
+_HELD_PAGES: Final = 8
 _NO_REFUSAL: Final = frozenset({408, 425, 429})
 
 
@@ -168,8 +190,10 @@ def pull(job: Job, plan: Plan, checkpoints: Checkpoints | None = None) -> pa.Tab
     The rows are in the order of the segments, and in each in that of its pages, whatever came first.
 
     Raises:
-        BadAnswer: Rows are repeated, or are not as many as SAC announced. With ``check_count=False``, for a model that
+        BadAnswer: Rows came twice, or are not as many as SAC announced. With ``check_count=False``, for a model that
             is written to while it is read, the latter is a RowCountWarning.
+        CutKeys: Records were to be added up, and the limit may have cut some off.
+        ContractError: Records of a key were to be added up, and differ in what cannot be.
         Cancelled: ``cancelled()`` returned true.
         SacError: The session's errors.
     """
@@ -196,7 +220,7 @@ def pull_resumable(
         running = Pull(job, plan, checkpoints)
         table = _pull(running, job)
         finish()
-    except (Inconsistent, UnknownNameError):
+    except (CutKeys, Inconsistent, UnknownNameError):
         checkpoints.discard()
         raise
     except BaseException:
@@ -231,12 +255,38 @@ def _pull(running: Pull, job: Job) -> pa.Table:
     sink = _Tables()
     with job.context.telemetry.operation(f"pull {job.label}"):
         running.run(sink)
-    tables = sink.in_order()
-    whole = concat(tables) if tables else pa.Table.from_batches([], arrow_schema(job.columns))
-    repeats = running.watch.exact_repeats([whole], running.watch.suspects())
-    if repeats is not None:
-        raise repeated_rows(job.label, *repeats)
-    return whole
+        tables = sink.in_order()
+        whole = concat(tables) if tables else pa.Table.from_batches([], arrow_schema(job.columns))
+        return _settled(running, job, whole, [0, *itertools.accumulate(len(table) for table in tables)])
+
+
+def _settled(running: Pull, job: Job, whole: pa.Table, edges: list[int]) -> pa.Table:
+    """Return the rows as the job wants several records for one key; *edges* are the places where pages begin and end.
+
+    An aggregation has one row for each key, so that rows which share theirs came twice.
+    """
+    _refuse_cut_keys(job, len(whole), running.counted)
+    watch = running.watch
+    suspects = watch.suspects_in(whole)
+    repeats = watch.exact_repeats([whole], suspects)
+    if repeats is None:
+        return whole
+    if job.repeated == "error" or job.query.entity_set == FACT_DATA_AGGREGATION:
+        raise repeated_rows(job.label, repeats.rows, repeats.first)
+    tally = Tally(job.columns)
+    tally.add(whole)
+    job.note_records(check_records(job, tally, repeats, copied_run(row_hashes(whole), edges)))
+    return sum_per_key(whole, job.columns, suspects, watch) if job.repeated == "sum" else whole
+
+
+def _refuse_cut_keys(job: Job, rows: int, counted: int) -> None:
+    """Raise CutKeys where a limit was reached and SAC does not prove that each key has one record."""
+    if job.repeated != "sum" or not rows or rows != job.query.top or job.query.entity_set == FACT_DATA_AGGREGATION:
+        return
+    if not counted:
+        counted = count_quietly(replace(job, query=replace(job.query, top=None))) or 0
+    if counted != rows and (counted == 0 or count_keys(job) != counted):
+        raise CutKeys
 
 
 def _open(staging: Staging) -> StagingArea | None:
@@ -252,3 +302,80 @@ def _begin(staging: Staging, plan: Plan) -> StagingArea | None:
     if area is not None:
         area.keep_plan(plan.to_json())
     return area
+
+
+# -- records of a stream, added up -----------------------------------------------------------------------------------
+
+
+def summed(
+    stream: BatchStream, columns: Sequence[Column], is_single: Callable[[], bool], note: Callable[[Records], None]
+) -> Iterator[pa.RecordBatch]:
+    """Give out the rows of a stream with the records of each key added up, in bounded memory.
+
+    Another record of a key may come at the end, so rows are held back until then. Only where there are many,
+    *is_single* is called once: where it returns true, each key is known to have one record, and rows pass. *note* is
+    told of records before they are given out.
+
+    Raises:
+        BadAnswer: As the stream; or keys have several records although *is_single* returned true.
+        ContractError: Records of a key differ in what cannot be added up.
+    """
+    with Spool() as spool:
+        held: list[pa.Table] = []
+        rows, size, pages, asked, passes, spools = 0, 0, 0, False, False, False
+        for batch in stream:
+            if passes:
+                yield batch
+                continue
+            table = pa.Table.from_batches([batch])
+            rows, size = rows + len(table), size + table.nbytes
+            pages += 1
+            if not spools and not asked and (size > _HELD_BYTES or pages > _HELD_PAGES):
+                asked, passes = True, is_single()
+            spools = not passes and size > _HELD_BYTES
+            if passes:
+                for waiting in held:
+                    yield from waiting.to_batches()
+                held.clear()
+                yield batch
+            elif spools:
+                spool.put(0, table)
+            else:
+                held.append(table)
+        if passes and stream.records.keys:
+            raise BadAnswer(
+                f"{stream.records.keys:,} keys have several records now; none had at the beginning.",
+                hint="Read again, when nobody is writing to the model.",
+            )
+        tables: Iterable[pa.Table] = itertools.chain(held, spool.take(0))
+        if stream.records.keys:
+            note(stream.records)
+            tables = sum_tables(tables, columns, None, KeyWatch(columns), shares=-(-rows // _ROWS_PER_SHARE))
+        for table in tables:
+            yield from table.to_batches()
+
+
+def sum_tables(
+    tables: Iterable[pa.Table], columns: Sequence[Column], suspects: Hashes | None, watch: KeyWatch, *, shares: int
+) -> Iterator[pa.Table]:
+    """Give out rows with the records of each key added up, of as much memory as a share of the rows needs.
+
+    Rows whose key has none of the hashes of *suspects* come first, in their order; ``None`` stands for every hash. The
+    others are shared out by their keys over files, and added up file by file. polars' streaming engine could group them
+    too, but its decimals end at 38 digits, and its groups have no bound.
+    """
+    if shares < 2:
+        yield sum_per_key(concat(list(tables)), columns, suspects, watch)
+        return
+    with Spool() as spool:
+        for table in tables:
+            touched = np.ones(len(table), np.bool_) if suspects is None else np.isin(watch.in_order(table), suspects)
+            yield table.filter(pa.array(~touched))
+            records = table.filter(pa.array(touched))
+            share = row_hashes(records.select(watch.names)) % np.uint64(shares)
+            for number in np.unique(share).tolist():
+                spool.put(number, records.filter(pa.array(share == number)))
+        for number in range(shares):
+            parts = list(spool.take(number))
+            if parts:
+                yield sum_per_key(concat(parts), columns, None, watch)

@@ -1,4 +1,4 @@
-"""Ask SAC for the number of rows, and run such requests concurrently."""
+"""Ask SAC for the number of rows, compare it with those that came, and run such requests concurrently."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from sacnb._odata.expression import Expression
 from sacnb._odata.page import cut_page
 from sacnb._pull.pipeline import Arrived, Failed, Pipeline
 from sacnb._pull.plan import Job
-from sacnb.errors import RequestError
+from sacnb._pull.progress import Meter
+from sacnb.errors import BadAnswer, RequestError, RowCountWarning, warn_user
 
-__all__ = ["count_rows", "counter", "run_concurrently"]
+__all__ = [
+    "check_page", "count_all", "count_quietly", "count_rows", "counter", "is_narrowed", "run_concurrently",
+]  # fmt: skip
 
 _log = logging.getLogger("sacnb.export")
 
@@ -93,6 +96,10 @@ def counter(job: Job, where: Expression | None) -> Callable[[Interrupt], int | N
         for one in query.split(job.schema, job.tenant_url):
             url = one.url(job.tenant_url, job.schema)
             rows = _count_in_page(job, url, stop)
+            if rows is None and one.select and job.query.entity_set != FACT_DATA_AGGREGATION:
+                # SAC was seen to count only where $select leaves no column out.
+                url = replace(one, select=()).url(job.tenant_url, job.schema)
+                rows = _count_in_page(job, url, stop)
             if rows is None and job.query.entity_set != FACT_DATA_AGGREGATION:  # it would count what is aggregated
                 rows = _count_alone(job, url, stop)
             if rows is None:
@@ -106,7 +113,7 @@ def counter(job: Job, where: Expression | None) -> Callable[[Interrupt], int | N
 def _count_in_page(job: Job, url: str, stop: Interrupt) -> int | None:
     try:
         answer = job.context.session.fetch(
-            "GET", url, operation="count rows", check=lambda answer: _check(answer.body), cancelled=stop
+            "GET", url, operation="count rows", check=lambda answer: check_page(answer.body), cancelled=stop
         )
     except RequestError as error:
         _refuse_unless_unsupported(error)
@@ -135,5 +142,38 @@ def _refuse_unless_unsupported(error: RequestError) -> None:
     _log.debug("SAC does not count: %s", error)
 
 
-def _check(body: bytes) -> None:
+def check_page(body: bytes) -> None:
+    """Raise BadAnswer where a body is no whole page."""
     cut_page(body)
+
+
+# -- comparing -------------------------------------------------------------------------------------------------------
+
+
+def is_narrowed(job: Job) -> bool:
+    """Return whether ``$select`` leaves columns out, where SAC was seen to count nothing (live tenants)."""
+    is_sum = job.query.entity_set == FACT_DATA_AGGREGATION
+    return not is_sum and 0 < len(job.query.select) < len(job.schema.columns)
+
+
+def count_quietly(job: Job) -> int | None:
+    """Return the number of rows of a job, at most its limit; ``None`` where SAC does not say, or not now."""
+    try:
+        (count,) = count_rows(job, [job.query.where])
+    except (BadAnswer, RequestError) as error:  # no reason to lose the rows, which are all that was asked for
+        _log.info("%s: the rows could not be counted: %s", job.label, error)
+        return None
+    limit = job.query.top
+    return count if limit is None or count is None else min(count, limit)
+
+
+def count_all(job: Job, meter: Meter) -> int | None:
+    """Return the number of rows that the pages did not say, and warn where SAC does not say it either."""
+    count = count_quietly(job)
+    if count is None:
+        warn_user(
+            f"SAC sent no row count for {job.label}, so sacnb cannot check that the {meter.rows:,} rows "
+            f"of {meter.pages:,} pages are all. Compare them with a total in SAC.",
+            RowCountWarning,
+        )
+    return count

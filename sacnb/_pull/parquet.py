@@ -10,18 +10,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sacnb._cache.staging import StagingArea, is_recent
 from sacnb._cache.state import PartFile
+from sacnb._endpoints import FACT_DATA_AGGREGATION
 from sacnb._files import DISK_FULL
 from sacnb._frames.convert import arrow_schema, concat
 from sacnb._pull.checkpoints import Checkpoints, Staging, plan_of
-from sacnb._pull.duplicates import repeated_rows
+from sacnb._pull.collect import sum_tables
+from sacnb._pull.duplicates import copied_run, repeated_rows, row_hashes
 from sacnb._pull.plan import Inconsistent, Job, Plan
 from sacnb._pull.publish import ParquetFolder, Publication, locked, recover, refuse_foreign
 from sacnb._pull.pull import Pull
+from sacnb._pull.totals import Tally, check_records
 from sacnb.errors import ExportError, UnknownNameError
 
 __all__ = ["ROWS_PER_PART", "ParquetFolder", "PartWriter", "encode", "schema_of", "to_parquet", "widen"]
@@ -198,7 +202,10 @@ def _pull_into(
         plan = plan_of(area, job, make_plan)
         pull = Pull(job, plan, Checkpoints(area, is_needed=True))
         pull.run(PartWriter(area, rows))
-        parts = _settle(pull, job, area, len(plan.segments))
+        repeated_keys = _settle(pull, job, area, len(plan.segments))
+        parts = _parts(area, max(len(plan.segments), 1))
+        if repeated_keys and job.repeated == "sum":
+            parts = _sum(pull, job, area, parts, target=len(plan.segments), rows_per_part=rows)
         finish()
     publication = Publication.of(
         folder,
@@ -211,6 +218,7 @@ def _pull_into(
             "started_at": area.started_at.isoformat(),
             "finished_at": area.now().isoformat(),
             "keys_compared": pull.watch.keys,
+            "repeated_keys": repeated_keys,
         },
         resumed_rows=pull.meter.resumed_rows,
     )
@@ -218,26 +226,63 @@ def _pull_into(
     return publication.finish(sleep=job.context.session.sleep)
 
 
-def _settle(pull: Pull, job: Job, area: StagingArea, segments: int) -> tuple[PartFile, ...]:
-    """Return all parts in their order, of one schema, after making sure that no key comes twice."""
-    parts = [(segment, part) for segment in range(segments) for part in area.segment(segment).parts]
-    names = pull.watch.names
+def _settle(pull: Pull, job: Job, area: StagingArea, segments: int) -> int:
+    """Bring all parts into one schema, and return the number of keys with several records.
 
-    def keys() -> Iterator[Any]:
-        for _, part in parts:
-            with pq.ParquetFile(area.rows / part.file) as file:
-                yield file.read(columns=names)
-
-    repeats = pull.watch.exact_repeats(keys(), pull.watch.suspects())
-    if repeats is not None:
-        raise repeated_rows(job.label, *repeats)
+    Raises:
+        Inconsistent: Rows came twice, or a key did where that is an error.
+    """
+    parts = _parts(area, segments)
     declared = arrow_schema(job.columns)
     if not parts:  # a folder without a file would be no table at all
-        return (area.write_part(0, encode(pa.Table.from_batches([], declared)), 0),)
-    schema = schema_of(area, [part for _, part in parts], declared)
+        area.write_part(0, encode(pa.Table.from_batches([], declared)), 0)
+        return 0
+    schema = schema_of(area, parts, declared)
     for segment in range(segments):
         widen(area, segment, schema)
+    suspects = pull.watch.suspects()
+    repeats = pull.watch.exact_repeats(_tables(area, parts, pull.watch.names), suspects)
+    if repeats is None:
+        return 0
+    if job.repeated == "error" or job.query.entity_set == FACT_DATA_AGGREGATION:
+        raise repeated_rows(job.label, repeats.rows, repeats.first)
+    tally, hashes = Tally(job.columns), []
+    for table in _tables(area, parts):
+        tally.add(table)
+        hashes.append(row_hashes(table))
+    edges = pull.watch.edges
+    if edges[-1] < tally.rows:
+        edges.append(tally.rows)
+    job.note_records(check_records(job, tally, repeats, copied_run(np.concatenate(hashes), edges)))
+    return repeats.keys
+
+
+def _parts(area: StagingArea, segments: int) -> tuple[PartFile, ...]:
     return tuple(part for segment in range(segments) for part in area.segment(segment).parts)
+
+
+def _tables(area: StagingArea, parts: Sequence[PartFile], columns: list[str] | None = None) -> Iterator[pa.Table]:
+    for part in parts:
+        with pq.ParquetFile(area.rows / part.file) as file:
+            yield file.read(columns=columns)
+
+
+def _sum(
+    pull: Pull, job: Job, area: StagingArea, parts: Sequence[PartFile], *, target: int, rows_per_part: int
+) -> tuple[PartFile, ...]:
+    """Write parts with one row for each key, as the segment *target*, and return them."""
+    watch = pull.watch
+    total = sum(part.rows for part in parts)
+    suspects = watch.suspects() if watch.keys == total else None  # there were too many rows to compare them all
+    area.restart(target)  # an earlier run may have ended here
+    writer = PartWriter(area, rows_per_part)
+    tables = _tables(area, parts)
+    for table in sum_tables(tables, job.columns, suspects, watch, shares=-(-total // rows_per_part)):
+        writer.add(target, table)
+    writer.finish(target)
+    summed = area.segment(target).parts
+    widen(area, target, schema_of(area, summed, arrow_schema(job.columns)))
+    return area.segment(target).parts
 
 
 @contextmanager

@@ -24,7 +24,17 @@ from typing import Final, Generic, Self, TypeVar
 from sacnb._fork import is_forked_since
 from sacnb.errors import Cancelled, SacError
 
-__all__ = ["Arrived", "Ended", "Failed", "Pipeline"]
+__all__ = ["Arrived", "Ended", "Failed", "Pipeline", "decode_threads"]
+
+# Decoding is native code; more threads than this would only wait for the network.
+_MAX_WORKERS: Final = 4
+
+
+def decode_threads(streams: int) -> int:
+    """Return the number of decode threads: one a core, but one less for a single stream, which unpacks its pages."""
+    cores = os.cpu_count() or 1
+    return max(1, min(_MAX_WORKERS, cores if streams > 1 else cores - 1))
+
 
 _log = logging.getLogger("sacnb.export")
 

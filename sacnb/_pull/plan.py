@@ -2,36 +2,50 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 
-from sacnb._endpoints import PACKAGE_PARAMETER, PAGE_SIZE_PARAMETER
+from sacnb._endpoints import ORDER_BY, PACKAGE_PARAMETER, PAGE_SIZE_PARAMETER, SKIP, TOP
+from sacnb._odata.literal import encode_query
 from sacnb._odata.query import Query
 from sacnb._odata.schema import Column, Schema
 from sacnb._pull.progress import ProgressListener
-from sacnb.errors import BadAnswer, NoAnswerError, RequestError, ServerError
+from sacnb.errors import BadAnswer, NoAnswerError, RequestError, RowCountWarning, ServerError, warn_user
 
 if TYPE_CHECKING:
     from sacnb._wire.context import DispatchContext
 
 __all__ = [
+    "SMALL_PAGE_ROWS",
+    "CutKeys",
     "DataChanged",
     "Inconsistent",
     "Job",
+    "LimitedSink",
     "Plan",
     "Position",
+    "Records",
     "Remedy",
+    "Repeated",
     "Segment",
     "Sink",
+    "compare",
+    "is_by_skip",
     "link_of",
+    "next_by_skip",
     "remedy_for",
     "segments_of",
 ]
+
+
+# SAP's own samples ask for pages of 5,000 rows. Where a page of that size fails, the size is not to blame.
+SMALL_PAGE_ROWS: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +73,17 @@ class Segment:
             return None
         return self._package(index + 1, page_size)
 
+    def first_by_skip(self, keys: Sequence[str], page_size: int | None) -> str:
+        """Return the link of the first of pages that ``$skip`` leads through, in the order of *keys*."""
+        path, _, text = self.path.partition("?")
+        options = [option for option in text.split("&") if option]
+        order = [unquote(option.partition("=")[2]) for option in options if option.startswith(f"{ORDER_BY}=")]
+        parts = order[0].split(",") if order else []
+        parts += [key for key in keys if key not in {part.partition(" ")[0] for part in parts}]
+        kept = [option for option in options if not option.startswith(f"{ORDER_BY}=")]
+        by_skip = replace(self, path=f"{path}?{'&'.join([*kept, encode_query([(ORDER_BY, ','.join(parts))])])}")
+        return f"{by_skip._with(PAGE_SIZE_PARAMETER, page_size)}&{SKIP}=0"
+
     def _package(self, index: int, page_size: int | None) -> str:
         assert self.packages is not None  # noqa: S101 - only called where there are some
         return f"{self._with(PAGE_SIZE_PARAMETER, page_size)}&{PACKAGE_PARAMETER}={self.packages[0] + index}"
@@ -67,6 +92,28 @@ class Segment:
         if value is None:
             return self.path
         return f"{self.path}{'&' if '?' in self.path else '?'}{name}={value}"
+
+
+def is_by_skip(link: str) -> bool:
+    """Return whether a link is one of ``Segment.first_by_skip`` and those after it."""
+    return f"&{SKIP}=" in link
+
+
+def next_by_skip(link: str, rows: int, count: int | None) -> str | None:
+    """Return the link after a page of *rows* rows; *count* is the number of rows over all pages."""
+    left = math.inf if count is None else count
+    options = link.split("&")
+    for place, option in enumerate(options):
+        name, _, value = option.rpartition("?")[2].partition("=")
+        if name == SKIP:
+            left -= int(value) + rows
+            options[place] = f"{SKIP}={int(value) + rows}"
+    for place, option in enumerate(options):
+        if option.rpartition("?")[2].startswith(f"{TOP}="):  # it counts the rows after those that are skipped
+            top = int(option.rpartition("=")[2]) - rows
+            left = min(left, top)
+            options[place] = f"{option.rpartition('=')[0]}={top}"
+    return "&".join(options) if rows and left > 0 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +174,8 @@ class Job:
     """The question to pull, the tenant to ask, and the listeners.
 
     ``streams`` is the number of requests that may run at the same time. ``observe`` sees the rows of every page, those
-    of an earlier run included, but of these only the dimensions.
+    of an earlier run included, but of these only the dimensions. ``repeated`` says what becomes of several records for
+    one key, and ``note_records`` is told of them.
     """
 
     context: DispatchContext
@@ -140,6 +188,8 @@ class Job:
     cancelled: Callable[[], bool] | None = None
     clock: Callable[[], float] = time.monotonic
     observe: Callable[[pa.Table], None] = lambda _: None
+    repeated: Repeated = "error"
+    note_records: Callable[[Records], None] = lambda _: None
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -150,6 +200,44 @@ class Job:
     def label(self) -> str:
         """Label for messages: ``<provider>/<entity set>``."""
         return f"{self.query.provider_id}/{self.query.entity_set}"
+
+
+# The answer to several records for one key: add up their measures, keep them all, or raise.
+Repeated = Literal["sum", "keep", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Keys with several records, and how SAC's total over all rows compares with them.
+
+    Of the measures, ``matched`` have the same total, ``other`` one of another kind than a sum or none, and
+    ``differing`` a total that the rows do not explain. ``unknown`` says why no total was compared.
+    """
+
+    rows: int = 0
+    keys: int = 0
+    matched: tuple[str, ...] = ()
+    other: tuple[str, ...] = ()
+    differing: tuple[str, ...] = ()
+    unknown: str = ""
+
+    def notice(self, label: str, repeated: Repeated) -> str:
+        """Return what a user must know, in words."""
+        many = self.keys != 1
+        parts = [
+            f"{self.keys:,} key{'s' if many else ''} of {label} {'have' if many else 'has'} several records, "
+            f"{self.rows:,} rows in all"
+            + ("; their measures were added up." if repeated == "sum" else "; each record is a row of its own.")
+        ]
+        odd = (*self.other, *self.differing)
+        if odd:
+            parts.append(f"SAC's own total is no sum for {', '.join(map(repr, odd))}: do not add up these.")
+        elif self.unknown:
+            parts.append(f"The rows could not be compared with a total of SAC ({self.unknown}).")
+        parts.append("Measures that do not add up, such as prices, rates and headcounts, need a look.")
+        if repeated == "sum":
+            parts.append("To see the records: facts(..., repeated='keep').")
+        return " ".join(parts)
 
 
 class Sink(Protocol):
@@ -163,6 +251,38 @@ class Sink(Protocol):
 
     def restart(self, segment: int) -> None:
         """Forget the rows of a segment, which is pulled again from its beginning."""
+
+
+class LimitedSink:
+    """A sink that passes on the first ``limit`` rows, of segments that come one after the other."""
+
+    def __init__(self, sink: Sink, limit: int) -> None:
+        self._sink = sink
+        self._left = limit
+        self._of_this_segment = 0
+
+    @property
+    def is_full(self) -> bool:
+        """True once all rows have been passed on."""
+        return not self._left
+
+    def add(self, segment: int, table: pa.Table) -> None:
+        rows = min(table.num_rows, self._left)
+        self._left -= rows
+        self._of_this_segment += rows
+        self._sink.add(segment, table.slice(0, rows))
+        if self.is_full:
+            self._sink.finish(segment)
+
+    def finish(self, segment: int) -> None:
+        self._of_this_segment = 0
+        if not self.is_full:
+            self._sink.finish(segment)
+
+    def restart(self, segment: int) -> None:
+        self._left += self._of_this_segment
+        self._of_this_segment = 0
+        self._sink.restart(segment)
 
 
 Position = Literal["beginning", "link", "resumed link", "link that failed before"]
@@ -180,6 +300,28 @@ class Inconsistent(BadAnswer):
 
 class DataChanged(BadAnswer):
     """SAC counts other rows now than when the pull began, so the rows pulled before do not fit the rest."""
+
+
+class CutKeys(Exception):
+    """A limit may have cut records of a key off, so that their sum cannot be made of the rows."""
+
+
+def compare(job: Job, announced: int | None, received: int, *, is_vital: bool = False) -> None:
+    """Refuse another number of rows than SAC announced; warn where the job does not check it, unless it is vital.
+
+    Raises:
+        Inconsistent: There are more or fewer.
+    """
+    if announced is None or announced == received:
+        return
+    problem = f"SAC announced {announced:,} rows of {job.label} and sent {received:,}; rows are missing or repeated."
+    if job.check_count or is_vital:
+        hint = (
+            "No data was saved. Download again; if it happens again and nobody is writing to the model, try "
+            f"smaller pages: facts(..., page_size={SMALL_PAGE_ROWS})."
+        )
+        raise Inconsistent(problem, hint=hint)
+    warn_user(problem, RowCountWarning)
 
 
 def remedy_for(error: BaseException, position: Position) -> Remedy:

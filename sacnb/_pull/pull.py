@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,28 +14,29 @@ from sacnb._connections import Interrupt
 from sacnb._fork import refuse_polars_after_fork
 from sacnb._frames.decode import decode_rows
 from sacnb._pull.checkpoints import Checkpoints, Copy
-from sacnb._pull.count import count_rows
+from sacnb._pull.count import count_all, count_quietly, is_narrowed
 from sacnb._pull.duplicates import KeyWatch
-from sacnb._pull.pipeline import Arrived, Ended, Failed, Pipeline
-from sacnb._pull.plan import Inconsistent, Job, Plan, Position, Segment, Sink, remedy_for
+from sacnb._pull.pipeline import Arrived, Ended, Failed, Pipeline, decode_threads
+from sacnb._pull.plan import (
+    Inconsistent,
+    Job,
+    LimitedSink,
+    Plan,
+    Position,
+    Segment,
+    Sink,
+    compare,
+    remedy_for,
+)
 from sacnb._pull.progress import Meter
-from sacnb._pull.source import SMALL_PAGE_ROWS, Fetched, PageSize, PageSource, Start
-from sacnb._wire.telemetry import Event, RetryEvent, current_trace_id
-from sacnb.errors import BadAnswer, RequestError, RowCountWarning, warn_user
+from sacnb._pull.source import Fetched, PageSize, PageSource, Start
+from sacnb.errors import BadAnswer
 
 __all__ = ["Pull"]
 
 _log = logging.getLogger("sacnb.export")
 
 _MAX_RESTARTS: Final = 3
-# Decoding is native code; more threads than this would only wait for the network.
-_MAX_WORKERS: Final = 4
-
-
-def _workers(streams: int) -> int:
-    """Return the number of decode threads: one a core, but one less for a single stream, which unpacks its pages."""
-    cores = os.cpu_count() or 1
-    return max(1, min(_MAX_WORKERS, cores if streams > 1 else cores - 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +63,7 @@ class _Run:
     pages: int = 0
     restarts: int = 0
     next_link: str | None = None
+    withheld: pa.Table | None = None  # the last page, where SAC counts more rows and sends no link
     in_parts: int = 0  # rows that are in part files of an earlier run, whose pages may be fetched again
 
 
@@ -87,6 +87,8 @@ class Pull:
         self._stop = Interrupt()
         self._source = PageSource(job.context, job.tenant_url, stop=self._stop)
         self._sizes = PageSize(plan.page_size or job.query.page_size)
+        self.counted = 0  # rows that SAC announced to a single segment, whatever the limit
+        self._said: set[str] = set()
         self._runs = [_Run(segment, Start(None)) for segment in plan.segments]
 
     def run(self, sink: Sink, may_restart: Callable[[int], bool] = lambda _: True) -> None:
@@ -110,7 +112,7 @@ class Pull:
         limit = self._job.query.top
         if limit is not None and len(self._runs) > 1:
             # Each segment was asked for that many rows; together they may have more.
-            sink = limited = _Limited(sink, limit)
+            sink = limited = LimitedSink(sink, limit)
             for _ in self._steps(sink, may_restart):
                 yield
                 if limited.is_full:
@@ -129,9 +131,9 @@ class Pull:
             self.meter.report()
         # With a limit the segments come in their order, so that the first rows are those of the first segment.
         streams = 1 if self._job.query.top is not None else max(1, min(self._job.streams, len(open_segments)))
-        workers = _workers(streams)
+        workers = decode_threads(streams)
         with (
-            self._throttled(),
+            self._source.slowed_down(self._job.context.telemetry),
             Pipeline(
                 self._work,
                 streams=streams,
@@ -146,23 +148,40 @@ class Pull:
             for event in pipeline:
                 match event:
                     case Arrived(number, decoded):
-                        sink.add(number, self._take_in(number, decoded))
+                        self._hand_on(number, self._take_in(number, decoded), sink)
                         del event, decoded  # free the page before the next one is asked for
                         yield
+                    case Ended(number) if self._page_on(number, may_restart):
+                        sink.restart(number)
+                        pipeline.add(number, self._pages(number))
                     case Ended(number):
-                        run = self._runs[number]
-                        self._compare(max(run.in_parts, run.received), run.received, is_vital=True)
-                        self._compare(run.announced, run.received)
-                        self._sizes.grow(run.start.page_size)
-                        sink.finish(number)
+                        self._end(number, sink)
                     case Failed(number, error):
                         self._restart_or_raise(number, error, may_restart)
                         sink.restart(number)
                         pipeline.add(number, self._pages(number))
         expected = self._plan.expected_rows
         if expected is None and self._is_unchecked():
-            expected = self._count()
-        self._compare(expected, self.meter.rows, is_vital=self._plan.page_size is not None)
+            expected = count_all(self._job, self.meter)
+        compare(self._job, expected, self.meter.rows, is_vital=self._plan.page_size is not None)
+
+    def _hand_on(self, number: int, table: pa.Table, sink: Sink) -> None:
+        """Give a page to the sink; withhold a first one where SAC counts more rows, and sends no link."""
+        run = self._runs[number]
+        is_cut = run.next_link is None and 0 < run.received < (run.announced or 0)
+        if is_cut and run.pages == 1 and run.start.link is None and self._plan.page_size is None:
+            run.withheld = table
+        else:
+            sink.add(number, table)
+
+    def _end(self, number: int, sink: Sink) -> None:
+        run = self._runs[number]
+        if run.withheld is not None:
+            sink.add(number, run.withheld)
+        compare(self._job, max(run.in_parts, run.received), run.received, is_vital=True)
+        compare(self._job, run.announced, run.received)
+        self._sizes.grow(run.start.page_size)
+        sink.finish(number)
 
     # -- one segment -------------------------------------------------------------------------------------------------
 
@@ -226,8 +245,12 @@ class Pull:
         # A page that was asked for by its number announces the rows of all segments together.
         if run.announced is None and decoded.count is not None and run.segment.packages is None:
             limit = self._job.query.top
+            self.counted = decoded.count if len(self._runs) == 1 else 0
             run.announced = decoded.count if limit is None else min(decoded.count, limit)
             self.meter.expect(number, run.announced)
+        is_only_page = len(self._runs) == 1 and run.pages == 0 and decoded.next_link is None
+        if is_only_page and run.announced is None and is_narrowed(self._job) and 0 < len(table) != self._job.query.top:
+            run.announced = count_quietly(self._job)
         if decoded.copy is not None:
             page = PageFile(
                 decoded.index,
@@ -249,7 +272,7 @@ class Pull:
         self._job.observe(table)
         self.meter.add(number, table.num_rows)
         if run.announced is not None and run.received > run.announced and self._job.check_count:
-            self._compare(run.announced, run.received)  # no need to wait for the end, if it ever comes
+            compare(self._job, run.announced, run.received)  # no need to wait for the end, if it ever comes
         return table
 
     def _without_known(self, number: int, table: pa.Table, first_row: int) -> pa.Table:
@@ -281,7 +304,6 @@ class Pull:
         return bool(run.pages) or run.position != "link that failed before" or self._source.answers(run.segment)
 
     def _restart(self, number: int, error: BaseException, *, with_smaller_pages: bool) -> None:
-        run = self._runs[number]
         _log.warning(
             "%s: restarting part %d of %d%s because a page could not be fetched: %s",
             self._job.label,
@@ -290,10 +312,44 @@ class Pull:
             f" with pages of {self._sizes.current:,} rows" if with_smaller_pages else "",
             error,
         )
-        self._runs[number] = _Run(run.segment, Start(None), restarts=run.restarts + 1)
+        self._begin_anew(number, Start(None))
+
+    def _begin_anew(self, number: int, start: Start) -> None:
+        run = self._runs[number]
+        self._runs[number] = _Run(run.segment, start, restarts=run.restarts + 1)
         self._checkpoints.restart(number)
         self.watch.forget(number)
         self.meter.restart(number)
+
+    def _page_on(self, number: int, may_restart: Callable[[int], bool]) -> bool:
+        """Restart a segment that SAC cut off without a link: in pages as small as SAC makes them, or by ``$skip``.
+
+        A hard limit on pages was reported from live tenants. Small pages come first, because they may have links;
+        ``$skip`` needs an order, in which SAC may be slower.
+        """
+        run = self._runs[number]
+        if run.withheld is None or run.restarts >= _MAX_RESTARTS or not may_restart(number):
+            return False
+        asked = run.start.page_size
+        if asked is None or asked > run.received:
+            self._sizes.limit(run.received)
+            how, start = f"in pages of {run.received:,} rows", Start(None)
+        else:
+            keys = [column.name for column in self._columns if column.role == "dimension"]
+            how = "with $skip, in the order of all dimensions"
+            start = Start(asked, link=run.segment.first_by_skip(keys, self._sizes.current))
+        level = logging.INFO if how in self._said else logging.WARNING
+        self._said.add(how)
+        _log.log(
+            level,
+            "%s: SAC counts %s rows and stopped after %s without a link to the next page. Reading them %s.",
+            self._job.label,
+            f"{run.announced:,}",
+            f"{run.received:,}",
+            how,
+        )
+        self._begin_anew(number, start)
+        return True
 
     # -- rows of an earlier run ----------------------------------------------------------------------------------------
 
@@ -313,7 +369,7 @@ class Pull:
         if state.announced is not None:
             self.meter.expect(number, state.announced)
         if state.is_complete:
-            self._compare(state.announced, state.rows)
+            compare(self._job, state.announced, state.rows)
             return True
         run.position = "link that failed before" if state.failed_link == state.next_link else "resumed link"
         run.start = Start(self._sizes.current, state.next_index, state.next_link, state.announced)
@@ -326,85 +382,8 @@ class Pull:
 
     # -- the whole pull ----------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _throttled(self) -> Iterator[None]:
-        """Slow all streams of this pull down after each 429."""
-        trace_id = current_trace_id()
-
-        def hook(event: Event) -> None:
-            if isinstance(event, RetryEvent) and event.cause == "429" and event.trace_id == trace_id:
-                self._source.pace.throttled(event.delay_s)
-
-        remove = self._job.context.telemetry.add_hook(hook)
-        try:
-            yield
-        finally:
-            remove()
-
     def _is_unchecked(self) -> bool:
         """Return whether there were several pages, and no page said how many rows there are."""
         counted = all(run.announced is not None for run in self._runs)
         several = self.meter.pages > len(self._runs) or self.meter.resumed_rows > 0
         return self._job.check_count and several and not counted
-
-    def _count(self) -> int | None:
-        """Ask SAC for the count that its pages did not hold, and warn where it does not say."""
-        try:
-            (count,) = count_rows(self._job, [self._job.query.where])
-        except (BadAnswer, RequestError) as error:  # no reason to lose the rows, which are all that was asked for
-            _log.info("%s: the rows could not be counted: %s", self._job.label, error)
-            count = None
-        if count is None:
-            warn_user(
-                f"SAC sent no row count for {self._job.label}, so sacnb cannot check that the {self.meter.rows:,} rows "
-                f"of {self.meter.pages:,} pages are all. Compare them with a total in SAC.",
-                RowCountWarning,
-            )
-            return None
-        limit = self._job.query.top
-        return count if limit is None else min(count, limit)
-
-    def _compare(self, announced: int | None, received: int, *, is_vital: bool = False) -> None:
-        if announced is None or announced == received:
-            return
-        label = self._job.label
-        problem = f"SAC announced {announced:,} rows of {label} and sent {received:,}; rows are missing or repeated."
-        if self._job.check_count or is_vital:
-            hint = (
-                "No data was saved. Download again; if it happens again and nobody is writing to the model, try "
-                f"smaller pages: facts(..., page_size={SMALL_PAGE_ROWS})."
-            )
-            raise Inconsistent(problem, hint=hint)
-        warn_user(problem, RowCountWarning)
-
-
-class _Limited:
-    """A sink that passes on the first ``limit`` rows, of segments that come one after the other."""
-
-    def __init__(self, sink: Sink, limit: int) -> None:
-        self._sink = sink
-        self._left = limit
-        self._of_this_segment = 0
-
-    @property
-    def is_full(self) -> bool:
-        """True once all rows have been passed on."""
-        return not self._left
-
-    def add(self, segment: int, table: pa.Table) -> None:
-        rows = min(table.num_rows, self._left)
-        self._left -= rows
-        self._of_this_segment += rows
-        self._sink.add(segment, table.slice(0, rows))
-        if self.is_full:
-            self._sink.finish(segment)
-
-    def finish(self, segment: int) -> None:
-        self._of_this_segment = 0
-        if not self.is_full:
-            self._sink.finish(segment)
-
-    def restart(self, segment: int) -> None:
-        self._left += self._of_this_segment
-        self._of_this_segment = 0
-        self._sink.restart(segment)

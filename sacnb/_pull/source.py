@@ -9,18 +9,21 @@ evenly, since a burst is what SAC refused. Pages get smaller where SAC cannot ma
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from sacnb._connections import Interrupt
 from sacnb._odata.page import Page, cut_page, next_page
-from sacnb._pull.plan import DataChanged, Segment, link_of
+from sacnb._pull.plan import SMALL_PAGE_ROWS, DataChanged, Segment, is_by_skip, link_of, next_by_skip
 from sacnb._wire.retry import RetryBudget
+from sacnb._wire.telemetry import Event, RetryEvent, Telemetry, current_trace_id
 from sacnb.errors import BadAnswer, Cancelled, SacError
 
 if TYPE_CHECKING:
@@ -173,6 +176,21 @@ class PageSource:
         """The pace of all its requests."""
         return self._pace
 
+    @contextmanager
+    def slowed_down(self, telemetry: Telemetry) -> Iterator[None]:
+        """Slow all streams of this pull down after each 429."""
+        trace_id = current_trace_id()
+
+        def hook(event: Event) -> None:
+            if isinstance(event, RetryEvent) and event.cause == "429" and event.trace_id == trace_id:
+                self._pace.throttled(event.delay_s)
+
+        remove = telemetry.add_hook(hook)
+        try:
+            yield
+        finally:
+            remove()
+
     def pages(self, segment: Segment, start: Start) -> Iterator[Fetched]:
         """Fetch the pages of a segment, in a loop: a model may have thousands of them.
 
@@ -195,7 +213,10 @@ class PageSource:
                     f"The row count changed during the download: {start.announced:,} at the start, {page.count:,} now."
                 )
             following = segment.link_after(index, start.page_size)
-            if following is None and segment.is_open:
+            if is_by_skip(link):
+                rows = len(json.loads(page.rows)) if page.rows_in_page is None else page.rows_in_page
+                following = next_by_skip(link, rows, page.count)
+            elif following is None and segment.is_open:
                 linked = next_page(page, answered_from, origin=self._tenant_url, seen=seen)
                 following = None if linked is None else link_of(linked)
             if not page.is_empty:
@@ -258,10 +279,6 @@ class PageSource:
             seconds -= step_s
 
 
-# SAP's own samples ask for pages of 5,000 rows. Where a page of that size fails, the size is not to blame.
-SMALL_PAGE_ROWS: Final = 5_000
-
-
 class PageSize:
     """Page size of the next segment; shared by all streams of a pull, safe for threads.
 
@@ -290,6 +307,12 @@ class PageSize:
             if self._current is not None and self._current >= failed:
                 self._current = max(failed // 2, SMALL_PAGE_ROWS)
         return True
+
+    def limit(self, rows: int) -> None:
+        """Ask for no more than *rows* from now on: SAC makes no larger pages."""
+        with self._lock:
+            self._setting = rows if self._setting is None else min(self._setting, rows)
+            self._current = rows if self._current is None else min(self._current, rows)
 
     def grow(self, worked: int | None) -> None:
         """Double the size, up to the setting, because a whole segment came in pages of *worked* rows."""

@@ -11,23 +11,26 @@ import os
 import tempfile
 import threading
 import weakref
-from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections import defaultdict, deque
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.ipc
 
+from sacnb._endpoints import FACT_DATA_AGGREGATION
 from sacnb._files import DISK_FULL, remove
 from sacnb._fork import is_forked_since
 from sacnb._frames.convert import arrow_schema
-from sacnb._pull.duplicates import Hashes
-from sacnb._pull.plan import Job, Plan
+from sacnb._odata.schema import Column
+from sacnb._pull.duplicates import Hashes, KeyWatch, Repeats
+from sacnb._pull.plan import Inconsistent, Job, Plan, Records, Sink
 from sacnb._pull.pull import Pull
+from sacnb._pull.totals import Tally, check_records
 from sacnb.errors import BadAnswer, ExportError
 
 __all__ = ["BatchStream", "Spool"]
@@ -162,8 +165,8 @@ class BatchStream:
     Iterate it, or pass it to anything that reads Arrow streams: ``polars.DataFrame(stream)``,
     ``pyarrow.table(stream)``, DuckDB. It is a context manager; leaving it early, or dropping it, stops the pull.
     ``schema`` is fixed beforehand. Iterating raises errors as they happen; other libraries wrap them into errors of
-    their own, and ``error`` keeps the
-    original.
+    their own, and ``error`` keeps the original. ``repeated`` says what becomes of several records for one key:
+    ``"keep"`` or ``"error"``. ``records`` is empty until the last batch, and then holds the number of such keys.
     """
 
     def __init__(self, job: Job, plan: Callable[[Job], Plan], *, finish: Callable[[], None] = lambda: None) -> None:
@@ -171,9 +174,23 @@ class BatchStream:
         self._cancel = cancelled.set
         self.schema: pa.Schema = arrow_schema(job.columns)
         self.error: BaseException | None = None
+        self.repeated = job.repeated
+        self.records = Records()
         # The pull's steps run in a context of their own: its telemetry operation must not become the caller's.
         self._context = contextvars.copy_context()
-        job = replace(job, cancelled=lambda: cancelled.is_set() or (asked is not None and asked()))
+        this = weakref.ref(self)
+
+        def note(records: Records) -> None:
+            note_records(records)
+            if (stream := this()) is not None:
+                stream.records = records
+
+        note_records = job.note_records
+        job = replace(
+            job,
+            cancelled=lambda: cancelled.is_set() or (asked is not None and asked()),
+            note_records=note,
+        )
         # A function and not a method, which would keep this object alive: dropping it must stop the pull.
         self._pages = _batches(job, plan, self.schema, finish)
         self._close = weakref.finalize(self, self._context.run, self._pages.close)
@@ -221,15 +238,71 @@ def _batches(
     with job.context.telemetry.operation(f"stream {job.label}"), Spool() as spool:
         pull = Pull(job, plan(job))
         sink = _InOrder(spool, lambda table: _cast(table, job.label, schema))
-        with closing(pull.steps(sink, sink.may_restart)) as steps:
+        is_error = job.repeated == "error" or job.query.entity_set == FACT_DATA_AGGREGATION
+        tallies = _Tallies(sink, job.columns)
+        with closing(pull.steps(sink if is_error else tallies, sink.may_restart)) as steps:
             for _ in steps:
-                _refuse_repeats(job.label, pull.watch.early_suspects())
+                if is_error:
+                    _refuse_repeats(job.label, pull.watch.early_suspects())
                 for table in sink.ready():
                     yield from table.to_batches()
         for table in sink.ready():
             yield from table.to_batches()
-        _refuse_repeats(job.label, pull.watch.suspects())
+        suspects = pull.watch.suspects()
+        if is_error:
+            _refuse_repeats(job.label, suspects)
+        elif len(suspects):
+            _check(job, pull.watch, suspects, tallies)
         finish()
+
+
+class _Tallies:
+    """A sink that adds up the measures of each page on its way to another: a stream's rows are gone at its end."""
+
+    def __init__(self, sink: Sink, columns: Sequence[Column]) -> None:
+        self._sink = sink
+        self._columns = columns
+        self.pages: defaultdict[int, list[Tally]] = defaultdict(list)
+
+    def add(self, segment: int, table: pa.Table) -> None:
+        tally = Tally(self._columns)
+        tally.add(table)
+        self.pages[segment].append(tally)
+        self._sink.add(segment, table)
+
+    def finish(self, segment: int) -> None:
+        self._sink.finish(segment)
+
+    def restart(self, segment: int) -> None:
+        self.pages.pop(segment, None)
+        self._sink.restart(segment)
+
+    def alike(self) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+        """Return pairs of pages with the same number of rows and the same sums."""
+        first: dict[Any, tuple[int, int]] = {}
+        for segment, tallies in self.pages.items():
+            for page, tally in enumerate(tallies):
+                same = first.setdefault((tally.rows, tally.sums), (segment, page))
+                if same != (segment, page):
+                    yield same, (segment, page)
+
+
+def _check(job: Job, watch: KeyWatch, suspects: Hashes, tallies: _Tallies) -> None:
+    """Tell records from rows that came twice, without the rows.
+
+    Raises:
+        BadAnswer: Rows came twice.
+    """
+    whole = Tally(job.columns)
+    for pages in tallies.pages.values():
+        for tally in pages:
+            whole.merge(tally)
+    repeats = Repeats(watch.rows_of(suspects), {}, len(suspects))
+    try:
+        records = check_records(job, whole, repeats, watch.copied_pages(tallies.alike()))
+    except Inconsistent as error:
+        raise BadAnswer(error.message, hint="Discard what was streamed, and download again.") from error
+    job.note_records(records)
 
 
 def _cast(table: pa.Table, label: str, schema: pa.Schema) -> pa.Table:
@@ -247,6 +320,7 @@ def _refuse_repeats(label: str, suspects: Hashes) -> None:
     if len(suspects):
         raise BadAnswer(
             f"Rows of {label} share their key with another row, at least {len(suspects):,} of them.",
-            hint="Discard what was streamed, and download again. (By a hash of 64 bits, which is wrong in about one of "
+            hint="Discard what was streamed. If the model keeps several records for one cell, ask for them: "
+            "stream(repeated='keep'). (By a hash of 64 bits, which is wrong in about one of "
             "a hundred thousand downloads; fetch() and to_parquet() compare the keys themselves.)",
         )

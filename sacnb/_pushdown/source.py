@@ -74,6 +74,7 @@ class Source:
         self._read = read
         self._filterable = filterable
         self._decimals = decimals
+        self._types = pl.Schema()
 
     def frame(self) -> pl.LazyFrame:
         """Return the LazyFrame. Collecting it reads, and raises what ``read`` raises.
@@ -85,9 +86,10 @@ class Source:
         """
         require_polars(pl.__version__)
         empty = to_polars(pa.Table.from_batches([], arrow_schema(self._schema.columns)), decimals=self._decimals)
+        self._types = empty.schema
         return register_io_source(
             self._rows,
-            schema=empty.schema,
+            schema=self._types,
             is_pure=True,  # let polars deduplicate identical scans
             explain_name=f"{self._schema.provider_id}/{self._schema.entity_set}",
         )
@@ -101,7 +103,7 @@ class Source:
         left = limit
         with self._read(Ask(columns, self._push_down(predicate, limit), limit)) as batches:
             for batch in batches:
-                rows = to_polars(pa.Table.from_batches([batch]), decimals=self._decimals)
+                rows = _in_types(to_polars(pa.Table.from_batches([batch]), decimals=self._decimals), self._types)
                 if left is not None:
                     rows = rows.head(left)
                     left -= rows.height
@@ -115,6 +117,18 @@ class Source:
         if predicate is not None and limit is not None:
             return PushDown(kept=(Kept(str(predicate), _LIMIT_FIRST),))
         return push_down(predicate, self._schema, self._filterable, decimals=self._decimals)
+
+
+def _in_types(rows: pl.DataFrame, types: pl.Schema) -> pl.DataFrame:
+    """Return the rows in the types that the frame was promised in; sums may come in wider ones."""
+    wider = [name for name, kind in rows.schema.items() if types[name] != kind]
+    try:
+        return rows.cast({name: types[name] for name in wider}) if wider else rows
+    except pl.exceptions.InvalidOperationError as error:
+        raise QueryError(
+            f"A sum in {', '.join(map(repr, wider))} has more digits than $metadata declares, and a scan has one type.",
+            hint="Use facts().fetch(), which widens the column.",
+        ) from error
 
 
 def _filtered(rows: pl.DataFrame, predicate: pl.Expr) -> pl.DataFrame:

@@ -18,9 +18,13 @@ from sacnb._frames.tidy import CONTRACT_VERSION
 from sacnb._odata.schema import Column, DateColumn, Schema
 from sacnb._results.files import UnusableFileError
 
-__all__ = ["METADATA_KEYS", "ResultInfo", "Source", "digest_of", "from_metadata", "principal_digest", "to_metadata"]
+__all__ = [
+    "METADATA_KEYS", "Repeated", "ResultInfo", "Source", "digest_of", "from_metadata", "principal_digest",
+    "to_metadata",
+]  # fmt: skip
 
 Source = Literal["sac", "sandbox"]
+Repeated = Literal["sum", "keep", "error"]
 
 _PREFIX: Final = "sacnb."
 METADATA_KEYS: Final = tuple(
@@ -40,6 +44,8 @@ METADATA_KEYS: Final = tuple(
         "max_date",
         "columns",
         "schema",
+        "repeated",
+        "repeated_keys",
         "digest",
     )
 )
@@ -57,7 +63,8 @@ class ResultInfo:
 
     ``query`` is canonical; ``principal`` is a digest; ``last_refresh_time`` is when SAC sent the rows, in UTC;
     ``min_date`` and ``max_date`` are the first days of the first and last period in the date column, or ``None``
-    without one; ``columns`` are those of the result, in order.
+    without one; ``columns`` are those of the result, in order. ``repeated_keys`` is the number of keys for which SAC
+    sent several records, and ``repeated`` what became of these: ``"sum"``, ``"keep"`` or ``"error"``.
     """
 
     provider_id: str
@@ -73,6 +80,8 @@ class ResultInfo:
     max_date: date | None
     columns: tuple[Column, ...]
     contract_version: int = CONTRACT_VERSION
+    repeated: Repeated = "sum"
+    repeated_keys: int = 0
 
     @classmethod
     def describe(
@@ -88,6 +97,8 @@ class ResultInfo:
         principal: str,
         source: Source,
         last_refresh_time: datetime,
+        repeated: Repeated = "sum",
+        repeated_keys: int = 0,
     ) -> ResultInfo:
         """Describe rows that were just fetched; counts and dates are read from the table.
 
@@ -102,6 +113,8 @@ class ResultInfo:
             principal: The client id or user; only a digest is stored.
             source: ``"sac"`` or ``"sandbox"``.
             last_refresh_time: The current time, with a time zone.
+            repeated: What became of several records for one key.
+            repeated_keys: The number of such keys.
 
         Raises:
             ValueError: The time has no time zone.
@@ -122,6 +135,8 @@ class ResultInfo:
             min_date=first,
             max_date=last,
             columns=tuple(schema.column(name) for name in table.column_names),
+            repeated=repeated,
+            repeated_keys=repeated_keys,
         )
 
 
@@ -180,6 +195,9 @@ def from_metadata(metadata: Mapping[str, str], arrow_schema: pa.Schema) -> tuple
 def _info(values: Mapping[str, str]) -> ResultInfo:
     if values["source"] not in get_args(Source):
         raise ValueError(f"source {values['source']!r}")
+    repeated = values.get("repeated", "error")  # as in files of versions that refused several records
+    if repeated not in get_args(Repeated):
+        raise ValueError(f"repeated {repeated!r}")
     return ResultInfo(
         provider_id=values["provider_id"],
         namespace=values["namespace"],
@@ -193,6 +211,8 @@ def _info(values: Mapping[str, str]) -> ResultInfo:
         min_date=date.fromisoformat(values["min_date"]) if values["min_date"] else None,
         max_date=date.fromisoformat(values["max_date"]) if values["max_date"] else None,
         columns=tuple(map(column_from_dict, json.loads(values["columns"]))),
+        repeated=cast("Repeated", repeated),
+        repeated_keys=int(values.get("repeated_keys", "0")),
     )
 
 

@@ -144,12 +144,13 @@ class Result(Previewed):
         other: bool = False,
         title: str | None = None,
         unit: str | None = None,
-        theme: Theme = "light",
+        theme: Theme | None = None,
     ) -> Chart:
         """Draw the rows: lines over time, bars of a dimension, or a heat map of two.
 
-        Too many lines become a heat map over time. Versions look the same in every chart: actuals blue and solid,
-        plans orange and dashed, forecasts green and dotted. The subtitle says what is left out.
+        Too many lines become a heat map over time; ``kind="line"`` colours the largest instead and draws the others
+        grey. Lines are labelled at their ends where the labels fit. Versions look the same in every chart: actuals blue
+        and solid, plans orange and dashed, forecasts green and dotted. The subtitle says what is left out.
 
         Args:
             grain: The grain of the dates; see ``tidy``.
@@ -164,7 +165,8 @@ class Result(Previewed):
                 members may be added up.
             title: By default the model and the measure.
             unit: The unit of the values for the axis; SAC's export does not tell it.
-            theme: ``"light"`` or ``"dark"``: the chart has its own background, so that it is readable on any page.
+            theme: ``"light"`` or ``"dark"``: the chart has its own background, so that it is readable on any page. By
+                default dark if Altair's theme is dark (``alt.theme.enable("dark")``), else light.
 
         Raises:
             MissingExtraError: The extra ``plot`` is not installed.
@@ -249,7 +251,7 @@ class Result(Previewed):
         labels: Labels | None = None,
         title: str | None = None,
         unit: str | None = None,
-        theme: Theme = "light",
+        theme: Theme | None = None,
     ) -> Chart:
         """Draw ``variance(...)``: bars, or a waterfall from the total of ``base`` to that of ``against``.
 

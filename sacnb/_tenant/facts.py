@@ -5,32 +5,34 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-from sacnb._arguments import callback, flag, seconds
+from sacnb._arguments import callback, flag, one_of, seconds
 from sacnb._arguments import folder as path_of
 from sacnb._cache.folder import CacheKey
 from sacnb._cache.staging import staging_root
 from sacnb._endpoints import FACT_DATA_AGGREGATION
 from sacnb._frames.convert import column_to_dict
 from sacnb._frames.tidy import CONTRACT_VERSION
-from sacnb._odata.expression import And, Comparison, Expression, Membership, Not, Or, TextMatch
 from sacnb._odata.schema import is_account
+from sacnb._odata.where import columns_of
 from sacnb._pull.checkpoints import Staging
-from sacnb._pull.collect import pull, pull_resumable, refresh
+from sacnb._pull.collect import pull, pull_resumable, refresh, summed
 from sacnb._pull.count import count_rows
 from sacnb._pull.parquet import ParquetFolder, to_parquet
 from sacnb._pull.partition import Partitions, make_plan
-from sacnb._pull.plan import Job, Plan
+from sacnb._pull.plan import CutKeys, Job, Plan, Records, Repeated
 from sacnb._pull.progress import ProgressListener, ProgressOption, progress_listener
 from sacnb._pull.stream import BatchStream
+from sacnb._pull.totals import has_single_records
 from sacnb._results.info import principal_digest
 from sacnb._results.result import Result, ResultInfo
 from sacnb._tenant.members import NamedMembers, member_ids
-from sacnb.errors import MixedAccountsWarning, warn_user
+from sacnb.errors import MixedAccountsWarning, QueryError, RepeatedKeysWarning, warn_user
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from sacnb._odata.schema import Schema
     from sacnb._tenant.connection import Connection
 
-__all__ = ["Facts"]
+__all__ = ["Facts", "is_single_record", "summed_batches"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,8 @@ class Facts:
 
     ``fetch()`` returns the rows, ``stream()`` iterates over them, ``to_parquet()`` writes them to a folder, and
     ``refresh()`` also caches them. ``query`` is the query in canonical form, ``url`` its address. With
-    ``check_members`` a filter on a member that the dimension does not have is an error.
+    ``check_members`` a filter on a member that the dimension does not have is an error. ``repeated`` says what becomes
+    of several records for one key.
     """
 
     __module__ = "sacnb"
@@ -59,6 +62,7 @@ class Facts:
     check_count: bool = True
     partitions: Partitions = None
     check_members: bool = True
+    repeated: Repeated = "sum"
 
     @property
     def url(self) -> str:
@@ -67,6 +71,8 @@ class Facts:
 
     def count(self) -> int | None:
         """Return the number of rows without fetching them, or ``None`` if SAC does not say.
+
+        Several records for one key are several rows here.
 
         Raises AuthError and RequestError.
         """
@@ -79,26 +85,40 @@ class Facts:
         second, and ``None`` shows nothing. ``cancelled`` is polled several times a second, also while waiting for a
         page; returning true ends the download within a second.
 
+        Several records for one key are added up, unless ``repeated`` says otherwise.
+
         Raises UnknownNameError for a filter on a member that the dimension does not have; BadAnswer, Cancelled,
-        AuthError and RequestError.
+        AuthError and RequestError; ContractError for records of a key that differ in what cannot be added up.
+
+        Warns RepeatedKeysWarning where records were added up.
         """
         progress, cancelled = _progress(progress), callback("cancelled", cancelled)
         _warn_of_mixed_accounts(self.query, self.schema)
         named = self._named_members()
+        found: list[Records] = []
         with progress_listener(progress) as listener:
-            job = self._job(named, listener, cancelled)
+            job = self._job(named, listener, cancelled, note_records=found.append)
             with job.context.telemetry.operation(f"pull {job.label}"):
-                table = pull(job, self._plan(job))
+                try:
+                    table = pull(job, self._plan(job))
+                except CutKeys:
+                    table = self._whole_keys(job)
                 named.refuse_unknown()
-        return self._result(table, self.connection.context.session.now())
+        return self._result(table, self.connection.context.session.now(), found)
 
     def stream(
-        self, *, progress: ProgressListener | None = None, cancelled: Callable[[], bool] | None = None
+        self,
+        *,
+        repeated: Literal["keep", "error"] | None = None,
+        progress: ProgressListener | None = None,
+        cancelled: Callable[[], bool] | None = None,
     ) -> BatchStream:
         """Iterate over the rows as Arrow record batches, one page at a time, in bounded memory.
 
         Anything that reads Arrow streams accepts it: ``polars.DataFrame(facts.stream())``, DuckDB, pyarrow. The first
-        request is sent when the first batch is read.
+        request is sent when the first batch is read. Several records for one key are several rows, unless ``repeated``
+        (of this call or of ``facts``) is ``"error"``; at the end ``records.keys`` of the stream is the number of such
+        keys.
 
         Iterating raises what ``fetch`` raises, some of it after the last batch; also BadAnswer if a page has more
         digits than ``$metadata`` declares, because batches already handed out cannot be widened.
@@ -106,12 +126,14 @@ class Facts:
         progress, cancelled = callback("progress", progress), callback("cancelled", cancelled)
         _warn_of_mixed_accounts(self.query, self.schema)
         named = self._named_members()
-        return BatchStream(self._job(named, progress, cancelled), self._plan, finish=named.refuse_unknown)
+        job = self._job(named, progress, cancelled, repeated=self._handed_over(repeated, "keep", "error"))
+        return BatchStream(job, self._plan, finish=named.refuse_unknown)
 
     def to_parquet(
         self,
         folder: str | os.PathLike[str],
         *,
+        repeated: Repeated | None = None,
         resume: bool = True,
         progress: ProgressOption = "auto",
         cancelled: Callable[[], bool] | None = None,
@@ -122,21 +144,31 @@ class Facts:
         it. A download that ended early, even by ``kill -9`` or a power cut, resumes where it stopped for up to 12
         hours; ``resume=False`` starts over.
 
+        Several records for one key are several rows, and the manifest's ``repeated_keys`` is the number of such keys.
+        ``repeated="sum"`` adds them up, in bounded memory; ``"error"`` raises.
+
         Raises ExportError if the folder holds other files or cannot be written; and what ``fetch`` raises.
         """
+        mode = self._handed_over(repeated, "sum", "keep", "error")
+        if mode == "sum" and self.query.top is not None and self.query.entity_set != FACT_DATA_AGGREGATION:
+            raise QueryError(
+                "limit and to_parquet(repeated='sum') cannot be combined: the limit would cut records of a key off.",
+                hint="Leave one of them out, or use fetch().",
+            )
         target, resume = path_of("folder", folder), flag("resume", resume)
         progress, cancelled = _progress(progress), callback("cancelled", cancelled)
         _warn_of_mixed_accounts(self.query, self.schema)
         named = self._named_members()
         with progress_listener(progress) as listener:
-            job = self._job(named, listener, cancelled)
+            job = self._job(named, listener, cancelled, repeated=mode)
+            about = {**self._about(), "repeated": mode}
             with job.context.telemetry.operation(f"export {job.label}"):
                 return to_parquet(
                     job,
                     self._plan,
                     target,
-                    self._staging(resume=resume),
-                    about=self._about(),
+                    self._staging(about, resume=resume),
+                    about=about,
                     finish=named.refuse_unknown,
                 )
 
@@ -165,13 +197,18 @@ class Facts:
         def pull_anew() -> Result:
             _warn_of_mixed_accounts(self.query, self.schema)
             named = self._named_members()
+            found: list[Records] = []
             with progress_listener(progress) as listener:
-                job = self._job(named, listener, cancelled)
+                job = self._job(named, listener, cancelled, note_records=found.append)
                 with job.context.telemetry.operation(f"refresh {job.label}"):
-                    table, began = pull_resumable(
-                        job, self._plan, self._staging(resume=resume), finish=named.refuse_unknown
-                    )
-            return self._result(table, began or self.connection.context.session.now())
+                    try:
+                        table, began = pull_resumable(
+                            job, self._plan, self._staging(self._about(), resume=resume), finish=named.refuse_unknown
+                        )
+                    except CutKeys:
+                        table, began = self._whole_keys(job), None
+                        named.refuse_unknown()
+            return self._result(table, began or self.connection.context.session.now(), found)
 
         return refresh(
             pull_anew,
@@ -185,14 +222,20 @@ class Facts:
 
     @property
     def cache_key(self) -> CacheKey:
-        """The cache entry of this query: tenant, principal, model, entity set and canonical query."""
+        """The cache entry of this query: tenant, principal, model, entity set, canonical query and ``repeated``."""
         return CacheKey.build(
             tenant_host=self.connection.tenant_host,
             principal=self.connection.principal,
             provider_id=self.query.provider_id,
             entity_set=self.query.entity_set,
-            query=self.query.canonical(self.schema),
+            query=self._question,
         )
+
+    @property
+    def _question(self) -> str:
+        """The canonical query, and what becomes of records: kept ones are another answer than their sums."""
+        query = self.query.canonical(self.schema)
+        return query if self.repeated == "sum" else f"{query}\nrepeated={self.repeated}"
 
     def _named_members(self) -> NamedMembers:
         query = self.query if self.check_members else dataclasses.replace(self.query, where=None)
@@ -203,6 +246,9 @@ class Facts:
         named: NamedMembers,
         progress: ProgressListener | None = None,
         cancelled: Callable[[], bool] | None = None,
+        *,
+        repeated: Repeated | None = None,
+        note_records: Callable[[Records], None] = lambda _: None,
     ) -> Job:
         return Job(
             context=self.connection.context,
@@ -215,7 +261,34 @@ class Facts:
             cancelled=cancelled,
             clock=self.connection.context.session.clock,
             observe=named.observe,
+            repeated=repeated or self.repeated,
+            note_records=note_records,
         )
+
+    def _whole_keys(self, job: Job) -> pa.Table:
+        """Return the rows of a limited query whose limit cuts records of a key off: SAC adds up all of them.
+
+        SAC's sums have no attributes. A query with some is pulled without its limit.
+        """
+        columns = job.columns
+        if any(column.role == "attribute" for column in columns):
+            job = replace(job, query=replace(job.query, top=None))
+            return pull(job, Plan.of(job.query, job.schema, job.tenant_url)).slice(0, self.query.top)
+        select = tuple(column.name for column in columns)
+        job = replace(job, query=replace(job.query, entity_set=FACT_DATA_AGGREGATION, select=select))
+        warn_user(
+            f"Some keys of {self.query.provider_id} have several records, or SAC does not say that none has; SAC added "
+            "them up. Measures that do not add up, such as prices, rates and headcounts, need a look. To see the "
+            "records: facts(..., repeated='keep').",
+            RepeatedKeysWarning,
+        )
+        return pull(job, Plan.of(job.query, job.schema, job.tenant_url))
+
+    def _handed_over(self, repeated: str | None, *choices: Repeated) -> Repeated:
+        """Return what becomes of records where rows are handed over as they come, if the caller does not say."""
+        if repeated is None:
+            return "error" if self.repeated == "error" else "keep"
+        return cast("Repeated", one_of("repeated", repeated, choices))
 
     def _plan(self, job: Job) -> Plan:
         def members(dimension: str) -> list[str] | None:
@@ -224,18 +297,22 @@ class Facts:
 
         return make_plan(job, self.partitions, members)
 
-    def _result(self, table: pa.Table, pulled_at: datetime) -> Result:
+    def _result(self, table: pa.Table, pulled_at: datetime, records: Sequence[Records]) -> Result:
+        if self.repeated == "sum":
+            _warn_of_records(self.query, records)
         info = ResultInfo.describe(
             table,
             self.schema,
             provider_id=self.query.provider_id,
             namespace=self.query.namespace,
             entity_set=self.query.entity_set,
-            query=self.query.canonical(self.schema),
+            query=self._question,
             tenant_host=self.connection.tenant_host,
             principal=self.connection.principal,
             source=self.connection.source,
             last_refresh_time=pulled_at,
+            repeated=self.repeated,
+            repeated_keys=sum(found.keys for found in records),
         )
         return Result(table, self.schema, info)
 
@@ -253,24 +330,42 @@ class Facts:
             "columns": [column_to_dict(column) for column in self.query.columns(self.schema)],
         }
 
-    def _staging(self, *, resume: bool) -> Staging:
+    def _staging(self, about: Mapping[str, Any], *, resume: bool) -> Staging:
         """Return the staging of this query. Another schema or contract version counts as another query."""
-        identity = {
-            name: value if isinstance(value, str) else json.dumps(value) for name, value in self._about().items()
-        }
+        identity = {name: value if isinstance(value, str) else json.dumps(value) for name, value in about.items()}
         root = staging_root(self.connection.settings.cache_dir)
         return Staging(root, identity, self.connection.context.session.now, resume)
 
 
-def _columns_of(expression: Expression | None) -> set[str]:
-    match expression:
-        case Comparison(column=column) | Membership(column=column) | TextMatch(column=column):
-            return {column}
-        case Not(operand=operand):
-            return _columns_of(operand)
-        case And(operands=operands) | Or(operands=operands):
-            return set().union(*(_columns_of(operand) for operand in operands))
-    return set()
+def is_single_record(facts: Facts, cancelled: Callable[[], bool] | None) -> bool:
+    """Return whether SAC counts as many keys as rows, so that each key has one record."""
+    return has_single_records(facts._job(facts._named_members(), cancelled=cancelled))
+
+
+@contextmanager
+def summed_batches(
+    facts: Facts, progress: ProgressListener | None, cancelled: Callable[[], bool] | None
+) -> Iterator[Iterable[pa.RecordBatch]]:
+    """Stream the rows of a query with the records of each key added up.
+
+    Warns:
+        RepeatedKeysWarning: Records were added up.
+    """
+    if facts.query.top is not None:
+        yield facts.fetch(progress=progress, cancelled=cancelled).arrow().to_batches()
+        return
+
+    def is_single() -> bool:
+        return is_single_record(facts, cancelled)
+
+    with facts.stream(repeated="keep", progress=progress, cancelled=cancelled) as stream:
+        columns = facts.query.columns(facts.schema)
+        yield summed(stream, columns, is_single, lambda records: _warn_of_records(facts.query, [records]))
+
+
+def _warn_of_records(query: Query, records: Sequence[Records]) -> None:
+    for found in records:
+        warn_user(found.notice(f"{query.provider_id}/{query.entity_set}", "sum"), RepeatedKeysWarning)
 
 
 def _progress(progress: ProgressOption) -> ProgressOption:
@@ -281,7 +376,7 @@ def _progress(progress: ProgressOption) -> ProgressOption:
 def _warn_of_mixed_accounts(query: Query, schema: Schema) -> None:
     if query.entity_set != FACT_DATA_AGGREGATION:
         return
-    filtered = _columns_of(query.where)
+    filtered = columns_of(query.where)
     for column in schema.dimensions:
         # The one measure of a classic account model mixes revenue, costs and headcount (seen on live tenants). The name
         # of the dimension is only a convention, so this warns and does not raise.

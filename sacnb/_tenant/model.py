@@ -6,9 +6,9 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
-from sacnb._arguments import flag, names, text, whole_number
+from sacnb._arguments import flag, names, one_of, text, whole_number
 from sacnb._endpoints import (
     DEFAULT_NAMESPACE,
     FACT_DATA,
@@ -26,6 +26,7 @@ from sacnb._odata.schema import Column, Grain, Schema
 from sacnb._odata.where import When, bounds, from_where
 from sacnb._pull.collect import is_outage
 from sacnb._pull.partition import checked_partitions
+from sacnb._pull.plan import Repeated
 from sacnb._tenant.connection import Connection, list_models, schema_of_last_result
 from sacnb._tenant.facts import Facts
 from sacnb._tenant.members import members_frame, read_members
@@ -134,6 +135,7 @@ class Model:
         page_size: int | None = None,
         check_count: bool = True,
         partitions: int | str | Sequence[str] | None = None,
+        repeated: Repeated = "sum",
     ) -> Facts:
         """Prepare a query of the model's facts; only the schema is read before ``fetch()`` or ``refresh()``.
 
@@ -155,6 +157,9 @@ class Model:
                 the number of rows), or a list of the dimension to split by, such as ["Date"]. The rows are the same,
                 in another order. "package" requests pages by number, which is unconfirmed on real tenants. By default
                 one stream; ``docs/pulling.md`` says when more of them help.
+            repeated: The answer to several records for one key: "sum" adds up their measures, "keep" returns them all,
+                "error" raises. ``stream()`` and ``to_parquet()`` keep them unless told otherwise. ``where`` selects
+                records, before they are added up.
 
         Raises UnknownNameError with the nearest names; QueryError for a query that SAC cannot answer correctly.
         """
@@ -178,7 +183,14 @@ class Model:
             period = self._period(schema, query, text("date", date), since, until)
             query = replace(query, where=period if query.where is None else query.where & period)
         query.options(schema)  # refuse an impossible query now, and not when it is fetched
-        return Facts(self._connection, schema, query, flag("check_count", check_count), checked_partitions(partitions))
+        return Facts(
+            self._connection,
+            schema,
+            query,
+            flag("check_count", check_count),
+            checked_partitions(partitions),
+            repeated=_repeated(repeated),
+        )
 
     def refresh(
         self,
@@ -189,6 +201,7 @@ class Model:
         dims: Sequence[str] | None = None,
         measures: Sequence[str] | None = None,
         partitions: int | str | Sequence[str] | None = None,
+        repeated: Repeated = "sum",
         strict: bool = False,
         max_age_s: float | None = None,
         resume: bool = True,
@@ -196,7 +209,15 @@ class Model:
         cancelled: Callable[[], bool] | None = None,
     ) -> Result:
         """Fetch and cache facts, or return the last good result; short for ``facts(...).refresh(...)``."""
-        facts = self.facts(where=where, since=since, until=until, dims=dims, measures=measures, partitions=partitions)
+        facts = self.facts(
+            where=where,
+            since=since,
+            until=until,
+            dims=dims,
+            measures=measures,
+            partitions=partitions,
+            repeated=repeated,
+        )
         return facts.refresh(strict=strict, max_age_s=max_age_s, resume=resume, progress=progress, cancelled=cancelled)
 
     def scan(
@@ -212,13 +233,15 @@ class Model:
         page_size: int | None = None,
         check_count: bool = True,
         partitions: int | str | Sequence[str] | None = None,
+        repeated: Repeated = "sum",
     ) -> pl.LazyFrame:
         """Return the facts as a polars LazyFrame; only the schema is read before it is collected.
 
         Columns, filters and limits are pushed down to SAC where that loses no row. polars does the rest, by its own
         rules for nulls, case and order; ``explain`` shows the plan. Measures are Float64, or exact Decimals with
         ``decimals``. An unknown member is not an error but matches no rows. The other arguments are those of
-        ``facts``: ``where``, ``since`` and ``until`` are always sent to SAC, and with ``dims`` SAC adds up.
+        ``facts``: ``where``, ``since`` and ``until`` are always sent to SAC, and with ``dims`` SAC adds up. Several
+        records for one key are added up before any step sees them; with ``repeated="keep"`` each is a row.
 
         Raises what ``facts`` raises; QueryError with polars before version 2. Collecting raises what ``fetch`` raises.
         """
@@ -233,6 +256,7 @@ class Model:
             page_size=page_size,
             check_count=check_count,
             partitions=partitions,
+            repeated=repeated,
         ).frame()
 
     def explain(
@@ -326,7 +350,7 @@ class Model:
         )
         from sacnb._frames.periods import grain_as_written
 
-        table = Facts(self._connection, schema, sample).fetch().arrow()
+        table = Facts(self._connection, schema, sample, repeated="keep").fetch().arrow()
         return grain_as_written(table[column.name][0].as_py()) if table.num_rows else None
 
     def _check_names(
@@ -373,6 +397,10 @@ class Model:
             if entry.name.casefold() == self._id.casefold():
                 unknown.add_note(f"{entry.name!r} is the name of the model {entry.id!r}: use sac.model({entry.id!r}).")
         return unknown
+
+
+def _repeated(repeated: object) -> Repeated:
+    return cast("Repeated", one_of("repeated", repeated, get_args(Repeated)))
 
 
 def _parse_check(body: bytes) -> None:

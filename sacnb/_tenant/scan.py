@@ -20,10 +20,11 @@ import pyarrow as pa
 from sacnb._endpoints import FACT_DATA_AGGREGATION
 from sacnb._frames.convert import arrow_schema
 from sacnb._odata.render import to_odata
-from sacnb._odata.where import both
+from sacnb._odata.where import both, columns_of
 from sacnb._pull.progress import progress_listener
 from sacnb._pushdown.source import Ask, Source
 from sacnb._pushdown.translate import Kept, PushDown
+from sacnb._tenant.facts import is_single_record, summed_batches
 from sacnb.errors import QueryError
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ class Scan:
         return self._frame(note)
 
     def _frame(self, read: Read) -> pl.LazyFrame:
-        # SAC aggregates the rows that pass the filter, so it cannot filter by the sums.
+        # SAC filters before it adds up, so it cannot filter by the sums. Where records are added up here, see _safe.
         columns = self._schema.dimensions if self._aggregates else self._schema.columns
         filterable = frozenset(column.name for column in columns)
         return Source(self._schema, read, filterable=filterable, decimals=self._decimals).frame()
@@ -185,11 +186,32 @@ class Scan:
         def cancelled() -> bool:
             return _INTERRUPTS.count() > before or (self._cancelled is not None and self._cancelled())
 
-        with (
-            progress_listener("auto") as listener,
-            reading.facts.stream(progress=listener, cancelled=cancelled) as batches,
-        ):
-            yield batches
+        with progress_listener("auto") as listener:
+            safe = self._safe(ask, reading, cancelled) if self._adds_up else reading
+            reading = safe or reading
+            if self._adds_up and safe is not None:
+                with summed_batches(reading.facts, listener, cancelled) as sums:
+                    yield sums
+            else:
+                facts = replace(reading.facts, repeated="error") if self._adds_up else reading.facts
+                with facts.stream(progress=listener, cancelled=cancelled) as batches:
+                    yield batches
+
+    def _safe(self, ask: Ask, reading: Reading, cancelled: Callable[[], bool]) -> Reading | None:
+        """Return the reading without conditions that SAC may not apply to records, ``None`` where it may.
+
+        A condition on a measure holds for the sum of a key's records and not for each. SAC is asked whether each key
+        has one record; only then the condition may be sent.
+        """
+        keys = {column.name for column in self._schema.dimensions}
+        unsafe = [sent for sent in reading.pushed.sent if columns_of(sent.where) - keys]
+        if not unsafe:
+            return reading
+        pushed = reading.pushed
+        for sent in unsafe:
+            pushed = pushed.without(sent, "SAC would filter before records are added up")
+        safe = self._reading(replace(ask, pushed=pushed))
+        return None if is_single_record(safe.facts, cancelled) else safe
 
     def _reading(self, ask: Ask) -> Reading:
         base = self._facts.query
@@ -221,6 +243,11 @@ class Scan:
                 pushed = pushed.without(longest, error.message)
             else:
                 return query, pushed
+
+    @property
+    def _adds_up(self) -> bool:
+        """Whether several records of a key are added up here, and not by SAC."""
+        return self._facts.repeated == "sum" and not self._aggregates
 
     @property
     def _aggregates(self) -> bool:

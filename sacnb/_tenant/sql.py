@@ -17,7 +17,7 @@ from sacnb._arguments import text as name_of
 from sacnb._endpoints import DEFAULT_NAMESPACE
 from sacnb._tenant.connection import Connection, list_models
 from sacnb._tenant.model import Model
-from sacnb._tenant.parameters import bind
+from sacnb._tenant.question import bind
 from sacnb._tenant.scan import Explanation, Reading, Scan, rehearse
 from sacnb.errors import LargeScanWarning, QueryError, SacError, UnknownNameError, warn_user
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sacnb._tenant.parameters import parameter_names
+from sacnb._tenant.question import parameter_names
 from sacnb.errors import QueryError, UsageError
 from sacnb.notebook.arguments import argument, frame_options, manual, parameters, parser_of, row_count, variable
 from sacnb.notebook.words import Lines

@@ -150,31 +150,12 @@ CASES = [
 ]
 
 
-# Cases that sacnb does not handle yet, and one that would never end. The marks are strict: a fix must remove its entry.
-NOT_YET = {
-    "page_cap {'rows': 50} -> right rows",
-    "page_cap {'rows': 50, 'links': True} -> right rows",
-}
-NEVER = {"endless_pages  -> BadAnswer"}
-
-
-def _param(case: Case) -> Any:
-    if str(case) not in NOT_YET | NEVER:
-        return pytest.param(case, id=str(case))
-    mark = pytest.mark.xfail(strict=True, run=str(case) not in NEVER, reason="sacnb does not do this yet")
-    return pytest.param(case, id=str(case), marks=mark)
-
-
-def test_every_case_that_fails_is_a_case() -> None:
-    assert {str(case) for case in CASES} >= NOT_YET | NEVER
-
-
 def test_every_misbehaviour_has_a_case() -> None:
     assert {case.name for case in CASES} == set(MISBEHAVIOURS)
 
 
 @pytest.mark.timeout(30)
-@pytest.mark.parametrize("case", [_param(case) for case in CASES])
+@pytest.mark.parametrize("case", CASES, ids=str)
 def test_it_ends_in_the_right_rows_or_in_the_right_error(
     case: Case, sandbox: Sandbox, connect_to: Callable[..., Tenant]
 ) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
+from sacnb._charts.plot import Chart
 from sacnb._frames.decode import decode_rows
 from sacnb._odata.schema import Column, DateColumn, Grain, Schema
 from sacnb._results.result import Result, ResultInfo
@@ -72,3 +76,54 @@ def result_of() -> Callable[..., Result]:
         return Result(table, schema, info, **changes)
 
     return make
+
+
+@pytest.fixture
+def plot(facts: Facts, result_of: Callable[..., Result]) -> Callable[..., Chart]:
+    def make(
+        columns: list[Any], rows: list[list[Any]], *args: Any, measures: Any = ("Amount",), **options: Any
+    ) -> Chart:
+        return result_of(*facts(columns, rows, measures=measures)).plot(*args, **options)
+
+    return make
+
+
+@pytest.fixture
+def pixels() -> Callable[[bytes], Any]:
+    """Reads a PNG as vl-convert writes it: an array of rows, columns, and red, green, blue and opacity."""
+
+    def read(data: bytes) -> Any:
+        chunks, at = {}, 8
+        while at < len(data):
+            (length,) = struct.unpack(">I", data[at : at + 4])
+            kind = data[at + 4 : at + 8]
+            chunks[kind] = chunks.get(kind, b"") + data[at + 8 : at + 8 + length]
+            at += 12 + length
+        width, height, depth, colours = struct.unpack(">IIBB", chunks[b"IHDR"][:10])
+        assert (depth, colours) == (8, 6)
+        lines = np.frombuffer(zlib.decompress(chunks[b"IDAT"]), dtype=np.uint8).reshape(height, 1 + 4 * width)
+        made = np.zeros((height, width, 4), dtype=np.uint8)
+        for row in range(height):
+            above = made[row - 1].astype(int) if row else np.zeros((width, 4), dtype=int)
+            made[row] = unfiltered(lines[row, 0], lines[row, 1:].reshape(width, 4).astype(int), above)
+        return made
+
+    def unfiltered(kind: int, line: Any, above: Any) -> Any:
+        """Undoes what PNG does to a line before it is compressed (its filters 0 to 4)."""
+        if kind in {0, 2}:
+            return (line + (above if kind else 0)) % 256
+        if kind == 1:
+            return line.cumsum(axis=0) % 256
+        left = corner = np.zeros(4, dtype=int)
+        out = np.empty_like(line)
+        for i, up in enumerate(above):
+            if kind == 3:
+                guess = (left + up) // 2
+            else:
+                choices = np.stack([left, up, corner])
+                guess = choices[np.abs(left + up - corner - choices).argmin(axis=0), range(4)]
+            left, corner = (line[i] + guess) % 256, up
+            out[i] = left
+        return out
+
+    return read

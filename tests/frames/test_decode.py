@@ -382,7 +382,9 @@ def test_line_ends_of_the_page_itself_tear_no_row_apart(block_bytes: int) -> Non
 def test_digits_far_behind_the_point_are_not_left_to_pyarrow(number: str, meaning: Decimal) -> None:
     """It makes a zero of the first four and ends the process at the fifth: see ``breaks_decimals``."""
     page = b'[{"Key":"a","Amount":1},{"Key":"b","Amount":%s}]' % number.encode()
-    assert decode_natively(page, [KEY, AMOUNT]) is None
+    native = decode_natively(page, [KEY, AMOUNT])
+    assert native is not None
+    assert native.equals(decode_strictly(page, [KEY, AMOUNT]), check_metadata=True)
     assert decode_rows(page, [KEY, AMOUNT]).column("Amount").to_pylist() == [1, meaning]
 
 

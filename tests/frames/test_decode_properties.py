@@ -78,6 +78,43 @@ def test_both_paths_read_what_was_written(
     assert native.equals(strict, check_metadata=True)
 
 
+# What is unusual and unmistakable: each of these once cost ten times as much as a plain page.
+UNUSUAL: list[tuple[Column, st.SearchStrategy[str]]] = [
+    (Column("Key", "Edm.String", "dimension"), st.sampled_from(['"a"', '"\\ud83d\\ude00"', "null"])),
+    (
+        Column("Region", "Edm.String", "dimension"),
+        st.sampled_from(['"x"', '"Key\\":12"', "12", "-1.50", "true", "null"]),
+    ),
+    (
+        Column("Amount", "Edm.Decimal", "measure", precision=9, scale=2),
+        st.sampled_from(
+            ["1.25", '"2.5"', "null", "0.1234567891", "1E-12", "2e-46", "123456789012345", "1.5E+3", "0e-99999", "7E20"]
+        ),
+    ),
+    (Column("Cost", "Edm.Decimal", "measure", precision=31, scale=7), st.sampled_from(["3", "0.123456789", '"1e-30"'])),
+    (Column("Rate", "Edm.Double", "measure"), st.sampled_from(["0.1", '"NaN"', '"-INF"', '"1.5"', "1e-300", "null"])),
+    (Column("Count", "Edm.Int32", "measure"), st.sampled_from(["1", "1.0", '"15"', "2e3", "null"])),
+    (Column("Note", "Custom.Text", "attribute"), st.sampled_from(['"n"', "1e5", "false", "null"])),
+]
+
+
+@given(
+    st.lists(st.tuples(*(values for _, values in UNUSUAL)), min_size=1, max_size=5),
+    st.sampled_from([",", ", ", ",\n "]),
+    st.permutations(range(len(UNUSUAL))),
+)
+def test_what_is_unusual_and_unmistakable_stays_on_the_native_path(
+    rows: list[tuple[str, ...]], comma: str, order: list[int]
+) -> None:
+    columns = [column for column, _ in UNUSUAL]
+    lines = ["{" + ",".join(f'"{columns[at].name}":{row[at]}' for at in order) + "}" for row in rows]
+    page = ("[" + comma.join(lines) + "]").encode()
+    native, strict = decode_natively(page, columns), decode_strictly(page, columns)
+    assert native is not None
+    assert native.schema.equals(strict.schema, check_metadata=True)
+    assert str(native.to_pylist()) == str(strict.to_pylist())  # NaN is not equal to itself
+
+
 SHREDS = [
     b"null",
     b"},{",

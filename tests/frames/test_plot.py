@@ -8,15 +8,14 @@ import json
 import re
 import struct
 import sys
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
+from charts import encoding
 
 from sacnb._charts.chart import chart_of
 from sacnb._charts.plot import Chart
@@ -30,68 +29,12 @@ MakeResult = Callable[..., Result]
 MONTHS = ("202401", "202402", "202403", "202404")
 
 
-@pytest.fixture
-def plot(facts: Facts, result_of: MakeResult) -> Callable[..., Chart]:
-    def make(
-        columns: list[Any], rows: list[list[Any]], *args: Any, measures: Any = ("Amount",), **options: Any
-    ) -> Chart:
-        return result_of(*facts(columns, rows, measures=measures)).plot(*args, **options)
-
-    return make
-
-
-@pytest.fixture
-def pixels() -> Callable[[bytes], Any]:
-    """Reads a PNG as vl-convert writes it: an array of rows, columns, and red, green, blue and opacity."""
-
-    def read(data: bytes) -> Any:
-        chunks, at = {}, 8
-        while at < len(data):
-            (length,) = struct.unpack(">I", data[at : at + 4])
-            kind = data[at + 4 : at + 8]
-            chunks[kind] = chunks.get(kind, b"") + data[at + 8 : at + 8 + length]
-            at += 12 + length
-        width, height, depth, colours = struct.unpack(">IIBB", chunks[b"IHDR"][:10])
-        assert (depth, colours) == (8, 6)
-        lines = np.frombuffer(zlib.decompress(chunks[b"IDAT"]), dtype=np.uint8).reshape(height, 1 + 4 * width)
-        made = np.zeros((height, width, 4), dtype=np.uint8)
-        for row in range(height):
-            above = made[row - 1].astype(int) if row else np.zeros((width, 4), dtype=int)
-            made[row] = unfiltered(lines[row, 0], lines[row, 1:].reshape(width, 4).astype(int), above)
-        return made
-
-    def unfiltered(kind: int, line: Any, above: Any) -> Any:
-        """Undoes what PNG does to a line before it is compressed (its filters 0 to 4)."""
-        if kind in {0, 2}:
-            return (line + (above if kind else 0)) % 256
-        if kind == 1:
-            return line.cumsum(axis=0) % 256
-        left = corner = np.zeros(4, dtype=int)
-        out = np.empty_like(line)
-        for i, up in enumerate(above):
-            if kind == 3:
-                guess = (left + up) // 2
-            else:
-                choices = np.stack([left, up, corner])
-                guess = choices[np.abs(left + up - corner - choices).argmin(axis=0), range(4)]
-            left, corner = (line[i] + guess) % 256, up
-            out[i] = left
-        return out
-
-    return read
-
-
-def encoding(chart: Chart) -> dict[str, Any]:
-    found: dict[str, Any] = chart.altair.to_dict()["encoding"]
-    return found
-
-
 def test_lines_over_dates(plot: Callable[..., Chart]) -> None:
     sector = Column("Sector", "Edm.String", "dimension", label="Sector of the economy")
     rows = [["public.Actual", month, one, i] for i, month in enumerate(MONTHS) for one in ("31", "32", "#")]
     chart = plot(["Version", "Date", sector, "Amount"], rows, unit="thousands")
     drawn = encoding(chart)
-    assert chart.altair.to_dict()["mark"]["type"] == "line"
+    assert mark(chart) == "line"
     assert (drawn["x"]["field"], drawn["x"]["scale"], drawn["x"]["axis"]) == (
         "date",
         {"type": "utc"},
@@ -150,7 +93,8 @@ def test_bars_without_a_date(plot: Callable[..., Chart]) -> None:
 
 
 def mark(chart: Chart) -> str:
-    drawn = chart.altair.to_dict()["mark"]
+    spec = chart.altair.to_dict()
+    drawn = spec["layer"][0]["mark"] if "layer" in spec else spec["mark"]
     return str(drawn["type"] if isinstance(drawn, dict) else drawn)
 
 
@@ -240,7 +184,7 @@ def test_several_measures_are_told_apart_or_chosen(plot: Callable[..., Chart]) -
         plot(["Date", "Amount", "Price"], rows, measures=("Amount", "Price"), measure="Prize")
 
 
-@pytest.mark.parametrize(("dated", "kind", "most"), [(2, "line", 12), (2, None, 40), (1, None, 40), (0, None, 40)])
+@pytest.mark.parametrize(("dated", "kind", "most"), [(2, "line", 40), (2, None, 40), (1, None, 40), (0, None, 40)])
 def test_the_largest_are_drawn_and_the_rest_is_said(
     plot: Callable[..., Chart], dated: int, kind: str | None, most: int
 ) -> None:
@@ -253,9 +197,10 @@ def test_the_largest_are_drawn_and_the_rest_is_said(
     said = (
         f"The {most} largest of 100 members of Region are shown. The rest is left out, because it may not be additive."
     )
-    assert " ".join(chart.altair.to_dict()["title"]["subtitle"]).endswith(said)
+    assert said in " ".join(chart.altair.to_dict()["title"]["subtitle"])
     assert said in chart.description
 
+    most = 8 if kind == "line" else most  # as many as there are colours: the rest is a line, not many grey ones
     with_rest = plot(columns, rows, kind=kind, other=True)
     assert with_rest.data["dim_Region"].n_unique() == most
     rest = with_rest.data.filter(pl.col("dim_Region") == f"Other ({101 - most} members)")["value"].to_list()
@@ -283,7 +228,9 @@ def test_a_chart_says_in_words_what_it_shows(plot: Callable[..., Chart]) -> None
     )
     assert chart.altair.to_dict()["description"] == chart.description  # what Vega tells screen readers
     assert repr(chart) == chart.description
-    assert plot(["Date", "Amount"], []).description == "Line chart. SALES: Amount. There are no values."
+    empty = plot(["Date", "Amount"], [])
+    assert empty.altair.to_dict()["mark"]["text"] == "There are no values."  # the picture says it too
+    assert empty.description == "Line chart. SALES: Amount. There are no values."
     assert (
         plot(["Region", "Amount"], [["a", 0.00012345678]]).description
         == "Bar chart. SALES: Amount. Amount: 0.000123457."
@@ -322,7 +269,7 @@ def test_a_notebook_gets_a_picture_and_the_chart(plot: Callable[..., Chart]) -> 
     assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
     assert bundle["text/plain"] == chart.description
     (vega,) = (kind for kind in bundle if "vegalite" in kind)
-    assert bundle[vega]["encoding"] == encoding(chart)
+    assert bundle[vega] == chart.altair.to_dict()
     assert chart._repr_mimebundle_() == bundle
     again = plot(["Date", "Amount"], [["202401", 1]])
     assert json.dumps(again._repr_mimebundle_()) == json.dumps(bundle)  # no ids, no order of a set

@@ -58,11 +58,12 @@ def test_marks_and_text_stand_out_from_the_ground(theme: Any) -> None:
         assert contrast(colour, paper.ground) >= 3, colour
 
 
-def test_members_differ_in_colour_or_shape() -> None:
-    made = looks([f"M{i}" for i in range(12)], versions=False)
-    assert len({(look.colour, look.shape) for look in made}) == 12
-    assert len({look.colour for look in made[: len(COLOURS)]}) == len(COLOURS)
-    assert len({look.shape for look in made[: len(SHAPES)]}) == len(SHAPES)
+@pytest.mark.parametrize("first", [[], ["Actual"], ["Plan", "Plan B"], ["Actual", "Budget", "Forecast"]])
+def test_members_differ_in_colour_and_shape(first: list[str]) -> None:
+    members = [*first, *(f"M{i}" for i in range(len(COLOURS) - len(first)))]
+    made = looks(members, versions=bool(first))
+    assert len({look.colour for look in made}) == len(COLOURS)
+    assert len({look.shape for look in made}) == len(SHAPES) == len(COLOURS)
 
 
 @pytest.mark.parametrize("others", [[], ["Actual"], ["Actual", "Forecast"], ["What if", "private"]])

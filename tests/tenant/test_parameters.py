@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sacnb._tenant.parameters import bind, parameter_names
+from sacnb._tenant.question import bind, parameter_names
 from sacnb.errors import QueryError, UnknownNameError
 
 
