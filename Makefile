@@ -28,7 +28,7 @@ REPORT = --junit-xml=".tools/test/$(1).xml"
 # uv knows nothing of pip's settings either.
 WITH_INDEX = UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$(PIP_INDEX)}"
 
-.PHONY: help setup demo test docs announce suite search judges notebooks browser pictures secrets check format bench lock dist lowest pythons clean
+.PHONY: help setup demo lab test docs announce suite search judges notebooks browser pictures secrets check format bench lock dist lowest pythons clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ $(OWN_POETRY):
 
 demo: setup ## Run the main job against the embedded sandbox tenant
 	@$(BIN)/sacnb demo
+
+lab: setup ## Start JupyterLab with the notebooks
+	@$(BIN)/jupyter lab notebooks
 
 check: setup ## Format, lint, types and the import rule; .pre-commit-config.yaml runs the same
 	$(BIN)/ruff format --check .

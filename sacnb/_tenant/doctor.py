@@ -90,7 +90,11 @@ def _checks(
         return
     with tenant:
         settings = tenant.settings
-        yield Check("settings", "ok", f"tenant {settings.tenant_url}, client {settings.client_id or '(pasted token)'}")
+        file = f", from {settings.dotenv_path}" if settings.dotenv_path is not None else ", no .env was read"
+        if settings.replay == "replay":  # its settings name no file of this machine
+            file = ""
+        client = settings.client_id or "(pasted token)"
+        yield Check("settings", "ok", f"tenant {settings.tenant_url}, client {client}{file}")
         for note in settings.notes:
             yield Check("settings", "warning", note)
         if settings.replay == "replay":

@@ -59,6 +59,15 @@ class TokenStatus(Previewed):
         return fact_table("The token", facts)
 
 
+def models_with(search: str, models: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of *models* with the text *search* in their id, name or description, whatever its case."""
+    import polars as pl
+
+    wanted = search.casefold()
+    found = [any(wanted in (cell or "").casefold() for cell in row) for row in models.rows()]
+    return models.filter(pl.Series(found, dtype=pl.Boolean))
+
+
 class Tenant(Previewed):
     """One tenant, connected; made by ``connect()``. A context manager: leaving it closes the connections.
 
@@ -71,6 +80,7 @@ class Tenant(Previewed):
         self._connection = connection
         self._sandbox = sandbox
         self._spec = spec or ConnectSpec.of(connection.settings)
+        self._model_ids: tuple[str, ...] = ()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("A tenant is not pickled. Send tenant.spec to the worker, and call sacnb.connect(spec) there.")
@@ -123,20 +133,36 @@ class Tenant(Previewed):
         """The embedded sandbox, which can be told to misbehave; ``None`` for a real tenant."""
         return self._sandbox
 
-    def models(self, namespace: str = DEFAULT_NAMESPACE) -> pl.DataFrame:
+    def models(self, search: str = "", *, namespace: str = DEFAULT_NAMESPACE) -> pl.DataFrame:
         """Return the models SAC offers to this client: ``id``, ``name``, ``description``, all String, in SAC's order.
 
-        ``name`` may occur twice; pass ``id`` to ``model()``. Raises AuthError and RequestError.
+        With *search*, only models with this text in one of the three, in upper or lower case. ``name`` may occur
+        twice; pass ``id`` to ``model()``. Raises AuthError and RequestError.
         """
         import polars as pl
 
+        wanted = text("search", search) or ""
         entries = list_models(self._connection, text("namespace", namespace) or DEFAULT_NAMESPACE)
         rows = [(entry.id, entry.name, entry.description) for entry in entries]
-        return pl.DataFrame(rows, schema=dict.fromkeys(("id", "name", "description"), pl.String), orient="row")
+        self._model_ids = tuple(entry.id for entry in entries)
+        frame = pl.DataFrame(rows, schema=dict.fromkeys(("id", "name", "description"), pl.String), orient="row")
+        return models_with(wanted, frame)
 
     def model(self, model_id: str, namespace: str = DEFAULT_NAMESPACE) -> Model:
         """Return the model with this id; nothing is requested until something of it is used."""
         return Model(self._connection, model_id, namespace)
+
+    def __getitem__(self, model_id: str) -> Model:
+        """Return the model with this id, as ``model()`` does."""
+        return self.model(model_id)
+
+    # Otherwise Python would read a tenant as a list, and ask for the models 0, 1, 2.
+    __iter__ = None
+    __contains__ = None
+
+    def _ipython_key_completions_(self) -> list[str]:
+        """Return ids for the Tab key: those that ``models()`` returned. Tab sends no request."""
+        return list(self._model_ids)
 
     def explore(self, model_id: str | None = None) -> Explorer:
         """Return a notebook widget to choose a model, look at its data and copy the code; see ``Explorer``.

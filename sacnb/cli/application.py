@@ -98,6 +98,7 @@ COMMANDS: Final = {
     "models": "commands.browse:models",
     "describe": "commands.browse:describe",
     "members": "commands.browse:members",
+    "sql": "commands.browse:sql",
     "refresh": "commands.refresh:command",
     "export": "commands.export:command",
     "cache": "commands.cache:command",

@@ -97,14 +97,12 @@ def connect(call: Call) -> object:
 @frame_options
 def models(call: Call) -> object:
     """List the models that SAC offers: id, name, description."""
-    import polars as pl
+    from sacnb._tenant.tenant import models_with
 
     frame = call.session.tenant.models()
     if call.session.catalogue is not None:
         call.session.catalogue.put_models(frame)
-    text = call.arguments.text.casefold()
-    found = [any(text in (cell or "").casefold() for cell in row) for row in frame.rows()]
-    return call.framed(_printable(frame.filter(pl.Series(found, dtype=pl.Boolean))))
+    return call.framed(_printable(models_with(call.arguments.text, frame)))
 
 
 @_command

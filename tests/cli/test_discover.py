@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from click.testing import Result
@@ -136,3 +137,38 @@ def test_a_refusal_of_sac_names_the_missing_right(invoke: Invoke, tenant: Sandbo
     assert result.exit_code == ExitCode.SAC
     assert "[3401]" in result.stderr
     assert "request id" in result.stderr
+
+
+def test_models_are_searched_by_text_of_any_case(invoke: Invoke, tenant: Sandbox) -> None:
+    everything = json.loads(invoke("models", "--json").stdout)
+    found = json.loads(invoke("models", "us_EMPL", "--json").stdout)
+    assert [one["id"] for one in found] == ["US_EMPLOYMENT"]
+    assert len(everything) > 1
+    assert json.loads(invoke("models", "no such text", "--json").stdout) == []
+
+
+_SQL = "select Sector, sum(Employees) as jobs from US_EMPLOYMENT where Date = '201001' group by Sector order by Sector"
+
+
+def test_sql_prints_a_table_json_and_a_file(invoke: Invoke, tenant: Sandbox, tmp_path: Path) -> None:
+    rows = json.loads(invoke("sql", _SQL, "--json").stdout)
+    assert [list(row) for row in rows] == [["Sector", "jobs"]] * len(rows)
+    table = invoke("sql", _SQL, "--limit", "2").stdout.splitlines()
+    assert table[0].split() == ["Sector", "jobs"]
+    assert [line.split()[0] for line in table[2:]] == [row["Sector"] for row in rows[:2]]
+    file = tmp_path / "jobs.csv"
+    done = invoke("sql", _SQL, "--output", str(file))
+    assert (done.stdout, done.stderr) == ("", f"Wrote {len(rows)} rows to {file}.\n")
+    assert len(file.read_text("utf-8").splitlines()) == len(rows) + 1
+
+
+def test_sql_says_when_a_table_does_not_show_every_row(invoke: Invoke, tenant: Sandbox) -> None:
+    done = invoke("sql", "select Date from US_EMPLOYMENT limit 101")
+    assert len(done.stdout.splitlines()) == 102
+    assert "100 of 101 rows are shown" in done.stderr
+
+
+def test_sql_mistakes_are_errors_in_json_too(invoke: Invoke, tenant: Sandbox) -> None:
+    done = invoke("sql", "select * from NO_SUCH_MODEL", "--json")
+    assert done.exit_code == json.loads(done.stdout)["error"]["exit_code"] == ExitCode.USAGE
+    assert "Choose a format" in invoke("sql", _SQL, "--output", "jobs.xlsx").stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from click.testing import Result
@@ -56,3 +57,14 @@ def test_without_settings_every_missing_variable_is_a_line(invoke: Invoke) -> No
     assert result.exit_code == ExitCode.NO
     assert "SAC_TENANT_URL is missing" in result.stdout
     assert result.stdout.endswith("Data cannot be read yet: see what failed above.\n")
+
+
+def test_the_env_file_that_was_read_is_named(invoke: Invoke, tenant: Sandbox, tmp_path: Path) -> None:
+    def settings(*options: str) -> str:
+        checks = json.loads(invoke(*options, "doctor", "--json").stdout)["checks"]
+        return str(next(check["detail"] for check in checks if check["name"] == "settings"))
+
+    assert settings().endswith(", no .env was read")
+    file = tmp_path / "settings.env"
+    file.write_text("SAC_STREAMS=2\n", "utf-8")
+    assert settings("--env-file", str(file)).endswith(f", from {file}")

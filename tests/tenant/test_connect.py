@@ -72,3 +72,14 @@ def test_our_log_is_shown_unless_the_program_has_its_own(
     monkeypatch.setattr(logging.getLogger(), "handlers", [logging.StreamHandler()])
     connect_to(sandbox)
     assert [type(handler) for handler in logger.handlers] == [logging.NullHandler]
+
+
+def test_models_are_found_by_text_and_by_index() -> None:
+    with sacnb.connect("sandbox") as sac:
+        assert sac._ipython_key_completions_() == []
+        assert sac.models("us_empl")["id"].to_list() == ["US_EMPLOYMENT"]
+        assert "US_EMPLOYMENT" in sac._ipython_key_completions_()
+        assert len(sac._ipython_key_completions_()) == sac.models().height
+        assert repr(sac["US_EMPLOYMENT"]) == repr(sac.model("US_EMPLOYMENT"))
+        with pytest.raises(TypeError):
+            list(sac)  # type: ignore[call-overload]

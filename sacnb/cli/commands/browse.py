@@ -1,20 +1,24 @@
-"""``sacnb models``, ``sacnb describe`` and ``sacnb members``: look at models and their master data."""
+"""``sacnb models``, ``describe``, ``members`` and ``sql``: look at models, their master data and their rows."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from sacnb.cli.application import Invocation
-from sacnb.cli.output import json_option, print_facts, print_json, print_table
+from sacnb.cli.output import json_option, print_facts, print_json, print_table, say
 from sacnb.cli.question import model_argument
 
 if TYPE_CHECKING:
     from sacnb._odata.schema import Column
     from sacnb._tenant import Model
 
-__all__ = ["describe", "members", "models"]
+__all__ = ["describe", "members", "models", "sql"]
+
+# More rows are for a file: a terminal scrolls them away.
+_ROWS_IN_A_TABLE: Final = 100
 
 
 @click.command("describe", short_help="Show a model's columns, types and dates.")
@@ -91,13 +95,47 @@ def members(invocation: Invocation, model_id: str, dimension: str, as_json: bool
 
 
 @click.command("models", short_help="List the models.")
+@click.argument("search", metavar="[TEXT]", default="")
 @json_option("a list of id, name, description")
 @click.pass_obj
-def models(invocation: Invocation, as_json: bool) -> None:
-    """List the models that SAC offers to this client."""
+def models(invocation: Invocation, search: str, as_json: bool) -> None:
+    """List the models that SAC offers to this client: all, or those with TEXT in their id, name or description."""
     with invocation.connect() as tenant:
-        frame = tenant.models()
+        frame = tenant.models(search)
     if as_json:
         print_json(frame.to_dicts())
     else:
         print_table(frame.columns, frame.rows(), whole=("id",))
+
+
+@click.command("sql", short_help="Run an SQL query on models.")
+@click.argument("query")
+@click.option("--limit", type=click.IntRange(0), help="The maximum number of rows.")
+@click.option("-o", "--output", metavar="FILE", help="Write a file instead: .parquet, .csv or .arrow.")
+@click.option("--decimals", is_flag=True, help="Measures as exact decimals instead of float64; as text in JSON.")
+@json_option("a list of rows, each with the names of the columns")
+@click.pass_obj
+def sql(
+    invocation: Invocation, *, query: str, limit: int | None, output: str | None, decimals: bool, as_json: bool
+) -> None:
+    """Run an SQL query whose tables are models, by id or name: sacnb sql "select * from US_EMPLOYMENT limit 5".
+
+    Filters, columns and limits are sent to SAC; sums and joins are done here. A table shows the first 100 rows.
+    """
+    from sacnb.cli.commands.export import format_of, write_table
+
+    if output is not None and as_json:
+        raise click.UsageError("Choose --json or --output.")
+    form = None if output is None else format_of(output)
+    with invocation.connect() as tenant:
+        frame = tenant.sql(query, limit=limit, decimals=decimals)
+    if form is not None and output is not None:
+        write_table(frame.to_arrow(), form, output)
+        say(f"Wrote {len(frame):,} rows to {output}.")
+    elif as_json:
+        print_json(json.loads(frame.write_json()))
+    else:
+        right = tuple(name for name, dtype in frame.schema.items() if dtype.is_numeric())
+        print_table(frame.columns, frame.head(_ROWS_IN_A_TABLE).rows(), right=right)
+        if len(frame) > _ROWS_IN_A_TABLE:
+            say(f"{_ROWS_IN_A_TABLE} of {len(frame):,} rows are shown; --json and --output FILE give all.")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sacnb._results.result import Result
     from sacnb._tenant import Facts
 
-__all__ = ["command"]
+__all__ = ["Format", "command", "format_of", "write_table"]
 
 Format = Literal["parquet", "csv", "arrow"]
 
@@ -91,7 +91,7 @@ def command(
     The rows are downloaded again, because a file looks fresh to whoever finds it. An older result is written only with
     --allow-stale or --max-age-s, which use the cache.
     """
-    form = form or _format_of(output)
+    form = form or format_of(output)
     if grain and not tidy:
         raise click.UsageError("--grain needs --tidy.")
     if output == _STDOUT and form != "csv" and is_terminal(sys.stdout):
@@ -107,19 +107,20 @@ def command(
         made = result.tidy(grain, date=question["date"], agg=agg)
         if made.note:
             say(made.note)
-        _write_table(made.frame.to_arrow(), form, target)
+        write_table(made.frame.to_arrow(), form, target)
     elif decimals:
         _write_result(result, form, target)
     else:
         from sacnb._frames.convert import with_floats
 
-        _write_table(with_floats(result.arrow()), form, target)
+        write_table(with_floats(result.arrow()), form, target)
     if output != _STDOUT:
         rows = len(made) if tidy else len(result)
         say(f"Wrote {rows:,} rows of {model_id} to {output}.")
 
 
-def _format_of(output: str) -> Format:
+def format_of(output: str) -> Format:
+    """Return the format of a file by its suffix. Raises click.UsageError."""
     form = _FORMATS.get(Path(output).suffix.lower())
     if form is None:
         raise click.UsageError(
@@ -139,7 +140,7 @@ def _write_result(result: Result, form: Format, target: str | IO[bytes]) -> None
     {"parquet": result.to_parquet, "csv": result.to_csv, "arrow": result.to_arrow}[form](target)
 
 
-def _write_table(table: pa.Table, form: Format, target: str | IO[bytes]) -> None:
+def write_table(table: pa.Table, form: Format, target: str | IO[bytes]) -> None:
     """Write a table that is no longer a result, and so has no metadata."""
     from sacnb._results.files import write_arrow, write_csv, write_parquet
 
