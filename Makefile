@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := $(VENV)/.peers
 DOCS := $(VENV)/.docs
+# Tests start hundreds of processes and kernels. Where bytecode is not kept, each of them compiles all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 OWN_POETRY := .tools/poetry/bin/poetry
 POETRY_VERSION := 2.5.1
 MIRROR_PLUGIN_VERSION := 0.6.5
@@ -24,6 +26,9 @@ PIP_INDEX = $$($(PYTHON) -c "from pip._internal.commands import create_command a
 	print(c('install').parser.get_default_values().index_url)" 2>/dev/null)
 WITH_MIRROR = POETRY_PYPI_MIRROR_URL="$${POETRY_PYPI_MIRROR_URL:-$(PIP_INDEX)}"
 INSTALL = install --no-interaction --quiet
+SUITE = $(BIN)/pytest -q -n 2 --dist worksteal --randomly-seed 1
+# What coverage is asked of. It costs a third of the time, and the other tests would add nothing to it.
+CORE := tests/auth tests/wire tests/odata
 REPORT = --junit-xml=".tools/test/$(1).xml"
 # uv knows nothing of pip's settings either.
 WITH_INDEX = UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$(PIP_INDEX)}"
@@ -75,8 +80,9 @@ announce:
 	@test -z "$(PYTHON)" || $(PYTHON) tests/summary.py begin
 
 suite: setup ## All tests but those of notebooks and browsers, with coverage
-	$(BIN)/pytest -q -n 2 --dist worksteal --randomly-seed 1 $(call REPORT,tests) --cov=sacnb._auth --cov=sacnb._wire --cov=sacnb._odata --cov-report= --ignore tests/browser
+	$(SUITE) $(call REPORT,core tests) --cov=sacnb._auth --cov=sacnb._wire --cov=sacnb._odata --cov-report= $(CORE)
 	$(BIN)/coverage report --fail-under=95
+	$(SUITE) $(call REPORT,other tests) --ignore tests/browser $(CORE:%=--ignore %)
 
 # A replay refuses every connection; where the system allows it, there is no network either. notebooks/conftest.py keeps
 # the cells in their order. Papermill, nbconvert and a live tenant: pytest tests/notebooks
@@ -90,9 +96,9 @@ browser: setup ## Drive JupyterLab and Notebook 7 with the system's Chromium
 pictures: setup ## Make the pictures of panel and explorer anew, by the same tests
 	SACNB_BROWSER=required SACNB_PICTURES=keep $(BIN)/pytest -q --timeout 300 tests/browser
 
-search: setup ## Look for failures with new generated examples and another order of the tests; takes its time
+search: setup ## Look for failures with new generated examples, another order and the long pulls; takes its time
 	$(BIN)/pytest -q -n 2 --dist worksteal --timeout 3600 --hypothesis-profile search -m 'not benchmark' \
-		$$(grep -rl '@given' tests)
+		$$(grep -rlE '@given|mark\.long' tests --include 'test_*.py')
 
 # Sphinx and its extensions are of use to nobody else. The build itself needs no network.
 $(DOCS): $(READY)
