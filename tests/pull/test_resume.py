@@ -64,6 +64,7 @@ def test_a_pull_killed_again_and_again_is_like_an_undisturbed_one(
     far_sandbox: Any,
     start_pull: StartPull,
     tmp_path: Path,
+    *,
     where: dict[str, str] | None,
     partitions: int | None,
     tenths: Iterable[int],
