@@ -79,7 +79,7 @@ class Variance(Previewed):
             labels=labels,
             title=text("title", title),
             unit=text("unit", unit),
-            theme=required_text("theme", theme),  # type: ignore[arg-type]
+            theme=text("theme", theme),  # type: ignore[arg-type]
         )
 
 

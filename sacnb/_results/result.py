@@ -195,7 +195,7 @@ class Result(Previewed):
             other=flag("other", other),
             title=text("title", title),
             unit=text("unit", unit),
-            theme=required_text("theme", theme),  # type: ignore[arg-type]
+            theme=text("theme", theme),  # type: ignore[arg-type]
             note=self.warning,
         )
 
