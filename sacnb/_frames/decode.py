@@ -447,7 +447,7 @@ def _fitted(numbers: pa.Array, column: Column) -> pa.Array:
             low = middle + 1
         else:
             high = middle
-    largest = max((abs(one) for one in pc.min_max(numbers).as_py().values() if one), default=None)
+    largest = max((one.copy_abs() for one in pc.min_max(numbers).as_py().values() if one), default=None)
     whole = max(declared.precision - declared.scale, 0 if largest is None else largest.adjusted() + 1)
     if whole + low > MAX_DECIMAL_DIGITS:
         raise ValueError("more digits would be needed than a decimal has")

@@ -91,7 +91,10 @@ UNUSUAL: list[tuple[Column, st.SearchStrategy[str]]] = [
             ["1.25", '"2.5"', "null", "0.1234567891", "1E-12", "2e-46", "123456789012345", "1.5E+3", "0e-99999", "7E20"]
         ),
     ),
-    (Column("Cost", "Edm.Decimal", "measure", precision=31, scale=7), st.sampled_from(["3", "0.123456789", '"1e-30"'])),
+    (
+        Column("Cost", "Edm.Decimal", "measure", precision=31, scale=7),
+        st.sampled_from(["3", "-999999999999999999999999.9999999", "0.123456789", '"1e-30"']),
+    ),
     (Column("Rate", "Edm.Double", "measure"), st.sampled_from(["0.1", '"NaN"', '"-INF"', '"1.5"', "1e-300", "null"])),
     (Column("Count", "Edm.Int32", "measure"), st.sampled_from(["1", "1.0", '"15"', "2e3", "null"])),
     (Column("Note", "Custom.Text", "attribute"), st.sampled_from(['"n"', "1e5", "false", "null"])),

@@ -204,7 +204,7 @@ def test_links_beside_an_export_are_never_followed(
 ) -> None:
     facts = connect_to(sandbox).model("US_EMPLOYMENT").facts(page_size=500)
     facts.to_parquet(tmp_path / "x")  # something to replace
-    question = facts._staging(resume=True).id(target=str(tmp_path / "x"))[:8]
+    question = facts._staging({**facts._about(), "repeated": "keep"}, resume=True).id(target=str(tmp_path / "x"))[:8]
     mine = tmp_path / "mine"
     mine.mkdir()
     for file in ("part-0000-00000.parquet", "page-0000-00000.arrow", "notes.txt"):

@@ -428,7 +428,7 @@ def test_a_key_that_comes_twice_is_found_across_the_run_that_died(
     rows = pl.DataFrame({"Name": names, "Amount": [1.0] * 1000})
     columns = [Column("Name", key=True), Column("Amount", "Edm.Double")]
     sandbox.add_model(table_model("TWICE", columns=columns, rows=rows))
-    facts = connect_to(sandbox).model("TWICE").facts(page_size=100)
+    facts = connect_to(sandbox).model("TWICE").facts(page_size=100, repeated="error")
     interrupted(facts.to_parquet, folder=tmp_path / "x")
     with pytest.raises(BadAnswer, match=r"2 rows of TWICE/FactData share their key.*'row 3'"):
         facts.to_parquet(tmp_path / "x")
