@@ -10,6 +10,7 @@ import socket
 import struct
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from email.utils import format_datetime
@@ -163,16 +164,17 @@ async def deliver(request: web.BaseRequest, parcel: Parcel) -> web.StreamRespons
         return web.Response(status=parcel.status, body=body, headers=parcel.headers)
     response = web.StreamResponse(status=parcel.status, headers=parcel.headers)
     response.content_length = len(body)
-    await response.prepare(request)
-    if parcel.breaks:
-        await response.write(body[: max(1, len(body) // 2)])
-        reset(request)
-        return response
-    if parcel.drip is not None:
-        for chunk in _chunks(body, parcel.drip):
-            await response.write(chunk)
-            await asyncio.sleep(parcel.drip["pause_s"])
-    await response.write_eof()
+    with suppress(ConnectionResetError):  # the client has gone, which is no failure of the sandbox
+        await response.prepare(request)
+        if parcel.breaks:
+            await response.write(body[: max(1, len(body) // 2)])
+            reset(request)
+            return response
+        if parcel.drip is not None:
+            for chunk in _chunks(body, parcel.drip):
+                await response.write(chunk)
+                await asyncio.sleep(parcel.drip["pause_s"])
+        await response.write_eof()
     return response
 
 

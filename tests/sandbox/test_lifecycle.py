@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import requests
+from aiohttp import ClientConnectionResetError, web
 
 import sacnb.sandbox
 
@@ -47,6 +48,24 @@ def test_a_sandbox_closes_while_an_answer_is_being_sent() -> None:
         sandbox.close()
         with pytest.raises(requests.RequestException):
             answer.content  # noqa: B018 - reading is what fails
+
+
+def test_a_client_that_leaves_in_the_middle_of_an_answer_is_no_failure_of_the_sandbox(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def write(response: web.StreamResponse, _: bytes) -> None:
+        """Do what aiohttp does where the connection has just been closed."""
+        assert response._req is not None
+        assert response._req.transport is not None
+        response._req.transport.abort()
+        raise ClientConnectionResetError("Cannot write to closing transport")
+
+    monkeypatch.setattr(web.StreamResponse, "write", write)
+    with sacnb.sandbox.start(scale_rows=0) as sandbox:
+        sandbox.misbehave("slow_bytes", on="any", chunks=3, pause_s=0)
+        with pytest.raises(requests.RequestException):
+            requests.get(sandbox.tenant_url, timeout=5)
+    assert caplog.messages == []
 
 
 def test_connections_that_were_never_used_are_closed_too() -> None:
