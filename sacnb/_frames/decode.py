@@ -25,11 +25,20 @@ import pyarrow.json as pa_json
 
 from sacnb._frames.convert import arrow_field, arrow_schema
 from sacnb._frames.strict import MAX_LEVELS, decode_strictly, refuse_deep, values_of
-from sacnb._frames.types import DECIMAL, MAX_DECIMAL_DIGITS, TEXT_TYPES, arrow_type, decimal_type, wire_type
+from sacnb._frames.types import (
+    DECIMAL,
+    MAX_DECIMAL_DIGITS,
+    TEXT_TYPES,
+    arrow_type,
+    decimal_type,
+    fitted,
+    wider_decimal,
+    wire_type,
+)
 from sacnb._odata.schema import Column
 from sacnb.errors import BadAnswer
 
-__all__ = ["Lines", "breaks_decimals", "compact_lines", "decode_natively", "decode_rows", "spaced_lines"]
+__all__ = ["Lines", "compact_lines", "decode_natively", "decode_rows", "spaced_lines"]
 
 Lines = npt.NDArray[np.uint8] | bytes
 
@@ -90,15 +99,15 @@ def spaced_lines(rows: bytes | bytearray | memoryview) -> tuple[Lines, int]:
     return text, commas + 1
 
 
-def breaks_decimals(text: Lines) -> bool:
+def _breaks_decimals(text: Lines, fraction: int) -> bool:
     """Return whether the rows hold a number that ``pyarrow.json`` may misread as a decimal.
 
     To bring a number to a column's scale, pyarrow 26 looks up a power of ten in a table of 39, without a look at the
     table's end: ``1e-46`` becomes 0 without a word, and ``1e-9999999`` ends the process. Both need 39 or more digits
     after the point, written out or by an exponent below -9. Text of that shape is taken for a number as well, which
-    costs time and nothing else; GUIDs, which are full of ``e-12``, are not.
+    costs time and nothing else; GUIDs, which are full of ``e-12``, are not. *fraction* is the longest of the rows.
     """
-    if _longest_fraction(text) > _SAFE_FRACTION:
+    if fraction > _SAFE_FRACTION:
         return True
     data = np.frombuffer(text, dtype=np.uint8)
     signs = np.flatnonzero(data[:-2] == _MINUS)
@@ -225,10 +234,11 @@ def _decode(lines: _Lines, columns: Sequence[Column]) -> pa.Table | None:
     decimals = {column.name: arrow_type(column) for column in columns if column.edm_type == DECIMAL}
     wide: dict[str, pa.DataType] = {}
     written: set[str] = set()  # the columns that are read as texts
-    if decimals and breaks_decimals(lines.text):
+    fraction = _longest_fraction(lines.text) if decimals else 0
+    if decimals and _breaks_decimals(lines.text, fraction):
         written = set(decimals)
-    elif decimals:
-        wide = _widened(decimals, _longest_fraction(lines.text))
+    else:
+        wide = _widened(decimals, fraction)
     quoted = _quoted(lines, written)
     is_widest = False
     while True:
@@ -245,6 +255,7 @@ def _decode(lines: _Lines, columns: Sequence[Column]) -> pa.Table | None:
             written = {other[1]}
         elif other is None and _NO_FIT.search(table) and decimals and not is_widest:
             wide, is_widest = _widest(decimals, lines.text), True
+            written |= decimals.keys() - wide.keys()
         elif other is not None or _NO_FIT.search(table):
             written |= {column.name for column in columns if _reads_texts(columns, column.name)}
         if before == (is_widest, len(written)):
@@ -262,10 +273,11 @@ def _reads_texts(columns: Sequence[Column], name: str) -> bool:
 
 def _widened(decimals: Mapping[str, pa.DataType], fraction: int) -> dict[str, pa.DataType]:
     """Return the types with room for a *fraction* of so many digits, for the columns that have less."""
+    wholes = {name: kind.precision - kind.scale for name, kind in decimals.items() if kind.scale < fraction}
     return {
-        name: decimal_type(kind.precision - kind.scale + fraction, fraction)
-        for name, kind in decimals.items()
-        if kind.scale < fraction <= MAX_DECIMAL_DIGITS - (kind.precision - kind.scale)
+        name: decimal_type(whole + fraction, fraction)
+        for name, whole in wholes.items()
+        if whole + fraction <= MAX_DECIMAL_DIGITS
     }
 
 
@@ -379,7 +391,7 @@ def _typed(
     table: pa.Table, columns: Sequence[Column], wide: Collection[str], written: Collection[str]
 ) -> pa.Table | None:
     """Return the table in the types of its schema; ``None`` where a value is none of its column's after all."""
-    arrays: list[pa.ChunkedArray] = []
+    arrays: list[pa.Array] = []
     fields: list[pa.Field] = []
     for column in columns:
         array = table.column(column.name).combine_chunks()
@@ -389,7 +401,7 @@ def _typed(
             elif column.name in written and not pa.types.is_string(arrow_type(column)):
                 array = _from_texts(array, column)
             elif column.name in wide:
-                array = _fitted(array, column)
+                array = fitted(array, arrow_type(column))
         except (ValueError, BadAnswer):  # ArrowInvalid is a ValueError
             return None
         arrays.append(array)
@@ -414,47 +426,16 @@ def _from_texts(texts: pa.Array, column: Column) -> pa.Array:
     if column.edm_type != DECIMAL:
         return _strictly(texts, column)
     easy = pc.fill_null(pc.match_substring_regex(texts, _EASY_NUMBER), fill_value=True)
-    if not pc.all(easy).as_py():
-        hard = _strictly(texts.filter(pc.invert(easy)), column)
-        read = _fitted(pc.if_else(easy, texts, None).cast(pa.decimal256(MAX_DECIMAL_DIGITS, _WIDE_SCALE)), column)
-        kind = decimal_type(*_digits_of_both(hard.type, read.type))
-        return pc.replace_with_mask(read.cast(kind), pc.invert(easy), hard.cast(kind))
-    return _fitted(texts.cast(pa.decimal256(MAX_DECIMAL_DIGITS, _WIDE_SCALE)), column)
+    numbers = pc.if_else(easy, texts, None).cast(pa.decimal256(MAX_DECIMAL_DIGITS, _WIDE_SCALE))
+    read = fitted(numbers, arrow_type(column))
+    if pc.all(easy).as_py():
+        return read
+    hard = _strictly(texts.filter(pc.invert(easy)), column)
+    kind = wider_decimal(hard.type, read.type)
+    return pc.replace_with_mask(read.cast(kind), pc.invert(easy), hard.cast(kind))
 
 
 def _strictly(texts: pa.Array, column: Column) -> pa.Array:
+    """Read numbers by the strict rules, each distinct text once."""
     encoded = texts.dictionary_encode()
     return values_of(encoded.dictionary.to_pylist(), column).take(encoded.indices)
-
-
-def _digits_of_both(one: pa.DataType, other: pa.DataType) -> tuple[int, int]:
-    scale = max(one.scale, other.scale)
-    digits = max(one.precision - one.scale, other.precision - other.scale) + scale
-    if digits > MAX_DECIMAL_DIGITS:
-        raise ValueError("more digits would be needed than a decimal has")
-    return digits, scale
-
-
-def _fitted(numbers: pa.Array, column: Column) -> pa.Array:
-    """Bring decimals into the column's type, or into the narrowest one that keeps every digit."""
-    declared = arrow_type(column)
-    low, high = declared.scale, numbers.type.scale
-    while low < high:  # the fewest digits behind the point that lose nothing
-        middle = (low + high) // 2
-        try:
-            numbers.cast(_with_scale(numbers.type, middle))
-        except pa.ArrowInvalid:
-            low = middle + 1
-        else:
-            high = middle
-    largest = max((one.copy_abs() for one in pc.min_max(numbers).as_py().values() if one), default=None)
-    whole = max(declared.precision - declared.scale, 0 if largest is None else largest.adjusted() + 1)
-    if whole + low > MAX_DECIMAL_DIGITS:
-        raise ValueError("more digits would be needed than a decimal has")
-    return numbers.cast(decimal_type(whole + low, low))
-
-
-def _with_scale(kind: pa.DataType, scale: int) -> pa.DataType:
-    return (
-        pa.decimal256(kind.precision, scale) if pa.types.is_decimal256(kind) else pa.decimal128(kind.precision, scale)
-    )

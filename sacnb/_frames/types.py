@@ -16,6 +16,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 if TYPE_CHECKING:
     from sacnb._odata.schema import Column
@@ -31,6 +32,8 @@ __all__ = [
     "arrow_type",
     "decimal_type",
     "duration_text",
+    "fitted",
+    "wider_decimal",
     "wire_type",
 ]
 
@@ -226,6 +229,38 @@ def decimal_type(precision: int | None, scale: int | None) -> pa.DataType:
     scale = min(scale, MAX_DECIMAL_DIGITS)
     digits = min(max(precision or _DECIMAL128_DIGITS, scale, 1), MAX_DECIMAL_DIGITS)
     return pa.decimal128(digits, scale) if digits <= _DECIMAL128_DIGITS else pa.decimal256(digits, scale)
+
+
+def wider_decimal(one: pa.DataType, other: pa.DataType) -> pa.DataType:
+    """Return the decimal that holds the values of both. Raises ValueError where none has so many digits."""
+    scale = max(one.scale, other.scale)
+    return _decimal_of(max(one.precision - one.scale, other.precision - other.scale), scale)
+
+
+def fitted(numbers: pa.Array, declared: pa.DataType) -> pa.Array:
+    """Bring decimals into their declared type, or into the narrowest wider one that keeps every digit.
+
+    Raises ValueError where no decimal has so many digits.
+    """
+    low, high = declared.scale, numbers.type.scale
+    while low < high:  # the fewest digits behind the point that lose nothing
+        middle = (low + high) // 2
+        try:
+            numbers.cast(decimal_type(numbers.type.precision, middle))
+        except pa.ArrowInvalid:
+            low = middle + 1
+        else:
+            high = middle
+    # abs() would round to the 28 digits of Python's decimal context.
+    largest = max((one.copy_abs() for one in pc.min_max(numbers).as_py().values() if one), default=None)
+    whole = max(declared.precision - declared.scale, 0 if largest is None else largest.adjusted() + 1)
+    return numbers.cast(_decimal_of(whole, low))
+
+
+def _decimal_of(whole: int, scale: int) -> pa.DataType:
+    if whole + scale > MAX_DECIMAL_DIGITS:
+        raise ValueError(f"more than {MAX_DECIMAL_DIGITS} digits would be needed")
+    return decimal_type(whole + scale, scale)
 
 
 def arrow_type(column: Column) -> pa.DataType:

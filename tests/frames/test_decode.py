@@ -380,7 +380,7 @@ def test_line_ends_of_the_page_itself_tear_no_row_apart(block_bytes: int) -> Non
     ],
 )
 def test_digits_far_behind_the_point_are_not_left_to_pyarrow(number: str, meaning: Decimal) -> None:
-    """It makes a zero of the first four and ends the process at the fifth: see ``breaks_decimals``."""
+    """It makes a zero of the first four and ends the process at the fifth: see ``_breaks_decimals``."""
     page = b'[{"Key":"a","Amount":1},{"Key":"b","Amount":%s}]' % number.encode()
     native = decode_natively(page, [KEY, AMOUNT])
     assert native is not None
