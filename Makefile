@@ -27,7 +27,7 @@ PIP_INDEX = $$($(PYTHON) -c "from pip._internal.commands import create_command a
 WITH_MIRROR = POETRY_PYPI_MIRROR_URL="$${POETRY_PYPI_MIRROR_URL:-$(PIP_INDEX)}"
 INSTALL = install --no-interaction --quiet
 SUITE = $(BIN)/pytest -q -n 2 --dist worksteal --randomly-seed 1
-# What coverage is asked of. It costs a third of the time, and the other tests would add nothing to it.
+# What coverage is asked of: the tests of the rooms that are held to a limit reach it alone.
 CORE := tests/auth tests/wire tests/odata
 REPORT = --junit-xml=".tools/test/$(1).xml"
 # uv knows nothing of pip's settings either.

@@ -22,8 +22,14 @@ if TYPE_CHECKING:
     from sacnb._wire.message import Answer
 
 __all__ = [
-    "check_page", "count_all", "count_quietly", "count_rows", "counter", "is_narrowed", "run_concurrently",
-]  # fmt: skip
+    "check_page",
+    "count_all",
+    "count_quietly",
+    "count_rows",
+    "counter",
+    "is_narrowed",
+    "run_concurrently",
+]
 
 _log = logging.getLogger("sacnb.export")
 

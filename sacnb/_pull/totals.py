@@ -194,12 +194,16 @@ def _totals(job: Job, measures: Sequence[str]) -> dict[str, Decimal | None] | st
     if columns_of(job.query.where) - {column.name for column in job.schema.dimensions}:
         return "the filter is on more than dimensions"
     try:
-        pieces = job.query.split(job.schema, job.tenant_url)
-        calls = [_total_of(job, piece.url(job.tenant_url, job.schema)) for piece in (
-            replace(one, entity_set=FACT_DATA_AGGREGATION, select=tuple(measures), order_by=(), page_size=None,
-                    count=False) for one in pieces
-        )]  # fmt: skip
-        found = run_concurrently(job, calls)
+        query = replace(
+            job.query,
+            entity_set=FACT_DATA_AGGREGATION,
+            select=tuple(measures),
+            order_by=(),
+            page_size=None,
+            count=False,
+        )
+        pieces = query.split(job.schema, job.tenant_url)
+        found = run_concurrently(job, [_total_of(job, one.url(job.tenant_url, job.schema)) for one in pieces])
     except (QueryError, RequestError, BadAnswer) as error:
         _log.info("%s: SAC's totals could not be read: %s", job.label, error)
         return "SAC did not give one"
@@ -214,7 +218,7 @@ def _totals(job: Job, measures: Sequence[str]) -> dict[str, Decimal | None] | st
 def _total_of(job: Job, url: str) -> Callable[[Interrupt], dict[str, Decimal | None]]:
     def ask(stop: Interrupt) -> dict[str, Decimal | None]:
         answer = job.context.session.fetch("GET", url, operation="read totals", check=check_page, cancelled=stop)
-        rows = json.loads(cut_page(answer.body).rows, parse_float=Decimal, parse_int=Decimal)
+        rows = json.loads(cut_page(answer.body, status=answer.status).rows, parse_float=Decimal, parse_int=Decimal)
         if len(rows) > 1 or not all(isinstance(row, dict) for row in rows):
             raise BadAnswer(f"SAC sent {len(rows):,} rows where one total was expected.")
         return {name: _decimal(value) for row in rows for name, value in row.items() if not name.startswith("@")}
@@ -257,7 +261,7 @@ def count_keys(job: Job) -> int | None:
 def _count_in(job: Job, url: str) -> Callable[[Interrupt], int | None]:
     def ask(stop: Interrupt) -> int | None:
         answer = job.context.session.fetch("GET", url, operation="count keys", check=check_page, cancelled=stop)
-        return cut_page(answer.body).count
+        return cut_page(answer.body, status=answer.status).count
 
     return ask
 

@@ -203,7 +203,7 @@ class TestThreads:
     def test_eight_threads_replay_without_a_miss_a_mix_up_or_a_call_to_the_network(
         self, leaky: Any, canned: Any, ask: Callable[[], Any]
     ) -> None:
-        """With vcrpy's own patches 27 of 30 such runs reached the network, so all four miss it once in 10,000 times."""
+        """With vcrpy's own patches 27 of 30 such runs reached the network."""
         paths = [f"/api/v1/{number}" for number in range(16)]
         for path in paths:
             leaky.answers[path] = [canned(f'{{"is": "{path}"}}')]
