@@ -19,9 +19,15 @@ from sacnb._odata.schema import Column, DateColumn, Schema
 from sacnb._results.files import UnusableFileError
 
 __all__ = [
-    "METADATA_KEYS", "Repeated", "ResultInfo", "Source", "digest_of", "from_metadata", "principal_digest",
+    "METADATA_KEYS",
+    "Repeated",
+    "ResultInfo",
+    "Source",
+    "digest_of",
+    "from_metadata",
+    "principal_digest",
     "to_metadata",
-]  # fmt: skip
+]
 
 Source = Literal["sac", "sandbox"]
 Repeated = Literal["sum", "keep", "error"]

@@ -94,12 +94,11 @@ class Result(Previewed):
         Warns:
             PrecisionWarning: A float64 cannot hold all digits.
         """
-        grain, agg, date = (
-            _grain(grain),
-            _aggregation(agg),
-            date if isinstance(date, DateColumn) else text("date", date),
-        )
-        return tidy(self.table, self.schema, grain, date=date, agg=agg)
+        if isinstance(date, DateColumn):
+            required_text("date.name", date.name)
+        else:
+            date = text("date", date)
+        return tidy(self.table, self.schema, _grain(grain), date=date, agg=_aggregation(agg))
 
     def to_parquet(self, target: Target) -> None:
         """Write the rows as Parquet, with exact decimals; ``info`` and ``schema`` go into the metadata.

@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from sacnb._frames.convert import column_of
-from sacnb._odata.schema import Column, Schema
+from sacnb._odata.schema import Column, DateColumn, Schema
 from sacnb._results.info import METADATA_KEYS, ResultInfo
 from sacnb._results.result import Result
-from sacnb.errors import ContractError, PrecisionWarning, UnknownNameError
+from sacnb.errors import ContractError, PrecisionWarning, QueryError, UnknownNameError
 
 Facts = Callable[..., tuple[pa.Table, Schema]]
 MakeResult = Callable[..., Result]
@@ -37,6 +37,12 @@ ROWS = [
 @pytest.fixture
 def result(facts: Facts, result_of: MakeResult) -> Result:
     return result_of(*facts(["Date", "Region", "Amount"], ROWS))
+
+
+@pytest.mark.parametrize("name", [None, 1, ""])
+def test_a_date_column_without_a_name_is_refused(result: Result, name: Any) -> None:
+    with pytest.raises(QueryError, match=r"date\.name must be text"):
+        result.tidy(date=DateColumn(name, "month"))
 
 
 def test_every_way_out_has_the_same_rows(result: Result) -> None:
