@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from sacnb._frames.convert import POLARS_DECIMAL_DIGITS, mean_float64, to_float64, with_floats
 from sacnb._frames.periods import Dates, date_column, dates_of, grain_as_written, target_grain, truncate
-from sacnb._frames.preview import preview
+from sacnb._frames.preview import preview_of
 from sacnb._odata.schema import DateColumn, Grain, Schema
-from sacnb._rendering import Preview, Previewed
+from sacnb._rendering import Paged, Preview
 from sacnb.errors import ContractError
 
 __all__ = ["CONTRACT_VERSION", "Aggregation", "TidyFrame", "exact_facts", "grain_as_written", "long_frame", "tidy"]
@@ -33,7 +33,7 @@ _SENT: Final = "sent"
 
 
 @dataclass(frozen=True, slots=True)
-class TidyFrame(Previewed):
+class TidyFrame(Paged):
     """A tidy frame, with counts of the rows and values left out.
 
     ``rows_without_date`` counts rows of the result whose date is ``#``, empty or unreadable. ``rows_without_value``
@@ -55,9 +55,10 @@ class TidyFrame(Previewed):
     def __repr__(self) -> str:
         return self._preview().text()
 
-    def _preview(self) -> Preview:
-        rows = f"{len(self):,} row{'' if len(self) == 1 else 's'} by {self.grain}"
-        return preview(self.frame.to_arrow(), title=rows, notes=(self.note,) if self.note else ())
+    def _preview(self, rows: int = 0) -> Preview:
+        title = f"{len(self):,} row{'' if len(self) == 1 else 's'} by {self.grain}"
+        notes, ids = (self.note,) if self.note else (), self.frame.columns[:-1]
+        return preview_of(self.frame, title=title, notes=notes, kept=("dim_measure",), whole=ids, more_rows=rows)
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """Hand the frame to any library that reads Arrow streams."""

@@ -15,7 +15,7 @@ from sacnb._frames.convert import to_pandas, to_polars
 from sacnb._frames.preview import preview
 from sacnb._frames.tidy import Aggregation, TidyFrame, tidy
 from sacnb._odata.schema import DateColumn, Grain, Schema
-from sacnb._rendering import Preview, Previewed
+from sacnb._rendering import Paged, Preview
 from sacnb._results.files import Target, UnusableFileError, read_parquet, write_arrow, write_csv, write_parquet
 from sacnb._results.info import ResultInfo, from_metadata, to_metadata
 from sacnb.errors import ContractError
@@ -31,7 +31,7 @@ __all__ = ["Result", "ResultInfo", "read_result"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Result(Previewed):
+class Result(Paged):
     """The rows of one query.
 
     ``table`` holds them with exact decimals, in SAC's order; ``schema`` describes the entity set they come from;
@@ -279,7 +279,7 @@ class Result(Previewed):
     def __repr__(self) -> str:
         return self._preview().text()
 
-    def _preview(self) -> Preview:
+    def _preview(self, rows: int = 0) -> Preview:
         """Leave out the time of the refresh, so that a notebook looks the same when it is run again."""
         info = self.info
         span = f", {info.min_date} to {info.max_date}" if info.min_date else ""
@@ -287,7 +287,9 @@ class Result(Previewed):
             f"{info.provider_id}/{info.entity_set}: {_count(info.row_count, 'row')}, "
             f"{_count(self.table.num_columns, 'column')}{span} ({info.source})"
         )
-        return preview(self.table, title=title, notes=(self.warning,) if self.warning else ())
+        dates = [date.name for date in self.schema.date_columns]
+        notes = (self.warning,) if self.warning else ()
+        return preview(self.table, title=title, notes=notes, kept=dates, more_rows=rows)
 
 
 def _grain(grain: object) -> Any:

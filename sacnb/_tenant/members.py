@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 import pyarrow as pa
@@ -17,6 +17,7 @@ from sacnb._endpoints import (
     entity_set_path,
     master_set,
 )
+from sacnb._frames.preview import shown_frame
 from sacnb._odata.expression import And, Comparison, Expression, Membership
 from sacnb.errors import NotFoundError, RequestError, UnknownNameError
 
@@ -49,6 +50,9 @@ def read_members(
         return None
 
 
+_IDS: Final = ("id", "parent")
+
+
 def members_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
     """Return members as a frame: ``id``, ``description``, with a hierarchy ``parent`` and ``level``, then attributes.
 
@@ -79,10 +83,11 @@ def members_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
             columns[name] = [_text(row.get(name)) for row in rows]
     frame = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
     if "id" not in columns or "parent" not in columns:
-        return frame
+        return shown_frame(frame, "member", whole=_IDS)
     levels = _levels(dict(zip(columns["id"], columns["parent"], strict=True)))
     level = pl.Series("level", [levels.get(member) for member in columns["id"]], dtype=pl.Int32)
-    return frame.insert_column(frame.columns.index("parent") + 1, level)
+    frame = frame.insert_column(frame.columns.index("parent") + 1, level)
+    return shown_frame(frame, "member", whole=_IDS)
 
 
 def _levels(parents: dict[str | None, str | None]) -> dict[str | None, int]:

@@ -102,7 +102,7 @@ def models(call: Call) -> object:
     frame = call.session.tenant.models()
     if call.session.catalogue is not None:
         call.session.catalogue.put_models(frame)
-    return call.framed(_printable(models_with(call.arguments.text, frame)))
+    return call.framed(_printable(models_with(call.arguments.text, frame), "model"))
 
 
 @_command
@@ -125,18 +125,21 @@ def members(call: Call) -> object:
     frame = call.session.tenant.model(model).members(dimension)
     if call.session.catalogue is not None:
         call.session.catalogue.put_members(model, dimension, frame)
-    return call.framed(_printable(frame))
+    return call.framed(_printable(frame, "member"))
 
 
-def _printable(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return *frame* with characters that steer a terminal written out; polars prints them as they are."""
+def _printable(frame: pl.DataFrame, word: str) -> pl.DataFrame:
+    """Return *frame* with characters that steer a terminal written out; pandas prints them as they are."""
     import polars as pl
 
-    return frame.with_columns(
+    from sacnb._frames.preview import shown_frame
+
+    frame = frame.with_columns(
         pl.Series(column.name, [None if text is None else printable(text) for text in column], pl.String)
         for column in frame
         if column.dtype == pl.String
     )
+    return shown_frame(frame, word, whole=("id", "parent"))
 
 
 @_command
