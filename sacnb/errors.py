@@ -152,8 +152,8 @@ class SacError(Exception):
     """
 
     __module__ = "sacnb"
-    # Set by %config SacMagics.full_tracebacks.
-    _full_tracebacks: ClassVar[bool] = False
+    # The option %config SacMagics.full_tracebacks; ``None`` while there are no magics to configure.
+    _full_tracebacks: ClassVar[bool | None] = None
 
     def __init__(self, message: str, *, hint: str | None = None, outcome: RetryOutcome | None = None) -> None:
         message = printable(message)  # it may quote a server
@@ -184,7 +184,9 @@ class SacError(Exception):
             return lines
         line = _line_of_cell(self.__traceback__)
         where = f"Raised by line {line} of the cell. " if line else ""
-        return [*lines, f"{where}%tb shows the traceback."]
+        each_time = "; %config SacMagics.full_tracebacks = True shows it each time"
+        always = "" if SacError._full_tracebacks is None else each_time
+        return [*lines, f"{where}%tb shows the traceback{always}."]
 
     def _repr_html_(self) -> str:
         return self._paragraphs().html()
@@ -201,7 +203,8 @@ def _ipython_traceback(error: SacError) -> list[str]:
     if shell is None:
         return traceback.format_exception(error)
     shown: list[str] = shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__)
-    return shown
+    # Frames that held secrets are cleared, so IPython does not find their arguments.
+    return [line.replace("(***failed resolving arguments***)", "(...)") for line in shown]
 
 
 def _line_of_cell(trace: TracebackType | None) -> int | None:

@@ -88,7 +88,7 @@ def _digits_behind(number: Decimal) -> int:
 _ROWS: Final = 10
 # A few more rows are shown rather than announced.
 _MOST_ROWS: Final = 20
-_CELL_CHARS: Final = 60
+_CELL_CHARS: Final = 120
 _ID_CHARS: Final = 256
 # A whole number with such a name, or one that may be a period, is no quantity.
 _NO_QUANTITY: Final = re.compile(

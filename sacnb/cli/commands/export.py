@@ -113,7 +113,7 @@ def command(
     else:
         from sacnb._frames.convert import with_floats
 
-        write_table(with_floats(result.arrow()), form, target)
+        write_table(with_floats(result.arrow(), remedy="Leave out --floats to keep them."), form, target)
     if output != _STDOUT:
         rows = len(made) if tidy else len(result)
         say(f"Wrote {rows:,} rows of {model_id} to {output}.")
