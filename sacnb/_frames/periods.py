@@ -207,7 +207,8 @@ def date_column(table: pa.Table, schema: Schema, wanted: str | DateColumn | None
 
 def unfetched(kind: str, name: str, table: pa.Table, schema: Schema) -> UnknownNameError:
     """Return the error for a column that a result does not have; its remedy is to fetch it, if the model has it."""
-    there = [one for one in table.column_names if kind == "column" or schema.column(one).role == kind]
+    names = [column.name for column in schema.columns if kind in {"column", column.role}]
+    there = [name for name in table.column_names if kind == "column" or name in names]
     error = UnknownNameError(kind, name, there, where=f"the result of {schema.provider_id!r}")
     if name in schema.names:
         error.hint = how_to_fetch(table, schema, [schema.column(name)])
@@ -216,11 +217,11 @@ def unfetched(kind: str, name: str, table: pa.Table, schema: Schema) -> UnknownN
 
 def how_to_fetch(table: pa.Table, schema: Schema, missing: Sequence[Column | DateColumn]) -> str | None:
     """Return the call of ``facts()`` that also fetches the first of *missing*; ``None`` where there is none."""
-    for one in missing:
-        column = schema.column(one.name)
+    roles = {column.name: column.role for column in schema.columns}
+    for column in (schema.column(one.name) for one in missing if one.name in roles):
         if column.role == "attribute":
             return f"Fetch it too: facts(select={[*table.column_names, column.name]!r})."
-        fetched = [name for name in table.column_names if schema.column(name).role == column.role]
+        fetched = [name for name in table.column_names if roles.get(name) == column.role]
         argument = "measures" if column.role == "measure" else "dims"
         return f"Fetch it too: facts({argument}={[*fetched, column.name]!r})."
     return None

@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
@@ -219,6 +220,18 @@ def start_sandbox(**options: Any) -> Sandbox:
         raise MissingExtraError("sandbox", "The embedded tenant") from error
 
 
+class _Formatter(logging.Formatter):
+    """Writes times with their zone, or leaves them out during a replay, whose output is the same each time."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = super().format(record)
+        return line.partition(" ")[2] if active() is not None else line
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's name
+        del datefmt
+        return datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="seconds")
+
+
 def _set_up_logging(level: str) -> None:
     """Show log records on stderr, unless the program has set up logging itself."""
     _log.setLevel(level.upper())
@@ -226,6 +239,6 @@ def _set_up_logging(level: str) -> None:
     if own or logging.getLogger().handlers:
         return
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("sacnb %(levelname)s: %(message)s"))
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     handler.addFilter(RedactingFilter())
     _log.addHandler(handler)
