@@ -30,6 +30,9 @@ SUITE = $(BIN)/pytest -q -n 2 --dist worksteal --randomly-seed 1
 # What coverage is asked of: the tests of the rooms that are held to a limit reach it alone.
 CORE := tests/auth tests/wire tests/odata
 REPORT = --junit-xml=".tools/test/$(1).xml"
+# The browser tests wait more than they compute, so they run beside the suite. Each command's output is shown when it
+# has ended, in one piece, where make can do that (GNU make 4).
+BESIDE = --jobs 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=line)
 # uv knows nothing of pip's settings either.
 WITH_INDEX = UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$(PIP_INDEX)}"
 
@@ -73,8 +76,8 @@ secrets: setup ## Look for secrets in what git knows
 
 # The first line says how long it takes, the last one what ran and what was skipped; both also where something fails.
 test: announce ## Everything that guards the project
-	@$(MAKE) --no-print-directory check secrets browser notebooks suite; code=$$?; \
-		$(PYTHON) tests/summary.py end $$code; exit $$code
+	@$(MAKE) --no-print-directory check secrets && $(MAKE) --no-print-directory $(BESIDE) suite browser notebooks; \
+		code=$$?; $(PYTHON) tests/summary.py end $$code; exit $$code
 
 announce:
 	@test -z "$(PYTHON)" || $(PYTHON) tests/summary.py begin
