@@ -26,7 +26,8 @@ PIP_INDEX = $$($(PYTHON) -c "from pip._internal.commands import create_command a
 	print(c('install').parser.get_default_values().index_url)" 2>/dev/null)
 WITH_MIRROR = POETRY_PYPI_MIRROR_URL="$${POETRY_PYPI_MIRROR_URL:-$(PIP_INDEX)}"
 INSTALL = install --no-interaction --quiet
-SUITE = $(BIN)/pytest -q -n 2 --dist worksteal --randomly-seed 1
+# nbval, the plugin that runs notebooks, takes five seconds to load in each of three processes.
+SUITE = $(BIN)/pytest -q -p no:nbval -n 2 --dist worksteal --randomly-seed 1
 # What coverage is asked of: the tests of the rooms that are held to a limit reach it alone.
 CORE := tests/auth tests/wire tests/odata
 REPORT = --junit-xml=".tools/test/$(1).xml"
@@ -94,7 +95,7 @@ notebooks: setup ## Run the notebooks from their cassettes, without a network, a
 
 # One Jupyter and one Chromium for all of them, so they run in one process. Without Chromium they say so and are skipped.
 browser: setup ## Drive JupyterLab and Notebook 7 with the system's Chromium
-	$(BIN)/pytest -q --timeout 300 $(call REPORT,browser tests) tests/browser
+	$(BIN)/pytest -q -p no:nbval --timeout 300 $(call REPORT,browser tests) tests/browser
 
 pictures: setup ## Make the pictures of panel and explorer anew, by the same tests
 	SACNB_BROWSER=required SACNB_PICTURES=keep $(BIN)/pytest -q --timeout 300 tests/browser
