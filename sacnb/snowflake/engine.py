@@ -29,7 +29,7 @@ _THROTTLES: Final = 1
 
 _HINTS: Final[Mapping[int | str, str]] = {
     400: "Snowflake did not understand the request; check the names of database, schema, table and pipe.",
-    403: "The user's default role needs USAGE on database and schema, and OPERATE and INSERT on the pipe and the table.",
+    403: "The user's default role needs USAGE on database and schema, OPERATE on the pipe and INSERT on the table.",
     404: "Check database, schema, table and pipe; names are case-sensitive, and unquoted ones are upper case.",
     408: "Snowflake took too long; try again later.",
     409: "The channel was opened by somebody else, or its table changed. One program at a time can write to a channel.",
