@@ -266,7 +266,8 @@ class RefreshError(AuthError):
 class RequestError(SacError):
     """SAC refused a request, or did not answer it.
 
-    ``url`` is redacted. ``sac_number`` is the number SAC puts in brackets at the end of its message, ``[1402]``.
+    ``url`` is redacted. ``sac_number`` is the number SAC puts in brackets at the end of its message, ``[1402]``;
+    ``code`` is the code in the body: a correlation id of SAC's, or Snowflake's name of the error.
     """
 
     def __init__(
@@ -276,6 +277,7 @@ class RequestError(SacError):
         method: str = "GET",
         url: str = "",
         status: int | None = None,
+        code: str | None = None,
         sac_number: int | None = None,
         request_id: str | None = None,
         hint: str | None = None,
@@ -285,6 +287,7 @@ class RequestError(SacError):
         self.method = method
         self.url = url
         self.status = status
+        self.code = code
         self.sac_number = sac_number
         self.request_id = request_id
 
