@@ -30,6 +30,7 @@
     ├── DeprecatedTokenWarning   a pasted token is used
     ├── PrecisionWarning         digits would be lost in a float64
     ├── MixedAccountsWarning     accounts of different kinds share one measure
+    ├── MixedVersionsWarning     values of several versions, such as actuals and plan, are added up
     ├── RowCountWarning          fewer or more rows arrived than SAC announced
     ├── RepeatedKeysWarning      several records for one key were added up
     └── LargeScanWarning         a query is about to pull every row of a large model
@@ -70,6 +71,7 @@ __all__ = [
     "LiveConnectionError",
     "MissingExtraError",
     "MixedAccountsWarning",
+    "MixedVersionsWarning",
     "NoAnswerError",
     "NotFoundError",
     "PrecisionWarning",
@@ -489,6 +491,10 @@ class PrecisionWarning(SacWarning):
 
 class MixedAccountsWarning(SacWarning):
     """Accounts of different kinds share one measure, and are about to be summed."""
+
+
+class MixedVersionsWarning(SacWarning):
+    """Values of several versions, such as actuals and plan, are about to be summed, or not told apart."""
 
 
 class RowCountWarning(SacWarning):
