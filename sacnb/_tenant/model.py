@@ -294,14 +294,18 @@ class Model:
         *,
         grain: Grain | None = None,
         agg: Aggregation = "sum",
+        plot: bool | Mapping[str, Any] = False,
         every_minutes: float | None = None,
         **question: Any,
     ) -> Panel:
         """Return a notebook widget with a button that refreshes ``facts(**question)``; see ``RefreshPanel``.
 
+        ``plot=True`` draws the result beside its table; a dictionary holds arguments for ``Result.plot``.
+
         Raises what ``facts`` raises; MissingExtraError if the extra ``notebook`` is not installed.
         """
-        return frontend().RefreshPanel(self.facts(**question), grain=grain, agg=agg, every_minutes=every_minutes)
+        facts = self.facts(**question)
+        return frontend().RefreshPanel(facts, grain=grain, agg=agg, plot=plot, every_minutes=every_minutes)
 
     def _schema_for_questions(self) -> Schema:
         """Return the schema, or that of the last cached result while SAC is unreachable, so that it can be found."""
