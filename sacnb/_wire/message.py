@@ -14,7 +14,7 @@ from urllib.parse import quote
 import requests
 from requests.structures import CaseInsensitiveDict
 
-from sacnb._endpoints import CSRF_HEADER, REQUEST_ID_HEADERS
+from sacnb._endpoints import CSRF_HEADER, CUSTOM_AUTH_HEADER, REQUEST_ID_HEADERS
 from sacnb._http import is_web_page
 from sacnb._redact import one_line, redact_text, redact_url
 from sacnb.errors import BadAnswer, RetryOutcome
@@ -35,8 +35,25 @@ _QUERY_SAFE: Final = "$,:'()*@/"
 
 
 @dataclass(frozen=True, slots=True)
+class Service:
+    """A service that requests go to: its name in messages, the setting with its address, and headers for each request.
+
+    ``hints`` are remedies by status (an int) or by kind of failure (``"login"``, ``"unauthorized"``, ``"certificate"``,
+    ``"network"``, ``"doubt"``, ``"too_long"``, ``"deadline"``); without any, those for SAC are used.
+    """
+
+    name: str
+    address_setting: str
+    headers: Mapping[str, str]
+    hints: Mapping[int | str, str] = field(default_factory=dict, repr=False)
+
+
+SAC: Final = Service("SAC", "SAC_TENANT_URL", {CUSTOM_AUTH_HEADER: "true"})
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
-    """A request to SAC. ``url`` is absolute; ``is_idempotent`` says that carrying it out twice does no harm."""
+    """A request to a service. ``url`` is absolute; ``is_idempotent`` says that carrying it out twice does no harm."""
 
     method: str
     url: str
@@ -46,6 +63,7 @@ class Request:
     is_idempotent: bool
     expect: Expect
     check: Check | None = None
+    service: Service = SAC
 
     @property
     def shown_url(self) -> str:
