@@ -307,14 +307,18 @@ class Model:
         *,
         grain: Grain | None = None,
         agg: Aggregation = "sum",
+        plot: bool | Mapping[str, Any] = False,
         every_minutes: float | None = None,
         **question: Any,
     ) -> Panel:
         """Return a notebook widget with a button that refreshes ``facts(**question)``; see ``RefreshPanel``.
 
+        ``plot=True`` draws the result beside its table; a dictionary holds arguments for ``Result.plot``.
+
         Raises what ``facts`` raises; MissingExtraError if the extra ``notebook`` is not installed.
         """
-        return frontend().RefreshPanel(self.facts(**question), grain=grain, agg=agg, every_minutes=every_minutes)
+        facts = self.facts(**question)
+        return frontend().RefreshPanel(facts, grain=grain, agg=agg, plot=plot, every_minutes=every_minutes)
 
     def _filter(self, schema: Schema, where: Expression | None) -> Expression | None:
         """Return a filter with the version of this model, unless the filter names versions itself."""
