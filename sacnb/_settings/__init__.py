@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from sacnb._settings.resolve import SANDBOX, AuthMethod, LogLevel, ReplayChoice, ReplayMode, Settings
-from sacnb._settings.sources import configured_secrets, read_dotenv
-from sacnb._settings.variables import VARIABLES, Secret, Variable
+from sacnb._settings.files import is_profile_name, profile_names, profiles_path, read_dotenv, save_dotenv, save_profile
+from sacnb._settings.resolve import AuthMethod, LogLevel, ReplayChoice, ReplayMode, Settings
+from sacnb._settings.sources import configured_secrets
+from sacnb._settings.variables import SANDBOX, VARIABLES, Secret, Variable
 
 __all__ = [
     "SANDBOX",
@@ -17,5 +18,10 @@ __all__ = [
     "Settings",
     "Variable",
     "configured_secrets",
+    "is_profile_name",
+    "profile_names",
+    "profiles_path",
     "read_dotenv",
+    "save_dotenv",
+    "save_profile",
 ]

@@ -6,6 +6,8 @@ import weakref
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
+SANDBOX: Final = "sandbox"
+
 
 @dataclass(frozen=True, slots=True)
 class Variable:
@@ -23,6 +25,7 @@ class Variable:
 
 
 VARIABLES: Final = (
+    Variable("SAC_PROFILE", "the profile with tenant and client, see sacnb init", "", "prod"),
     Variable("SAC_TENANT_URL", "the tenant, or 'sandbox' for the embedded one", "", "https://acme.eu10.hcs.cloud.sap"),
     Variable(
         "SAC_TOKEN_URL",
@@ -54,6 +57,15 @@ VARIABLES: Final = (
 )
 
 
+# They say which tenant is read, and as whom. A profile has its own, never mixed with those of the environment.
+IDENTITY: Final = (
+    "SAC_TENANT_URL",
+    "SAC_TOKEN_URL",
+    "SAC_CLIENT_ID",
+    "SAC_CLIENT_SECRET",
+    "SAC_AUTH",
+    "SAC_TOKEN",
+)
 SECRETS: Final = frozenset({"SAC_CLIENT_SECRET", "SAC_TOKEN"})
 
 

@@ -16,7 +16,7 @@ from sacnb._auth.token import RefreshPolicy
 from sacnb._endpoints import IMPORT_MODELS_PATH, NAMESPACES_PATH
 from sacnb._http import environment_proxies
 from sacnb._rendering import Preview, Previewed
-from sacnb._settings import Settings
+from sacnb._settings import Settings, profiles_path
 from sacnb._tenant.connector import connect_with
 from sacnb.errors import ForbiddenError, SacError, SettingsError
 
@@ -90,12 +90,12 @@ def _checks(
         return
     with tenant:
         settings = tenant.settings
-        file = f", from {settings.dotenv_path}" if settings.dotenv_path is not None else ", no .env was read"
+        file = _files_read(settings)
         if settings.replay == "replay":  # its settings name no file of this machine
             file = ""
         client = settings.client_id or "(pasted token)"
         yield Check("settings", "ok", f"tenant {settings.tenant_url}, client {client}{file}")
-        for note in settings.notes:
+        for note in (*settings.warnings, *settings.notes):
             yield Check("settings", "warning", note)
         if settings.replay == "replay":
             yield from _skipped("a cassette answers instead of a tenant", "host", "clock", "token", "grants")
@@ -109,6 +109,13 @@ def _checks(
             return
         yield _clock(server_date, now())
         yield from _token_and_grants(tenant)
+
+
+def _files_read(settings: Settings) -> str:
+    if settings.profile is None:
+        return ", no .env was read" if settings.dotenv_path is None else f", from {settings.dotenv_path}"
+    named = "" if settings.dotenv_path is None else f" and {settings.dotenv_path}"
+    return f", from the profile {settings.profile} in {profiles_path()}{named}"
 
 
 def _skipped(reason: str, *names: str) -> Iterator[Check]:

@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 from click.testing import Result
 
-from sacnb.cli.commands import _demonstration as script
-from sacnb.cli.commands._demonstration import TOLERANCE, compare_with_published
+from sacnb.cli.commands import demo as script
 from sacnb.cli.commands.check import recorded
+from sacnb.cli.commands.demo import TOLERANCE, compare_with_published
 from sacnb.cli.failures import ExitCode
 from sacnb.errors import MissingExtraError
 
