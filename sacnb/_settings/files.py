@@ -21,6 +21,7 @@ __all__ = [
     "Dotenv",
     "Profile",
     "all_secrets",
+    "check_profile_name",
     "is_profile_name",
     "keep_in_keyring",
     "keyring_secret",

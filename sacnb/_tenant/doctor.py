@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -63,26 +63,26 @@ class Diagnosis(Previewed):
 def diagnose(
     *,
     dotenv_path: str | os.PathLike[str] | None = None,
+    environ: Mapping[str, str] | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     **arguments: Any,
 ) -> Diagnosis:
     """Check settings, cache folder, host, TLS and proxy, clock, token, and which APIs the client may use.
 
-    Takes the arguments of ``connect()``. A check that makes no sense after an earlier failure is reported as skipped.
+    Takes the arguments of ``connect()``, and with *environ* another environment, in which no ``.env`` is looked for. A
+    check that makes no sense after an earlier failure is reported as skipped.
     Failures are reported, not raised.
     """
-    return Diagnosis(tuple(_checks(dotenv_path, now, arguments)))
+    return Diagnosis(tuple(_checks(now, {"dotenv_path": dotenv_path, "environ": environ, **arguments})))
 
 
-def _checks(
-    dotenv_path: str | os.PathLike[str] | None, now: Callable[[], datetime], arguments: dict[str, Any]
-) -> Iterator[Check]:
+def _checks(now: Callable[[], datetime], arguments: dict[str, Any]) -> Iterator[Check]:
     try:
-        settings = Settings.resolve(dotenv_path=dotenv_path, **arguments)
+        settings = Settings.resolve(**arguments)
         tenant = connect_with(settings)
     except SettingsError as error:
         for problem in error.problems:
-            yield Check("settings", "failed", problem, "Set it in the environment or in .env; see .env.example.")
+            yield Check("settings", "failed", problem, "Run sacnb init, or set it in the environment or in .env.")
         yield from _skipped("the settings are not complete", "host", "clock", "token", "grants")
         return
     except SacError as error:

@@ -96,6 +96,7 @@ def _say_request(event: Event) -> None:
 # In the order in which a newcomer needs them: ``module:name`` below sacnb.cli.
 COMMANDS: Final = {
     "demo": "commands.demo:command",
+    "init": "commands.check:init",
     "auth-check": "commands.check:auth_check",
     "models": "commands.browse:models",
     "describe": "commands.browse:describe",

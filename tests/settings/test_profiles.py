@@ -8,9 +8,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-import keyring
-import keyring.backend
-import keyring.errors
+import keyrings
 import pytest
 
 import sacnb
@@ -36,25 +34,6 @@ keyring = true
 """
 
 
-class Ring(keyring.backend.KeyringBackend):
-    """A keyring in memory; ``locked`` is the words of one that gives nothing."""
-
-    priority = 1  # type: ignore[assignment]
-    locked = ""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.kept: dict[tuple[str, str], str] = {}
-
-    def get_password(self, service: str, username: str) -> str | None:
-        if self.locked:
-            raise keyring.errors.KeyringLocked(self.locked)
-        return self.kept.get((service, username))
-
-    def set_password(self, service: str, username: str, password: str) -> None:
-        self.kept[service, username] = password
-
-
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
@@ -62,11 +41,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def ring() -> Iterator[Ring]:
-    before, ring = keyring.get_keyring(), Ring()
-    keyring.set_keyring(ring)
-    yield ring
-    keyring.set_keyring(before)
+def ring() -> Iterator[keyrings.Ring]:
+    with keyrings.in_use() as ring:
+        yield ring
 
 
 @pytest.fixture
@@ -161,7 +138,7 @@ def test_a_found_dotenv_does_not_choose_a_profile(profiles: Path, here: Path) ->
     assert Settings.resolve(dotenv_path=file).tenant_url == PROD
 
 
-def test_the_keyring_is_not_opened_for_a_found_dotenv(profiles: Path, here: Path, ring: Ring) -> None:
+def test_the_keyring_is_not_opened_for_a_found_dotenv(profiles: Path, here: Path, ring: keyrings.Ring) -> None:
     ring.locked = "asked"
     (here / ".env").write_text("SAC_PROFILE=test\n", encoding="utf-8")
     with pytest.raises(SettingsError, match="found and not named") as caught:
@@ -286,7 +263,7 @@ def test_a_file_that_lines_cannot_show_is_left_alone() -> None:
 # -- the keyring -----------------------------------------------------------------------------------------------------
 
 
-def test_a_secret_in_the_keyring(profiles: Path, ring: Ring) -> None:
+def test_a_secret_in_the_keyring(profiles: Path, ring: keyrings.Ring) -> None:
     keep_in_keyring("test", Secret(SECRET))
     settings = Settings.resolve(profile="test")
     assert (settings.tenant_url, settings.client_secret) == (TEST, Secret(SECRET))
@@ -298,7 +275,7 @@ def test_a_secret_in_the_keyring(profiles: Path, ring: Ring) -> None:
         Settings.resolve(profile="test")
 
 
-def test_a_keyring_without_the_secret(profiles: Path, ring: Ring) -> None:
+def test_a_keyring_without_the_secret(profiles: Path, ring: keyrings.Ring) -> None:
     with pytest.raises(SettingsError, match="has no secret of the profile 'test'"):
         Settings.resolve(profile="test")
 
@@ -328,7 +305,9 @@ def test_a_spec_carries_the_name_and_never_the_secret(profiles: Path, monkeypatc
     assert "the profile 'prod', which this machine does not have" in caught.value.__notes__[0]
 
 
-def test_a_spec_is_not_mixed_with_another_profile(profiles: Path, ring: Ring, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_spec_is_not_mixed_with_another_profile(
+    profiles: Path, ring: keyrings.Ring, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keep_in_keyring("test", Secret("of-test"))
     spec = sacnb.connect(profile="prod").spec
     settings = sacnb.connect(spec, profile="test").settings
@@ -340,7 +319,7 @@ def test_a_spec_is_not_mixed_with_another_profile(profiles: Path, ring: Ring, mo
     assert sacnb.connect(plain).settings.client_secret.reveal() == "of the worker"
 
 
-def test_searches_know_the_secrets_of_all_profiles(profiles: Path, ring: Ring) -> None:
+def test_searches_know_the_secrets_of_all_profiles(profiles: Path, ring: keyrings.Ring) -> None:
     keep_in_keyring("test", Secret("in the keyring"))
     assert {secret.reveal() for secret in configured_secrets(environ={})} == {SECRET, "in the keyring"}
     ring.locked = "locked"
