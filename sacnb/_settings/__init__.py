@@ -15,7 +15,7 @@ from sacnb._settings.files import (
 )
 from sacnb._settings.resolve import AuthMethod, LogLevel, ReplayChoice, ReplayMode, Settings
 from sacnb._settings.sources import configured_secrets
-from sacnb._settings.variables import IDENTITY, SANDBOX, VARIABLES, Secret, Variable
+from sacnb._settings.variables import IDENTITY, SANDBOX, VARIABLES, Secret, Variable, documentation
 
 __all__ = [
     "IDENTITY",
@@ -30,6 +30,7 @@ __all__ = [
     "Variable",
     "check_profile_name",
     "configured_secrets",
+    "documentation",
     "is_profile_name",
     "keep_in_keyring",
     "profile_names",

@@ -17,7 +17,7 @@ from sacnb._rendering import shown_path
 from sacnb._settings.ca_bundle import check_bundle
 from sacnb._settings.sources import Given, Sources, show
 from sacnb._settings.tenant_url import TOKEN_URL_EXAMPLE, TenantAddress, check_token_url, read_tenant_url
-from sacnb._settings.variables import SANDBOX, VARIABLES, Secret
+from sacnb._settings.variables import SANDBOX, VARIABLES, Secret, documentation
 from sacnb.errors import SettingsError
 
 AuthMethod = Literal["client_credentials", "static"]
@@ -263,7 +263,7 @@ class _Resolver:
         if not text:
             self._problems.append(
                 "SAC_TENANT_URL is missing: the address of your tenant, for example https://acme.eu10.hcs.cloud.sap, "
-                "or 'sandbox' for the embedded one."
+                "or 'sandbox' for the embedded one. sacnb init asks for it and writes it down."
             )
             return None
         try:
@@ -395,7 +395,8 @@ class _Resolver:
                     )
 
     def _check_client(self, auth: str, client_id: str, client_secret: Secret | None, token: Secret | None) -> None:
-        where = "create an OAuth client under System > Administration > App Integration (see docs/access.md)"
+        page = documentation("docs/access.md")
+        where = f"create an OAuth client under System > Administration > App Integration (see {page})"
         if auth == "static":
             if token is None:
                 self._problems.append("SAC_TOKEN is missing, and SAC_AUTH=static needs it; better: " + where + ".")

@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 import weakref
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, metadata
 from typing import Final, NoReturn
 
 SANDBOX: Final = "sandbox"
+
+
+def documentation(page: str) -> str:
+    """Return where people find a page of the documentation, which is not in the wheel.
+
+    Its address begins with the URL ``Documentation`` of the project's metadata ([project.urls] in pyproject.toml).
+    While that is not given, it is the page's place among the sources.
+    """
+    with suppress(PackageNotFoundError):
+        for each in metadata("sacnb").get_all("Project-URL", ()):
+            label, _, url = each.partition(",")
+            if label.strip().lower() == "documentation":
+                return f"{url.strip().rstrip('/')}/{page.removesuffix('.md')}.html"
+    return f"{page} in the sources of sacnb"
 
 
 @dataclass(frozen=True, slots=True)

@@ -228,7 +228,7 @@ _EPILOG = "\n".join(
         "\b",
         "First steps:",
         "  sacnb demo                     try sacnb without a tenant",
-        "  cp .env.example .env           then fill in your tenant (docs/access.md)",
+        "  sacnb init                     asks for your tenant and client, tests them, writes them down",
         "  sacnb doctor                   find what is missing, with its remedy",
     ]
 )
@@ -261,8 +261,8 @@ def application(
 ) -> None:
     """SAP Analytics Cloud at the command line: list models, refresh them into the cache, export them.
 
-    Settings come from the environment and from .env (see .env.example). Results go to stdout, everything else to
-    stderr. --json prints machine-readable output, also of errors.
+    Settings come from a profile, the environment and .env; sacnb init writes them. Results go to stdout, everything
+    else to stderr. --json prints machine-readable output, also of errors.
     """
     ctx.obj = Invocation(env_file=env_file, profile=profile, tenant_url=tenant_url, verbosity=verbose)
     if ctx.invoked_subcommand is None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pickle
 import shutil
 from dataclasses import fields
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
 import certifi
 import pytest
 
-from sacnb._settings import VARIABLES, Secret, Settings
+from sacnb._settings import VARIABLES, Secret, Settings, variables
 from sacnb.errors import SettingsError
 
 TENANT = "https://acme.eu10.hcs.cloud.sap"
@@ -184,3 +185,11 @@ def test_secrets_compare_by_value() -> None:
     assert Secret("a") == Secret("a") != Secret("b")
     assert Secret("a") != "a"
     assert _hash_of(Secret("a")) == _hash_of(Secret("a"))
+
+
+def test_a_page_is_an_address_once_the_project_names_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert variables.documentation("docs/access.md") == "docs/access.md in the sources of sacnb"
+    found = Message()
+    found["Project-URL"] = "Documentation, https://docs.acme.example/sacnb/"
+    monkeypatch.setattr(variables, "metadata", lambda _: found)
+    assert variables.documentation("docs/access.md") == "https://docs.acme.example/sacnb/docs/access.html"

@@ -229,7 +229,7 @@ def _asked(
     tenant_url: str | None, token_url: str | None, client_id: str | None, *, secret_stdin: bool, may_ask: bool
 ) -> Settings:
     """Return valid settings from options, environment and answers. Raises SettingsError with all problems."""
-    from sacnb._settings import SANDBOX, Secret, Settings
+    from sacnb._settings import SANDBOX, Secret, Settings, documentation
     from sacnb._settings.tenant_url import check_token_url, read_tenant_url
 
     def answer(option: str | None, name: str, question: str, check: Callable[[str], object] = str) -> str:
@@ -239,6 +239,8 @@ def _asked(
             return _valid(given, question, check) if given else given
         return str(click.prompt(question, default=before, value_proc=lambda text: _valid(text, question, check)))
 
+    if may_ask:
+        say(f"Where to find the values: System > Administration > App Integration; {documentation('docs/access.md')}")
     url = answer(
         tenant_url,
         "SAC_TENANT_URL",
@@ -335,15 +337,14 @@ def _say_what_next(profile: str | None, file: Path) -> None:
         option, argument, magic = f"--env-file {file} ", f'dotenv_path="{file}"', f" --dotenv {file}"
     if profile is None and _may_be_committed(file):
         say(f"Note: git does not ignore {file}. Add it to .gitignore: it holds a secret.")
-    print_table(
-        ("next", "to"),
-        [
-            (f"sacnb {option}models", "list your models"),
-            (f"sac = sacnb.connect({argument})", "connect in Python"),
-            ("%load_ext sacnb", "load the magics in a notebook, and then"),
-            (f"%sac connect{magic}", "connect there"),
-        ],
-    )
+    lines = [  # no table, which may fold what is to be copied
+        (f"sacnb {option}models", "list your models"),
+        (f"sac = sacnb.connect({argument})", "connect in Python"),
+        ("%load_ext sacnb", "load the magics in a notebook, and then"),
+        (f"%sac connect{magic}", "connect there"),
+    ]
+    width = max(len(line) for line, _ in lines)
+    click.echo("\nNext:\n" + "\n".join(f"  {line:<{width}}  {purpose}" for line, purpose in lines))
 
 
 def _may_be_committed(file: Path) -> bool:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from sacnb._rendering import printable
-from sacnb._settings import SANDBOX, Settings
+from sacnb._settings import SANDBOX, Settings, documentation
 from sacnb.cli.application import Invocation
 from sacnb.cli.failures import ExitCode
 from sacnb.cli.output import console, is_terminal, log_to_stderr, show_progress, width_of
@@ -303,8 +303,8 @@ def _say_what_next(stage: _Stage) -> None:
     stage.table(
         ("type or open", "to"),
         [
-            ("cp .env.example .env", "create a file for your settings"),
-            ("docs/access.md", "read how to create the OAuth client, step by step"),
+            ("sacnb init", "enter your tenant and client, and test them"),
+            (documentation("docs/access.md"), "read how to create the OAuth client, step by step"),
             ("sacnb doctor", "find what is missing, with its remedy"),
             ("sacnb models", "list your models; then: sacnb refresh MODEL"),
         ],
