@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -15,17 +16,20 @@ from sacnb._endpoints import (
     NO_SUCH_ENTITY_SET,
     PARENT_SUFFIX,
     entity_set_path,
+    hierarchy_set,
     master_set,
 )
 from sacnb._odata.expression import And, Comparison, Expression, Membership
+from sacnb._write.slice import Place
 from sacnb.errors import NotFoundError, RequestError, UnknownNameError
 
 if TYPE_CHECKING:
     from sacnb._odata.query import Query
     from sacnb._odata.schema import Schema
     from sacnb._tenant.connection import Connection
+    from sacnb._tenant.model import Model
 
-__all__ = ["NamedMembers", "member_ids"]
+__all__ = ["NamedMembers", "member_ids", "place_of"]
 
 
 def read_members(
@@ -167,3 +171,31 @@ def _members_by_name(where: Expression | None) -> dict[str, set[str]]:
         elif isinstance(part, Membership):
             found.setdefault(part.column, set()).update(value for value in part.values if isinstance(value, str))
     return found
+
+
+def place_of(model: Model) -> Place:
+    """Return how a write reaches and reads *model*."""
+    connection = model._connection
+
+    def members(dimension: str) -> list[dict[str, Any]] | None:
+        declared = model.metadata.entity_sets
+        wanted = [name for name in (hierarchy_set(dimension), master_set(dimension)) if name in declared]
+        for entity_set in wanted:
+            rows = read_members(connection, model._id, model._namespace, entity_set)
+            if rows is not None:
+                return rows
+        return None
+
+    def facts(where: Mapping[str, list[str]]) -> pa.Table:
+        # The members were checked before, and a version may have no row yet.
+        query = replace(model.facts(where=where or None), check_members=False)
+        return query.fetch(progress=None).arrow()
+
+    return Place(
+        session=connection.context.session,
+        model_id=model.id,
+        tenant_host=connection.tenant_host,
+        principal=connection.principal,
+        read_members=members,
+        read_facts=facts,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -15,6 +16,7 @@ from aiohttp import web
 
 from sacnb.sandbox.app import App
 from sacnb.sandbox.export import TOKEN_PATH, ExportService
+from sacnb.sandbox.imports import ImportService
 from sacnb.sandbox.journal import Journal, SeenRequest
 from sacnb.sandbox.misbehaviours import Rules
 from sacnb.sandbox.model import Model
@@ -33,9 +35,14 @@ class HttpThread:
     """An HTTP server in a thread with its own event loop, from construction until ``close``."""
 
     def __init__(
-        self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], *, host: str, port: int
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        *,
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        """Listen on ``host`` and ``port``; port 0 takes a free one.
+        """Listen on ``host`` and ``port``; port 0 takes a free one. Bodies of requests come as they were sent.
 
         Raises:
             OSError: the server cannot listen on the address.
@@ -43,6 +50,7 @@ class HttpThread:
         self.host = host
         self.port = port
         self._handler = handler
+        self._tls = tls
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = asyncio.Event()
         self._failure: BaseException | None = None
@@ -76,11 +84,11 @@ class HttpThread:
             self._ready.set()
 
     async def _serve(self) -> None:
-        server = web.Server(self._handler, max_line_size=_MAX_LINE_BYTES, access_log=None)
+        server = web.Server(self._handler, max_line_size=_MAX_LINE_BYTES, access_log=None, auto_decompress=False)
         runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_S)
         await runner.setup()
         try:
-            await web.TCPSite(runner, self.host, self.port).start()
+            await web.TCPSite(runner, self.host, self.port, ssl_context=self._tls).start()
             self.port = runner.addresses[0][1]
             self._loop = asyncio.get_running_loop()
             self._ready.set()
@@ -138,12 +146,18 @@ class Sandbox:
             memory_bytes=memory_bytes,
             list_live=list_live,
         )
+        self._imports = ImportService(
+            models=self._export.models,
+            replace_model=self._export.add,
+            now=now,
+        )
         self.latency_s = latency_s
         """Delay of every answer in seconds; may be changed at any time, for later requests."""
         self._executor = ThreadPoolExecutor(_WORKERS, thread_name_prefix="sacnb-sandbox-work")
         app = App(
             tokens=self._tokens,
             export=self._export,
+            imports=self._imports,
             gate=Gate(self._tokens, self._journal),
             rules=self._rules,
             journal=self._journal,

@@ -1,0 +1,3 @@
+"""Write rows into Snowflake with Snowpipe Streaming, each exactly once."""
+
+from __future__ import annotations
