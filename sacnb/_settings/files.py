@@ -6,7 +6,6 @@ import difflib
 import json
 import os
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from io import StringIO
@@ -286,6 +285,8 @@ def _load(path: Path) -> tuple[str, dict[str, dict[str, Any]]]:
 
 def _parsed(text: str) -> dict[str, Any] | str:
     """Return the content of a TOML text, or the place of its first mistake."""
+    import tomllib
+
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import weakref
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, metadata
 from typing import Final, NoReturn
 
 SANDBOX: Final = "sandbox"
@@ -17,8 +16,10 @@ def documentation(page: str) -> str:
     Its address begins with the URL ``Documentation`` of the project's metadata ([project.urls] in pyproject.toml).
     While that is not given, it is the page's place among the sources.
     """
-    with suppress(PackageNotFoundError):
-        for each in metadata("sacnb").get_all("Project-URL", ()):
+    from importlib import metadata
+
+    with suppress(metadata.PackageNotFoundError):
+        for each in metadata.metadata("sacnb").get_all("Project-URL", ()):
             label, _, url = each.partition(",")
             if label.strip().lower() == "documentation":
                 return f"{url.strip().rstrip('/')}/{page.removesuffix('.md')}.html"

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import keyrings
 import pytest
 from click.testing import CliRunner, Result
@@ -173,6 +174,20 @@ def test_a_keyring_keeps_the_secret_out_of_the_file(init: Init, tenant: Sandbox)
     text = profiles_path().read_text(encoding="utf-8")
     assert "keyring = true" in text
     assert tenant.client_secret not in text
+
+
+def test_profiles_are_completed_and_a_damaged_file_is_not(init: Init) -> None:
+    context = click.Context(application)
+
+    def completed(text: str) -> list[str]:
+        return [item.value for item in application.params[1].shell_complete(context, text)]
+
+    assert application.params[1].name == "profile"
+    for name in ("prod", "pre", "test"):
+        assert init("--profile", name, "--tenant-url", "sandbox", "--no-check").exit_code == 0
+    assert completed("pr") == ["prod", "pre"]
+    profiles_path().write_text("[", encoding="utf-8")
+    assert completed("pr") == []
 
 
 def test_git_is_told_to_ignore_the_file(init: Init, tmp_path: Path) -> None:

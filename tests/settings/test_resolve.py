@@ -6,6 +6,7 @@ import pickle
 import shutil
 from dataclasses import fields
 from email.message import Message
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -191,5 +192,5 @@ def test_a_page_is_an_address_once_the_project_names_one(monkeypatch: pytest.Mon
     assert variables.documentation("docs/access.md") == "docs/access.md in the sources of sacnb"
     found = Message()
     found["Project-URL"] = "Documentation, https://docs.acme.example/sacnb/"
-    monkeypatch.setattr(variables, "metadata", lambda _: found)
+    monkeypatch.setattr(metadata, "metadata", lambda _: found)
     assert variables.documentation("docs/access.md") == "https://docs.acme.example/sacnb/docs/access.html"

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from sacnb._rendering import printable
-from sacnb._settings import SANDBOX, Settings, documentation
 from sacnb.cli.application import Invocation
 from sacnb.cli.failures import ExitCode
 from sacnb.cli.output import console, is_terminal, log_to_stderr, show_progress, width_of
@@ -193,6 +192,7 @@ def perform(out: Path, cache_dir: Path, *, log: str = "error") -> bool:
 
     The chart is written into *out*, results into *cache_dir*.
     """
+    from sacnb._settings import SANDBOX, Settings
     from sacnb._tenant.connector import connect_with, start_sandbox
 
     stage = _Stage()
@@ -299,6 +299,8 @@ def _break_and_refresh(stage: _Stage, facts: Facts, before: Result, sandbox: San
 
 
 def _say_what_next(stage: _Stage) -> None:
+    from sacnb._settings import documentation
+
     stage.step("With your own tenant")
     stage.table(
         ("type or open", "to"),
