@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from sacnb._odata.query import Query
     from sacnb._odata.schema import Schema
     from sacnb._tenant.connection import Connection
-    from sacnb._tenant.model import Model
 
 __all__ = ["NamedMembers", "member_ids", "place_of"]
 
@@ -173,29 +171,28 @@ def _members_by_name(where: Expression | None) -> dict[str, set[str]]:
     return found
 
 
-def place_of(model: Model) -> Place:
-    """Return how a write reaches and reads *model*."""
-    connection = model._connection
+def place_of(
+    connection: Connection,
+    model_id: str,
+    namespace: str,
+    entity_sets: Collection[str],
+    read_facts: Callable[[Mapping[str, list[str]]], pa.Table],
+) -> Place:
+    """Return how a write reaches and reads a model that has these entity sets."""
 
     def members(dimension: str) -> list[dict[str, Any]] | None:
-        declared = model.metadata.entity_sets
-        wanted = [name for name in (hierarchy_set(dimension), master_set(dimension)) if name in declared]
+        wanted = [name for name in (hierarchy_set(dimension), master_set(dimension)) if name in entity_sets]
         for entity_set in wanted:
-            rows = read_members(connection, model._id, model._namespace, entity_set)
+            rows = read_members(connection, model_id, namespace, entity_set)
             if rows is not None:
                 return rows
         return None
 
-    def facts(where: Mapping[str, list[str]]) -> pa.Table:
-        # The members were checked before, and a version may have no row yet.
-        query = replace(model.facts(where=where or None), check_members=False)
-        return query.fetch(progress=None).arrow()
-
     return Place(
         session=connection.context.session,
-        model_id=model.id,
+        model_id=model_id,
         tenant_host=connection.tenant_host,
         principal=connection.principal,
         read_members=members,
-        read_facts=facts,
+        read_facts=read_facts,
     )

@@ -36,6 +36,7 @@ from sacnb.errors import NotFoundError, QueryError, SacError, UnknownNameError
 
 if TYPE_CHECKING:
     import polars as pl
+    import pyarrow as pa
 
     from sacnb._frames.tidy import Aggregation
     from sacnb._frontend import Panel
@@ -378,8 +379,14 @@ class Model:
             timeout_s=timeout_s,
             cancelled=cancelled,
         )
+
+        def read_facts(where: Mapping[str, list[str]]) -> pa.Table:
+            # The members were checked before, and a version may have no row yet.
+            return replace(self.facts(where=where or None), check_members=False).fetch(progress=None).arrow()
+
+        place = place_of(self._connection, self._id, self._namespace, self.metadata.entity_sets, read_facts)
         with progress_listener(callback("progress", progress, allowed=("auto",))) as listener:
-            return write(place_of(self), frame, replace(order, listener=listener))
+            return write(place, frame, replace(order, listener=listener))
 
     def _schema_for_questions(self) -> Schema:
         """Return the schema, or that of the last cached result while SAC is unreachable, so that it can be found."""
