@@ -14,12 +14,13 @@ from sacnb.sandbox.model import date_dimension, version_dimension
 
 MONTHS = [f"{year}{month:02d}" for year in (2024, 2025) for month in range(1, 13)]
 STORES = [f"S{number}" for number in range(5)]
-PARENTS = {"ALL": "<root>", "NORTH": "ALL", **dict.fromkeys(STORES, "NORTH"), "KPI": "<root>"}
 _MEASURE = pl.Decimal(31, 7)
 
 
-def sales() -> Any:
-    """Return ``SALES``: 24 months of five stores in two versions, 240 rows; ``KPI`` has a formula."""
+def sales(store_count: int = 5) -> Any:
+    """Return ``SALES``: 24 months of the stores in two versions; ``KPI`` has a formula."""
+    stores = [f"S{number}" for number in range(store_count)]
+    parents = {"ALL": "<root>", "NORTH": "ALL", **dict.fromkeys(stores, "NORTH"), "KPI": "<root>"}
     text = {"key": True, "nullable": False, "max_length": 20}
     columns = [
         Column("Version", **{**text, "max_length": 300}),
@@ -28,16 +29,16 @@ def sales() -> Any:
         Column("Amount", "Edm.Decimal", precision=31, scale=7),
         Column("Pieces", "Edm.Decimal", precision=31, scale=7),
     ]
-    keys = [(v, d, s) for v in ("public.Actual", "public.Plan") for d in MONTHS for s in STORES]
+    keys = [(v, d, s) for v in ("public.Actual", "public.Plan") for d in MONTHS for s in stores]
     rows = pl.DataFrame(keys, schema=["Version", "Date", "Store"], orient="row").with_columns(
         (pl.int_range(len(keys)) * 5).cast(_MEASURE).alias("Amount"),
         pl.int_range(len(keys)).cast(_MEASURE).alias("Pieces"),
     )
     frame = pl.DataFrame(
         {
-            "ID": list(PARENTS),
-            "Description": list(PARENTS),
-            "Formula": ["[Amount]/[Pieces]" if m == "KPI" else "" for m in PARENTS],
+            "ID": list(parents),
+            "Description": list(parents),
+            "Formula": ["[Amount]/[Pieces]" if m == "KPI" else "" for m in parents],
         }
     )
     versions = {"public.Actual": "Actual", "public.Plan": "Plan", "public.Empty": "Empty"}
@@ -48,7 +49,7 @@ def sales() -> Any:
         dimensions={
             "Version": version_dimension(versions),
             "Date": date_dimension(MONTHS),
-            "Store": sacnb.sandbox.dimension(frame, PARENTS),
+            "Store": sacnb.sandbox.dimension(frame, parents),
         },
     )
 
