@@ -20,14 +20,18 @@ if TYPE_CHECKING:
     from sacnb._settings import Secret
     from sacnb.snowflake.channel import Channel
     from sacnb.snowflake.client import SnowflakeClient
+    from sacnb.snowflake.load import Load
     from sacnb.snowflake.status import ChannelStatus
+    from sacnb.snowflake.table import create_table
 
-__all__ = ["Channel", "ChannelStatus", "SnowflakeClient", "connect"]
+__all__ = ["Channel", "ChannelStatus", "Load", "SnowflakeClient", "connect", "create_table"]
 
 _HOME = {
     "Channel": "sacnb.snowflake.channel",
     "ChannelStatus": "sacnb.snowflake.status",
+    "Load": "sacnb.snowflake.load",
     "SnowflakeClient": "sacnb.snowflake.client",
+    "create_table": "sacnb.snowflake.table",
 }
 
 

@@ -90,6 +90,11 @@ class SnowflakeClient:
         raise TypeError("A client is not pickled: pass the settings and connect again where they arrive.")
 
     @property
+    def principal(self) -> str:
+        """Account and user, as they stand in tokens."""
+        return self._control.guard.principal
+
+    @property
     def telemetry(self) -> TelemetrySummary:
         """Counters of this connection: requests, retries, token renewals, seconds waited."""
         return self._telemetry.summary()

@@ -10,9 +10,10 @@ from urllib.parse import quote
 from sacnb._arguments import required_text
 from sacnb.errors import QueryError
 
-__all__ = ["Pipe", "identifier", "quoted"]
+__all__ = ["Pipe", "identifier", "quoted", "split_name"]
 
 _PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
+_PART: Final = re.compile(r'"(?:[^"]|"")+"|[^".]+')
 _QUOTED: Final = re.compile(r'"((?:[^"]|"")+)"')
 
 
@@ -30,6 +31,17 @@ def identifier(argument: str, value: object) -> str:
     if text in {".", ".."} or any(ord(character) < 32 for character in text):
         raise QueryError(f"{argument} is {value!r}, which is no name that an address can hold.")
     return text
+
+
+def split_name(text: str) -> list[str]:
+    """Return the parts of ``DATABASE.SCHEMA.TABLE``, at least one; dots in double quotes belong to a name.
+
+    Raises QueryError.
+    """
+    parts = _PART.findall(text)
+    if ".".join(parts) != text or not 1 <= len(parts) <= 3:
+        raise QueryError(f"The table is {text!r}; expected NAME or DATABASE.SCHEMA.NAME.")
+    return parts
 
 
 def quoted(name: str) -> str:
