@@ -54,9 +54,22 @@ REPLAY_TENANT_URL: Final = "https://tenant.replay.invalid"
 REPLAY_TOKEN_URL: Final = "https://token.replay.invalid/oauth/token"  # noqa: S105 - an address
 
 
+IMPORT_JOBS_PATH: Final = f"{IMPORT_ROOT}/jobs"
+
+
 def segment(name: str) -> str:
     """Return *name* as one path segment: percent-encoded, so a provider id with ``:`` or ``/`` stays in its place."""
     return quote(name, safe="")
+
+
+def import_model_path(model_id: str, below: str = "") -> str:
+    """Return the path of a model in the import service: ``metadata``, or an import type to create a job."""
+    return f"{IMPORT_MODELS_PATH}/{segment(model_id)}" + (f"/{below}" if below else "")
+
+
+def import_job_path(job_id: str, step: str = "") -> str:
+    """Return the path of an import job, or of one of its steps: validate, run, status, invalidRows."""
+    return f"{IMPORT_JOBS_PATH}/{segment(job_id)}" + (f"/{step}" if step else "")
 
 
 def providers_path(namespace: str = DEFAULT_NAMESPACE) -> str:

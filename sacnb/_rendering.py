@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ __all__ = [
     "Preview",
     "Previewed",
     "fact_table",
+    "html_table",
     "local_time",
     "printable",
     "same_everywhere",
@@ -67,6 +68,61 @@ def shown_path(path: Path) -> str:
     return str(path)
 
 
+# One look for every table, in inline styles: code hosts and widgets keep no style sheet. The lines are a half
+# transparent grey, which is visible on light and dark pages; JupyterLab removes var(...) from outputs that it does not
+# trust, and the whole border with it. Texts have the page's colour.
+_BOX: Final = "overflow-x:auto;margin:4px 0"
+_TABLE: Final = "border-collapse:collapse;border:none;margin:0;font-size:13px;font-variant-numeric:tabular-nums"
+_HEAD: Final = "border-bottom:1px solid rgba(128,128,128,0.7);background:none"
+_ROW: Final = "border-bottom:1px solid rgba(128,128,128,0.2);background:none"
+_CELL: Final = "padding:4px 12px;border:none;vertical-align:top"
+_TITLE: Final = "margin:0;padding:4px 12px"
+_NOTE: Final = "margin:0;padding:0 12px 4px 12px;max-width:80ch"
+_MORE: Final = "margin:0;padding:4px 12px;opacity:0.75;max-width:80ch"
+# Longer texts wrap; ids and numbers stay on one line.
+_WRAP_AFTER_CHARS: Final = 60
+
+
+def html_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    numeric: Collection[int] = (),
+    title: str = "",
+    notes: Sequence[str] = (),
+    more: str = "",
+) -> str:
+    """Return a static HTML table in the one look of sacnb, for outputs, widgets and code hosts; all texts are escaped.
+
+    Args:
+        columns: The header, which is left out if all names are empty.
+        rows: The cells as they are shown; ``sacnb._frames.preview.as_shown`` formats numbers.
+        numeric: The positions of the columns with numbers, which are aligned to the right.
+        title: A line above the table.
+        notes: Lines between title and table.
+        more: A line below the table, such as the number of rows that are left out.
+    """
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        return "".join(_html_cell(tag, text, is_number=place in numeric) for place, text in enumerate(cells))
+
+    parts = [f'<p style="{_TITLE}"><strong>{html.escape(title)}</strong></p>'] if title else []
+    parts += [f'<p style="{_NOTE}">{html.escape(note)}</p>' for note in notes]
+    head = f'<thead><tr style="{_HEAD}">{line("th", columns)}</tr></thead>\n' if any(columns) else ""
+    body = "".join(f'<tr style="{_ROW}">{line("td", cells)}</tr>\n' for cells in rows)
+    parts.append(f'<table style="{_TABLE}">{head}<tbody>\n{body}</tbody></table>')
+    parts += [f'<p style="{_MORE}">{html.escape(more)}</p>'] if more else []
+    return printable("\n".join([f'<div style="{_BOX}">', *parts, "</div>"]))
+
+
+def _html_cell(tag: str, text: str, *, is_number: bool) -> str:
+    # A code host that removes styles keeps the attribute align.
+    side = ' align="right" style="text-align:right' if is_number else ' style="text-align:left'
+    space = "normal" if len(text) > _WRAP_AFTER_CHARS else "nowrap"
+    scope = ' scope="col"' if tag == "th" else ""
+    return f'<{tag}{scope}{side};white-space:{space};{_CELL}">{html.escape(text)}</{tag}>'
+
+
 @dataclass(frozen=True, slots=True)
 class Preview:
     """A table for display. ``notes`` are the lines above it; ``more`` tells how many rows are left out."""
@@ -91,7 +147,7 @@ class Preview:
         return printable("\n".join([*lines, self.more] if self.more else lines))
 
     def html(self) -> str:
-        """Return the table for a notebook, without scripts and colours, so that it fits light and dark themes."""
+        """Return the table for a notebook: static, readable on light and dark pages."""
         return self._within_budget(Preview._html)
 
     def markdown(self) -> str:
@@ -106,22 +162,8 @@ class Preview:
         return text
 
     def _html(self) -> str:
-        def cell(tag: str, text: str, *, number: bool) -> str:
-            return f'<{tag} style="text-align: {"right" if number else "left"}">{html.escape(text)}</{tag}>'
-
-        parts = [f"<p><strong>{html.escape(self.title)}</strong></p>"]
-        parts += [f"<p>{html.escape(note)}</p>" for note in self.notes]
-        for tag, group in (("th", [self.columns]), ("td", list(self.rows))):
-            lines = [
-                "<tr>" + "".join(cell(tag, c, number=n) for c, n in zip(cells, self.numeric, strict=True)) + "</tr>"
-                for cells in group
-            ]
-            section = "thead" if tag == "th" else "tbody"
-            parts.append(("<table>" if tag == "th" else "") + f"<{section}>{''.join(lines)}</{section}>")
-        parts[-1] += "</table>"
-        if self.more:
-            parts.append(f"<p>{html.escape(self.more)}</p>")
-        return "\n".join(["<div>", *parts, "</div>"])
+        numeric = {place for place, is_number in enumerate(self.numeric) if is_number}
+        return html_table(self.columns, self.rows, numeric=numeric, title=self.title, notes=self.notes, more=self.more)
 
     def _markdown(self) -> str:
         parts = [f"**{_escaped(self.title)}**", *(_escaped(note) for note in self.notes)]

@@ -17,6 +17,9 @@
     ├── BadAnswer                an answer that cannot be trusted; nothing of it was kept
     ├── UnknownNameError         no such model, dimension, measure or member (also a LookupError)
     ├── QueryError               a query SAC cannot answer, or would answer wrongly (also a ValueError)
+    ├── WriteError               a write that SAC did not carry out, or not as asked
+    │   ├── RowsError            rows that SAC rejects, or would reject (also a ValueError)
+    │   └── ConfirmationError    CleanAndReplace without the number of rows that it deletes
     ├── ContractError            a frame that does not fit the tidy contract (also a ValueError)
     ├── CacheError               a cache entry that cannot be used; ``repair_command`` is the command to run
     ├── ExportError              the result cannot be written to the chosen place
@@ -62,6 +65,7 @@ __all__ = [
     "CacheError",
     "Cancelled",
     "ChannelError",
+    "ConfirmationError",
     "ContractError",
     "DeprecatedTokenWarning",
     "ExportError",
@@ -82,6 +86,7 @@ __all__ = [
     "RequestError",
     "RetryOutcome",
     "RowCountWarning",
+    "RowsError",
     "SacError",
     "SacWarning",
     "ServerError",
@@ -90,6 +95,7 @@ __all__ = [
     "ThrottledError",
     "UnknownNameError",
     "UsageError",
+    "WriteError",
     "warn_user",
 ]
 
@@ -389,6 +395,57 @@ class UnknownNameError(SacError, LookupError):
 
 class QueryError(SacError, ValueError):
     """A query that SAC cannot answer, or would answer wrongly without saying so."""
+
+
+class WriteError(SacError):
+    """A write that SAC did not carry out, or did not carry out as asked.
+
+    ``job_id`` names the import job and ``state`` its last known state, ``None`` where there is no job. ``report`` is
+    the WriteReport if rows were written, and can undo the write. ``differences`` is a frame of the rows that SAC
+    returns otherwise than they were written.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        job_id: str | None = None,
+        state: str | None = None,
+        report: Any = None,
+        differences: Any = None,
+        hint: str | None = None,
+        outcome: RetryOutcome | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, outcome=outcome)
+        self.job_id = job_id
+        self.state = state
+        self.report = report
+        self.differences = differences
+
+
+class RowsError(WriteError, ValueError):
+    """Rows that SAC rejects, or would reject. Nothing was written.
+
+    ``problems`` is a polars frame with ``row`` (its number in your frame, from 0; null for a whole column), ``column``,
+    ``value``, ``problem`` and ``message``.
+    """
+
+    def __init__(self, message: str, *, problems: Any, **about: Any) -> None:
+        super().__init__(message, **about)
+        self.problems = problems
+
+
+class ConfirmationError(WriteError):
+    """CleanAndReplace would delete rows, and ``confirm`` is not their number. Nothing was written.
+
+    ``rows`` is the number of rows that would be deleted, ``affected`` a polars frame of the members whose rows those
+    are.
+    """
+
+    def __init__(self, message: str, *, rows: int, affected: Any, **about: Any) -> None:
+        super().__init__(message, **about)
+        self.rows = rows
+        self.affected = affected
 
 
 class ContractError(SacError, ValueError):

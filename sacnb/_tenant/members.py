@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -15,9 +15,11 @@ from sacnb._endpoints import (
     NO_SUCH_ENTITY_SET,
     PARENT_SUFFIX,
     entity_set_path,
+    hierarchy_set,
     master_set,
 )
 from sacnb._odata.expression import And, Comparison, Expression, Membership
+from sacnb._write.slice import Place
 from sacnb.errors import NotFoundError, RequestError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from sacnb._odata.schema import Schema
     from sacnb._tenant.connection import Connection
 
-__all__ = ["NamedMembers", "member_ids"]
+__all__ = ["NamedMembers", "member_ids", "place_of"]
 
 
 def read_members(
@@ -167,3 +169,30 @@ def _members_by_name(where: Expression | None) -> dict[str, set[str]]:
         elif isinstance(part, Membership):
             found.setdefault(part.column, set()).update(value for value in part.values if isinstance(value, str))
     return found
+
+
+def place_of(
+    connection: Connection,
+    model_id: str,
+    namespace: str,
+    entity_sets: Collection[str],
+    read_facts: Callable[[Mapping[str, list[str]]], pa.Table],
+) -> Place:
+    """Return how a write reaches and reads a model that has these entity sets."""
+
+    def members(dimension: str) -> list[dict[str, Any]] | None:
+        wanted = [name for name in (hierarchy_set(dimension), master_set(dimension)) if name in entity_sets]
+        for entity_set in wanted:
+            rows = read_members(connection, model_id, namespace, entity_set)
+            if rows is not None:
+                return rows
+        return None
+
+    return Place(
+        session=connection.context.session,
+        model_id=model_id,
+        tenant_host=connection.tenant_host,
+        principal=connection.principal,
+        read_members=members,
+        read_facts=read_facts,
+    )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
-from sacnb._arguments import flag, names, one_of, text, whole_number
+from sacnb._arguments import callback, flag, names, one_of, text, whole_number
 from sacnb._endpoints import (
     DEFAULT_NAMESPACE,
     FACT_DATA,
@@ -27,6 +28,7 @@ from sacnb._odata.where import When, bounds, from_where
 from sacnb._pull.collect import is_outage
 from sacnb._pull.partition import checked_partitions
 from sacnb._pull.plan import Repeated
+from sacnb._pull.progress import progress_listener
 from sacnb._tenant.connection import Connection, list_models, schema_of_last_result
 from sacnb._tenant.facts import Facts
 from sacnb._tenant.members import members_frame, read_members
@@ -34,12 +36,14 @@ from sacnb.errors import NotFoundError, QueryError, SacError, UnknownNameError
 
 if TYPE_CHECKING:
     import polars as pl
+    import pyarrow as pa
 
     from sacnb._frames.tidy import Aggregation
     from sacnb._frontend import Panel
     from sacnb._pull.progress import ProgressOption
     from sacnb._results.result import Result
     from sacnb._tenant.scan import Explanation, Scan
+    from sacnb._write.report import WriteReport
 
 _log = logging.getLogger("sacnb.model")
 
@@ -302,6 +306,87 @@ class Model:
         Raises what ``facts`` raises; MissingExtraError if the extra ``notebook`` is not installed.
         """
         return frontend().RefreshPanel(self.facts(**question), grain=grain, agg=agg, every_minutes=every_minutes)
+
+    def write(
+        self,
+        frame: object,
+        *,
+        method: Literal["Update", "Append", "CleanAndReplace"] = "Update",
+        version: str | None = None,
+        defaults: Mapping[str, Any] | None = None,
+        mapping: Mapping[str, str] | None = None,
+        pivot: Sequence[str] | str | None = None,
+        scope: Sequence[str] | None = None,
+        dry_run: bool = False,
+        allow_partial: bool = False,
+        confirm: int | None = None,
+        verify: bool = True,
+        undo: bool = True,
+        audit: str | os.PathLike[str] | None = None,
+        rows_per_upload: int | None = None,
+        timeout_s: float | None = None,
+        progress: ProgressOption = "auto",
+        cancelled: Callable[[], bool] | None = None,
+    ) -> WriteReport:
+        """Write a frame into the model's facts through the Data Import Service, all rows or none.
+
+        Everything is checked before anything is sent: columns, types, lengths, digits, empty and repeated keys, dates,
+        and members that do not exist, are parents or have formulas. SAC then checks the rows again; where it drops a
+        row, nothing is written. Afterwards the rows are read back and compared.
+
+        Args:
+            frame: Any frame that speaks Arrow (polars, pandas, pyarrow, DuckDB, a ``Result``), or a dict of columns.
+            method: "Update" replaces values, "Append" adds to them, "CleanAndReplace" deletes the slice first.
+            version: The version to write into, unless the frame has a column "Version".
+            defaults: Values of columns that the frame does not have, and for its empty cells.
+            mapping: The frame's column for each column of the model that is called otherwise there.
+            pivot: For months (or other members) as columns: the dimension and the measure, such as ("Date", "Amount").
+            scope: For CleanAndReplace, the dimensions of the slice: each combination of members that the frame has is
+                cleared. By default the version and the dates.
+            dry_run: Go as far as SAC's validation, and delete the job.
+            allow_partial: Write the good rows, and return the others in ``report.rejected``.
+            confirm: For CleanAndReplace, the number of rows that it deletes; a dry run and the refusal tell it.
+            verify: Read the slice back and compare it.
+            undo: Keep the rows as they were, for ``report.undo()``.
+            audit: A file to append a line to: who wrote what and when, counts and a hash, no values.
+            rows_per_upload: The maximum number of rows in one upload; 50,000 by default.
+            timeout_s: The seconds to wait for the end of the run; an hour by default.
+            progress: Called after each step; "auto" shows a bar in a notebook.
+            cancelled: Returning true ends the write, as long as its run has not begun.
+
+        Raises RowsError with all problems as a frame; ConfirmationError where ``confirm`` is missing or wrong;
+        WriteError for a failed run, a lost answer that the job cannot explain, and rows that read back otherwise;
+        QueryError for arguments; AuthError, RequestError and BadAnswer.
+        """
+        from sacnb._tenant.members import place_of
+        from sacnb._write.order import make_order
+        from sacnb._write.write import write
+
+        order = make_order(
+            method=method,
+            version=version,
+            defaults=defaults,
+            mapping=mapping,
+            pivot=pivot,
+            scope=scope,
+            dry_run=dry_run,
+            allow_partial=allow_partial,
+            confirm=confirm,
+            verify=verify,
+            undo=undo,
+            audit=audit,
+            rows_per_upload=rows_per_upload,
+            timeout_s=timeout_s,
+            cancelled=cancelled,
+        )
+
+        def read_facts(where: Mapping[str, list[str]]) -> pa.Table:
+            # The members were checked before, and a version may have no row yet.
+            return replace(self.facts(where=where or None), check_members=False).fetch(progress=None).arrow()
+
+        place = place_of(self._connection, self._id, self._namespace, self.metadata.entity_sets, read_facts)
+        with progress_listener(callback("progress", progress, allowed=("auto",))) as listener:
+            return write(place, frame, replace(order, listener=listener))
 
     def _schema_for_questions(self) -> Schema:
         """Return the schema, or that of the last cached result while SAC is unreachable, so that it can be found."""

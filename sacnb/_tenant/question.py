@@ -27,6 +27,7 @@ from sacnb.errors import QueryError, UnknownNameError
 
 if TYPE_CHECKING:
     from sacnb._odata.schema import Column, Schema
+    from sacnb._pull.plan import Repeated
     from sacnb._tenant.facts import Facts
     from sacnb._tenant.model import Model
 
@@ -47,6 +48,7 @@ class Question:
     measures: tuple[str, ...] | None = None
     limit: int | None = None
     check_count: bool = True
+    repeated: Repeated = "sum"
 
     def facts(self, model: Model) -> Facts:
         """Return the query of *model*, with each text of ``where`` read as its column's type.
@@ -63,6 +65,7 @@ class Question:
             measures=self.measures,
             limit=self.limit,
             check_count=self.check_count,
+            repeated=self.repeated,
         )
         where = both(from_where(typed_where(self.where, facts.schema) or None), facts.query.where)
         filtered = replace(facts, query=replace(facts.query, where=where))

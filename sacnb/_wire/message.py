@@ -19,6 +19,11 @@ from sacnb._http import is_web_page
 from sacnb._redact import one_line, redact_text, redact_url
 from sacnb.errors import BadAnswer, RetryOutcome
 
+try:  # unpacks the pages of a tenant more than twice as fast
+    from isal import isal_zlib as _inflate
+except ImportError:  # there is no wheel for this platform
+    import zlib as _inflate  # type: ignore[no-redef]
+
 # -- requests ---------------------------------------------------------------------------------------------------------
 
 Expect = Literal["json", "xml", "csv", "any"]
@@ -106,7 +111,7 @@ def may_be_repeated(method: str, headers: Mapping[str, str]) -> bool:
 
 # -- bodies -----------------------------------------------------------------------------------------------------------
 
-# Exactly what is understood below. The zlib module reads both, and lets other threads run meanwhile.
+# Exactly what is understood below. Both modules read it, and let other threads run meanwhile.
 ACCEPT_ENCODING: Final = "gzip, deflate"
 
 _CHUNK_BYTES: Final = 131_072
@@ -167,7 +172,7 @@ class _Gzip:
     """
 
     def __init__(self) -> None:
-        self._member = zlib.decompressobj(_GZIP)
+        self._member = _inflate.decompressobj(_GZIP)
         self._rest = b""
         self._is_over = False
 
@@ -181,7 +186,7 @@ class _Gzip:
                 self._rest, self._is_over = b"", not data.startswith(_GZIP_MAGIC)
                 if self._is_over:
                     return
-                self._member = zlib.decompressobj(_GZIP)
+                self._member = _inflate.decompressobj(_GZIP)
             yield from _unpack(self._member, data)
             data = self._member.unused_data
 
@@ -194,7 +199,7 @@ class _Deflate:
     """HTTP's "deflate" is a zlib stream (RFC 9110 8.4.1.2), but some servers send the bare deflate data instead."""
 
     def __init__(self) -> None:
-        self._stream = zlib.decompressobj()
+        self._stream = _inflate.decompressobj()
         self._head = b""
         self._is_decided = False
 
@@ -206,7 +211,7 @@ class _Deflate:
             self._is_decided = True
             # A zlib header is a multiple of 31 and names method 8.
             if data[0] & 0x0F != 8 or int.from_bytes(data[:2]) % 31:
-                self._stream = zlib.decompressobj(-zlib.MAX_WBITS)
+                self._stream = _inflate.decompressobj(-zlib.MAX_WBITS)
         yield from _unpack(self._stream, data)
 
     def close(self) -> None:
@@ -256,7 +261,7 @@ def read_body(
                     if cut:
                         return b"".join(parts)[:max_bytes], received
                     raise TooLong
-        except zlib.error as error:
+        except (zlib.error, _inflate.error) as error:  # type: ignore[misc]  # isal's stub calls the class an instance
             raise UndecodableBody(f"it cannot be decompressed ({error})") from None
         between()
     if received:  # an announced encoding of nothing is nothing: HEAD, 204, and some servers' empty answers

@@ -161,6 +161,12 @@ def _printable(frame: pl.DataFrame) -> pl.DataFrame:
 )
 @argument("--measures", type=read_names, metavar="A,B", help="The measures to keep, by default all.")
 @argument("--limit", type=row_count, metavar="ROWS", help="The maximum number of rows.")
+@argument(
+    "--repeated",
+    choices=["sum", "keep", "error"],
+    default="sum",
+    help="Several records for one key: add up their measures (the default), keep each as a row, or fail.",
+)
 @argument("--no-cache", action="store_true", help="Read from SAC or fail; neither read nor write the cache.")
 @argument("--dry-run", action="store_true", help="Only show the requests and SAC's row count.")
 @frame_options
@@ -179,6 +185,7 @@ def refresh(call: Call) -> object:
         dims=given.dims,
         measures=given.measures,
         limit=given.limit,
+        repeated=given.repeated,
     )
     facts = question.facts(call.session.tenant.model(given.model))
     if given.dry_run:

@@ -21,8 +21,9 @@ from aiohttp import web
 from sacnb.sandbox.exchange import Answer, Exchange, Refusal, deliver, pack, reset
 from sacnb.sandbox.export import ExportService, Target, target
 from sacnb.sandbox.faults import forced_answer
+from sacnb.sandbox.imports import ImportService
 from sacnb.sandbox.journal import Journal, SeenRequest
-from sacnb.sandbox.misbehaviours import Rules
+from sacnb.sandbox.misbehaviours import IMPORTS, Rules
 from sacnb.sandbox.oauth import Gate, TokenService, token_answer
 
 __all__ = ["Admin", "App"]
@@ -83,6 +84,7 @@ class App:
 
     tokens: TokenService
     export: ExportService
+    imports: ImportService
     gate: Gate
     rules: Rules
     journal: Journal
@@ -96,7 +98,7 @@ class App:
         # Clients send a proxy the whole URL in the request line (RFC 9112, section 3.2.2).
         path, _, query = re.sub(r"^https?://[^/?]*", "", request.raw_path).partition("?")
         try:
-            goal, malformed = target(path), None
+            goal, malformed = target(request.method, path), None
         except Refusal as refusal:
             goal, malformed = Target("other"), refusal
         body = await request.read()
@@ -111,6 +113,10 @@ class App:
             reset(request)
             return web.Response()  # never sent: the connection is gone
         answer = await self._answer(exchange, goal, malformed, body)
+        if exchange.strikes("answer_lost"):  # the request has been carried out
+            self._note(exchange, None)
+            reset(request)
+            return web.Response()
         parcel = pack(exchange, answer, self.now)
         # Log before sending, so that a client that has the answer finds it in the log.
         self._note(exchange, answer)
@@ -128,26 +134,25 @@ class App:
                 raise malformed
             if len(exchange.path) + len(exchange.query) + 1 > self.max_url_chars:
                 raise Refusal(414, f"The URI is longer than {self.max_url_chars} characters.")
-            return self.gate.see_out(exchange, await self._serve(exchange, goal))
+            return self.gate.see_out(exchange, await self._serve(exchange, goal, body))
         except Refusal as refusal:
             as_object = exchange.strikes("error_message_object")
             return Answer(refusal.status, refusal.body(as_object=as_object), headers=refusal.headers)
 
-    async def _serve(self, exchange: Exchange, goal: Target) -> Answer:
+    async def _serve(self, exchange: Exchange, goal: Target, body: bytes) -> Answer:
         if goal.kind == "csrf":
             return Answer(200, b"{}")
-        if goal.kind == "import":
-            # Like most OAuth clients, this one was granted the Data Export Service only.
-            raise Refusal(403, "OAuth Client is not allowed to interact with API", 3401)
         try:
-            work = asyncio.get_running_loop().run_in_executor(self.executor, self._export, exchange, goal)
+            work = asyncio.get_running_loop().run_in_executor(self.executor, self._work, exchange, goal, body)
         except RuntimeError as error:
             # At interpreter exit the thread pool refuses work while a request may still arrive.
             raise Refusal(503, "The sandbox is being closed") from error
         return await work
 
-    def _export(self, exchange: Exchange, goal: Target) -> Answer:
+    def _work(self, exchange: Exchange, goal: Target, body: bytes) -> Answer:
         try:
+            if goal.kind in IMPORTS:
+                return self.imports.answer(exchange, body)
             return self.export.answer(exchange, goal)
         except KeyboardInterrupt as error:  # polars raises Ctrl-C on whichever thread runs its next operation
             raise Refusal(503, "The sandbox was interrupted") from error

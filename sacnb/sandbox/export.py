@@ -14,6 +14,7 @@ import polars as pl
 
 from sacnb.sandbox.exchange import Answer, Exchange, Refusal
 from sacnb.sandbox.filters import parse_filter
+from sacnb.sandbox.imports import IMPORT_ROOT, import_kind
 from sacnb.sandbox.metadata import csdl_json, csdl_xml
 from sacnb.sandbox.misbehaviours import Rules
 from sacnb.sandbox.model import Model
@@ -37,8 +38,7 @@ __all__ = ["ADMIN_ROOT", "EXPORT_ROOT", "TOKEN_PATH", "ExportService", "Target",
 TOKEN_PATH: Final = "/oauth/token"  # noqa: S105 - a path
 ADMIN_ROOT: Final = "/sandbox/"
 EXPORT_ROOT: Final = "/api/v1/dataexport"
-_FIXED: Final = {TOKEN_PATH: "token", "/api/v1/csrf": "csrf", "/api/v1/dataimport": "import"}
-_PREFIXES: Final = {ADMIN_ROOT: "admin", "/api/v1/dataimport/": "import"}
+_FIXED: Final = {TOKEN_PATH: "token", "/api/v1/csrf": "csrf"}
 _NAMESPACE: Final = re.compile(r"Namespaces\((?:NamespaceID=)?'((?:[^']|'')*)'\)")
 
 
@@ -52,7 +52,7 @@ class Target:
     entity_set: str = ""
 
 
-def target(raw_path: str) -> Target:
+def target(method: str, raw_path: str) -> Target:
     """Parse a raw path. Segments are split before decoding, so that an encoded slash stays inside its name.
 
     Raises:
@@ -60,9 +60,10 @@ def target(raw_path: str) -> Target:
     """
     if raw_path in _FIXED:
         return Target(_FIXED[raw_path])
-    for prefix, kind in _PREFIXES.items():
-        if raw_path.startswith(prefix):
-            return Target(kind)
+    if raw_path.startswith(ADMIN_ROOT):
+        return Target("admin")
+    if raw_path.startswith(IMPORT_ROOT + "/"):
+        return Target(import_kind(method, raw_path))
     if raw_path.startswith(EXPORT_ROOT + "/"):
         return _export([decode(part) for part in raw_path[len(EXPORT_ROOT) + 1 :].split("/")])
     return Target("other")
@@ -139,6 +140,11 @@ class ExportService:
         with self._lock:
             self._generation += 1
             self._providers[model.provider_id] = _Provider(model, sets, self._generation)
+
+    def models(self) -> list[Model]:
+        """Return all models, those that no list has, too."""
+        with self._lock:
+            return [provider.model for provider in self._providers.values()]
 
     def answer(self, exchange: Exchange, target: Target) -> Answer:
         """Answer a GET request.

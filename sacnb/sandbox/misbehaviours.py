@@ -13,15 +13,26 @@ from types import MappingProxyType
 from typing import Any, Final
 
 __all__ = [
-    "COMMON_OPTIONS", "EMPTY_FORMS", "KINDS", "MISBEHAVIOURS", "OPTIONS", "PAGE_SHAPES", "Misbehaviour", "Option",
-    "Rules",
+    "COMMON_OPTIONS", "EMPTY_FORMS", "IMPORTS", "KINDS", "MISBEHAVIOURS", "OPTIONS", "PAGE_SHAPES", "Misbehaviour",
+    "Option", "Rules",
 ]  # fmt: skip
 
 PAGES: Final = ("facts", "aggregation", "master_data", "master", "hierarchy")
-API: Final = (*PAGES, "namespaces", "providers", "service", "metadata", "csrf", "import", "count", "other")
+IMPORTS: Final = (
+    "import_models", "import_create", "import_upload", "import_validate", "import_run", "import_status", "import_rows",
+    "import_jobs", "import_delete",
+)  # fmt: skip
+API: Final = (*PAGES, "namespaces", "providers", "service", "metadata", "csrf", *IMPORTS, "count", "other")
 # The values of ``on``: a kind of request, or a group of kinds.
 KINDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {"pages": PAGES, "api": API, "token": ("token",), "any": (*API, "token"), **{kind: (kind,) for kind in API}}
+    {
+        "pages": PAGES,
+        "import": IMPORTS,
+        "api": API,
+        "token": ("token",),
+        "any": (*API, "token"),
+        **{kind: (kind,) for kind in API},
+    }
 )
 COMMON_OPTIONS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -107,6 +118,9 @@ OPTIONS: Final[Mapping[str, Option]] = MappingProxyType(
         "to": Option("'self' or 'first'", lambda v: v in ("self", "first")),
         "where": Option("'after' or 'inside'", lambda v: v in ("after", "inside")),
         "value": Option("a text, a number, or null", lambda v: v is None or isinstance(v, str | int | float)),
+        "number": _one_of(1002, 1007),
+        "polls": Option("a number of answers, at least 1", _is_count),
+        "said": Option("true or false", lambda v: isinstance(v, bool)),
         "links": Option("true or false", lambda v: isinstance(v, bool)),
         "form": _one_of(*EMPTY_FORMS),
         "shape": _one_of(*PAGE_SHAPES),
@@ -171,6 +185,7 @@ def _catalogue() -> Mapping[str, Misbehaviour]:
         # The connection
         entry("interim_answers", "interim answers come before the answer", interim_status=103, chunks=1, pause_s=0.05),
         entry("reset_before_body", "the connection is reset before the answer"),
+        entry("answer_lost", "the request is carried out, and the connection is reset before the answer", within="api"),
         entry("reset_mid_body", "the connection is reset after half of the body"),
         entry("slow_headers", "status line and headers come in chunks with pauses", chunks=8, pause_s=0.05),
         entry("slow_bytes", "the body comes in chunks with pauses", chunks=8, pause_s=0.05),
@@ -211,6 +226,16 @@ def _catalogue() -> Mapping[str, Misbehaviour]:
         # Metadata
         entry("no_hierarchy_400", "MasterWithHierarchy of a flat dimension is a 400 instead of a 404", "hierarchy"),
         entry("hierarchy_annotations", "$metadata annotates hierarchies (the form is unconfirmed)", "metadata"),
+        # The import service
+        entry("import_limit", "creating a job is refused: too many active jobs (1002, or 1007 of the model)",
+              "import_create", number=1002),
+        entry("upload_drops_rows", "the last rows of an upload are dropped; said=false: only the counts show it",
+              "import_upload", rows=1, said=True),
+        entry("rejected_rows_flat", "rejected rows are flat, with _REJECTION_REASON", "import"),
+        entry("affected_rows_counted", "cleanAndReplaceAffectedRows is a count, not a list of members", "import"),
+        entry("run_writes_nothing", "a run is reported as completed, and has written nothing", "import_run"),
+        entry("run_fails", "a run ends as FAILED, with this description", "import_run", text="Internal error"),
+        entry("import_is_slow", "a run is still PROCESSING in this many answers to come", "import_run", polls=2),
         # The token endpoint
         entry("expires_in", "expires_in has this value, true or not; null leaves it out", "token", value="3600"),
         entry("same_token", "the token endpoint returns the last token while it is valid", "token"),

@@ -18,6 +18,7 @@ from urllib.parse import parse_qs
 from sacnb.sandbox.exchange import Answer, Exchange, Refusal
 from sacnb.sandbox.faults import retry_after
 from sacnb.sandbox.journal import Journal
+from sacnb.sandbox.misbehaviours import IMPORTS
 
 __all__ = [
     "Gate",
@@ -199,7 +200,7 @@ class Gate:
 
         Raises:
             Refusal: 401 (or the status of a misbehaviour); 403 with ``x-csrf-token: Required`` for a missing or wrong
-                CSRF token; 405 for a request that would write, since nothing here can be written.
+                CSRF token; 405 for a request that would write through another service than the import service.
         """
         if exchange.strikes("revoke_tokens"):
             self._tokens.revoke_all()
@@ -221,6 +222,8 @@ class Gate:
             expected = self._csrf.get(exchange.headers.get("Authorization", ""))
         if expected is None or exchange.headers.get(_CSRF) != expected:
             raise Refusal(403, "CSRF token required", headers={_CSRF: "Required"})
+        if exchange.kind in IMPORTS:
+            return
         raise Refusal(405, f"The method {exchange.method} is not allowed.", headers={"Allow": "GET, HEAD"})
 
     def see_out(self, exchange: Exchange, answer: Answer) -> Answer:

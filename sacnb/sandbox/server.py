@@ -16,6 +16,7 @@ from aiohttp import web
 
 from sacnb.sandbox.app import App
 from sacnb.sandbox.export import TOKEN_PATH, ExportService
+from sacnb.sandbox.imports import ImportService
 from sacnb.sandbox.journal import Journal, SeenRequest
 from sacnb.sandbox.misbehaviours import Rules
 from sacnb.sandbox.model import Model
@@ -145,12 +146,18 @@ class Sandbox:
             memory_bytes=memory_bytes,
             list_live=list_live,
         )
+        self._imports = ImportService(
+            models=self._export.models,
+            replace_model=self._export.add,
+            now=now,
+        )
         self.latency_s = latency_s
         """Delay of every answer in seconds; may be changed at any time, for later requests."""
         self._executor = ThreadPoolExecutor(_WORKERS, thread_name_prefix="sacnb-sandbox-work")
         app = App(
             tokens=self._tokens,
             export=self._export,
+            imports=self._imports,
             gate=Gate(self._tokens, self._journal),
             rules=self._rules,
             journal=self._journal,

@@ -88,6 +88,19 @@ def test_the_tidy_frame_in_a_binary_file_keeps_its_types(
     assert frame.schema == {"date": pl.Date, "dim_Version": pl.String, "dim_Sector": pl.String, "value": pl.Float64}
 
 
+def test_several_records_for_one_key_are_added_up_kept_or_refused(invoke: Invoke, tenant: Sandbox) -> None:
+    export = ("export", "RECORDS", "--measures", "Quantity", "--format", "csv", "--dims", "Version,Date,CostCenter")
+    summed = invoke(*export)
+    assert "23 keys of RECORDS/FactData have several records" in summed.stderr
+    sums = pl.read_csv(summed.stdout.encode())
+    kept = pl.read_csv(invoke(*export, "--repeated", "keep").stdout.encode())
+    assert (len(sums), len(kept)) == (24, 438)
+    assert sums["Quantity"].sum() == kept["Quantity"].sum() == 2_491
+    refused = invoke(*export, "--repeated", "error")
+    assert (refused.exit_code, refused.stdout) == (ExitCode.SAC, "")
+    assert "437 rows" in refused.stderr
+
+
 def test_an_existing_file_stays_whole_if_the_download_fails(invoke: Invoke, tenant: Sandbox, tmp_path: Path) -> None:
     (tmp_path / "jobs.csv").write_text("yesterday's")
     tenant.misbehave("truncated_json", on="facts")

@@ -1,0 +1,76 @@
+"""Checks of prepared rows: keys, dates and members."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from sacnb._write.frame import ROW, Problems
+
+if TYPE_CHECKING:
+    from sacnb._write.target import Dates, ImportTable, Members
+
+__all__ = ["check_keys", "check_members", "describe"]
+
+
+def check_keys(rows: pl.DataFrame, table: ImportTable, problems: Problems) -> None:
+    """Add a problem for each key without a value, and for each row whose key occurs more than once.
+
+    SAC takes the last of several rows with one key, without a word (seen in the field).
+    """
+    keys = [name for name in table.keys if name in rows.columns]
+    for name in keys:
+        empty = rows.filter(pl.col(name).is_null() | (pl.col(name) == ""))
+        problems.add_rows(empty, name, "null", f"{name!r} has no value; for unassigned write '#'.")
+    if len(keys) < len(table.keys):
+        return
+    repeated = rows.filter(pl.struct(keys).is_duplicated())
+    if repeated.height:
+        firsts = repeated.with_columns(
+            pl.col(ROW).first().over(keys).alias("\0first"), pl.len().over(keys).alias("\0n")
+        )
+        shown = firsts.with_columns(pl.concat_str(keys, separator=", ", ignore_nulls=True).alias("\0key"))
+        message = pl.format("The key occurs {} times, first in row {}; SAC would keep the last.", "\0n", "\0first")
+        found = shown.select(ROW, pl.col("\0key").alias("key"), message.alias("\0message"))
+        problems.add_rows(found, "key", "duplicate key", pl.col("\0message"))
+
+
+def check_members(
+    rows: pl.DataFrame, members: Mapping[str, Members], dates: Mapping[str, Dates], problems: Problems
+) -> None:
+    """Add a problem for each member or date that takes no facts."""
+    for name, known in members.items():
+        found = [(one, *why) for one in _values(rows, name) if (why := known.refuse(one))]
+        bad = pl.DataFrame(found, schema={name: pl.String, "\0kind": pl.String, "\0why": pl.String}, orient="row")
+        hit = rows.select(ROW, name).join(bad, on=name, how="inner", maintain_order="left")
+        for kind in dict.fromkeys(kind for _, kind, _ in found):
+            message = pl.format("{} of {} {}.", pl.col(name), pl.lit(repr(name)), "\0why")
+            problems.add_rows(hit.filter(pl.col("\0kind") == kind), name, kind, message)
+    for name, written in dates.items():
+        wrong = [one for one in _values(rows, name) if not written.accepts(one)]
+        hit = rows.select(ROW, name).filter(pl.col(name).is_in(wrong))
+        example = f" such as {written.example!r}" if written.example else ""
+        problems.add_rows(hit, name, "date format", f"{name!r} takes dates{example}.")
+
+
+def _values(rows: pl.DataFrame, name: str) -> list[str]:
+    if name not in rows.columns:
+        return []
+    return [one for one in rows.get_column(name).unique(maintain_order=True) if one]
+
+
+_SHOWN = 5
+
+
+def describe(problems: pl.DataFrame) -> str:
+    """Return what is wrong in a sentence, and the first few problems."""
+    counts = problems.group_by("problem", maintain_order=True).len()
+    summary = ", ".join(f"{kind} ({count:,})" for kind, count in counts.iter_rows())
+    lines = [
+        f"  {'' if row is None else f'row {row}: '}{'' if value is None else f'{value!r}: '}{message}"
+        for row, value, message in problems.select("row", "value", "message").head(_SHOWN).iter_rows()
+    ]
+    more = problems.height - _SHOWN
+    return "\n".join([f"{summary}.", *lines, *([f"  and {more:,} more"] if more > 0 else [])])

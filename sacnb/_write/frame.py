@@ -1,0 +1,331 @@
+"""Bring a user's frame into the columns of the model, and collect everything that SAC would not take."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation, localcontext
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import polars as pl
+
+from sacnb.errors import QueryError
+
+if TYPE_CHECKING:
+    from sacnb._write.target import Dates, ImportColumn, ImportTable
+
+__all__ = ["ROW", "Layout", "Prepared", "Problems", "prepare", "read_frame"]
+
+ROW: Final = "\0row"
+_PROBLEM_SCHEMA: Final = {
+    "row": pl.UInt32,
+    "column": pl.String,
+    "value": pl.String,
+    "problem": pl.String,
+    "message": pl.String,
+}
+_DIGITS: Final = 38
+_PLAIN_NUMBER: Final = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?$"
+
+
+@dataclass(slots=True)
+class Problems:
+    """Everything wrong with a frame, collected until all checks are done."""
+
+    _parts: list[pl.DataFrame] = field(default_factory=list)
+
+    def add(self, problem: str, message: str, *, column: str | None = None, row: int | None = None) -> None:
+        """Add a problem of the frame or of a column."""
+        entry = {"row": row, "column": column, "value": None, "problem": problem, "message": message}
+        self._parts.append(pl.DataFrame([entry], schema=_PROBLEM_SCHEMA))
+
+    def add_rows(self, rows: pl.DataFrame, column: str, problem: str, message: str | pl.Expr) -> None:
+        """Add a problem for each row of a frame with ``ROW`` and *column*."""
+        if rows.height:
+            text = pl.lit(message) if isinstance(message, str) else message
+            value = pl.col(column).cast(pl.String) if column in rows.columns else pl.lit(None, pl.String)
+            self._parts.append(
+                rows.select(
+                    row=pl.col(ROW).cast(pl.UInt32),
+                    column=pl.lit(column),
+                    value=value,
+                    problem=pl.lit(problem),
+                    message=text,
+                )
+            )
+
+    def frame(self) -> pl.DataFrame:
+        """Return all problems: those of columns first, then by row."""
+        if not self._parts:
+            return pl.DataFrame(schema=_PROBLEM_SCHEMA)
+        return pl.concat(self._parts).sort("row", nulls_last=False, maintain_order=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The way from the user's columns to those of the model.
+
+    ``mapping`` names the source column of a model column, ``constants`` the value of columns that the frame does not
+    have. ``pivot`` is the dimension whose members are the headings of the columns left over, and the measure that is in
+    them.
+    """
+
+    mapping: Mapping[str, str]
+    constants: Mapping[str, Any]
+    pivot: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The rows to send: keys as texts, measures as decimals, with ``ROW``, the number of the row they came from.
+
+    ``rounded`` is the number of floats that have more decimals than the model, by measure.
+    """
+
+    rows: pl.DataFrame
+    rounded: Mapping[str, int]
+
+
+def read_frame(frame: object) -> pl.DataFrame:
+    """Return any frame that speaks Arrow, or a mapping of columns, as polars.
+
+    Raises:
+        QueryError: it is something else.
+    """
+    if isinstance(frame, pl.LazyFrame):
+        frame = frame.collect()
+    if isinstance(frame, pl.DataFrame):
+        return frame
+    try:
+        speaks_arrow = hasattr(frame, "__arrow_c_stream__") or hasattr(frame, "__arrow_c_array__")
+        if not speaks_arrow and not isinstance(frame, Mapping):
+            raise TypeError(type(frame).__name__)
+        found = pl.DataFrame(cast("Any", frame))
+    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+        raise QueryError(
+            f"frame must be a frame (polars, pandas, pyarrow, DuckDB, a Result) or a dict of columns: {error}."
+        ) from None
+    # Where pandas hands over an index without a name, it means nothing.
+    return found.drop("__index_level_0__", strict=False)
+
+
+def prepare(
+    frame: pl.DataFrame, table: ImportTable, layout: Layout, dates: Mapping[str, Dates], problems: Problems
+) -> Prepared:
+    """Return the rows in the model's columns. Problems are added to *problems*; the rows that have one stay."""
+    frame = _with_row_numbers(frame)
+    if layout.pivot is not None:
+        frame = _unpivot(frame, table, layout, problems)
+    chosen = _choose(frame, table, layout, problems)
+    rounded: dict[str, int] = {}
+    made = [frame.get_column(ROW)]
+    for column in table.columns:
+        source = chosen.get(column.name)
+        if source is None:
+            continue
+        series = source.alias(column.name)
+        if column.kind == "number":
+            series, count = _as_decimal(series, column, made[0], problems)
+            if count:
+                rounded[column.name] = count
+        elif column.kind == "text" or column.is_key:
+            series = _as_text(series, column, dates.get(column.name), made[0], problems)
+        made.append(series)
+    return Prepared(pl.DataFrame(made), rounded)
+
+
+def _with_row_numbers(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.with_columns(pl.int_range(frame.height, dtype=pl.UInt32).alias(ROW))
+
+
+def _unpivot(frame: pl.DataFrame, table: ImportTable, layout: Layout, problems: Problems) -> pl.DataFrame:
+    """Turn each column that is no column of the model into rows; an empty cell is no fact."""
+    assert layout.pivot is not None  # noqa: S101 - asked by the caller
+    dimension, measure = layout.pivot
+    known = {*layout.mapping.values(), *(name for name in table.names if name not in layout.mapping), ROW}
+    wide = [name for name in frame.columns if name not in known]
+    if not wide:
+        problems.add("missing column", f"pivot finds no columns to turn into rows of {dimension!r}.")
+        return frame
+    for name in (dimension, measure):
+        if name in frame.columns:
+            problems.add("unexpected column", f"pivot makes the column {name!r}; the frame has it, too.", column=name)
+    index = [name for name in frame.columns if name not in {*wide, dimension, measure}]
+    kinds = {frame.schema[name] for name in wide}
+    if len(kinds) > 1:  # a column of whole numbers beside one of floats
+        frame = frame.with_columns(pl.col(wide).cast(_common(kinds), strict=False))
+    long = frame.unpivot(wide, index=index, variable_name=dimension, value_name=measure)
+    return long.filter(pl.col(measure).is_not_null()).sort(ROW, maintain_order=True)
+
+
+def _common(kinds: Iterable[pl.DataType]) -> pl.DataType:
+    if all(kind.is_integer() for kind in kinds):
+        return pl.Int64()
+    if all(kind.is_numeric() for kind in kinds) and any(kind.is_float() for kind in kinds):
+        return pl.Float64()
+    return pl.String()
+
+
+def _choose(frame: pl.DataFrame, table: ImportTable, layout: Layout, problems: Problems) -> dict[str, pl.Series]:
+    """Return the series of each model column; unknown and missing columns are problems."""
+    sources = _sources(frame, table, layout, problems)
+    chosen = {target: frame.get_column(source) for target, source in sources.items()}
+    for target, value in layout.constants.items():
+        if target not in table.names:
+            problems.add("unknown column", f"defaults: the model has no column {target!r}.{_near(target, table.names)}")
+        elif target in chosen:
+            chosen[target] = _filled(chosen[target], value)
+        else:
+            chosen[target] = pl.Series([value]).new_from_index(0, frame.height)
+    for key in table.keys:
+        if key not in chosen:
+            problems.add("missing column", f"The dimension {key!r} is missing. Add it, or give defaults.", column=key)
+    if not any(name in chosen for name in table.measures):
+        problems.add("missing column", f"None of the measures is there: {', '.join(table.measures)}.")
+    return chosen
+
+
+def _sources(frame: pl.DataFrame, table: ImportTable, layout: Layout, problems: Problems) -> dict[str, str]:
+    """Return the source column of each model column that the frame has."""
+    have = [name for name in frame.columns if name != ROW]
+    sources = {name: name for name in have if name in table.names and name not in layout.mapping}
+    for target, source in layout.mapping.items():
+        if target not in table.names:
+            problems.add("unknown column", f"mapping: the model has no column {target!r}.{_near(target, table.names)}")
+        elif source not in have:
+            problems.add("missing column", f"mapping: the frame has no column {source!r}.{_near(source, have)}")
+        else:
+            sources[target] = source
+    for name in have:
+        if name not in {*sources.values(), *layout.mapping.values()}:
+            problems.add("unknown column", f"The model has no column {name!r}.{_near(name, table.names)}", column=name)
+    return sources
+
+
+def _filled(series: pl.Series, value: Any) -> pl.Series:
+    """Return *series* with *value* for its nulls."""
+    if not series.null_count():
+        return series
+    if series.dtype == pl.Null:
+        return pl.Series(series.name, [value]).new_from_index(0, series.len())
+    return series.to_frame("s").select(pl.col("s").fill_null(pl.lit(value))).to_series()
+
+
+def _near(name: str, known: Sequence[str]) -> str:
+    folded = {one.casefold(): one for one in known}
+    close = difflib.get_close_matches(name.casefold(), folded, n=2)
+    return f" Did you mean {' or '.join(repr(folded[one]) for one in close)}?" if close else ""
+
+
+# -- texts ------------------------------------------------------------------------------------------------------------
+
+
+def _as_text(
+    series: pl.Series, column: ImportColumn, dates: Dates | None, row: pl.Series, problems: Problems
+) -> pl.Series:
+    kind = series.dtype
+    if isinstance(kind, pl.Date | pl.Datetime) and dates is not None:
+        if dates.format is None:
+            problems.add(
+                "date format",
+                f"How {column.name!r} writes its dates is not known; give them as texts"
+                + (f" such as {dates.example!r}." if dates.example else "."),
+                column=column.name,
+            )
+            return series.cast(pl.String)
+        return series.dt.strftime(dates.format)
+    if kind.is_integer():
+        return series.cast(pl.String)
+    if kind in {pl.String, pl.Categorical, pl.Null} or isinstance(kind, pl.Enum):
+        text = series.cast(pl.String)
+        _check_texts(pl.DataFrame([row, text]), column, problems)
+        return text
+    if series.null_count() < series.len():
+        problems.add("type", f"{column.name!r} takes texts, and the frame has {kind}.", column=column.name)
+    return (
+        series.cast(pl.String, strict=False)
+        if not kind.is_nested()
+        else pl.Series(series.name, [None] * series.len(), dtype=pl.String)
+    )
+
+
+def _check_texts(pair: pl.DataFrame, column: ImportColumn, problems: Problems) -> None:
+    if column.max_length is not None:
+        long = pair.filter(pl.col(column.name).str.len_chars() > column.max_length)
+        message = f"The text is longer than the {column.max_length} characters of {column.name!r}."
+        problems.add_rows(long, column.name, "length", message)
+
+
+# -- numbers ----------------------------------------------------------------------------------------------------------
+
+
+def _as_decimal(series: pl.Series, column: ImportColumn, row: pl.Series, problems: Problems) -> tuple[pl.Series, int]:
+    """Return a measure as decimals of the model's scale, and how many floats had to be rounded to it."""
+    scale = column.scale if column.scale is not None else 7
+    whole_digits = (column.precision or 31) - scale
+    kind = series.dtype
+    text = None
+    if kind.is_float():
+        text = series.cast(pl.Float64).cast(pl.String)
+    elif kind.is_integer() or kind.is_decimal() or kind in {pl.String, pl.Null}:
+        text = series.cast(pl.String)
+    elif series.null_count() < series.len():
+        problems.add("type", f"{column.name!r} takes numbers, and the frame has {kind}.", column=column.name)
+    if text is None:
+        return pl.Series(column.name, [None] * series.len(), dtype=pl.Decimal(_DIGITS, scale)), 0
+    pair = pl.DataFrame([row, text.alias(column.name)])
+    name = pl.col(column.name)
+    blank = pl.when(name.str.strip_chars() == "").then(None).otherwise(name.str.strip_chars())
+    pair = pair.with_columns(blank.alias(column.name))
+    bad = pair.filter(name.is_not_null() & ~name.str.contains(_PLAIN_NUMBER))
+    problems.add_rows(bad, column.name, "type", f"{column.name!r} takes numbers.")
+    pair = pair.with_columns(pl.when(name.str.contains(_PLAIN_NUMBER)).then(name).alias(column.name))
+    is_short = pl.col(column.name).str.contains(rf"^-?\d{{1,{whole_digits}}}(\.\d{{1,{scale}}})?$")
+    odd = pair.filter(name.is_not_null() & ~is_short)
+    exact, rounded = _read_odd(odd, column.name, whole_digits, scale, problems, may_round=kind.is_float())
+    short = pair.with_columns(pl.when(is_short).then(name).str.to_decimal(scale=scale).alias(column.name))
+    if odd.height:
+        fixed = odd.select(ROW).with_columns(exact.alias("\0exact"), pl.Series("\0at", _positions(pair, is_short)))
+        short = (
+            short.with_row_index("\0at")
+            .join(fixed.select("\0at", "\0exact"), on="\0at", how="left", maintain_order="left")
+            .select(ROW, pl.coalesce("\0exact", column.name).alias(column.name))
+        )
+    return short.get_column(column.name).cast(pl.Decimal(_DIGITS, scale)), rounded
+
+
+def _positions(pair: pl.DataFrame, is_short: pl.Expr) -> pl.Series:
+    name = pl.col(pair.columns[1])
+    return pair.with_row_index("\0at").filter(name.is_not_null() & ~is_short).get_column("\0at")
+
+
+def _read_odd(
+    odd: pl.DataFrame, column: str, whole_digits: int, scale: int, problems: Problems, *, may_round: bool
+) -> tuple[pl.Series, int]:
+    """Read the numbers that are not written plainly: exponents, and more digits than the model has."""
+    found: list[Decimal | None] = []
+    verdicts: list[str | None] = []
+    rounded = 0
+    step = Decimal(1).scaleb(-scale)
+    with localcontext() as context:
+        context.prec = 400
+        for text in odd.get_column(column):
+            number = Decimal(text)
+            try:
+                value = number.quantize(step, ROUND_HALF_EVEN)
+            except InvalidOperation:
+                value = None
+            if value is None or value.adjusted() >= whole_digits:
+                found.append(None)
+                verdicts.append(f"The number has more than the {whole_digits} digits of {column!r} before the point.")
+            elif value != number and not may_round:
+                found.append(None)
+                verdicts.append(f"The number has more than the {scale} decimals of {column!r}. Round it first.")
+            else:
+                rounded += value != number
+                found.append(value)
+                verdicts.append(None)
+    wrong = odd.with_columns(pl.Series("\0why", verdicts, dtype=pl.String)).filter(pl.col("\0why").is_not_null())
+    problems.add_rows(wrong, column, "precision", pl.col("\0why"))
+    return pl.Series(found, dtype=pl.Decimal(_DIGITS, scale)), rounded

@@ -1,0 +1,134 @@
+"""The outcome of a write, and a line of it for an audit file."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sacnb._files import make_private
+from sacnb._rendering import Preview, Previewed, fact_table, local_time
+from sacnb._results.info import principal_digest
+from sacnb.errors import ExportError, WriteError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["WriteProgress", "WriteReport", "append_audit"]
+
+
+@dataclass(frozen=True, slots=True)
+class WriteProgress:
+    """Progress of a write: the step, rows and uploads so far, all rows, and the seconds since the start."""
+
+    step: str
+    rows: int
+    pages: int
+    expected_rows: int
+    elapsed_s: float
+    resumed_rows: int = 0
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class WriteReport(Previewed):
+    """The outcome of a write.
+
+    ``state`` is the job's last state: ``COMPLETED``, or for a dry run ``READY_FOR_WRITE``; the job of a dry run is
+    deleted. ``rows`` were written (or would be), ``deleted`` were deleted before that by CleanAndReplace, ``None`` for
+    other methods. ``changes`` is a polars frame with each key, its measures before and after, and ``change``: new,
+    changed or same; ``None`` where the facts were not read. ``rejected`` is a frame like ``RowsError.problems``; it is
+    empty unless ``allow_partial`` was set. ``verified`` is true where the rows were read back and are as written,
+    ``None`` where they were not read. ``rounded`` tells by measure how many floats had more decimals than the model.
+    ``digest`` is the SHA-256 of the rows as they were sent.
+    """
+
+    __module__ = "sacnb"
+
+    model_id: str
+    method: str
+    versions: tuple[str, ...]
+    job_id: str
+    state: str
+    is_dry_run: bool
+    rows: int
+    deleted: int | None
+    rejected: pl.DataFrame
+    changes: pl.DataFrame | None
+    verified: bool | None
+    rounded: Mapping[str, int]
+    notes: tuple[str, ...]
+    started_at: datetime
+    elapsed_s: float
+    digest: str
+    _undo: Callable[[bool], WriteReport] | None = field(default=None, compare=False)
+
+    @property
+    def can_undo(self) -> bool:
+        """Return whether the rows as they were are kept."""
+        return self._undo is not None
+
+    def undo(self, *, force: bool = False) -> WriteReport:
+        """Write the rows back as they were before, and return the report of that write.
+
+        Rows that did not exist before can only be removed by CleanAndReplace of a wider slice, whose other rows are
+        read now and written back with them.
+
+        Raises WriteError where nothing was kept (a dry run, ``undo=False``), where the rows are not any more as they
+        were written (unless *force* is set), and where rows cannot be removed; and what ``write`` raises.
+        """
+        if self._undo is None:
+            raise WriteError(
+                f"The write into {self.model_id!r} cannot be undone: "
+                + ("a dry run writes nothing." if self.is_dry_run else "the rows as they were are not kept."),
+                job_id=self.job_id,
+                state=self.state,
+            )
+        return self._undo(force)
+
+    def _facts(self) -> dict[str, str]:
+        shown = {
+            "model": self.model_id,
+            "method": self.method,
+            "version": ", ".join(self.versions),
+            "rows": f"{self.rows:,}" + (" (dry run: nothing was written)" if self.is_dry_run else ""),
+        }
+        if self.deleted is not None:
+            shown["deleted"] = f"{self.deleted:,} rows before that"
+        if self.changes is not None:
+            counts = dict(self.changes.group_by("change").len().iter_rows())
+            shown["changes"] = ", ".join(f"{counts[k]:,} {k}" for k in ("new", "changed", "same") if k in counts)
+        if self.rejected.height:
+            shown["rejected"] = f"{self.rejected.height:,} problems, in report.rejected"
+        if self.rounded:
+            shown["rounded"] = ", ".join(f"{count:,} of {name}" for name, count in self.rounded.items())
+        told = {True: "read back, as written", None: "not read back", False: "read back, and not as written"}
+        shown["verified"] = told[self.verified]
+        shown["job"] = f"{self.job_id} ({self.state})"
+        shown["started"] = local_time(self.started_at).isoformat(sep=" ", timespec="seconds")
+        return {**shown, **({"note": " ".join(self.notes)} if self.notes else {})}
+
+    def __repr__(self) -> str:
+        return "\n".join(["WriteReport", *(f"  {name}: {value}" for name, value in self._facts().items())])
+
+    def _preview(self) -> Preview:
+        return fact_table("Write", self._facts())
+
+
+def append_audit(path: Path, about: Mapping[str, Any], *, principal: str) -> None:
+    """Append a line of JSON to the audit file: who wrote what, when, and how much; no values and no members.
+
+    Raises ExportError where the file cannot be written.
+    """
+    entry = {"user": getpass.getuser(), "principal": principal_digest(principal), **about}
+    try:
+        is_new = not path.exists()
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+        if is_new:
+            make_private(path)
+    except OSError as error:
+        raise ExportError(f"The audit file {path} cannot be written: {error.strerror or error}.") from error

@@ -1,0 +1,381 @@
+"""Write a frame into a model: from the checks to the comparison of what SAC returns afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Final
+
+import polars as pl
+
+from sacnb._write.check import check_keys, check_members, describe
+from sacnb._write.encode import chunks
+from sacnb._write.frame import ROW, Layout, Prepared, Problems, prepare, read_frame
+from sacnb._write.job import Deletion, ImportJob, JobSettings, import_table
+from sacnb._write.order import Order
+from sacnb._write.report import WriteProgress, WriteReport, append_audit
+from sacnb._write.slice import Place, Slice, changes, differences, expected_after
+from sacnb._write.target import VERSION, Dates, ImportTable, Members, dates_as_written
+from sacnb._write.undo import undo
+from sacnb.errors import ConfirmationError, QueryError, RowsError, SacError, WriteError
+
+__all__ = ["write"]
+
+_PRIVATE: Final = "private."
+_NO_PROBLEMS: Final = Problems().frame()
+
+
+def write(place: Place, frame: object, order: Order) -> WriteReport:
+    """Check *frame*, and write it through an import job. Raises what ``Model.write`` says."""
+    given = read_frame(frame)
+    if not given.height:
+        raise QueryError("The frame has no rows; there is nothing to write.")
+    table = import_table(place.session, place.model_id, "factData")
+    layout = _layout(given, table, order)
+    return _Writer(place, order, table).write(given, layout)
+
+
+def _layout(frame: pl.DataFrame, table: ImportTable, order: Order) -> Layout:
+    """Return where each column comes from. A version must be named: SAC takes public.Actual otherwise."""
+    constants = dict(order.defaults)
+    in_frame = order.mapping.get(VERSION, VERSION) in frame.columns
+    if VERSION in table.keys:
+        ways = [
+            in_frame and "a column of the frame",
+            order.version is not None and "version=",
+            VERSION in constants and "defaults=",
+        ]
+        named = [way for way in ways if way]
+        if not named:
+            raise QueryError(
+                "No version is named, and SAC would write into public.Actual.",
+                hint='Name it: write(frame, version="public.Plan"), or add a column "Version".',
+            )
+        if len(named) > 1 and not (in_frame and order.version is None):
+            raise QueryError(f"The version is named twice: by {' and '.join(named)}.", hint="Leave one of them out.")
+    if order.version is not None:
+        constants[VERSION] = order.version
+    return Layout(order.mapping, constants, _pivot(table, order))
+
+
+def _pivot(table: ImportTable, order: Order) -> tuple[str, str] | None:
+    if order.pivot is None:
+        return None
+    dimension, *measure = order.pivot
+    if not measure and len(table.measures) == 1:
+        measure = list(table.measures)
+    if len(measure) != 1 or dimension not in table.keys or measure[0] not in table.measures:
+        raise QueryError(
+            f"pivot={order.pivot!r} names no dimension and measure of the model.",
+            hint=f"pivot=(dimension, measure), of {', '.join(table.keys)} and {', '.join(table.measures)}.",
+        )
+    return dimension, measure[0]
+
+
+class _Writer:
+    """One write, step by step."""
+
+    def __init__(self, place: Place, order: Order, table: ImportTable) -> None:
+        self._place = place
+        self._order = order
+        self._table = table
+        self._session = place.session
+        self._began = place.session.clock()
+        self._started_at = place.session.now()
+        self._notes: list[str] = []
+
+    def write(self, given: pl.DataFrame, layout: Layout) -> WriteReport:
+        self._tell("check", 0, 0, given.height)
+        prepared, problems = self._checked(given, layout)
+        rows = prepared.rows
+        scope = self._scope()
+        before = self._before(rows, scope)
+        expected = None if before is None else expected_after(before, rows, self._order.method)
+        versions = tuple(rows.get_column(VERSION).unique().sort()) if VERSION in rows.columns else ()
+        job = ImportJob(
+            self._session, self._place.model_id, self._settings(rows, versions, scope), self._order.cancelled
+        )
+        with self._attended(job, versions) as about:
+            digest = about["sha256"] = self._upload(job, rows)
+            self._tell("validate", rows.height, 0, rows.height)
+            deletion = job.validate()
+            problems = self._after_validation(job, rows, problems)
+            deleted = self._confirmed(job, deletion, before, rows, scope) if scope else None
+            if not self._order.dry_run:
+                self._tell("run", rows.height, 0, rows.height)
+                job.run()
+                job.wait(self._order.timeout_s)
+            report = WriteReport(
+                model_id=self._place.model_id,
+                method=self._order.method,
+                versions=versions,
+                job_id=job.id or "",
+                state=job.state or "",
+                is_dry_run=self._order.dry_run,
+                rows=rows.height - job.rejected_count,
+                deleted=deleted,
+                rejected=problems,
+                changes=None if before is None or expected is None else changes(before, expected),
+                verified=None,
+                rounded=prepared.rounded,
+                notes=(*self._notes, *job.notes),
+                started_at=self._started_at,
+                elapsed_s=self._session.clock() - self._began,
+                digest=digest,
+                _undo=self._undoing(before, rows, scope),
+            )
+            about["rows"], about["deleted"] = report.rows, deleted
+        if self._order.verify and not self._order.dry_run and before is not None and expected is not None:
+            report = self._verified(report, before, expected, rows, scope)
+        return report
+
+    # -- before anything is sent -------------------------------------------------------------------------------------
+
+    def _checked(self, given: pl.DataFrame, layout: Layout) -> tuple[Prepared, pl.DataFrame]:
+        """Return the rows to send, and the problems of those that ``allow_partial`` leaves out."""
+        problems = Problems()
+        dates, members = self._dimensions()
+        prepared = prepare(given, self._table, layout, dates, problems)
+        check_keys(prepared.rows, self._table, problems)
+        check_members(prepared.rows, members, dates, problems)
+        found = problems.frame()
+        bad_rows = found.get_column("row").drop_nulls().unique()
+        left = prepared.rows.filter(~pl.col(ROW).is_in(bad_rows.implode()))
+        if found.height and (not self._order.allow_partial or found.get_column("row").null_count() or not left.height):
+            raise RowsError(
+                f"The frame cannot be written into {self._place.model_id!r} as it is: {describe(found)}\n"
+                "Nothing was sent.",
+                problems=found,
+                hint="error.problems is a frame of all of them.",
+            )
+        return replace(prepared, rows=left), found
+
+    def _dimensions(self) -> tuple[dict[str, Dates], dict[str, Members]]:
+        """Read the members of all dimensions. One without master data is not checked."""
+        dates: dict[str, Dates] = {}
+        members: dict[str, Members] = {}
+        for column in self._table.columns:
+            if not column.is_key:
+                continue
+            rows = self._place.read_members(column.name)
+            if column.is_date:
+                dates[column.name] = dates_as_written(str(row["ID"]) for row in rows or () if "ID" in row)
+            elif rows is not None and any("ID" in row for row in rows):
+                members[column.name] = Members.of(rows)
+        return dates, members
+
+    def _scope(self) -> tuple[str, ...]:
+        """Return the dimensions whose combinations CleanAndReplace clears; by default the version and the dates."""
+        if self._order.method != "CleanAndReplace":
+            if self._order.scope is not None:
+                raise QueryError(f"scope belongs to CleanAndReplace; {self._order.method} deletes nothing.")
+            return ()
+        keys = self._table.keys
+        default = tuple(c.name for c in self._table.columns if c.is_key and (c.is_date or c.name == VERSION))
+        scope = self._order.scope or default
+        unknown = [name for name in scope if name not in keys]
+        if unknown or not scope:
+            raise QueryError(f"scope={scope!r} must name dimensions of the model: {', '.join(keys)}.")
+        if VERSION in keys and VERSION not in scope:
+            raise QueryError(
+                f"scope={scope!r} has no {VERSION!r}, so rows of other versions would be deleted.",
+                hint=f"Add it: scope=({VERSION!r}, {', '.join(map(repr, scope))}).",
+            )
+        return scope
+
+    def _before(self, rows: pl.DataFrame, scope: tuple[str, ...]) -> Slice | None:
+        """Read the facts that the write touches, unless nobody needs them."""
+        needed = self._order.undo or self._order.verify or scope
+        scales = {c.name: 7 if c.scale is None else c.scale for c in self._table.columns if c.kind == "number"}
+        if any(v.startswith(_PRIVATE) for v in rows.get_column(VERSION)) if VERSION in rows.columns else False:
+            self._notes.append("Private versions cannot be read back (unconfirmed), so this write cannot be undone.")
+            return None
+        if not needed:
+            return None
+        self._tell("read", 0, 0, rows.height)
+        return Slice.around(self._place, rows, scope or self._table.keys, self._table.keys, scales)
+
+    def _settings(self, rows: pl.DataFrame, versions: tuple[str, ...], scope: tuple[str, ...]) -> JobSettings:
+        private = [version for version in versions if version.startswith(_PRIVATE)]
+        if private and len(private) < len(versions):
+            raise QueryError("Private and public versions cannot be written together.", hint="Write them one by one.")
+        return JobSettings(
+            import_type="privateFactData" if private else "factData",
+            method=self._order.method,
+            columns=tuple(name for name in rows.columns if name != ROW),
+            scope=scope,
+            runs_with_failed_rows=self._order.allow_partial,
+        )
+
+    # -- the job -----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _attended(self, job: ImportJob, versions: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+        """Delete the job unless it has run, and write the audit file, however the block ends."""
+        about: dict[str, Any] = {"rows": 0, "deleted": None, "sha256": None}
+        outcome = "failed"
+        try:
+            yield about
+            outcome = "dry run" if self._order.dry_run else "written"
+        except BaseException as error:
+            if job.may_have_run:
+                outcome = "unknown" if job.state != "COMPLETED" else "written"
+                if job.id and job.id not in str(error):
+                    error.add_note(f"The import job {job.id} may have run: sacnb import --job {job.id}")
+            raise
+        finally:
+            if job.state != "COMPLETED" and job.id is not None and not job.may_have_run and not job.delete():
+                self._notes.append(f"The job {job.id} could not be deleted.")
+            if self._order.audit is not None:
+                fixed = {
+                    "at": self._started_at.isoformat(timespec="seconds"),
+                    "tenant": self._place.tenant_host,
+                    "model": self._place.model_id,
+                    "method": self._order.method,
+                    "versions": list(versions),
+                    "job": job.id,
+                    "outcome": outcome,
+                    "rows_sent": job.sent,
+                    "rows_rejected": job.rejected_count,
+                }
+                append_audit(self._order.audit, {**fixed, **about}, principal=self._place.principal)
+
+    def _upload(self, job: ImportJob, rows: pl.DataFrame) -> str:
+        """Create the job, upload all rows, and return the hash of what was sent."""
+        digest = hashlib.sha256()
+        job.create()
+        sent = rows.drop(ROW)
+        parts = chunks(sent, max_rows=self._order.rows_per_upload, max_bytes=self._order.bytes_per_upload)
+        for chunk in parts:
+            job.upload(chunk)
+            digest.update(chunk.body)
+            self._tell("upload", job.sent, chunk.number + 1, rows.height)
+        return digest.hexdigest()
+
+    def _after_validation(self, job: ImportJob, rows: pl.DataFrame, problems: pl.DataFrame) -> pl.DataFrame:
+        """Return all problems; raise RowsError for rejected rows, unless the others may be written without them."""
+        if not job.rejected_count:
+            return problems
+        found = pl.concat([problems, self._rejections(job, rows)])
+        if self._order.allow_partial and job.rejected_count < rows.height:
+            return found
+        told = f"{describe(found)}" if found.height else "SAC does not say which."
+        raise RowsError(
+            f"SAC rejected {job.rejected_count:,} of {rows.height:,} rows for {self._place.model_id!r}: {told}\n"
+            "Nothing was written, and the import job was deleted.",
+            problems=found,
+            job_id=job.id,
+            state=job.state,
+            hint="error.problems is a frame of those that SAC names; allow_partial=True writes the others.",
+        )
+
+    def _rejections(self, job: ImportJob, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return SAC's rejections as problems, with the rows of the frame found by their keys."""
+        keys = [name for name in self._table.keys if name in rows.columns]
+        numbers = {key: row for row, *key_parts in rows.select(ROW, *keys).iter_rows() if (key := tuple(key_parts))}
+        problems = Problems()
+        for rejected in job.rejected:
+            found = tuple(str(rejected.row.get(name)) for name in keys)
+            row = numbers.get(found)
+            problems.add("rejected by SAC", f"{rejected.reason} ({', '.join(found)})", row=row)
+        return problems.frame()
+
+    def _confirmed(
+        self, job: ImportJob, deletion: Deletion, before: Slice | None, rows: pl.DataFrame, scope: tuple[str, ...]
+    ) -> int:
+        """Return how many rows CleanAndReplace deletes, if ``confirm`` is that number. A dry run needs none."""
+        read = None if before is None else before.matching(rows, scope)
+        told = deletion.rows if deletion.rows is not None else None if read is None else read.height
+        if told is None:
+            raise WriteError(
+                "How many rows CleanAndReplace deletes is not known: neither SAC nor the Data Export Service tells.",
+                job_id=job.id,
+                state=job.state,
+                hint="Nothing was written.",
+            )
+        if self._order.dry_run or told in {0, self._order.confirm}:
+            return told
+        counts = (
+            rows.select(scope).unique(maintain_order=True)
+            if read is None
+            else rows.select(scope)
+            .unique(maintain_order=True)
+            .join(read.group_by(scope).len("rows"), on=list(scope), how="left", maintain_order="left")
+            .with_columns(pl.col("rows").fill_null(0))
+        )
+        said = (
+            [
+                ", ".join(f"{name}={value}" for name, value in zip(scope, line, strict=False)) + f": {line[-1]:,} rows"
+                for line in counts.head(8).iter_rows()
+            ]
+            if read is not None
+            else []
+        )
+        more = counts.height - len(said)
+        shown = "; ".join([*said, *([f"and {more:,} more"] if said and more > 0 else [])])
+        also = f" (the Data Export Service shows {read.height:,})" if read is not None and read.height != told else ""
+        raise ConfirmationError(
+            f"CleanAndReplace would delete {told:,} rows{also} of {self._place.model_id!r} before it writes "
+            f"{rows.height:,}, in {counts.height:,} combinations of {', '.join(scope)}: {shown}. Nothing was written.",
+            rows=told,
+            affected=counts,
+            job_id=job.id,
+            state=job.state,
+            hint=f"If that is what you want: confirm={told}. error.affected is a frame of the combinations.",
+        )
+
+    # -- afterwards --------------------------------------------------------------------------------------------------
+
+    def _verified(
+        self, report: WriteReport, before: Slice, expected: pl.DataFrame, rows: pl.DataFrame, scope: tuple[str, ...]
+    ) -> WriteReport:
+        """Read the slice back and compare it; rows that SAC rejected are not expected."""
+        self._tell("verify", rows.height, 0, rows.height)
+        rejected = report.rejected.get_column("row").drop_nulls()
+        keys = rows.filter(~pl.col(ROW).is_in(rejected.implode())).select(before.keys)
+        expected = expected.join(keys, on=list(before.keys), how="semi")
+        try:
+            after = Slice.around(self._place, rows, scope or before.keys, before.keys, before.scales)
+        except SacError as error:
+            raise WriteError(
+                f"The rows were written (import job {report.job_id}, {report.state}), but cannot be read back: {error}",
+                job_id=report.job_id,
+                state=report.state,
+                report=report,
+                hint="error.report.undo() takes the write back.",
+            ) from error
+        found = after.matching(rows, scope) if scope else after.at(keys)
+        different = differences(found, expected, before.keys)
+        if different.height:
+            raise WriteError(
+                f"Import job {report.job_id} of {report.model_id!r} says {report.state}, but {different.height:,} of "
+                f"{expected.height:,} rows read back are not as written.",
+                job_id=report.job_id,
+                state=report.state,
+                report=replace(report, verified=False),
+                differences=different,
+                hint="error.differences is a frame of them. Somebody else may have written meanwhile; "
+                "error.report.undo() takes the write back.",
+            )
+        return replace(report, verified=True)
+
+    def _undoing(
+        self, before: Slice | None, rows: pl.DataFrame, scope: tuple[str, ...]
+    ) -> Callable[[bool], WriteReport] | None:
+        if before is None or not self._order.undo or self._order.dry_run:
+            return None
+        place, table, method, audit = self._place, self._table, self._order.method, self._order.audit
+        written = rows.drop(ROW)
+
+        def again(frame: pl.DataFrame, method: str, scope: tuple[str, ...], confirm: int | None) -> WriteReport:
+            order = Order(method=method, scope=scope or None, confirm=confirm, audit=audit)
+            return _Writer(place, order, table).write(frame, Layout({}, {}))
+
+        return lambda force: undo(place, before, written, method=method, scope=scope, again=again, force=force)
+
+    def _tell(self, step: str, rows: int, uploads: int, expected: int) -> None:
+        if self._order.listener is not None:
+            elapsed_s = self._session.clock() - self._began
+            self._order.listener(WriteProgress(step, rows, uploads, expected, elapsed_s))

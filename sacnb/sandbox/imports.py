@@ -1,0 +1,432 @@
+"""The Data Import Service: models and their import metadata, and jobs from their creation to the write.
+
+Paths, states, error numbers and the fields of the answers are those of SAP's guide and of public clients. The status of
+an error, the form of the list of jobs, the rows that ``totalNumberRowsInJob`` counts and whether rows may follow a
+validation are unconfirmed.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from sacnb.sandbox.exchange import Answer, Exchange, Refusal
+from sacnb.sandbox.imports_rows import FactTable, Members, metadata, write_members
+from sacnb.sandbox.model import Model
+from sacnb.sandbox.query import decode
+
+__all__ = ["IMPORT_ROOT", "ImportService", "import_kind"]
+
+IMPORT_ROOT: Final = "/api/v1/dataimport"
+_TYPES: Final = ("factData", "masterData", "masterFactData", "privateFactData")
+_METHODS: Final = ("Update", "Append", "CleanAndReplace")
+_MOST_ACTIVE_JOBS: Final = 100
+_MOST_REJECTED: Final = 2000
+_JOB_STEPS: Final = {
+    ("POST", "validate"): "import_validate",
+    ("POST", "run"): "import_run",
+    ("GET", "status"): "import_status",
+    ("GET", "invalidRows"): "import_rows",
+}
+
+
+def import_kind(method: str, raw_path: str) -> str:
+    """Return the kind of a request below ``IMPORT_ROOT``: the word that counters and misbehaviours use."""
+    parts = raw_path.removeprefix(IMPORT_ROOT).strip("/").split("/")
+    match parts:
+        case ["jobs"]:
+            return "import_jobs"
+        case ["jobs", _]:
+            return {"POST": "import_upload", "DELETE": "import_delete"}.get(method, "import_status")
+        case ["jobs", _, step]:
+            return _JOB_STEPS.get((method, step), "import_models")
+        case ["models", _, *rest] if method == "POST" and rest != ["metadata"]:
+            return "import_create"
+        case ["import", *_]:
+            return "import_create"
+    return "import_models"
+
+
+@dataclass(slots=True)
+class _Job:
+    id: str
+    model_id: str
+    import_type: str
+    created: datetime
+    method: str
+    scope: tuple[str, ...]
+    runs_with_failed_rows: bool
+    ignores_columns: bool
+    mapping: Mapping[str, str]
+    table: FactTable
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    state: str = "READY_FOR_DATA"
+    description: str = ""
+    rejected: list[tuple[dict[str, Any], str]] = field(default_factory=list)
+    polls_left: int = 0
+
+    @property
+    def is_active(self) -> bool:
+        return self.state not in {"COMPLETED", "FAILED"}
+
+    @property
+    def staged(self) -> int:
+        return len(self.table.rows) if self.is_fact else len(self.rows)
+
+    @property
+    def is_fact(self) -> bool:
+        return self.import_type in {"factData", "privateFactData", "masterFactData"}
+
+
+class ImportService:
+    """The paths below ``/api/v1/dataimport``. Called from worker threads, one request at a time."""
+
+    def __init__(
+        self,
+        *,
+        models: Callable[[], list[Model]],
+        replace_model: Callable[[Model], None],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._models = models
+        self._replace_model = replace_model
+        self._now = now
+        self._lock = threading.Lock()
+        self._jobs: dict[str, _Job] = {}
+
+    def answer(self, exchange: Exchange, body: bytes) -> Answer:
+        """Answer one request.
+
+        Raises:
+            Refusal: SAC would refuse the request.
+        """
+        parts = [decode(part) for part in exchange.path.removeprefix(IMPORT_ROOT).strip("/").split("/")]
+        with self._lock:
+            match exchange.method, parts:
+                case "GET", ["models"]:
+                    return _json(200, {"models": [self._entry(exchange, model) for model in self._importable()]})
+                case "GET", ["models", model_id]:
+                    return _json(200, self._details(exchange, self._model(model_id)))
+                case "GET", ["models", model_id, "metadata"]:
+                    return _json(200, metadata(self._model(model_id)))
+                case "POST", ["models", model_id, *rest] if len(rest) <= 1:
+                    return self._create(exchange, model_id, rest[0] if rest else None, body)
+                case "GET", ["jobs"]:
+                    return self._list(exchange)
+                case _, ["jobs", job_id, *rest] if len(rest) <= 1:
+                    return self._of_job(exchange, self._job(job_id), rest[0] if rest else "", body)
+        raise Refusal(404, "The endpoint is not valid.", 1305)
+
+    # -- models ------------------------------------------------------------------------------------------------------
+
+    def _importable(self) -> list[Model]:
+        """Return the models that take imports: acquired ones with texts and decimals only."""
+        return [model for model in self._models() if not model.is_refused and _takes_imports(model)]
+
+    def _model(self, model_id: str) -> Model:
+        found = next((model for model in self._importable() if model.provider_id == model_id), None)
+        if found is None:
+            raise Refusal(404, f"The model {model_id!r} does not exist, or takes no imports.")
+        return found
+
+    def _entry(self, exchange: Exchange, model: Model) -> dict[str, Any]:
+        return {
+            "modelID": model.provider_id,
+            "modelName": model.name,
+            "modelDescription": model.description,
+            "modelURL": f"{exchange.origin}{IMPORT_ROOT}/models/{model.provider_id}",
+        }
+
+    def _details(self, exchange: Exchange, model: Model) -> dict[str, Any]:
+        versions = model.dimensions.get("Version")
+        ids = sorted(Members.of(versions).leaves) if versions is not None else []
+        return {**self._entry(exchange, model), "importTypes": list(_TYPES), "versions": ids}
+
+    # -- jobs --------------------------------------------------------------------------------------------------------
+
+    def _create(self, exchange: Exchange, model_id: str, import_type: str | None, body: bytes) -> Answer:
+        model = self._model(model_id)
+        settings = _read_json(body, lenient=True)
+        mapping, wanted = settings.get("Mapping") or {}, settings.get("JobSettings") or {}
+        if import_type is None:
+            if not mapping:
+                raise Refusal(400, "Unable to infer import type.", 1005)
+            import_type = "masterFactData" if any("___" in target for target in mapping) else "factData"
+        if import_type not in _TYPES:
+            raise Refusal(404, "The endpoint is not valid.", 1305)
+        if import_type == "privateFactData":
+            raise Refusal(403, "Private versions are supported using a 3-legged connection only")
+        method, scope = str(wanted.get("importMethod") or "Update"), tuple(wanted.get("dimensionScope") or ())
+        self._check_settings(model, mapping, method, scope, import_type)
+        self._check_limits(exchange, model_id)
+        job = _Job(
+            id=str(uuid.uuid4()),
+            model_id=model_id,
+            import_type=import_type,
+            created=self._now(),
+            method=method,
+            scope=scope,
+            # true by default in a public client's schema, so that failed rows are left out without a word
+            runs_with_failed_rows=bool(wanted.get("executeWithFailedRows", True)),
+            ignores_columns=bool(wanted.get("ignoreAdditionalColumns", False)),
+            mapping=mapping,
+            table=FactTable(model, _fact_mapping(model, mapping), settings.get("DefaultValues") or {}),
+        )
+        self._jobs[job.id] = job
+        return _json(201, {"jobID": job.id, "jobURL": self._url(exchange, job), "jobStatus": job.state})
+
+    def _check_settings(
+        self, model: Model, mapping: Mapping[str, str], method: str, scope: tuple[str, ...], import_type: str
+    ) -> None:
+        if not isinstance(mapping, dict):
+            raise Refusal(400, "Unable to serialize mapping hash map.", 1008)
+        if not all(target and source for target, source in mapping.items()):
+            raise Refusal(400, "A source or target column in the mapping is empty.", 1009)
+        described = metadata(model)["factData" if import_type == "privateFactData" else import_type]
+        known = {column["columnName"] for column in described["columns"]}
+        wrong = [target for target in mapping if target not in known]
+        wrong += [name for name in scope if name not in described["keys"]]
+        if wrong:
+            names = ", ".join(wrong)
+            raise Refusal(
+                400, f"The following target fields are incorrect or do not exist on the model: {names}.", 1004
+            )
+        if method not in _METHODS or (method == "CleanAndReplace" and not scope and import_type == "factData"):
+            raise Refusal(400, "Request body is incorrect or missing.", 1006)
+
+    def _check_limits(self, exchange: Exchange, model_id: str) -> None:
+        active = [job for job in self._jobs.values() if job.is_active and job.model_id == model_id]
+        full = exchange.take("import_limit")
+        number = int(full["number"]) if full else 1002
+        if full or len(active) >= _MOST_ACTIVE_JOBS:
+            who = "Current user" if number == 1002 else "Current modelID"
+            raise Refusal(400, f"{who} reached limit of maximum number of active jobs.", number)
+
+    def _list(self, exchange: Exchange) -> Answer:
+        jobs = [
+            {
+                "jobID": job.id,
+                "modelID": job.model_id,
+                "importType": job.import_type,
+                "jobStatus": job.state,
+                "createdTime": job.created.isoformat(),
+                "jobURL": self._url(exchange, job),
+            }
+            for job in self._jobs.values()
+        ]
+        return _json(200, {"jobs": jobs})
+
+    def _url(self, exchange: Exchange, job: _Job) -> str:
+        return f"{exchange.origin}{IMPORT_ROOT}/jobs/{job.id}"
+
+    def _job(self, job_id: str) -> _Job:
+        job = self._jobs.get(job_id)
+        if job is None:  # seen in the field: those of other users are a 404, too
+            raise Refusal(404, f"The job {job_id!r} does not exist.")
+        return job
+
+    def _of_job(self, exchange: Exchange, job: _Job, step: str, body: bytes) -> Answer:
+        match exchange.method, step:
+            case "POST", "":
+                return self._upload(exchange, job, body)
+            case "DELETE", "":
+                if job.state == "PROCESSING":
+                    raise Refusal(400, "Request already in progress.", 1010)
+                del self._jobs[job.id]
+                return Answer(204)
+            case "POST", "validate":
+                return self._validate(exchange, job)
+            case "POST", "run":
+                return self._run(exchange, job)
+            case "GET", "status" | "":
+                return self._status(exchange, job)
+            case "GET", "invalidRows":
+                return _json(200, {"failedRows": _rejections(exchange, job.rejected)})
+        raise Refusal(404, "The endpoint is not valid.", 1305)
+
+    def _upload(self, exchange: Exchange, job: _Job, body: bytes) -> Answer:
+        if job.state != "READY_FOR_DATA":
+            raise Refusal(400, "Request job action is not supported.", 1001)
+        rows = _rows(exchange, body, job)
+        if job.is_fact and not job.ignores_columns:
+            unknown = job.table.unknown(dict.fromkeys(name for row in rows for name in row))
+            if unknown and job.import_type != "masterFactData":
+                names = ", ".join(unknown)
+                raise Refusal(
+                    400, f"The following target fields are incorrect or do not exist on the model: {names}.", 1004
+                )
+        lost = exchange.take("upload_drops_rows")
+        dropped = rows[-int(lost["rows"]) :] if lost else []
+        failed = [(row, "Invalid column value for: dropped by the sandbox") for row in dropped]
+        for row in rows[: len(rows) - len(dropped)]:
+            reason = job.table.stage(row) if job.is_fact else None
+            if reason is not None:
+                failed.append((row, reason))
+            elif job.import_type in {"masterData", "masterFactData"}:
+                job.rows.append(row)
+        says = lost is None or lost["said"]
+        if says:
+            job.rejected += failed
+        shown = failed if says else failed[len(dropped) :]
+        return _json(
+            201,
+            {
+                "jobID": job.id,
+                "totalNumberRowsInCurrentRequest": len(rows),
+                "upsertedNumberRows": len(rows) - len(failed),
+                "failedNumberRows": len(shown),
+                "failedRows": _rejections(exchange, shown),
+                "totalNumberRowsInJob": job.staged,
+                "validateJobURL": f"{self._url(exchange, job)}/validate",
+                "runJobURL": f"{self._url(exchange, job)}/run",
+            },
+        )
+
+    def _validate(self, exchange: Exchange, job: _Job) -> Answer:
+        if job.state not in {"READY_FOR_DATA", "READY_FOR_WRITE"}:
+            raise Refusal(400, "Request job action is not supported.", 1001)
+        if job.is_fact:
+            job.rejected += job.table.validate(self._with_members(job, self._model(job.model_id)))
+        if not job.staged:
+            raise Refusal(400, "Temporary storage does not contain valid records.", 1011)
+        job.state = "READY_FOR_WRITE"
+        return _json(201, self._counts(exchange, job))
+
+    def _counts(self, exchange: Exchange, job: _Job) -> dict[str, Any]:
+        more: dict[str, Any] = {}
+        if job.state == "READY_FOR_WRITE" and job.method == "CleanAndReplace" and job.is_fact:
+            wanted, count = job.table.affected(job.scope)
+            as_count = exchange.strikes("affected_rows_counted")
+            counted = {"dimensionScope": list(job.scope), "numberOfRowsToBeDeleted": count}
+            more["cleanAndReplaceAffectedRows"] = counted if as_count else wanted.to_dicts()
+        document = {
+            "jobStatus": job.state,
+            "totalNumberRowsInJob": job.staged,
+            "failedNumberRows": len(job.rejected),
+            "invalidRowsURL": f"{self._url(exchange, job)}/invalidRows",
+            "jobStatusURL": f"{self._url(exchange, job)}/status",
+        }
+        return {**document, "additionalInformation": more} if more else document
+
+    def _run(self, exchange: Exchange, job: _Job) -> Answer:
+        if job.state == "PROCESSING":
+            raise Refusal(400, "Request already in progress.", 1010)
+        if job.state != "READY_FOR_WRITE":
+            raise Refusal(400, "Request job action is not supported.", 1001)
+        slow = exchange.take("import_is_slow")
+        job.polls_left = int(slow["polls"]) if slow else 0
+        failure = exchange.take("run_fails")
+        if failure or (job.rejected and not job.runs_with_failed_rows):
+            job.state = "FAILED"
+            job.description = failure["text"] if failure else f"{len(job.rejected)} rows failed"
+        else:
+            if not exchange.strikes("run_writes_nothing"):
+                self._commit(job)
+            job.state = "PROCESSING"
+        return _json(
+            201,
+            {
+                "jobStatus": "PROCESSING",
+                "jobID": job.id,
+                "totalNumberRowsInJob": job.staged,
+                "failedNumberRows": len(job.rejected),
+                "jobStatusURL": f"{self._url(exchange, job)}/status",
+            },
+        )
+
+    def _commit(self, job: _Job) -> None:
+        # The model may have changed since the job was created.
+        model = self._with_members(job, self._model(job.model_id))
+        if job.is_fact:
+            job.table.model = model
+            model = job.table.written(job.method, job.scope)
+        self._replace_model(model)
+
+    def _with_members(self, job: _Job, model: Model) -> Model:
+        """Return the model with the members that the job brings: they are written before its facts."""
+        return write_members(model, job.rows, job.mapping, job.method) if job.rows else model
+
+    def _status(self, exchange: Exchange, job: _Job) -> Answer:
+        if job.state == "PROCESSING":
+            if job.polls_left == 0:
+                job.state = "COMPLETED"
+            job.polls_left -= 1
+        counts = {"totalNumberRowsInJob": job.staged, "failedNumberRows": len(job.rejected)}
+        document = {
+            "jobID": job.id,
+            "jobStatus": job.state,
+            "jobStatusDescription": job.description or job.state.replace("_", " ").capitalize(),
+            "additionalInformation": counts,
+            "invalidRowsURL": f"{self._url(exchange, job)}/invalidRows",
+        }
+        if job.state == "READY_FOR_WRITE":
+            document["additionalInformation"] = counts | self._counts(exchange, job).get("additionalInformation", {})
+        return _json(200, document)
+
+
+def _fact_mapping(model: Model, mapping: Mapping[str, str]) -> dict[str, str]:
+    """Return the mapping with ``Date`` for ``Date___CALMONTH``, as ``masterFactData`` names its columns."""
+    ids = {f"{name}___{found.id_attribute}": name for name, found in model.dimensions.items()}
+    return {ids.get(target, target): source for target, source in mapping.items()}
+
+
+def _takes_imports(model: Model) -> bool:
+    """Return whether all columns are texts or decimals, as those of a planning model are."""
+    return all(column.edm_type in {"Edm.String", "Edm.Decimal"} for column in model.facts.columns)
+
+
+def _rejections(exchange: Exchange, rejected: list[tuple[dict[str, Any], str]]) -> list[dict[str, Any]]:
+    """Return rejected rows in the documented form or, with a misbehaviour, in the flat one; at most about 2,000."""
+    is_flat = bool(rejected) and exchange.strikes("rejected_rows_flat")
+    if is_flat:
+        return [{**_plain(row), "_REJECTION_REASON": reason} for row, reason in rejected[:_MOST_REJECTED]]
+    return [{"row": _plain(row), "reason": reason} for row, reason in rejected[:_MOST_REJECTED]]
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: float(value) if isinstance(value, Decimal) else value for name, value in row.items()}
+
+
+def _rows(exchange: Exchange, body: bytes, job: _Job) -> list[dict[str, Any]]:
+    if exchange.headers.get("Content-Type", "").partition(";")[0].strip().lower() == "text/csv":
+        return list(csv.DictReader(io.StringIO(body.decode(), newline="")))
+    document = _read_json(body)
+    rows = document.get("Data")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise Refusal(400, "Request body is incorrect or missing.", 1006)
+    # Both may be given anew with the data.
+    if document.get("Mapping"):
+        job.mapping = document["Mapping"]
+        job.table.mapping = _fact_mapping(job.table.model, job.mapping)
+    job.table.defaults = document.get("DefaultValues") or job.table.defaults
+    return rows
+
+
+def _read_json(body: bytes, *, lenient: bool = False) -> dict[str, Any]:
+    """Return the object in *body*; with ``lenient`` whatever follows it is ignored.
+
+    ``sacapi`` creates its jobs with a body that goes on after the end of the object. SAP ships it, so SAC must read
+    the object only, as Jackson does by default (unconfirmed).
+    """
+    try:
+        text = body.decode().lstrip()
+        decoder = json.JSONDecoder(parse_float=Decimal)
+        document, end = decoder.raw_decode(text) if text or not lenient else ({}, 0)
+    except ValueError as error:
+        raise Refusal(400, "Request body is incorrect or missing.", 1006) from error
+    if not isinstance(document, dict) or (not lenient and re.search(r"\S", text[end:])):
+        raise Refusal(400, "Request body is incorrect or missing.", 1006)
+    return document
+
+
+def _json(status: int, document: Mapping[str, Any]) -> Answer:
+    return Answer(status, json.dumps(document, ensure_ascii=False).encode())
