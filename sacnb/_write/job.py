@@ -34,7 +34,7 @@ _FAILED: Final = frozenset({"FAILED", "CANCELLED", "CANCELED", "ABORTED"})
 _POLLS_S: Final = (0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 5.0)
 # How often a job is asked before a request counts as not arrived, so that one still on its way can arrive.
 _ASK_AGAIN_S: Final = (0.2, 0.5, 1.0)
-_SEND_AGAIN: Final = 3
+_SEND_AGAIN: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """What SAC says a CleanAndReplace deletes: combinations of members, or a number of rows; both forms are documented.
+    """Count what SAC says a CleanAndReplace deletes: combinations of members or rows; both forms are documented.
 
     Both are ``None`` where it says nothing.
     """
@@ -274,7 +274,7 @@ class ImportJob:
     # -- validate ----------------------------------------------------------------------------------------------------
 
     def validate(self) -> Deletion:
-        """Have SAC check the staged rows, and return what the run would delete. Rejected rows are collected.
+        """Validate the staged rows, and return what the run would delete. Rejected rows are collected.
 
         Raises WriteError where the counts do not add up.
         """

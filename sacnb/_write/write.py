@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import polars as pl
 
+from sacnb._endpoints import IMPORT_ROOT
 from sacnb._write.check import check_keys, check_members, describe
 from sacnb._write.encode import chunks
 from sacnb._write.frame import ROW, Layout, Prepared, Problems, prepare, read_frame
@@ -17,14 +18,13 @@ from sacnb._write.job import Deletion, ImportJob, JobSettings, import_table
 from sacnb._write.order import Order
 from sacnb._write.report import WriteProgress, WriteReport, append_audit
 from sacnb._write.slice import Place, Slice, changes, differences, expected_after
-from sacnb._write.target import VERSION, Dates, ImportTable, Members, dates_as_written
+from sacnb._write.target import PRIVATE, VERSION, Dates, ImportTable, Members, dates_as_written
 from sacnb._write.undo import undo
-from sacnb.errors import ConfirmationError, QueryError, RowsError, SacError, WriteError
+from sacnb.errors import ConfirmationError, ForbiddenError, QueryError, RowsError, SacError, WriteError
 
 __all__ = ["write"]
 
-_PRIVATE: Final = "private."
-_NO_PROBLEMS: Final = Problems().frame()
+_NOT_GRANTED: Final = 3401
 
 
 def write(place: Place, frame: object, order: Order) -> WriteReport:
@@ -32,9 +32,33 @@ def write(place: Place, frame: object, order: Order) -> WriteReport:
     given = read_frame(frame)
     if not given.height:
         raise QueryError("The frame has no rows; there is nothing to write.")
-    table = import_table(place.session, place.model_id, "factData")
-    layout = _layout(given, table, order)
-    return _Writer(place, order, table).write(given, layout)
+    with explained():
+        table = import_table(place.session, place.model_id, "factData")
+        layout = _layout(given, table, order)
+        return _Writer(place, order, table).write(given, layout)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Tell the usual causes where SAC forbids an import."""
+    try:
+        yield
+    except ForbiddenError as error:
+        if f"{IMPORT_ROOT}/models/" not in error.url:
+            raise
+        if error.sac_number == _NOT_GRANTED or error.method == "GET":
+            error.hint = (
+                "Tick Data Import Service under 'Access' of the OAuth client (System > Administration > App "
+                "Integration); it is granted apart from the Data Export Service. It needs a planning license."
+            )
+        elif error.url.endswith("privateFactData"):
+            error.hint = "Private versions belong to a user: connect as a named user, not with client credentials."
+        else:
+            error.hint = (
+                "The import service answers, and forbids this model: look at the model's setting for imports by the "
+                "Data Import API, and at the rights of the client or user on the model."
+            )
+        raise
 
 
 def _layout(frame: pl.DataFrame, table: ImportTable, order: Order) -> Layout:
@@ -189,7 +213,7 @@ class _Writer:
         """Read the facts that the write touches, unless nobody needs them."""
         needed = self._order.undo or self._order.verify or scope
         scales = {c.name: 7 if c.scale is None else c.scale for c in self._table.columns if c.kind == "number"}
-        if any(v.startswith(_PRIVATE) for v in rows.get_column(VERSION)) if VERSION in rows.columns else False:
+        if any(v.startswith(PRIVATE) for v in rows.get_column(VERSION)) if VERSION in rows.columns else False:
             self._notes.append("Private versions cannot be read back (unconfirmed), so this write cannot be undone.")
             return None
         if not needed:
@@ -198,7 +222,7 @@ class _Writer:
         return Slice.around(self._place, rows, scope or self._table.keys, self._table.keys, scales)
 
     def _settings(self, rows: pl.DataFrame, versions: tuple[str, ...], scope: tuple[str, ...]) -> JobSettings:
-        private = [version for version in versions if version.startswith(_PRIVATE)]
+        private = [version for version in versions if version.startswith(PRIVATE)]
         if private and len(private) < len(versions):
             raise QueryError("Private and public versions cannot be written together.", hint="Write them one by one.")
         return JobSettings(
