@@ -157,7 +157,7 @@ def status_html(state: State, text: str, *, subject: str = "") -> str:
 
 def charts_html(draw: Callable[[Literal["light", "dark"]], Chart]) -> str:
     """Return the chart for light and for dark pages; the page shows the one that fits its theme."""
-    return "".join(_picture(draw(theme), f"sacnb-{theme}") for theme in ("light", "dark"))  # type: ignore[arg-type]
+    return "".join(_picture(draw(theme), f"sacnb-{theme}") for theme in ("light", "dark"))
 
 
 def _picture(chart: Chart, name: str) -> str:
