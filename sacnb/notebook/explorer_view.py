@@ -13,7 +13,7 @@ from sacnb._frames.tidy import Aggregation
 from sacnb._odata.schema import Grain
 from sacnb.errors import SacError
 from sacnb.notebook.background import TableAndChart, row, show_html, style_sheet
-from sacnb.notebook.words import Problem, as_html, charts_html
+from sacnb.notebook.words import Problem, as_html, draw_for_page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -194,7 +194,7 @@ def draw(
         return result.plot(choice.grain, agg=choice.agg, labels=labels, **theme)
 
     try:
-        return plot(), charts_html(lambda theme: plot(theme=theme)), None
+        return *draw_for_page(plot), None
     except SacError as error:
         said = Problem.of(error, again="Show", advice=_FEWER)
         return None, "", Problem(f"No chart: {said.headline}", said.advice)

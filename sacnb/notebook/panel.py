@@ -36,7 +36,7 @@ from sacnb.notebook.words import (
     State,
     as_html,
     cancelled_status,
-    charts_html,
+    draw_for_page,
     failed_status,
     progress_text,
     result_status,
@@ -227,12 +227,12 @@ class RefreshPanel(BackgroundWidget):
             return result.plot(self._grain, agg=self._agg, **drawing, **theme)
 
         try:
-            chart = plot()
-            self._view.show_chart(charts_html(lambda theme: plot(theme=theme)))
+            chart, shown = draw_for_page(plot)
         except SacError as error:
             self._view.show_chart("")
             self._view.show_problems(chart=Problem(f"No chart: {error.message}", error.hint or ""))
             return None
+        self._view.show_chart(shown)
         return chart
 
     def _renew(self, _: Interrupt) -> None:

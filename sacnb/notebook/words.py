@@ -8,8 +8,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal, Self, get_args
 
+from sacnb._charts.style import Theme, theme_of_notebook
 from sacnb._pull.collect import age_in_words
 from sacnb._redact import redact_text
 from sacnb._rendering import Preview, Previewed, fact_table, printable
@@ -42,7 +43,7 @@ __all__ = [
     "State",
     "as_html",
     "cancelled_status",
-    "charts_html",
+    "draw_for_page",
     "error_lines",
     "failed_status",
     "progress_text",
@@ -155,9 +156,14 @@ def status_html(state: State, text: str, *, subject: str = "") -> str:
     return f'<div role="status" class="sacnb-status sacnb-{state}">{sign}{words}</div>'
 
 
-def charts_html(draw: Callable[[Literal["light", "dark"]], Chart]) -> str:
-    """Return the chart for light and for dark pages; the page shows the one that fits its theme."""
-    return "".join(_picture(draw(theme), f"sacnb-{theme}") for theme in ("light", "dark"))
+def draw_for_page(plot: Callable[..., Chart]) -> tuple[Chart, str]:
+    """Draw for light and for dark pages; return the chart for Altair's theme, and HTML that shows what fits the page.
+
+    *plot* takes a ``theme``. Raises what it raises.
+    """
+    charts: dict[Theme, Chart] = {theme: plot(theme=theme) for theme in get_args(Theme)}
+    shown = "".join(_picture(chart, f"sacnb-{theme}") for theme, chart in charts.items())
+    return charts[theme_of_notebook()], shown
 
 
 def _picture(chart: Chart, name: str) -> str:
