@@ -20,11 +20,12 @@ from sacnb._write.report import WriteProgress, WriteReport, append_audit
 from sacnb._write.slice import Place, Slice, changes, differences, expected_after
 from sacnb._write.target import PRIVATE, VERSION, Dates, ImportTable, Members, dates_as_written
 from sacnb._write.undo import undo
-from sacnb.errors import ConfirmationError, ForbiddenError, QueryError, RowsError, SacError, WriteError
+from sacnb.errors import ConfirmationError, ForbiddenError, QueryError, RequestError, RowsError, SacError, WriteError
 
 __all__ = ["write"]
 
 _NOT_GRANTED: Final = 3401
+_TOO_LARGE: Final = 413
 
 
 def write(place: Place, frame: object, order: Order) -> WriteReport:
@@ -109,6 +110,7 @@ class _Writer:
         self._began = place.session.clock()
         self._started_at = place.session.now()
         self._notes: list[str] = []
+        self._uploads = self._total = 0
 
     def write(self, given: pl.DataFrame, layout: Layout) -> WriteReport:
         self._tell("check", 0, 0, given.height)
@@ -270,13 +272,23 @@ class _Writer:
         """Create the job, upload all rows, and return the hash of what was sent."""
         digest = hashlib.sha256()
         job.create()
-        sent = rows.drop(ROW)
-        parts = chunks(sent, max_rows=self._order.rows_per_upload, max_bytes=self._order.bytes_per_upload)
-        for chunk in parts:
-            job.upload(chunk)
-            digest.update(chunk.body)
-            self._tell("upload", job.sent, chunk.number + 1, rows.height)
+        self._total = rows.height
+        self._send(job, rows.drop(ROW), self._order.rows_per_upload, digest.update)
         return digest.hexdigest()
+
+    def _send(self, job: ImportJob, rows: pl.DataFrame, max_rows: int, note: Callable[[bytes], None]) -> None:
+        """Upload the rows in chunks; one that SAC finds too large (413) is halved."""
+        for chunk in chunks(rows, max_rows=max_rows, max_bytes=self._order.bytes_per_upload):
+            try:
+                job.upload(chunk)
+            except RequestError as error:
+                if error.status != _TOO_LARGE or chunk.rows == 1:
+                    raise
+                self._send(job, rows.slice(chunk.start, chunk.rows), chunk.rows // 2, note)
+                continue
+            self._uploads += 1
+            note(chunk.body)
+            self._tell("upload", job.sent, self._uploads, self._total)
 
     def _after_validation(self, job: ImportJob, rows: pl.DataFrame, problems: pl.DataFrame) -> pl.DataFrame:
         """Return all problems; raise RowsError for rejected rows, unless the others may be written without them."""
