@@ -26,10 +26,14 @@ PIP_INDEX = $$($(PYTHON) -c "from pip._internal.commands import create_command a
 	print(c('install').parser.get_default_values().index_url)" 2>/dev/null)
 WITH_MIRROR = POETRY_PYPI_MIRROR_URL="$${POETRY_PYPI_MIRROR_URL:-$(PIP_INDEX)}"
 INSTALL = install --no-interaction --quiet
-SUITE = $(BIN)/pytest -q -n 2 --dist worksteal --randomly-seed 1
+# nbval, the plugin that runs notebooks, takes five seconds to load in each of three processes.
+SUITE = $(BIN)/pytest -q -p no:nbval -n 2 --dist worksteal --randomly-seed 1
 # What coverage is asked of: the tests of the rooms that are held to a limit reach it alone.
 CORE := tests/auth tests/wire tests/odata
 REPORT = --junit-xml=".tools/test/$(1).xml"
+# The browser tests wait more than they compute, so they run beside the suite. Each command's output is shown when it
+# has ended, in one piece, where make can do that (GNU make 4).
+BESIDE = --jobs 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=line)
 # uv knows nothing of pip's settings either.
 WITH_INDEX = UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$(PIP_INDEX)}"
 
@@ -73,8 +77,8 @@ secrets: setup ## Look for secrets in what git knows
 
 # The first line says how long it takes, the last one what ran and what was skipped; both also where something fails.
 test: announce ## Everything that guards the project
-	@$(MAKE) --no-print-directory check secrets browser notebooks suite; code=$$?; \
-		$(PYTHON) tests/summary.py end $$code; exit $$code
+	@$(MAKE) --no-print-directory check secrets && $(MAKE) --no-print-directory $(BESIDE) suite browser notebooks; \
+		code=$$?; $(PYTHON) tests/summary.py end $$code; exit $$code
 
 announce:
 	@test -z "$(PYTHON)" || $(PYTHON) tests/summary.py begin
@@ -91,7 +95,7 @@ notebooks: setup ## Run the notebooks from their cassettes, without a network, a
 
 # One Jupyter and one Chromium for all of them, so they run in one process. Without Chromium they say so and are skipped.
 browser: setup ## Drive JupyterLab and Notebook 7 with the system's Chromium
-	$(BIN)/pytest -q --timeout 300 $(call REPORT,browser tests) tests/browser
+	$(BIN)/pytest -q -p no:nbval --timeout 300 $(call REPORT,browser tests) tests/browser
 
 pictures: setup ## Make the pictures of panel and explorer anew, by the same tests
 	SACNB_BROWSER=required SACNB_PICTURES=keep $(BIN)/pytest -q --timeout 300 tests/browser
@@ -136,7 +140,7 @@ lock: $(OWN_POETRY) ## Resolve the dependencies anew into poetry.lock
 	$(OWN_POETRY) check --lock
 
 # The wheel is built from the source distribution, which shows that nothing is missing in it.
-dist: setup ## Build wheel and sdist into dist/, check them, and run README's lines with the wheel in an empty environment
+dist: setup ## Build wheel and sdist into dist/, check them, and run README's lines and a first hour with the wheel in an empty environment
 	@rm -rf dist
 	$(WITH_INDEX) $(BIN)/uv build --quiet --out-dir dist
 	$(BIN)/twine check --strict dist/*

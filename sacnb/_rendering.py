@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import html
+import json
+import os
 import re
+import shutil
+import sys
+import textwrap
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Final
 
 __all__ = [
     "MAX_BYTES",
+    "PAGED_ROWS",
+    "Paged",
     "Paragraphs",
     "Preview",
     "Previewed",
     "fact_table",
+    "html_table",
     "local_time",
     "printable",
     "same_everywhere",
     "shown_path",
+    "text_width",
 ]
 
 MAX_BYTES: Final = 64 * 1024
@@ -67,9 +78,71 @@ def shown_path(path: Path) -> str:
     return str(path)
 
 
+# One look for every table, in inline styles: code hosts and widgets keep no style sheet. The lines are a half
+# transparent grey, which is visible on light and dark pages; JupyterLab removes var(...) from outputs that it does not
+# trust, and the whole border with it. Texts have the page's colour.
+_BOX: Final = "overflow-x:auto;margin:4px 0"
+_TABLE: Final = "border-collapse:collapse;border:none;margin:0;font-size:13px;font-variant-numeric:tabular-nums"
+_HEAD: Final = "border-bottom:1px solid rgba(128,128,128,0.7);background:none"
+_ROW: Final = "border-bottom:1px solid rgba(128,128,128,0.2);background:none"
+_CELL: Final = "padding:4px 12px;border:none;vertical-align:top"
+_TITLE: Final = "margin:0;padding:4px 12px"
+_NOTE: Final = "margin:0;padding:0 12px 4px 12px;max-width:80ch"
+_MORE: Final = "margin:0;padding:4px 12px;opacity:0.75;max-width:80ch"
+# Longer texts wrap; ids and numbers stay on one line.
+_WRAP_AFTER_CHARS: Final = 60
+
+
+def html_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    numeric: Collection[int] = (),
+    title: str = "",
+    notes: Sequence[str] = (),
+    more: str | Sequence[str] = "",
+) -> str:
+    """Return a static HTML table in the one look of sacnb, for outputs, widgets and code hosts; all texts are escaped.
+
+    Args:
+        columns: The header, which is left out if all names are empty.
+        rows: The cells as they are shown; ``sacnb._frames.preview.as_shown`` formats numbers.
+        numeric: The positions of the columns with numbers, which are aligned to the right.
+        title: A line above the table.
+        notes: Lines between title and table.
+        more: A line or lines below the table, such as the number of rows that are left out.
+    """
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        return "".join(_html_cell(tag, text, is_number=place in numeric) for place, text in enumerate(cells))
+
+    parts = [f'<p style="{_TITLE}"><strong>{html.escape(title)}</strong></p>'] if title else []
+    parts += [f'<p style="{_NOTE}">{html.escape(note)}</p>' for note in notes]
+    head = f'<thead><tr style="{_HEAD}">{line("th", columns)}</tr></thead>\n' if any(columns) else ""
+    body = "".join(f'<tr style="{_ROW}">{line("td", cells)}</tr>\n' for cells in rows)
+    parts.append(f'<table style="{_TABLE}">{head}<tbody>\n{body}</tbody></table>')
+    parts += [
+        f'<p style="{_MORE}">{html.escape(one)}</p>' for one in ([more] if isinstance(more, str) else more) if one
+    ]
+    return printable("\n".join([f'<div style="{_BOX}">', *parts, "</div>"]))
+
+
+def _html_cell(tag: str, text: str, *, is_number: bool) -> str:
+    # A code host that removes styles keeps the attribute align.
+    side = ' align="right" style="text-align:right' if is_number else ' style="text-align:left'
+    space = "normal" if len(text) > _WRAP_AFTER_CHARS else "nowrap"
+    scope = ' scope="col"' if tag == "th" else ""
+    return f'<{tag}{scope}{side};white-space:{space};{_CELL}">{html.escape(text)}</{tag}>'
+
+
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A table for display. ``notes`` are the lines above it; ``more`` tells how many rows are left out."""
+    """A table for display.
+
+    ``notes`` are the lines above it; ``more`` tells how many rows are left out. Where the table is too wide, ``cut``
+    holds the columns whose texts may be shortened, and ``drop`` those that may be left out, in the order in which they
+    are. ``rest`` are further rows, to page through in a notebook, and ``total`` is the number of all rows.
+    """
 
     title: str
     notes: tuple[str, ...]
@@ -77,26 +150,54 @@ class Preview:
     numeric: tuple[bool, ...]
     rows: tuple[tuple[str, ...], ...]
     more: str
+    cut: tuple[int, ...] = ()
+    drop: tuple[int, ...] = ()
+    rest: tuple[tuple[str, ...], ...] = ()
+    total: int = 0
 
-    def text(self) -> str:
-        """Return the table for a terminal: aligned columns, numbers to the right."""
-        widths = [max(map(len, cells)) for cells in zip(self.columns, *self.rows, strict=True)]
+    def text(self, width: int | None = None) -> str:
+        """Return the table for a terminal, as wide as it is if possible: aligned columns, numbers to the right."""
+        shown, missing = self._fitted(width or text_width())
         lines = [self.title, *self.notes]
-        for cells in (self.columns, *self.rows):
+        widths = shown._widths()
+        for cells in (shown.columns, *shown.rows):
             aligned = [
                 cell.rjust(width) if number else cell.ljust(width)
-                for cell, width, number in zip(cells, widths, self.numeric, strict=True)
+                for cell, width, number in zip(cells, widths, shown.numeric, strict=True)
             ]
-            lines.append("  ".join(aligned).rstrip())
+            lines.append(_GAP.join(aligned).rstrip())
+        if missing:
+            lines += textwrap.wrap(_not_shown(missing), width or text_width(), break_long_words=False)
         return printable("\n".join([*lines, self.more] if self.more else lines))
 
     def html(self) -> str:
-        """Return the table for a notebook, without scripts and colours, so that it fits light and dark themes."""
+        """Return the table for a notebook: static, readable on light and dark pages."""
         return self._within_budget(Preview._html)
 
     def markdown(self) -> str:
         """Return the table for a notebook on a code host, or for a README."""
         return self._within_budget(Preview._markdown)
+
+    def paged_html(self) -> str:
+        """Return the static table with a script that pages through ``rest``, sorts and searches, without a kernel."""
+        page = self.html()
+        shown = self._narrow()[0]
+        rows, left = [], _PAGED_BYTES
+        for cells in (*shown.rows, *shown.rest):
+            left -= sum(len(cell.encode()) + 4 for cell in cells)
+            if left < 0:
+                break
+            rows.append([printable(cell) for cell in cells])
+        if len(rows) <= len(shown.rows):
+            return page
+        numeric = [place for place, is_number in enumerate(shown.numeric) if is_number]
+        store = {"total": max(self.total, len(rows)), "page": len(shown.rows), "numeric": numeric, "rows": rows}
+        # A text with </script> would end the element.
+        text = json.dumps(store, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+        page = page.replace("<div ", '<div data-sacnb="rows" ', 1).removesuffix("</div>")
+        if self.more:
+            page = page.replace(f'<p style="{_MORE}">', f'<p data-sacnb="rest" style="{_MORE}">', 1)
+        return f'{page}<script type="application/json">{text}</script>\n<script>{_script()}</script>\n</div>'
 
     def _within_budget(self, render: Callable[[Preview], str]) -> str:
         shown = self
@@ -106,29 +207,117 @@ class Preview:
         return text
 
     def _html(self) -> str:
-        def cell(tag: str, text: str, *, number: bool) -> str:
-            return f'<{tag} style="text-align: {"right" if number else "left"}">{html.escape(text)}</{tag}>'
-
-        parts = [f"<p><strong>{html.escape(self.title)}</strong></p>"]
-        parts += [f"<p>{html.escape(note)}</p>" for note in self.notes]
-        for tag, group in (("th", [self.columns]), ("td", list(self.rows))):
-            lines = [
-                "<tr>" + "".join(cell(tag, c, number=n) for c, n in zip(cells, self.numeric, strict=True)) + "</tr>"
-                for cells in group
-            ]
-            section = "thead" if tag == "th" else "tbody"
-            parts.append(("<table>" if tag == "th" else "") + f"<{section}>{''.join(lines)}</{section}>")
-        parts[-1] += "</table>"
-        if self.more:
-            parts.append(f"<p>{html.escape(self.more)}</p>")
-        return "\n".join(["<div>", *parts, "</div>"])
+        shown, missing = self._narrow()
+        numeric = {place for place, is_number in enumerate(shown.numeric) if is_number}
+        more = (self.more, _not_shown(missing))
+        return html_table(shown.columns, shown.rows, numeric=numeric, title=self.title, notes=self.notes, more=more)
 
     def _markdown(self) -> str:
+        shown, missing = self._narrow()
         parts = [f"**{_escaped(self.title)}**", *(_escaped(note) for note in self.notes)]
-        table = [" | ".join(_escaped(cell) for cell in cells) for cells in (self.columns, *self.rows)]
-        table.insert(1, " | ".join("---:" if number else "---" for number in self.numeric))
+        table = [" | ".join(_escaped(cell) for cell in cells) for cells in (shown.columns, *shown.rows)]
+        table.insert(1, " | ".join("---:" if number else "---" for number in shown.numeric))
         parts.append("\n".join(f"| {line} |" for line in table))
-        return "\n\n".join([*parts, _escaped(self.more)] if self.more else parts)
+        return "\n\n".join([*parts, *(_escaped(line) for line in (self.more, _not_shown(missing)) if line)])
+
+    def _narrow(self) -> tuple[Preview, tuple[str, ...]]:
+        """Return the table with as many columns as fit on a page, and the names of the others."""
+        return self._dropped(
+            lambda shown: sum(min(width, _WRAP_AFTER_CHARS) * 7 + 24 for width in shown._widths()) <= _PAGE_PIXELS
+        )
+
+    def _fitted(self, width: int) -> tuple[Preview, tuple[str, ...]]:
+        """Return the table that fits into *width* if possible, and the names of the columns that are left out."""
+        return self._shortened(width)._dropped(lambda shown: shown._width() <= width)
+
+    def _dropped(self, fits: Callable[[Preview], bool]) -> tuple[Preview, tuple[str, ...]]:
+        """Leave out columns until the table fits, or none can go; return it and the names of these columns."""
+        for count in range(len(self.drop) + 1):
+            shown, missing = self._without(self.drop[:count])
+            if fits(shown):
+                break
+        return shown, missing
+
+    def _widths(self) -> list[int]:
+        return [max(map(len, cells)) for cells in zip(self.columns, *self.rows, strict=True)]
+
+    def _width(self) -> int:
+        widths = self._widths()
+        return sum(widths) + len(_GAP) * (len(widths) - 1)
+
+    def _shortened(self, width: int) -> Preview:
+        """Shorten the texts that may be cut, the longest first, as far as *width* asks for it."""
+        widths = self._widths()
+        most = {place: widths[place] for place in self.cut}
+        over = self._width() - width
+        while over > 0 and most:
+            longest = max(most, key=lambda place: most[place])
+            if most[longest] <= _LEAST_CHARS:
+                break
+            most[longest] -= 1
+            over -= 1
+
+        def short(place: int, cell: str) -> str:
+            return cell if len(cell) <= most.get(place, len(cell)) else cell[: most[place] - 1] + "…"
+
+        rows = tuple(tuple(short(place, cell) for place, cell in enumerate(cells)) for cells in self.rows)
+        return replace(self, rows=rows)
+
+    def _without(self, places: Sequence[int]) -> tuple[Preview, tuple[str, ...]]:
+        """Return the table with one narrow column in the place of each run of columns, and the names of these."""
+        if not places:
+            return self, ()
+        kept: list[int | None] = []
+        for place in range(len(self.columns)):
+            if place not in places:
+                kept.append(place)
+            elif not kept or kept[-1] is not None:
+                kept.append(None)
+
+        def narrow(cells: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple("…" if place is None else cells[place] for place in kept)
+
+        shown = replace(
+            self,
+            columns=narrow(self.columns),
+            numeric=tuple(place is not None and self.numeric[place] for place in kept),
+            rows=tuple(map(narrow, self.rows)),
+            rest=tuple(map(narrow, self.rest)),
+        )
+        return shown, tuple(self.columns[place] for place in sorted(places))
+
+
+_GAP: Final = "  "
+# A text that is shortened keeps this many characters, so that it can be told from others.
+_LEAST_CHARS: Final = 12
+# The width of an output in a notebook, for characters of about 7 pixels.
+_PAGE_PIXELS: Final = 960
+_NAMED_CHARS: Final = 300
+# The rows to page through weigh at most this much in the saved notebook.
+_PAGED_BYTES: Final = 32 * 1024
+_WIDTH_WITHOUT_TERMINAL: Final = 120
+
+
+def text_width() -> int:
+    """Return the width of tables of text: ``COLUMNS`` if it is above 0, else that of the terminal, else 120."""
+    columns = os.environ.get("COLUMNS", "")
+    given = columns.isdecimal() and int(columns) > 0
+    if not _REPLAYS and (given or (sys.stdout is not None and not sys.stdout.closed and sys.stdout.isatty())):
+        return shutil.get_terminal_size().columns
+    return _WIDTH_WITHOUT_TERMINAL
+
+
+def _not_shown(names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    listed = ", ".join(names)
+    listed = listed if len(listed) <= _NAMED_CHARS else listed[: _NAMED_CHARS - 1] + "…"
+    return f"{len(names):,} column{'' if len(names) == 1 else 's'} not shown: {listed}"
+
+
+@cache
+def _script() -> str:
+    return resources.files("sacnb").joinpath("_rendering.js").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +350,23 @@ class Previewed(ABC):
 
     def _repr_markdown_(self) -> str:
         return self._preview().markdown()
+
+
+class Paged(Previewed):
+    """Base class of frames: a notebook also gets the script to page through them, sort and search."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def _preview(self, rows: int = 0) -> Preview:
+        """Return the table; *rows* is the number of rows to format beyond those at the top."""
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:  # noqa: ARG002
+        return {"text/html": self._preview(PAGED_ROWS).paged_html()}
+
+
+# Formatting more would take longer than people wait for a cell.
+PAGED_ROWS: Final = 500
 
 
 def fact_table(title: str, facts: Mapping[str, str]) -> Preview:

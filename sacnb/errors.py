@@ -10,7 +10,10 @@
     │   ├── LiveConnectionError  412: a model with a live connection or data in Datasphere, which SAC does not export
     │   ├── ThrottledError       429, after all retries
     │   ├── ServerError          408, 425 and 5xx, after all retries
+    │   ├── ChannelError         a Snowflake channel that cannot be written to any more
     │   └── NoAnswerError        connection, TLS, proxy or timeout, after all retries
+    ├── NotCommittedError        Snowflake has not committed the rows in time
+    ├── RejectedRowsError        Snowflake could not load some of the rows
     ├── BadAnswer                an answer that cannot be trusted; nothing of it was kept
     ├── UnknownNameError         no such model, dimension, measure or member (also a LookupError)
     ├── QueryError               a query SAC cannot answer, or would answer wrongly (also a ValueError)
@@ -30,6 +33,7 @@
     ├── DeprecatedTokenWarning   a pasted token is used
     ├── PrecisionWarning         digits would be lost in a float64
     ├── MixedAccountsWarning     accounts of different kinds share one measure
+    ├── MixedVersionsWarning     values of several versions, such as actuals and plan, are added up
     ├── RowCountWarning          fewer or more rows arrived than SAC announced
     ├── RepeatedKeysWarning      several records for one key were added up
     └── LargeScanWarning         a query is about to pull every row of a large model
@@ -61,6 +65,7 @@ __all__ = [
     "BadAnswer",
     "CacheError",
     "Cancelled",
+    "ChannelError",
     "ConfirmationError",
     "ContractError",
     "DeprecatedTokenWarning",
@@ -70,11 +75,14 @@ __all__ = [
     "LiveConnectionError",
     "MissingExtraError",
     "MixedAccountsWarning",
+    "MixedVersionsWarning",
     "NoAnswerError",
+    "NotCommittedError",
     "NotFoundError",
     "PrecisionWarning",
     "QueryError",
     "RefreshError",
+    "RejectedRowsError",
     "RepeatedKeysWarning",
     "ReplayError",
     "RequestError",
@@ -158,8 +166,8 @@ class SacError(Exception):
     """
 
     __module__ = "sacnb"
-    # Set by %config SacMagics.full_tracebacks.
-    _full_tracebacks: ClassVar[bool] = False
+    # The option %config SacMagics.full_tracebacks; ``None`` while there are no magics to configure.
+    _full_tracebacks: ClassVar[bool | None] = None
 
     def __init__(self, message: str, *, hint: str | None = None, outcome: RetryOutcome | None = None) -> None:
         message = printable(message)  # it may quote a server
@@ -190,7 +198,9 @@ class SacError(Exception):
             return lines
         line = _line_of_cell(self.__traceback__)
         where = f"Raised by line {line} of the cell. " if line else ""
-        return [*lines, f"{where}%tb shows the traceback."]
+        each_time = "; %config SacMagics.full_tracebacks = True shows it each time"
+        always = "" if SacError._full_tracebacks is None else each_time
+        return [*lines, f"{where}%tb shows the traceback{always}."]
 
     def _repr_html_(self) -> str:
         return self._paragraphs().html()
@@ -207,7 +217,8 @@ def _ipython_traceback(error: SacError) -> list[str]:
     if shell is None:
         return traceback.format_exception(error)
     shown: list[str] = shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__)
-    return shown
+    # Frames that held secrets are cleared, so IPython does not find their arguments.
+    return [line.replace("(***failed resolving arguments***)", "(...)") for line in shown]
 
 
 def _line_of_cell(trace: TracebackType | None) -> int | None:
@@ -266,7 +277,8 @@ class RefreshError(AuthError):
 class RequestError(SacError):
     """SAC refused a request, or did not answer it.
 
-    ``url`` is redacted. ``sac_number`` is the number SAC puts in brackets at the end of its message, ``[1402]``.
+    ``url`` is redacted. ``sac_number`` is the number SAC puts in brackets at the end of its message, ``[1402]``;
+    ``code`` is the code in the body: a correlation id of SAC's, or Snowflake's name of the error.
     """
 
     def __init__(
@@ -276,6 +288,7 @@ class RequestError(SacError):
         method: str = "GET",
         url: str = "",
         status: int | None = None,
+        code: str | None = None,
         sac_number: int | None = None,
         request_id: str | None = None,
         hint: str | None = None,
@@ -285,6 +298,7 @@ class RequestError(SacError):
         self.method = method
         self.url = url
         self.status = status
+        self.code = code
         self.sac_number = sac_number
         self.request_id = request_id
 
@@ -311,6 +325,34 @@ class ServerError(RequestError):
 
 class NoAnswerError(RequestError):
     """No answer after all retries: connection, TLS, proxy or timeout."""
+
+
+class ChannelError(RequestError):
+    """A Snowflake channel cannot be written to any more: another program writes to it, or its history is gone.
+
+    ``code`` is Snowflake's name of the reason, where it gave one.
+    """
+
+
+class NotCommittedError(SacError):
+    """Snowflake has not committed all rows in time; ``committed`` of ``appended`` rows of the channel are.
+
+    Rows that are not committed are not lost: they may still be, and opening the channel again tells.
+    """
+
+    def __init__(self, message: str, *, committed: int = 0, appended: int = 0, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.committed = committed
+        self.appended = appended
+
+
+class RejectedRowsError(SacError):
+    """Snowflake could not load ``rows`` of the rows, and left them out; ``last_message`` is what it says of one."""
+
+    def __init__(self, message: str, *, rows: int = 0, last_message: str = "", hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.rows = rows
+        self.last_message = last_message
 
 
 class BadAnswer(SacError):
@@ -483,6 +525,10 @@ class PrecisionWarning(SacWarning):
 
 class MixedAccountsWarning(SacWarning):
     """Accounts of different kinds share one measure, and are about to be summed."""
+
+
+class MixedVersionsWarning(SacWarning):
+    """Values of several versions, such as actuals and plan, are about to be summed, or not told apart."""
 
 
 class RowCountWarning(SacWarning):

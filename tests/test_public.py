@@ -19,7 +19,12 @@ from sacnb.errors import Attempt, RetryOutcome, SacError, SacWarning, UnknownNam
 
 OUTCOME = RetryOutcome("read", (Attempt(503, None, 0.5, "r-1"), Attempt(None, "tls", 0.0, None)), 503, 1.5)
 ARGUMENTS: dict[str, Any] = {
+    "code": "ERR_CHANNEL_MUST_BE_REOPENED",
     "column": "Sector",
+    "committed": 7,
+    "appended": 9,
+    "last_message": "Numeric value 'x' is not recognized",
+    "rows": 2,
     "error_code": "non_retriable",
     "extra": "sandbox",
     "hint": "Do this.",

@@ -136,7 +136,7 @@ class TokenGuard:
             refreshed = self._refresh_early(token)
             if refreshed is not None:
                 return refreshed
-        log.debug("Token reused; %.0f s remain.", remaining_s)
+        log.debug("Token reused; %.0f s remain.", remaining_s, extra=self._record(token))
         return EnsureResult(token, refresh_applied=False, attempts=0)
 
     def reject(self, token: TokenEnvelope) -> None:
@@ -211,9 +211,12 @@ class TokenGuard:
         """Refuse to ask a source that cannot help, or that has just refused for good."""
         if not self.source.renewable and reason in ("rejected", "forced"):
             what = (
-                "SAC rejected the pasted token (401)" if reason == "rejected" else "A pasted token cannot be refreshed"
+                "The server rejected the pasted token (401)"
+                if reason == "rejected"
+                else "A pasted token cannot be refreshed"
             )
-            raise RefreshError(f"{what}.", error_code="non_retriable", last_attempt_at=now, hint=MIGRATE_HINT)
+            hint = getattr(self.source, "migrate_hint", MIGRATE_HINT)
+            raise RefreshError(f"{what}.", error_code="non_retriable", last_attempt_at=now, hint=hint)
         refusal = self._token_state.refusal(now, is_final=True)
         if refusal is not None:
             raise refusal
@@ -268,6 +271,7 @@ class TokenGuard:
             fresh.remaining_s(now),
             ", lifetime clamped" if fresh.was_clamped else "",
             self._waiting,
+            extra=self._record(fresh),
         )
         return RefreshEvent(
             attempt_id,
@@ -277,6 +281,10 @@ class TokenGuard:
             expires_at=fresh.expires_at,
             coalesced=self._waiting,
         )
+
+    def _record(self, token: TokenEnvelope) -> dict[str, object]:
+        """Return the attributes of a log record about *token*, for those who read logs by program."""
+        return {"was_clamped": token.was_clamped, "margin_s": self.policy.threshold_s(token.lifetime_s)}
 
     def _fail(
         self, attempt_id: str, reason: RefreshReason, failure: Failure, attempts: int

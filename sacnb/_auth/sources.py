@@ -138,41 +138,44 @@ class StaticToken:
     """A pasted token: deprecated, never refreshed, and of no use after the first 401.
 
     The expiry is read from a JWT. Of any other token only SAC knows it, and ``expires_at`` is ``UNKNOWN_END``. Warns
-    with DeprecatedTokenWarning and in the log.
+    with DeprecatedTokenWarning and in the log. ``setting`` names the token in messages; ``migrate_hint`` tells how to
+    get one that can be refreshed.
     """
 
     name = "static"
     principal = "static"
     renewable = False
 
-    def __init__(self, value: Secret | str) -> None:
+    def __init__(self, value: Secret | str, *, setting: str = "SAC_TOKEN", migrate_hint: str = MIGRATE_HINT) -> None:
+        self.migrate_hint = migrate_hint
+        self._setting = setting
         value = value if isinstance(value, Secret) else Secret(value)  # from here on no traceback shows it
         text = _PASTED_SCHEME.sub("", value.reveal().strip(), count=1)
         if not is_token_text(text):
             del text
             raise SettingsError(
-                "SAC_TOKEN is empty or holds blanks or line breaks; expected the access token alone. " + MIGRATE_HINT
+                f"{setting} is empty or holds blanks or line breaks; expected the access token alone. {migrate_hint}"
             )
         self._value = Secret(text)
-        log.warning("A pasted token (SAC_TOKEN) is used; it cannot be refreshed. %s", MIGRATE_HINT)
-        warn_user(f"A pasted token cannot be refreshed. {MIGRATE_HINT}", DeprecatedTokenWarning)
+        log.warning("A pasted token (%s) is used; it cannot be refreshed. %s", setting, migrate_hint)
+        warn_user(f"A pasted token cannot be refreshed. {migrate_hint}", DeprecatedTokenWarning)
 
     def __repr__(self) -> str:
         return "StaticToken(**********)"
 
     def fetch(self, now: datetime) -> TokenEnvelope:
         """Return the pasted token. Raises RefreshError if its own expiry has passed."""
-        expires_at = _expiry_of_jwt(self._value)
+        expires_at = expiry_of_jwt(self._value)
         if expires_at is not None and expires_at <= now:
             raise RefreshError(
-                f"The pasted token (SAC_TOKEN) expired at {expires_at:%Y-%m-%d %H:%M} UTC.",
+                f"The pasted token ({self._setting}) expired at {expires_at:%Y-%m-%d %H:%M} UTC.",
                 error_code="non_retriable",
-                hint=MIGRATE_HINT,
+                hint=self.migrate_hint,
             )
         return TokenEnvelope(self._value, issued_at=now, expires_at=expires_at or UNKNOWN_END)
 
 
-def _expiry_of_jwt(token: Secret) -> datetime | None:
+def expiry_of_jwt(token: Secret) -> datetime | None:
     """Return the ``exp`` claim. The signature is not checked: the claim only spares a request that would fail."""
     parts = token.reveal().split(".")
     if len(parts) != 3:

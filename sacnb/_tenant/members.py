@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 import pyarrow as pa
@@ -19,7 +18,10 @@ from sacnb._endpoints import (
     hierarchy_set,
     master_set,
 )
+from sacnb._frames.preview import shown_frame
 from sacnb._odata.expression import And, Comparison, Expression, Membership
+from sacnb._odata.schema import is_account, is_version
+from sacnb._odata.where import columns_of, fixed_columns
 from sacnb._write.slice import Place
 from sacnb.errors import NotFoundError, RequestError, UnknownNameError
 
@@ -27,9 +29,8 @@ if TYPE_CHECKING:
     from sacnb._odata.query import Query
     from sacnb._odata.schema import Schema
     from sacnb._tenant.connection import Connection
-    from sacnb._tenant.model import Model
 
-__all__ = ["NamedMembers", "member_ids", "place_of"]
+__all__ = ["NamedMembers", "member_ids", "members_frame", "mixed_dimensions", "place_of", "read_members"]
 
 
 def read_members(
@@ -51,6 +52,9 @@ def read_members(
         if error.status != 400 or not entity_set.endswith(HIERARCHY_SUFFIX):
             raise
         return None
+
+
+_IDS: Final = ("id", "parent")
 
 
 def members_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
@@ -83,10 +87,11 @@ def members_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
             columns[name] = [_text(row.get(name)) for row in rows]
     frame = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
     if "id" not in columns or "parent" not in columns:
-        return frame
+        return shown_frame(frame, "member", whole=_IDS)
     levels = _levels(dict(zip(columns["id"], columns["parent"], strict=True)))
     level = pl.Series("level", [levels.get(member) for member in columns["id"]], dtype=pl.Int32)
-    return frame.insert_column(frame.columns.index("parent") + 1, level)
+    frame = frame.insert_column(frame.columns.index("parent") + 1, level)
+    return shown_frame(frame, "member", whole=_IDS)
 
 
 def _levels(parents: dict[str | None, str | None]) -> dict[str | None, int]:
@@ -153,6 +158,23 @@ class NamedMembers:
                 raise UnknownNameError("member", unknown[0], sorted(known), where=f"the dimension {name!r}")
 
 
+def mixed_dimensions(query: Query, schema: Schema, kept: Iterable[str]) -> tuple[str, ...]:
+    """Return the dimensions of accounts and versions that *kept* leaves out and the filter does not decide on.
+
+    The one measure of a classic account model mixes revenue, costs and headcount (seen on live tenants), and every
+    model may hold actuals and plans. The names of the two dimensions are only conventions, so callers warn and do not
+    raise. Any filter on accounts is a decision; of versions only one may be left.
+    """
+    decided = {*kept, *fixed_columns(query.where)}
+    filtered = columns_of(query.where)
+    return tuple(
+        column.name
+        for column in schema.dimensions
+        if column.name not in decided
+        and (is_version(column.name) or (is_account(column.name) and column.name not in filtered))
+    )
+
+
 def member_ids(connection: Connection, query: Query, dimension: str) -> set[str] | None:
     """Return the ids of a dimension's members, or ``None`` if SAC does not list them."""
     rows = read_members(connection, query.provider_id, query.namespace, master_set(dimension))
@@ -173,29 +195,28 @@ def _members_by_name(where: Expression | None) -> dict[str, set[str]]:
     return found
 
 
-def place_of(model: Model) -> Place:
-    """Return how a write reaches and reads *model*."""
-    connection = model._connection
+def place_of(
+    connection: Connection,
+    model_id: str,
+    namespace: str,
+    entity_sets: Collection[str],
+    read_facts: Callable[[Mapping[str, list[str]]], pa.Table],
+) -> Place:
+    """Return how a write reaches and reads a model that has these entity sets."""
 
     def members(dimension: str) -> list[dict[str, Any]] | None:
-        declared = model.metadata.entity_sets
-        wanted = [name for name in (hierarchy_set(dimension), master_set(dimension)) if name in declared]
+        wanted = [name for name in (hierarchy_set(dimension), master_set(dimension)) if name in entity_sets]
         for entity_set in wanted:
-            rows = read_members(connection, model._id, model._namespace, entity_set)
+            rows = read_members(connection, model_id, namespace, entity_set)
             if rows is not None:
                 return rows
         return None
 
-    def facts(where: Mapping[str, list[str]]) -> pa.Table:
-        # The members were checked before, and a version may have no row yet.
-        query = replace(model.facts(where=where or None), check_members=False)
-        return query.fetch(progress=None).arrow()
-
     return Place(
         session=connection.context.session,
-        model_id=model.id,
+        model_id=model_id,
         tenant_host=connection.tenant_host,
         principal=connection.principal,
         read_members=members,
-        read_facts=facts,
+        read_facts=read_facts,
     )

@@ -117,8 +117,9 @@ class Authorizer:
 
     def _announce(self, received: Received) -> None:
         log.warning(
-            "%s: SAC answered %d; renewing the token and sending the request once more.",
+            "%s: %s answered %d; renewing the token and sending the request once more.",
             self._request.operation,
+            self._request.service.name,
             received.status,
             extra={"request_id": received.request_id},
         )

@@ -15,6 +15,7 @@ from sacnb._auth.sources import ClientCredentials, StaticToken, TokenSource
 from sacnb._auth.token import RefreshPolicy, utc_now
 from sacnb._settings import Settings
 from sacnb._settings.ca_bundle import usable_bundle
+from sacnb._wire.message import SAC, Service
 from sacnb._wire.retry import RetryPlan, refresh_runner
 from sacnb._wire.session import SacSession
 from sacnb._wire.telemetry import Telemetry, discover
@@ -66,24 +67,62 @@ def build_context(
     """
     policy = RefreshPolicy(margin_s=settings.refresh_margin_s)
     plan = RetryPlan(max_attempts=settings.max_attempts, deadline_s=settings.deadline_s)
-    token_plan = replace(plan, deadline_s=min(settings.deadline_s, _TOKEN_DEADLINE_S))
+    return context_for(
+        settings.tenant_url,
+        source or _source(settings, policy),
+        policy=policy,
+        plan=plan,
+        token_plan=replace(plan, deadline_s=min(settings.deadline_s, _TOKEN_DEADLINE_S)),
+        telemetry=telemetry,
+        timeout=(settings.connect_timeout_s, settings.read_timeout_s),
+        max_answer_bytes=settings.max_answer_mb * 1_000_000,
+        verify=_verify(settings),
+        now=now,
+        clock=clock,
+        sleep=sleep,
+        random=random,
+    )
+
+
+def context_for(
+    url: str,
+    source: TokenSource,
+    *,
+    policy: RefreshPolicy,
+    plan: RetryPlan,
+    token_plan: RetryPlan | None,
+    service: Service = SAC,
+    telemetry: Telemetry | None = None,
+    timeout: tuple[float, float],
+    max_answer_bytes: int,
+    verify: bool | str,
+    now: Callable[[], datetime] = utc_now,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+    random: Callable[[], float] = _random.random,
+) -> DispatchContext:
+    """Return the engine for the *service* at *url*, whose tokens come from *source*; nothing is sent yet.
+
+    ``token_plan`` is how the request for a token is repeated; ``None`` for a source that repeats it by itself.
+    """
     telemetry = telemetry or Telemetry(exporter=discover())
     guard = TokenGuard(
-        source or _source(settings, policy),
+        source,
         policy,
-        run=refresh_runner(token_plan, clock=clock, sleep=sleep, random=random),
+        run=None if token_plan is None else refresh_runner(token_plan, clock=clock, sleep=sleep, random=random),
         listener=telemetry.on_refresh,
         now=now,
         random=random,
     )
     session = SacSession(
-        settings.tenant_url,
+        url,
         guard,
+        service=service,
         retry_plan=plan,
         telemetry=telemetry,
-        timeout=(settings.connect_timeout_s, settings.read_timeout_s),
-        max_answer_bytes=settings.max_answer_mb * 1_000_000,
-        verify=_verify(settings),
+        timeout=timeout,
+        max_answer_bytes=max_answer_bytes,
+        verify=verify,
         now=now,
         clock=clock,
         sleep=sleep,

@@ -174,7 +174,7 @@ class Exchange:
             logging.WARNING if failure.is_throttle else logging.INFO,
             "%s: %s; waiting %.1f s before attempt %d of %d.",
             request.operation,
-            "SAC throttles (429)" if failure.is_throttle else f"no good answer ({failure.cause})",
+            f"{request.service.name} throttles (429)" if failure.is_throttle else f"no good answer ({failure.cause})",
             delay_s,
             tries + 1,
             attempts,

@@ -20,7 +20,7 @@ from sacnb._http import (
     surely_not_sent,
 )
 from sacnb._redact import one_line, redact_text, redact_url
-from sacnb._wire.message import Received, Request, TooLong, UndecodableBody
+from sacnb._wire.message import SAC, Received, Request, Service, TooLong, UndecodableBody
 from sacnb._wire.retry import RetryableFailure
 from sacnb.errors import (
     AuthError,
@@ -57,7 +57,7 @@ _HINT_BY_NUMBER: Final[Mapping[int, str]] = {
     3707: "The model has no such entity set; its service document lists those it has.",
     3905: "Data audit is switched off for this model.",
 }
-_HINT_BY_STATUS: Final[Mapping[int, str]] = {
+_HINT_BY_STATUS: Final[Mapping[int | str, str]] = {
     400: "SAC did not understand the request; names and quoting in $select and $filter are the usual causes.",
     # Restricted Export as a cause is an inference (docs/sac_facts.md); sharing is asked of named users only.
     403: "Tick the API under 'Access' of the OAuth client in App Integration. If it is ticked, the model's preference "
@@ -145,15 +145,12 @@ def is_transient(status: int) -> bool:
     return status in {408, TOO_EARLY} or (500 <= status <= 599 and status not in {501, 505})
 
 
-def _error_class(status: int) -> type[RequestError]:
+def _error_class(status: int, service: Service = SAC) -> type[RequestError]:
     if status in {408, TOO_EARLY} or status >= 500:
         return ServerError
-    known: Mapping[int, type[RequestError]] = {
-        403: ForbiddenError,
-        404: NotFoundError,
-        412: LiveConnectionError,
-        429: ThrottledError,
-    }
+    known: dict[int, type[RequestError]] = {403: ForbiddenError, 404: NotFoundError, 429: ThrottledError}
+    if service is SAC:
+        known[412] = LiveConnectionError
     return known.get(status, RequestError)
 
 
@@ -168,6 +165,7 @@ def refusal(request: Request, received: Received) -> RequestError:
         request_id=received.request_id,
         operation=request.operation,
         challenge=read_challenge(received.headers),
+        service=request.service,
     )
 
 
@@ -180,6 +178,7 @@ def error_for(
     request_id: str | None,
     operation: str,
     challenge: Challenge | None = None,
+    service: Service = SAC,
 ) -> RequestError:
     """Return the error for an answer with *status*; *url* is redacted already."""
     challenge = challenge or Challenge()
@@ -187,17 +186,19 @@ def error_for(
     reference = f" (request id {request_id})" if request_id else ""
     # Others report it with 400 too, and without its number.
     number = _NOT_ALLOWED if "not allowed to interact with api" in problem.message.lower() else problem.sac_number
+    number = number if service is SAC else None
     hint = _HINT_BY_NUMBER.get(number) if number is not None else None
     if hint is None and challenge.error in {"invalid_token", "invalid_request"}:
-        hint = _UNAUTHORIZED_HINT
-    return (ForbiddenError if number == _NOT_ALLOWED else _error_class(status))(
+        hint = _hint(service, "unauthorized")
+    return (ForbiddenError if number == _NOT_ALLOWED else _error_class(status, service))(
         _sentence(f"{operation}: {method} {url} was answered {status}{reference}" + (f": {said}" if said else "")),
         method=method,
         url=url,
         status=status,
-        sac_number=problem.sac_number,
+        code=problem.code,
+        sac_number=problem.sac_number if service is SAC else None,
         request_id=request_id,
-        hint=hint or _HINT_BY_STATUS.get(status),
+        hint=hint or _hint(service, status),
     )
 
 
@@ -215,7 +216,20 @@ _UNAUTHORIZED_HINT: Final = (
 )
 _CERTIFICATE_HINT: Final = "Set SAC_CA_BUNDLE to a PEM file with your company's certificate authority."
 _NETWORK_HINT: Final = "Look at SAC_TENANT_URL and at the network: VPN, proxy variables. 'sacnb doctor' tests each."
-_DOUBT_HINT: Final = "It was not sent again because SAC may have carried it out; check in SAC before you repeat it."
+_SAC_HINTS: Final[Mapping[int | str, str]] = {
+    **_HINT_BY_STATUS,
+    "login": _LOGIN_HINT,
+    "unauthorized": _UNAUTHORIZED_HINT,
+    "certificate": _CERTIFICATE_HINT,
+    "network": _NETWORK_HINT,
+    "doubt": "It was not sent again because SAC may have carried it out; check in SAC before you repeat it.",
+    "too_long": "Lower SAC_PAGE_SIZE, or raise SAC_MAX_ANSWER_MB if the answer is right.",
+    "deadline": "Raise SAC_DEADLINE_S, or lower SAC_PAGE_SIZE.",
+}
+
+
+def _hint(service: Service, key: int | str) -> str | None:
+    return (service.hints or _SAC_HINTS).get(key)
 
 
 def no_answer(request: Request, error: Exception, *, headers_came: bool, max_bytes: int) -> RetryableFailure:
@@ -237,7 +251,9 @@ def no_answer(request: Request, error: Exception, *, headers_came: bool, max_byt
         f"{what} got no answer: {'the TLS certificate is not trusted' if is_untrusted else words}.",
         method=request.method,
         url=request.shown_url,
-        hint=_CERTIFICATE_HINT if is_untrusted else _NETWORK_HINT if was_not_sent else _doubt(request),
+        hint=_hint(request.service, "certificate" if is_untrusted else "network")
+        if is_untrusted or was_not_sent
+        else _doubt(request),
     )
     return RetryableFailure(kind, failed, may_retry=not is_untrusted and (request.is_idempotent or was_not_sent))
 
@@ -257,7 +273,7 @@ def too_long(request: Request, max_bytes: int) -> RetryableFailure:
     error = BadAnswer(
         f"{request.operation}: the answer from {request.shown_url} is longer than {max_bytes // 1_000_000:,} MB "
         "(SAC_MAX_ANSWER_MB); the rest was not read.",
-        hint="Lower SAC_PAGE_SIZE, or raise SAC_MAX_ANSWER_MB if the answer is right.",
+        hint=_hint(request.service, "too_long"),
     )
     return RetryableFailure("too_long", error, may_retry=False)
 
@@ -269,21 +285,21 @@ def too_late(request: Request, deadline_s: float) -> RetryableFailure:
         f"{deadline_s:g} s.",
         method=request.method,
         url=request.shown_url,
-        hint="Raise SAC_DEADLINE_S, or lower SAC_PAGE_SIZE.",
+        hint=_hint(request.service, "deadline"),
     )
     return RetryableFailure("deadline", error, may_retry=False)
 
 
 def _doubt(request: Request) -> str | None:
-    return None if request.is_idempotent else _DOUBT_HINT
+    return None if request.is_idempotent else _hint(request.service, "doubt")
 
 
 def unauthorized(request: Request, how: str, received: Received) -> AuthError:
     """Return the error for a 401 that a fresh token did not, or could not, cure."""
     problem = read_problem(received.body, received.headers.get("Content-Type"))
     said = "; ".join(filter(None, (problem.message, str(read_challenge(received.headers)))))
-    what = f"{request.operation}: SAC answered 401 to {request.method} {request.shown_url}, {how}"
-    return AuthError(_sentence(f"{what}: {said}" if said else what), hint=_UNAUTHORIZED_HINT)
+    what = f"{request.operation}: {request.service.name} answered 401 to {request.method} {request.shown_url}, {how}"
+    return AuthError(_sentence(f"{what}: {said}" if said else what), hint=_hint(request.service, "unauthorized"))
 
 
 def redirected(request: Request, url: str, location: str) -> AuthError:
@@ -298,7 +314,7 @@ def redirected(request: Request, url: str, location: str) -> AuthError:
     return AuthError(
         f"{request.operation}: {redact_url(url)} redirects to {one_line(where, 200)}, most likely a login page; the "
         "token is not sent there.",
-        hint=_LOGIN_HINT,
+        hint=_hint(request.service, "login"),
     )
 
 
@@ -307,5 +323,5 @@ def login_page(request: Request, status: int) -> AuthError:
     return AuthError(
         f"{request.operation}: {request.shown_url} answered {status} with a web page, most likely a login page, "
         "instead of data.",
-        hint=_LOGIN_HINT,
+        hint=_hint(request.service, "login"),
     )

@@ -78,7 +78,9 @@ class RetryPlan:
     ``deadline_s`` is for one request with all its retries: a wait that would end after it is not begun.
     ``jitter`` is ``"full"`` (anything from 0 to the delay) or ``"decorrelated"`` (from the first delay to three times
     the last wait). ``throttle_delay_s`` is the range of the first wait after a 429 that does not say how long;
-    ``retry_after_cap_s`` the longest wait that a server can ask for. Raises SettingsError for what makes no sense.
+    ``retry_after_cap_s`` the longest wait that a server can ask for, ``max_throttles`` the number of 429 that are
+    followed by another attempt (by default as many as there are attempts). Raises SettingsError for what makes no
+    sense.
     """
 
     max_attempts: int = 4
@@ -89,6 +91,7 @@ class RetryPlan:
     deadline_s: float = 900.0
     throttle_delay_s: tuple[float, float] = (1.0, 3.0)
     retry_after_cap_s: float = 60.0
+    max_throttles: int | None = None
 
     def __post_init__(self) -> None:
         times = (
@@ -188,6 +191,7 @@ class RetryRun:
         self._attempts: list[Attempt] = []
         self._tries = 1
         self._throttles = 0
+        self._refused = 0  # with 429
         self._transients = 0
         self._previous_s = 0.0
         self._deadline_refused = False
@@ -223,6 +227,10 @@ class RetryRun:
         """Return the seconds to wait before the next attempt; ``None`` if there is none."""
         if not failure.may_retry or self._tries >= self.plan.max_attempts:
             return None
+        if failure.is_throttle:
+            if self._refused == self.plan.max_throttles:
+                return None
+            self._refused += 1
         if failure.is_throttle or failure.retry_after_s is not None:
             delay_s = self.plan.throttle_wait_s(self._throttles, failure.retry_after_s, self._random)
             self._throttles += 1

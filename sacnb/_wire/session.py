@@ -19,7 +19,7 @@ from requests_oauthlib import OAuth2Session
 from sacnb._auth.guard import TokenGuard
 from sacnb._auth.token import TokenEnvelope, utc_now
 from sacnb._connections import NoRedirects, current_watch, prepare_session, watch
-from sacnb._endpoints import CSRF_HEADER, CSRF_PATH, CUSTOM_AUTH_HEADER
+from sacnb._endpoints import CSRF_HEADER, CSRF_PATH
 from sacnb._http import Origin, environment_proxies, seal
 from sacnb._redact import redact_url
 from sacnb._settings import Secret
@@ -36,11 +36,13 @@ from sacnb._wire.exchange import (
 from sacnb._wire.failures import redirected, too_late, too_long
 from sacnb._wire.message import (
     ACCEPT_ENCODING,
+    SAC,
     Answer,
     Check,
     Expect,
     Received,
     Request,
+    Service,
     TooLong,
     encode_body,
     may_be_repeated,
@@ -73,7 +75,8 @@ class SacSession(NoRedirects, OAuth2Session):
     The environment is read once, here: proxies for the tenant's host (NO_PROXY included) unless ``trust_env`` is
     False. Reading it with each request would double what a request costs, and lets a .netrc replace the token.
     ``timeout`` is the seconds to connect and to wait for the next bytes, ``verify`` True or a CA bundle's path,
-    ``pool_size`` how many connections are kept. Raises SettingsError for an address that is not https.
+    ``pool_size`` how many connections are kept, ``service`` another service than SAC. Raises SettingsError for
+    an address that is not https.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class SacSession(NoRedirects, OAuth2Session):
         tenant_url: str,
         guard: TokenGuard,
         *,
+        service: Service = SAC,
         retry_plan: RetryPlan | None = None,
         telemetry: Telemetry | None = None,
         timeout: tuple[float, float] = (10.0, 120.0),
@@ -96,8 +100,8 @@ class SacSession(NoRedirects, OAuth2Session):
         origin = Origin.of(tenant_url)
         if origin is None or not origin.may_carry_secrets:
             raise SettingsError(
-                f"SAC_TENANT_URL is {redact_url(tenant_url)!r}; expected https://<tenant> (plain http only to this "
-                "machine)."
+                f"{service.address_setting} is {redact_url(tenant_url)!r}; expected https://<tenant> (plain http "
+                "only to this machine)."
             )
         super().__init__(client=BackendApplicationClient(client_id=guard.principal))
         self.guard = guard
@@ -107,6 +111,7 @@ class SacSession(NoRedirects, OAuth2Session):
         self.clock = clock
         self.sleep = sleep
         self._origin = origin
+        self._service = service
         self._root = tenant_url.rstrip("/")
         self._engine = Engine(
             guard=guard,
@@ -132,7 +137,7 @@ class SacSession(NoRedirects, OAuth2Session):
             {
                 "User-Agent": f"sacnb {default_user_agent()}",
                 "Accept-Encoding": ACCEPT_ENCODING,
-                CUSTOM_AUTH_HEADER: "true",
+                **service.headers,
             }
         )
 
@@ -168,7 +173,9 @@ class SacSession(NoRedirects, OAuth2Session):
         method = method.upper()
         auth = kwargs.pop("auth", None) or self.auth
         is_ours = not withhold_token and auth is None
-        request = Request(method, address, "request", {}, None, may_be_repeated(method, headers or {}), "any")
+        request = Request(
+            method, address, "request", {}, None, may_be_repeated(method, headers or {}), "any", None, self._service
+        )
         try:
             for hook in self.compliance_hook["protected_request"] if is_ours else ():
                 address, headers, data = hook(address, headers, data)
@@ -381,6 +388,7 @@ class SacSession(NoRedirects, OAuth2Session):
             is_idempotent=may_be_repeated(method, all_headers) if idempotent is None else idempotent,
             expect="any" if method == "HEAD" else expect,
             check=check,
+            service=self._service,
         )
         _refuse_foreign(method, request.url, self._origin)  # before anything is sent at all
         around = current_watch()

@@ -68,7 +68,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """What SAC says a CleanAndReplace deletes: combinations of members, or a number of rows; both forms are documented.
+    """Count what SAC says a CleanAndReplace deletes: combinations of members or rows; both forms are documented.
 
     Both are ``None`` where it says nothing.
     """
@@ -282,7 +282,7 @@ class ImportJob:
     # -- validate ----------------------------------------------------------------------------------------------------
 
     def validate(self) -> Deletion:
-        """Have SAC check the staged rows, and return what the run would delete. Rejected rows are collected.
+        """Validate the staged rows, and return what the run would delete. Rejected rows are collected.
 
         Raises WriteError where the counts do not add up.
         """

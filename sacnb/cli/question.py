@@ -25,6 +25,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 GRAINS: Final = ("day", "week", "month", "quarter", "year")
 AGGREGATIONS: Final = ("sum", "mean", "min", "max", "first", "last")
+REPEATED: Final = ("sum", "keep", "error")
 
 source_option = click.option(
     "--source",
@@ -99,6 +100,12 @@ _OPTIONS: Final = (
         default=True,
         help="Fail if the number of rows differs from SAC's count, or only warn (for models being written to).",
     ),
+    click.option(
+        "--repeated",
+        type=click.Choice(REPEATED),
+        default="sum",
+        help="Several records for one key: add up their measures (the default), keep each as a row, or fail.",
+    ),
 )
 
 
@@ -107,7 +114,7 @@ def question_options(command: _F) -> _F:
 
     @functools.wraps(command)
     def with_question(*args: Any, **kwargs: Any) -> Any:
-        names = ("where", "since", "until", "date", "dims", "measures", "check_count")
+        names = ("where", "since", "until", "date", "dims", "measures", "check_count", "repeated")
         question = {name: kwargs.pop(name) for name in names}
         return command(*args, question=question, **kwargs)
 

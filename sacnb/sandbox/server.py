@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -36,9 +37,14 @@ class HttpThread:
     """An HTTP server in a thread with its own event loop, from construction until ``close``."""
 
     def __init__(
-        self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], *, host: str, port: int
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        *,
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        """Listen on ``host`` and ``port``; port 0 takes a free one.
+        """Listen on ``host`` and ``port``; port 0 takes a free one. Bodies of requests come as they were sent.
 
         Raises:
             OSError: the server cannot listen on the address.
@@ -46,6 +52,7 @@ class HttpThread:
         self.host = host
         self.port = port
         self._handler = handler
+        self._tls = tls
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = asyncio.Event()
         self._failure: BaseException | None = None
@@ -86,11 +93,17 @@ class HttpThread:
             made: web.BaseRequest = request(*parts, loop, client_max_size=_MAX_BODY_BYTES)
             return made
 
-        server = web.Server(self._handler, request_factory=make_request, max_line_size=_MAX_LINE_BYTES, access_log=None)
+        server = web.Server(
+            self._handler,
+            request_factory=make_request,
+            max_line_size=_MAX_LINE_BYTES,
+            access_log=None,
+            auto_decompress=False,
+        )
         runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_S)
         await runner.setup()
         try:
-            await web.TCPSite(runner, self.host, self.port).start()
+            await web.TCPSite(runner, self.host, self.port, ssl_context=self._tls).start()
             self.port = runner.addresses[0][1]
             self._loop = asyncio.get_running_loop()
             self._ready.set()

@@ -65,13 +65,14 @@ def types(sandbox: Sandbox, connect_to: ConnectTo) -> Model:
         (["--dims", ""], {"dims": []}),
         (["--measures", "Employees", "--dims", "Date"], {"measures": ["Employees"], "dims": ["Date"]}),
         (["--no-check-count"], {"check_count": False}),
+        (["--repeated", "keep"], {"repeated": "keep"}),
     ],
 )
 def test_the_query_is_that_of_the_library(typed: list[str], arguments: dict[str, Any], jobs: Model) -> None:
     ours, theirs = parsed(*typed).facts(jobs), jobs.facts(**arguments)
     assert ours.query.canonical(ours.schema) == theirs.query.canonical(theirs.schema)
     assert ours.cache_key == theirs.cache_key
-    assert ours.check_count == theirs.check_count
+    assert (ours.check_count, ours.repeated) == (theirs.check_count, theirs.repeated)
 
 
 @pytest.mark.parametrize("text", ["Version", "=public.Actual", ""])

@@ -55,8 +55,8 @@ def env_file(tenant: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     return path
 
 
-def test_a_notebook_is_recorded_handed_on_and_pruned(
-    run: Run, invoke: Invoke, tenant: Sandbox, env_file: Path, tmp_path: Path
+def test_a_notebook_is_recorded_handed_on_and_pruned(  # noqa: PLR0917 - fixtures
+    run: Run, invoke: Invoke, tenant: Sandbox, env_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = write(tmp_path / "plan.ipynb", CONNECT, FACTS, PANEL, PRINTS, "jobs.members('Sector').height")
     cassette = tmp_path / "plan.cassette.json"
@@ -83,7 +83,7 @@ def test_a_notebook_is_recorded_handed_on_and_pruned(
 
     # Once more: the same bytes, and the same again from what the colleague is handed.
     kept = (plan.read_bytes(), cassette.read_bytes())
-    again = run("--env-file", str(env_file), "replay", "record", "plan.ipynb", "--json")
+    again = invoke("--env-file", str(env_file), "replay", "record", "plan.ipynb", "--json")
     assert json.loads(again.stdout) == {
         "notebook": str(plan),
         "cassettes": [str(cassette)],
@@ -96,8 +96,9 @@ def test_a_notebook_is_recorded_handed_on_and_pruned(
     (colleague / ".git").mkdir(parents=True)
     shutil.copy(cassette, colleague)
     write(colleague / "shorter.ipynb", CONNECT, FACTS)
-    pruned = run("replay", "prune", "plan", "shorter.ipynb", "--json", cwd=colleague)
-    assert pruned.returncode == 0, pruned.stderr
+    monkeypatch.chdir(colleague)
+    pruned = invoke("replay", "prune", "plan", "shorter.ipynb", "--json")
+    assert pruned.exit_code == 0, pruned.stderr
     said = json.loads(pruned.stdout)
     assert said == {"path": str(colleague / cassette.name), "kept": 3, "dropped": said["dropped"]}
     assert said["dropped"] > 0
@@ -175,7 +176,8 @@ def test_ctrl_c_ends_the_kernel_too(tmp_path: Path) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         pid = tmp_path / "pid"
         while not (pid.is_file() and pid.read_text().endswith(".")):
-            assert process.poll() is None, process.communicate()
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.05)
         process.send_signal(signal.SIGINT)
         said, complained = process.communicate(timeout=30)
     assert process.returncode == ExitCode.INTERRUPTED

@@ -141,6 +141,37 @@ def test_columns_are_known_before_the_model_is_written_down_to_the_cursor(shell:
     assert found == ["Sector"]
 
 
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("sac.model('us", ["US_EMPLOYMENT"]),
+        ('chosen = sac["', ["US_EMPLOYMENT", "PLANNING", "SCALE", "EDM_TYPES"]),
+        ("jobs.members('", ["Version", "Date", "Sector"]),
+        ("sac['US_EMPLOYMENT'].members('Se", ["Sector"]),
+        ("sac.model('US_EMPLOYMENT').facts(dims=['Version', '", ["Version", "Date", "Sector"]),
+        ("jobs.facts(measures=['", ["Employees"]),
+        ("jobs.facts(where={'", ["Version", "Date", "Sector", "Employees"]),
+        ("jobs.facts(where={'Version': 'public.Actual', 'Sector': ['30', '3", ["30", "31", "32"]),
+        ("jobs.facts(\n    since='2010',\n    date='", ["Date"]),
+        ("jobs.facts().fetch().to_csv('", []),
+        ("other['", []),
+        ("print('", []),
+    ],
+)
+def test_suggestions_in_calls_of_tenants_and_models(
+    shell: Any, sac: Tenant, connect_to: ConnectTo, sandbox: Sandbox, code: str, expected: list[str]
+) -> None:
+    # A tenant that is not the one of the magics.
+    other = connect_to(sandbox)
+    shell.user_ns.update(sac=other, jobs=other.model("US_EMPLOYMENT"), other={"US_EMPLOYMENT": 1})
+    start = max(code.rfind("'"), code.rfind('"')) + 1
+    found = [text[start:] for text in shell.complete_at_end(code)]
+    if expected:
+        assert found == expected
+    else:
+        assert not {"Sector", "Version", "Employees", "31"} & set(found)
+
+
 def test_outside_of_the_magics_it_suggests_nothing(shell: Any, sac: Tenant) -> None:
     for code in ("sac", "x = 1 # %sac ", "print('%sac ')", "%%sacred\nselect "):
         assert not {"connect", "US_EMPLOYMENT"} & set(offered(shell, code))

@@ -13,6 +13,8 @@ from sacnb._tenant import Tenant
 from sacnb.notebook import Explorer
 from sacnb.sandbox import Column, Sandbox, dimension, start, table_model
 
+pytestmark = pytest.mark.filterwarnings("ignore::sacnb.errors.MixedVersionsWarning")  # sums are not the point here
+
 MEMBERS = (
     "O'Hare",
     "'",

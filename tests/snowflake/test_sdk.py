@@ -1,0 +1,50 @@
+"""Snowflake's own SDK works against the simulator, which is the proof that it is not made to measure for us."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sacnb.sandbox import snowflake as sandbox
+
+pytest.importorskip("snowflake.ingest.streaming")
+SDK = Path(__file__).parent / "sdk.py"
+
+
+@pytest.fixture
+def simulator() -> Iterator[sandbox.Simulator]:
+    with sandbox.start() as running:
+        yield running
+
+
+@pytest.fixture
+def run_sdk(simulator: sandbox.Simulator, tmp_path: Path) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
+    def run(rows: list[dict[str, Any]], channel: str = "SDK") -> dict[str, Any]:
+        key, data = tmp_path / "key.p8", tmp_path / "rows.json"
+        key.write_bytes(simulator.private_key or b"")
+        data.write_text(json.dumps(rows))
+        command = [sys.executable, str(SDK), simulator.url, str(key), "DB", "PUBLIC", "SALES", channel, str(data)]
+        environment = {**os.environ, "SSL_CERT_FILE": str(simulator.ca_file), "SS_LOG_LEVEL": "warn"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=90, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return told
+
+    return run
+
+
+def test_the_sdk_opens_appends_waits_and_closes(simulator: sandbox.Simulator, run_sdk: Any) -> None:
+    rows = [{"ID": number, "NAME": f"row {number}"} for number in range(1, 1001)]
+    told = run_sdk(rows)
+    assert (told["from"], told["last"]) == (0, "1000")
+    assert simulator.rows("DB", "PUBLIC", "SALES") == rows
+    kinds = {seen.kind for seen in simulator.seen}
+    assert {"hostname", "token", "pipe_info", "open", "append", "status"} <= kinds
+    assert {seen.status for seen in simulator.seen} == {200}
