@@ -413,6 +413,35 @@ class Model:
         with progress_listener(callback("progress", progress, allowed=("auto",))) as listener:
             return write(place, frame, replace(order, listener=listener))
 
+    def write_members(
+        self,
+        dimension: str,
+        frame: object,
+        *,
+        mapping: Mapping[str, str] | None = None,
+        defaults: Mapping[str, Any] | None = None,
+        dry_run: bool = False,
+        verify: bool = True,
+        audit: str | os.PathLike[str] | None = None,
+        progress: ProgressOption = "auto",
+    ) -> WriteReport:
+        """Add or change members of a dimension, all or none; write them before the facts that use them.
+
+        Columns are ``ID`` and attributes such as ``Description``, as ``members()`` returns them. Hierarchies are not
+        written: the import service has none. The other arguments are those of ``write``.
+
+        Raises UnknownNameError for an unknown dimension, and what ``write`` raises. There is no undo: the import
+        service deletes no single member.
+        """
+        from sacnb._tenant.members import place_of
+        from sacnb._write.members import write_members
+        from sacnb._write.order import make_order
+
+        order = make_order(mapping=mapping, defaults=defaults, dry_run=dry_run, verify=verify, audit=audit)
+        name = text("dimension", dimension) or ""
+        with progress_listener(callback("progress", progress, allowed=("auto",))) as listener:
+            return write_members(place_of(self), name, frame, replace(order, listener=listener))
+
     def _schema_for_questions(self) -> Schema:
         """Return the schema, or that of the last cached result while SAC is unreachable, so that it can be found."""
         try:
