@@ -14,9 +14,12 @@ CELLS = [
     "import sacnb\n\nsac = sacnb.connect()\n%load_ext sacnb\n%sac connect sac",
     "%sac models",
     "wide = sac.model('WIDE').facts().fetch()\nwide",
-    "jobs = sac.model('US_EMPLOYMENT')\n"
-    "question = dict(where={'Version': 'public.Actual', 'Sector': ['20', '31', '32']}, since='2006-01')\n"
-    "result = jobs.facts(**question).fetch()\nresult.plot('quarter', agg='mean', labels={'Sector': jobs.members('Sector')})",
+    (
+        "jobs = sac.model('US_EMPLOYMENT')\n"
+        "question = dict(where={'Version': 'public.Actual', 'Sector': ['20', '31', '32']}, since='2006-01')\n"
+        "result = jobs.facts(**question).fetch()\n"
+        "result.plot('quarter', agg='mean', labels={'Sector': jobs.members('Sector')})"
+    ),
     "result.plot('quarter', agg='mean', labels={'Sector': jobs.members('Sector')}, theme='dark')",
     "",
 ]

@@ -159,7 +159,7 @@ def test_columns_are_known_before_the_model_is_written_down_to_the_cursor(shell:
         ("print('", []),
     ],
 )
-def test_suggestions_in_calls_of_tenants_and_models(
+def test_suggestions_in_calls_of_tenants_and_models(  # noqa: PLR0917 - the columns of the table
     shell: Any, sac: Tenant, connect_to: ConnectTo, sandbox: Sandbox, code: str, expected: list[str]
 ) -> None:
     # A tenant that is not the one of the magics.
