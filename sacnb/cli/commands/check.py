@@ -151,7 +151,17 @@ def _finding(check: Check) -> str:
     return f"{check.detail}\n-> {check.remedy}" if check.remedy else check.detail
 
 
-@click.command("init", short_help="Ask for your tenant and client, test them, and write the settings.")
+_INIT_EXAMPLES: Final = """\b
+Examples, the last two for scripts:
+  sacnb init
+  SAC_CLIENT_SECRET=... sacnb init --tenant-url URL --client-id ID
+  pass show sac | sacnb init --tenant-url URL --client-id ID --secret-stdin --profile prod
+"""
+
+
+@click.command(
+    "init", short_help="Ask for your tenant and client, test them, and write the settings.", epilog=_INIT_EXAMPLES
+)
 @click.option("--tenant-url", metavar="URL", help="The tenant, or 'sandbox'; by default SAC_TENANT_URL.")
 @click.option("--token-url", metavar="URL", help="The Token URL of App Integration, if it cannot be derived.")
 @click.option("--client-id", metavar="ID", help="The OAuth client's id; by default SAC_CLIENT_ID.")
@@ -175,15 +185,10 @@ def init(
     force: bool,
     check: bool,
 ) -> None:
-    r"""Write tenant and client into .env in this folder (or into --env-file or a profile), readable by you alone.
+    """Write tenant and client into .env in this folder (or into --env-file or a profile), readable by you alone.
 
     In a terminal it asks for what is not given, the secret without showing it. The values are tested as sacnb doctor
     does it. Other lines of the file stay. Exit code 1, and nothing is written, if data cannot be read with them.
-
-    \b
-    In a script, with the secret in a variable or from stdin:
-      SAC_CLIENT_SECRET=... sacnb init --tenant-url URL --client-id ID
-      pass show sac | sacnb init --tenant-url URL --client-id ID --secret-stdin --profile prod
     """
     from sacnb._settings import check_profile_name
 
