@@ -101,7 +101,10 @@ def described(kind: str, text: str | None) -> str:
     kernel about Python names. It draws the first letter as a sign, so the kind comes first.
     """
     summary = re.split(r"[:;.](?=\s|$)", text or "")[0].strip()
-    return f"{kind}: {textwrap.shorten(summary, _MAX_CHARS, placeholder=' …')}" if summary else kind
+    if not summary:
+        return kind
+    # JupyterLab would break a line at a blank, and rows of its popup are one line high.
+    return f"{kind}: {textwrap.shorten(summary, _MAX_CHARS, placeholder=' …')}".replace(" ", "\u00a0")
 
 
 def beginning_with(prefix: str, known: Mapping[str, str] | Iterable[str], what: str = "") -> dict[str, str]:

@@ -346,11 +346,9 @@ class _View:
     """
 
     def __init__(self, *, automatic: str | None) -> None:
-        self._refresh = widgets.Button(description="Refresh", icon="refresh", tooltip="Query SAC again")
+        self._refresh = widgets.Button(description="Refresh", tooltip="Query SAC again")
         self._refresh.button_style = "primary"
-        self._cancel = widgets.Button(
-            description="Cancel", icon="times", tooltip="Cancel the running refresh or renewal"
-        )
+        self._cancel = widgets.Button(description="Cancel", tooltip="Cancel the running refresh or renewal")
         self._renew = widgets.Button(description="Renew token", tooltip="Get a new token from SAC now")
         self._automatic = widgets.Checkbox(value=True, description=automatic, indent=False) if automatic else None
         self._bar = widgets.FloatProgress(value=0.0, min=0.0, max=1.0)

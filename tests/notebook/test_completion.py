@@ -252,4 +252,4 @@ def test_values_of_parameters_are_texts_numbers_and_dates(shell: Any, sac: Tenan
     ],
 )
 def test_a_popup_shows_a_short_type_with_the_description(text: str | None, shown: str) -> None:
-    assert described("model", text) == shown
+    assert described("model", text) == shown.replace(" ", "\u00a0")

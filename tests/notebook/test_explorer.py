@@ -168,7 +168,7 @@ def test_the_result_is_shown_as_a_table_and_a_chart_with_words(explore: Callable
     assert explorer.status == "US_EMPLOYMENT: 20 rows"
     shown = text(explorer)
     assert "US_EMPLOYMENT by year: 20 rows" in shown
-    assert shown.count('src="data:image/svg+xml;base64,') == 2  # for light and for dark pages
+    assert shown.count('src="data:image/png;base64,') == 2  # for light and for dark pages
     assert 'alt="Line chart. US_EMPLOYMENT: Employees. By Sector: Durable goods and Nondurable goods.' in shown
     assert "US_EMPLOYMENT by year" in explorer._repr_html_()
 

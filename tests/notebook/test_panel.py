@@ -219,7 +219,10 @@ def test_the_chart_follows_each_refresh(jobs: Model, make: Callable[..., Refresh
         panel.refresh(wait=True)
     assert len(drawn) == 2
     assert panel.chart.description.startswith("Line chart. US_EMPLOYMENT: Employees.")
-    assert re.findall(r'<img class="(sacnb-\w+)" alt="Line chart', text(panel)) == ["sacnb-light", "sacnb-dark"]
+    assert re.findall(r'<img class="(sacnb-\w+)" style="[^"]*" alt="Line chart', text(panel)) == [
+        "sacnb-light",
+        "sacnb-dark",
+    ]
 
 
 def test_what_cannot_be_drawn_is_explained_and_no_failure(
