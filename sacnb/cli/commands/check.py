@@ -297,7 +297,7 @@ def _works(settings: Settings, profile: str | None, file: Path) -> bool:
     diagnosis = diagnose(
         environ={name: value for name, value in os.environ.items() if name not in {*IDENTITY, "SAC_PROFILE"}},
         dotenv_path=file if profile is None and file.exists() else None,
-        **{**arguments, **_values(settings), "profile": "", "replay": "off"},
+        **{**arguments, **_values(settings), "auth": settings.auth, "profile": "", "replay": "off"},
     )
     _print_checks(diagnosis)
     return diagnosis.healthy
@@ -317,6 +317,8 @@ def _write(settings: Settings, profile: str | None, file: Path, *, in_keyring: b
     from sacnb._settings import keep_in_keyring, save_dotenv, save_profile
 
     values = {f"SAC_{name.upper()}": value for name, value in _values(settings).items()}
+    if "SAC_TOKEN_URL" not in settings.sources:  # derived, and so it is again by whoever reads the rest
+        values.pop("SAC_TOKEN_URL", None)
     if profile is None:
         save_dotenv(file, values)
         say(f"Wrote tenant and client to {file}, readable by you alone.")
