@@ -54,7 +54,16 @@ VARIABLES: Final = (
 )
 
 
-SECRETS: Final = frozenset({"SAC_CLIENT_SECRET", "SAC_TOKEN"})
+# Those of Snowflake are read by its own room; a search for secrets knows them too.
+SECRETS: Final = frozenset(
+    {
+        "SAC_CLIENT_SECRET",
+        "SAC_TOKEN",
+        "SNOWFLAKE_PRIVATE_KEY",
+        "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE",
+        "SNOWFLAKE_TOKEN",
+    }
+)
 
 
 class Secret:
