@@ -33,6 +33,7 @@
     ├── DeprecatedTokenWarning   a pasted token is used
     ├── PrecisionWarning         digits would be lost in a float64
     ├── MixedAccountsWarning     accounts of different kinds share one measure
+    ├── MixedVersionsWarning     values of several versions, such as actuals and plan, are added up
     ├── RowCountWarning          fewer or more rows arrived than SAC announced
     ├── RepeatedKeysWarning      several records for one key were added up
     └── LargeScanWarning         a query is about to pull every row of a large model
@@ -74,6 +75,7 @@ __all__ = [
     "LiveConnectionError",
     "MissingExtraError",
     "MixedAccountsWarning",
+    "MixedVersionsWarning",
     "NoAnswerError",
     "NotCommittedError",
     "NotFoundError",
@@ -164,8 +166,8 @@ class SacError(Exception):
     """
 
     __module__ = "sacnb"
-    # Set by %config SacMagics.full_tracebacks.
-    _full_tracebacks: ClassVar[bool] = False
+    # The option %config SacMagics.full_tracebacks; ``None`` while there are no magics to configure.
+    _full_tracebacks: ClassVar[bool | None] = None
 
     def __init__(self, message: str, *, hint: str | None = None, outcome: RetryOutcome | None = None) -> None:
         message = printable(message)  # it may quote a server
@@ -196,7 +198,9 @@ class SacError(Exception):
             return lines
         line = _line_of_cell(self.__traceback__)
         where = f"Raised by line {line} of the cell. " if line else ""
-        return [*lines, f"{where}%tb shows the traceback."]
+        each_time = "; %config SacMagics.full_tracebacks = True shows it each time"
+        always = "" if SacError._full_tracebacks is None else each_time
+        return [*lines, f"{where}%tb shows the traceback{always}."]
 
     def _repr_html_(self) -> str:
         return self._paragraphs().html()
@@ -213,7 +217,8 @@ def _ipython_traceback(error: SacError) -> list[str]:
     if shell is None:
         return traceback.format_exception(error)
     shown: list[str] = shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__)
-    return shown
+    # Frames that held secrets are cleared, so IPython does not find their arguments.
+    return [line.replace("(***failed resolving arguments***)", "(...)") for line in shown]
 
 
 def _line_of_cell(trace: TracebackType | None) -> int | None:
@@ -520,6 +525,10 @@ class PrecisionWarning(SacWarning):
 
 class MixedAccountsWarning(SacWarning):
     """Accounts of different kinds share one measure, and are about to be summed."""
+
+
+class MixedVersionsWarning(SacWarning):
+    """Values of several versions, such as actuals and plan, are about to be summed, or not told apart."""
 
 
 class RowCountWarning(SacWarning):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,9 +15,9 @@ from sacnb._frames.convert import to_pandas, to_polars
 from sacnb._frames.preview import preview
 from sacnb._frames.tidy import Aggregation, TidyFrame, tidy
 from sacnb._odata.schema import DateColumn, Grain, Schema
-from sacnb._rendering import Preview, Previewed
+from sacnb._rendering import Paged, Preview
 from sacnb._results.files import Target, UnusableFileError, read_parquet, write_arrow, write_csv, write_parquet
-from sacnb._results.info import ResultInfo, from_metadata, to_metadata
+from sacnb._results.info import ResultInfo, from_metadata, said_of_mixed, to_metadata, warn_of_mixed
 from sacnb.errors import ContractError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ __all__ = ["Result", "ResultInfo", "read_result"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Result(Previewed):
+class Result(Paged):
     """The rows of one query.
 
     ``table`` holds them with exact decimals, in SAC's order; ``schema`` describes the entity set they come from;
@@ -93,12 +93,15 @@ class Result(Previewed):
 
         Warns:
             PrecisionWarning: A float64 cannot hold all digits.
+            MixedVersionsWarning, MixedAccountsWarning: SAC added up versions or accounts.
         """
         if isinstance(date, DateColumn):
             required_text("date.name", date.name)
         else:
             date = text("date", date)
-        return tidy(self.table, self.schema, _grain(grain), date=date, agg=_aggregation(agg))
+        made = tidy(self.table, self.schema, _grain(grain), date=date, agg=_aggregation(agg))
+        self._warn_of_mixed()
+        return replace(made, note=f"{said_of_mixed(self.info.mixed)} {made.note}".strip())
 
     def to_parquet(self, target: Target) -> None:
         """Write the rows as Parquet, with exact decimals; ``info`` and ``schema`` go into the metadata.
@@ -182,6 +185,7 @@ class Result(Previewed):
         """
         from sacnb._charts.plot import plot
 
+        self._warn_of_mixed()
         return plot(
             self.table,
             self.schema,
@@ -195,8 +199,12 @@ class Result(Previewed):
             title=text("title", title),
             unit=text("unit", unit),
             theme=text("theme", theme),  # type: ignore[arg-type]
-            note=self.warning,
+            note=" ".join(filter(None, (self.warning, said_of_mixed(self.info.mixed)))),
         )
+
+    def _warn_of_mixed(self) -> None:
+        cure = "fetch it with the others"
+        warn_of_mixed(self.info.mixed, self.info.provider_id, what="The values of this result add up", cure=cure)
 
     def variance(
         self,
@@ -279,7 +287,7 @@ class Result(Previewed):
     def __repr__(self) -> str:
         return self._preview().text()
 
-    def _preview(self) -> Preview:
+    def _preview(self, rows: int = 0) -> Preview:
         """Leave out the time of the refresh, so that a notebook looks the same when it is run again."""
         info = self.info
         span = f", {info.min_date} to {info.max_date}" if info.min_date else ""
@@ -287,7 +295,9 @@ class Result(Previewed):
             f"{info.provider_id}/{info.entity_set}: {_count(info.row_count, 'row')}, "
             f"{_count(self.table.num_columns, 'column')}{span} ({info.source})"
         )
-        return preview(self.table, title=title, notes=(self.warning,) if self.warning else ())
+        dates = [date.name for date in self.schema.date_columns]
+        notes = (self.warning,) if self.warning else ()
+        return preview(self.table, title=title, notes=notes, kept=dates, more_rows=rows)
 
 
 def _grain(grain: object) -> Any:

@@ -14,6 +14,8 @@ from sacnb._tenant import Tenant
 from sacnb.errors import ForbiddenError, QueryError, SacError, UnknownNameError, UsageError
 from sacnb.sandbox import Sandbox
 
+pytestmark = pytest.mark.filterwarnings("ignore::sacnb.errors.MixedVersionsWarning")  # sums are not the point here
+
 BY_SECTOR = "select Sector, sum(Employees) as jobs from US_EMPLOYMENT where Date >= '201501' group by Sector"
 ONE_SECTOR = "select * from US_EMPLOYMENT where Sector = :sector"
 
@@ -86,7 +88,7 @@ def test_a_missing_value_is_named(shell: Any, sac: Tenant, capsys: pytest.Captur
     assert capsys.readouterr().out.splitlines() == [
         "QueryError: There is no value for :first, :last.",
         "Set a variable of that name, or use --params.",
-        "%tb shows the traceback.",
+        "%tb shows the traceback; %config SacMagics.full_tracebacks = True shows it each time.",
     ]
 
 
