@@ -22,6 +22,7 @@ from sacnb.sandbox.models.scale import scale
 pytest.importorskip("resource")
 LOADER = Path(__file__).with_name("loader.py")
 KEYS = ["Version", "Date", "Region", "Channel", "Product", "Customer"]
+MANY = 1_000_000
 TABLE = ("DB", "PUBLIC", "SCALE")
 # Everything that a load survives. Left out: rejected rows, a dropped channel, a missing right, and no commit ever.
 SNOWFLAKE_TROUBLE: dict[str, dict[str, Any]] = {
@@ -33,9 +34,10 @@ SNOWFLAKE_TROUBLE: dict[str, dict[str, Any]] = {
     "stale_token": {"on": "append", "every": 5},
     "second_writer": {"on": "append", "every": 13},
     "invalid_channel": {"on": "append", "every": 17},
-    "throttle": {"every": 23},
-    "throttle_seconds": {"every": 29},
-    "throttle_date": {"every": 31},
+    # Not on the same requests: two in a row are an error.
+    "throttle": {"on": "append", "every": 23},
+    "throttle_seconds": {"on": "status", "every": 29},
+    "throttle_date": {"on": "open", "every": 7},
     "expired_token": {"on": "append", "every": 19},
     "delayed_commit": {"on": "append", "every": 2, "polls": 3},
     "open_in_progress": {"every": 4},
@@ -52,9 +54,11 @@ SAC_TROUBLE: dict[str, dict[str, Any]] = {
 @pytest.fixture
 def servers(total: int) -> Iterator[tuple[Sandbox, simulators.Simulator]]:
     with sacnb.sandbox.start(scale_rows=total) as sac, simulators.start() as simulator:
+        few = {"lost_answer", "stale_token", "delayed_commit"}  # without those that make a client wait for seconds
         for name, options in SNOWFLAKE_TROUBLE.items():
-            simulator.misbehave(name, **options)
-        for name, options in SAC_TROUBLE.items():
+            if total >= MANY or name in few:
+                simulator.misbehave(name, **options)
+        for name, options in SAC_TROUBLE.items() if total >= MANY else ():
             sac.misbehave(name, **options)
         yield sac, simulator
 
@@ -102,8 +106,8 @@ def kill_when(process: subprocess.Popen[str], is_time: Callable[[], bool]) -> No
     ("total", "channels"),
     [
         (60_000, 1),
-        pytest.param(1_000_000, 1, marks=pytest.mark.long),
-        pytest.param(1_000_000, 3, marks=pytest.mark.long),
+        pytest.param(MANY, 1, marks=pytest.mark.long),
+        pytest.param(MANY, 3, marks=pytest.mark.long),
     ],
 )
 def test_each_row_arrives_once_whatever_is_killed(
@@ -113,7 +117,7 @@ def test_each_row_arrives_once_whatever_is_killed(
     pages = total // 20_000
     kill_when(start(channels), lambda: sac.counts["facts_requests"] > pages // 2)
     appends = total // 50_000
-    for number in (1, 2, 3):
+    for number in (1, 2, 3) if total >= MANY else (1,):
         enough = simulator.counts["append_requests"] + appends // 2 + number
         kill_when(start(channels), lambda enough=enough: simulator.counts["append_requests"] > enough)
     last = start(channels)
@@ -133,4 +137,4 @@ def test_each_row_arrives_once_whatever_is_killed(
     amounts = rows["Amount"].cast(pl.Decimal(31, 7))
     assert amounts.equals(made["Amount"].cast(pl.Decimal(31, 7)))
     struck = {name for name in SNOWFLAKE_TROUBLE if simulator.counts[f"misbehaved_{name}"]}
-    assert total < 1_000_000 or struck == set(SNOWFLAKE_TROUBLE)
+    assert total < MANY or struck == set(SNOWFLAKE_TROUBLE)
