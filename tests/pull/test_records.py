@@ -344,6 +344,17 @@ def test_sums_get_a_wider_type_where_they_need_one_and_end_at_76_digits() -> Non
         sum_per_key(table.set_column(1, "Amount", huge), COLUMNS, None, KeyWatch(COLUMNS))
 
 
+@pytest.mark.parametrize(("digits", "scale"), [(15, 4), (4, 4), (38, 38)])
+def test_nulls_are_no_matter_where_a_column_has_few_digits_before_its_point(digits: int, scale: int) -> None:
+    one = Decimal(1).scaleb(-scale)
+    amounts = pa.array([one, None, one], pa.decimal128(digits, scale))
+    table = table_of([("a", None, 1)] * 3).set_column(1, "Amount", amounts)
+    assert sum_per_key(table, COLUMNS, None, KeyWatch(COLUMNS))["Amount"].to_pylist() == [2 * one]
+    tally = Tally([Column("Amount", "Edm.Decimal", "measure", precision=digits, scale=scale)])
+    tally.add(table)
+    assert tally._values["Amount"].sum == 2 * one
+
+
 def test_floats_are_added_up_and_what_is_no_number_must_agree() -> None:
     columns = [*COLUMNS[:1], Column("Rate", "Edm.Double", "measure"), COLUMNS[3]]
     table = pa.table(
