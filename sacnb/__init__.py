@@ -25,12 +25,11 @@ if TYPE_CHECKING:
 
     from sacnb._charts.chart import Chart
     from sacnb._charts.variance_plot import Variance
-    from sacnb._frames.tidy import TidyFrame
     from sacnb._odata.expression import col
     from sacnb._odata.schema import DateColumn, Schema
     from sacnb._pull.publish import ParquetFolder
     from sacnb._pull.stream import BatchStream
-    from sacnb._results.result import Result
+    from sacnb._results.result import Result, TidyFrame
     from sacnb._tenant import Facts, Model, Tenant, connect
     from sacnb._tenant.connection import ConnectSpec
 
@@ -66,7 +65,7 @@ _HOME = {
     "Result": "sacnb._results.result",
     "Schema": "sacnb._odata.schema",
     "Tenant": "sacnb._tenant",
-    "TidyFrame": "sacnb._frames.tidy",
+    "TidyFrame": "sacnb._results.result",
     "Variance": "sacnb._charts.variance_plot",
     "col": "sacnb._odata.expression",
     "connect": "sacnb._tenant",

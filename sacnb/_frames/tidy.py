@@ -229,7 +229,11 @@ def _long(facts: dict[str, pl.DataFrame], keys: list[str]) -> pl.DataFrame:
     parts: list[pl.DataFrame] = []
     for measure, rows in facts.items():
         exact = pa.table({measure: rows["value"].to_arrow()})
-        value = pl.Series("value", with_floats(exact).column(0), dtype=pl.Float64)
+        value = pl.Series(
+            "value",
+            with_floats(exact, cure="polars(decimals=True) of the result keeps them.").column(0),
+            dtype=pl.Float64,
+        )
         name = [pl.lit(measure).alias("dim_measure")] if len(facts) > 1 else []
         parts.append(rows.select(*keys, *name, value))
     frame = pl.concat(parts)

@@ -24,6 +24,7 @@ __all__ = [
     "Repeated",
     "ResultInfo",
     "Source",
+    "about_of",
     "digest_of",
     "from_metadata",
     "principal_digest",
@@ -231,6 +232,21 @@ def _info(values: Mapping[str, str]) -> ResultInfo:
         repeated_keys=int(values.get("repeated_keys", "0")),
         mixed=tuple(map(str, json.loads(values.get("mixed", "[]")))),
     )
+
+
+def about_of(info: ResultInfo, warning: str | None = None) -> dict[str, object]:
+    """Return model, query, time and what is to be known of a result, for people."""
+    known = {
+        "model": info.provider_id,
+        "tenant": info.tenant_host,
+        "source": info.source,
+        "entity set": info.entity_set,
+        "query": info.query,
+        "refreshed": f"{info.last_refresh_time:%Y-%m-%d %H:%M:%S} UTC",
+        "rows": f"{info.row_count:,}",
+        "warning": " ".join(filter(None, (warning, said_of_mixed(info.mixed)))),
+    }
+    return {name: value for name, value in known.items() if value}
 
 
 def said_of_mixed(mixed: Iterable[str]) -> str:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
 from sacnb._arguments import flag, folder, names, one_of, required_text, text
-from sacnb._frames.convert import to_pandas, to_polars
+from sacnb._frames.convert import to_pandas, to_polars, with_floats
 from sacnb._frames.preview import preview
-from sacnb._frames.tidy import Aggregation, TidyFrame, tidy
+from sacnb._frames.tidy import Aggregation, tidy
+from sacnb._frames.tidy import TidyFrame as TidyRows
 from sacnb._odata.schema import DateColumn, Grain, Schema
 from sacnb._rendering import Preview, Previewed
-from sacnb._results.files import Target, UnusableFileError, read_parquet, write_arrow, write_csv, write_parquet
-from sacnb._results.info import ResultInfo, from_metadata, said_of_mixed, to_metadata, warn_of_mixed
+from sacnb._results.files import Tabular, Target, UnusableFileError, read_parquet, write_arrow, write_parquet
+from sacnb._results.info import ResultInfo, about_of, from_metadata, said_of_mixed, to_metadata, warn_of_mixed
 from sacnb.errors import ContractError
 
 if TYPE_CHECKING:
@@ -27,11 +28,11 @@ if TYPE_CHECKING:
     from sacnb._charts.plot import Chart, Kind, Labels, Theme
     from sacnb._charts.variance import Accounts, Better, Variance
 
-__all__ = ["Result", "ResultInfo", "read_result"]
+__all__ = ["Result", "ResultInfo", "TidyFrame", "read_result"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Result(Previewed):
+class Result(Previewed, Tabular):
     """The rows of one query.
 
     ``table`` holds them with exact decimals, in SAC's order; ``schema`` describes the entity set they come from;
@@ -101,29 +102,30 @@ class Result(Previewed):
             date = text("date", date)
         made = tidy(self.table, self.schema, _grain(grain), date=date, agg=_aggregation(agg))
         self._warn_of_mixed()
-        return replace(made, note=f"{said_of_mixed(self.info.mixed)} {made.note}".strip())
+        return TidyFrame(
+            made.frame,
+            made.grain,
+            made.rows_without_date,
+            made.rows_without_value,
+            f"{said_of_mixed(self.info.mixed)} {made.note}".strip(),
+            schema=self.schema,
+            info=self.info,
+            agg=agg,
+        )
 
-    def to_parquet(self, target: Target) -> None:
+    def to_parquet(self, target: Target, *, floats: bool = False) -> None:
         """Write the rows as Parquet, with exact decimals; ``info`` and ``schema`` go into the metadata.
 
-        ``target`` is a path, whose file is replaced in one step, or a binary stream.
+        ``target`` is a path, whose file is replaced in one step, or a binary stream. For readers without decimals,
+        ``floats=True`` writes measures as float64; without the metadata, because such a file is no exact result.
+
+        Warns:
+            PrecisionWarning: ``floats=True``, and a float64 cannot hold all digits.
         """
+        if flag("floats", floats):
+            write_parquet(with_floats(self.table, cure="Leave floats=True out."), {}, target)
+            return
         write_parquet(self.table, to_metadata(self.info, self.schema, self.table.schema), target)
-
-    def to_csv(self, target: Target, *, separator: str = ",", escape_formulas: bool = False) -> None:
-        """Write the rows as CSV in UTF-8, with exact decimals; null is an empty field, an empty string ``""``.
-
-        A spreadsheet runs texts that begin with ``=``, ``+``, ``-`` or ``@`` as formulas. If a member may come from
-        somebody you do not trust, ``escape_formulas=True`` puts an apostrophe before them; programs that read the
-        file then see it too. ``separator`` is one character, such as ``";"``.
-
-        Raises:
-            ContractError: ``separator`` is not one character.
-        """
-        separator, escape_formulas = text("separator", separator) or "", flag("escape_formulas", escape_formulas)
-        if len(separator.encode()) != 1 or separator in '"\r\n':
-            raise ContractError(f"separator must be one ASCII character, got {separator!r}.", hint='Such as ";".')
-        write_csv(self.table, target, separator=separator, escape_formulas=escape_formulas)
 
     def to_arrow(self, target: Target) -> None:
         """Write the rows as an Arrow IPC file, with exact decimals and the metadata of ``to_parquet``."""
@@ -280,6 +282,9 @@ class Result(Previewed):
         )
         return made.plot(kind, labels=labels, title=title, unit=unit, theme=theme)
 
+    def _about(self) -> Mapping[str, object]:
+        return about_of(self.info, self.warning)
+
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """Export the rows to any library that reads Arrow streams, such as polars and DuckDB."""
         return self.table.__arrow_c_stream__(requested_schema)
@@ -296,6 +301,82 @@ class Result(Previewed):
             f"{_count(self.table.num_columns, 'column')}{span} ({info.source})"
         )
         return preview(self.table, title=title, notes=(self.warning,) if self.warning else ())
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class TidyFrame(TidyRows, Tabular):
+    """A tidy frame, with counts of the rows and values left out; what ``Result.tidy`` returns.
+
+    ``frame`` is the polars frame and ``grain`` that of its dates. ``rows_without_date`` counts rows of the result whose
+    date is ``#``, empty or unreadable. ``rows_without_value`` counts, in the other rows, the measures that are null or
+    not a number. ``note`` says both in words, and what was aggregated; it is empty where there is nothing to say.
+    """
+
+    __module__ = "sacnb"
+
+    schema: Schema = field(kw_only=True)
+    info: ResultInfo = field(kw_only=True)
+    agg: Aggregation = field(default="sum", kw_only=True)
+
+    def arrow(self) -> pa.Table:
+        """Return the rows as an Arrow table."""
+        table = self.frame.to_arrow()
+        texts = {pa.large_string(), pa.string_view()}  # polars' own
+        fields = [pa.field(one.name, pa.string()) if one.type in texts else one for one in table.schema]
+        return table.cast(pa.schema(fields))
+
+    def polars(self) -> pl.DataFrame:
+        """Return the rows as a polars frame, as ``frame`` does."""
+        return self.frame
+
+    def pandas(self, *, backend: Literal["numpy", "pyarrow"] = "numpy") -> pd.DataFrame:
+        """Return the rows as a pandas frame; see ``Result.pandas``."""
+        one_of("backend", backend, ("numpy", "pyarrow"))
+        return to_pandas(self.arrow(), backend=backend)
+
+    def to_parquet(self, target: Target) -> None:
+        """Write the rows as Parquet; ``target`` is a path, whose file is replaced in one step, or a binary stream."""
+        write_parquet(self.arrow(), {}, target)
+
+    def to_arrow(self, target: Target) -> None:
+        """Write the rows as an Arrow IPC file."""
+        write_arrow(self.arrow(), {}, target)
+
+    def plot(
+        self,
+        *,
+        by: str | Sequence[str] | None = None,
+        measure: str | None = None,
+        kind: Kind | None = None,
+        labels: Labels | None = None,
+        other: bool = False,
+        title: str | None = None,
+        unit: str | None = None,
+        theme: Theme | None = None,
+    ) -> Chart:
+        """Draw the rows as they are; the arguments, and what it raises, are those of ``Result.plot``."""
+        from sacnb._charts.plot import plot_frame
+
+        return plot_frame(
+            self.frame,
+            self.grain,
+            self.schema,
+            by=names("by", by),
+            measure=text("measure", measure),
+            agg=self.agg,
+            kind=text("kind", kind),  # type: ignore[arg-type]  # plot_frame() names those there are
+            labels=labels,
+            other=flag("other", other),
+            title=text("title", title),
+            unit=text("unit", unit),
+            theme=text("theme", theme),  # type: ignore[arg-type]
+            notes=[self.note],
+            measures=[column.name for column in self.info.columns if column.role == "measure"],
+        )
+
+    def _about(self) -> Mapping[str, object]:
+        more = {"grain": self.grain, "aggregation": self.agg, "note": self.note}
+        return {**about_of(self.info), **{name: value for name, value in more.items() if value}}
 
 
 def _grain(grain: object) -> Any:

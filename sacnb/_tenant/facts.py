@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from sacnb._arguments import callback, flag, one_of, seconds
 from sacnb._arguments import folder as path_of
@@ -18,6 +18,7 @@ from sacnb._cache.staging import staging_root
 from sacnb._endpoints import FACT_DATA_AGGREGATION
 from sacnb._frames.convert import column_to_dict
 from sacnb._frames.tidy import CONTRACT_VERSION
+from sacnb._odata.render import to_odata
 from sacnb._pull.checkpoints import Staging
 from sacnb._pull.collect import pull, pull_resumable, refresh, summed
 from sacnb._pull.count import count_rows
@@ -27,6 +28,7 @@ from sacnb._pull.plan import CutKeys, Job, Plan, Records, Repeated
 from sacnb._pull.progress import ProgressListener, ProgressOption, progress_listener
 from sacnb._pull.stream import BatchStream
 from sacnb._pull.totals import has_single_records
+from sacnb._rendering import Preview, Previewed, fact_table
 from sacnb._results.info import principal_digest, warn_of_mixed
 from sacnb._results.result import Result, ResultInfo
 from sacnb._tenant.members import NamedMembers, member_ids, mixed_dimensions
@@ -41,9 +43,22 @@ if TYPE_CHECKING:
 
 __all__ = ["Facts", "is_single_record", "summed_batches"]
 
+_MOST_CHARS: Final = 300
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+
+# What people call on a query as if it were its result.
+_OF_RESULTS: Final = frozenset(
+    {"polars", "pandas", "arrow", "tidy", "plot", "variance", "variance_plot", "head", "columns", "shape", "table"}
+    | {"to_csv", "to_excel", "to_arrow", "to_pandas", "to_polars", "info"}
+)
+
+
+class _NotFetchedError(QueryError, AttributeError):
+    """A query was used as if it were its result; also an AttributeError, so that ``hasattr`` answers no."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Facts(Previewed):
     """A query of a model's facts that has not been sent yet.
 
     ``fetch()`` returns the rows, ``stream()`` iterates over them, ``to_parquet()`` writes them to a folder, and
@@ -61,6 +76,45 @@ class Facts:
     partitions: Partitions = None
     check_members: bool = True
     repeated: Repeated = "sum"
+
+    def __repr__(self) -> str:
+        return self._preview().text()
+
+    def _preview(self) -> Preview:
+        query = self.query
+        where = "" if query.where is None else to_odata(query.where, self.schema)
+        facts = {
+            "columns": ", ".join(column.name for column in query.columns(self.schema)),
+            "filter": where if len(where) <= _MOST_CHARS else f"{where[:_MOST_CHARS]}… ({len(where):,} characters)",
+            "order": ", ".join(f"{name} (descending)" if down else name for name, down in query.order_by),
+            "limit": "" if query.top is None else f"{query.top:,} rows",
+            "next": "fetch() for the rows, refresh() to cache them too, count(), stream(), to_parquet(folder)",
+        }
+        title = f"{query.provider_id}/{query.entity_set}: a query, nothing is fetched yet"
+        return fact_table(title, {name: fact for name, fact in facts.items() if fact})
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _OF_RESULTS:
+            raise self._not_fetched(f".{name}")
+        raise AttributeError(f"'Facts' object has no attribute {name!r}")
+
+    def __getitem__(self, key: object) -> Any:
+        raise self._not_fetched(f"[{key!r}]")
+
+    def __len__(self) -> int:
+        raise self._not_fetched("", what="len()")
+
+    def __iter__(self) -> Iterator[Any]:
+        raise self._not_fetched("", what="iter()")
+
+    def __bool__(self) -> bool:
+        return True
+
+    def _not_fetched(self, use: str, *, what: str = "") -> _NotFetchedError:
+        return _NotFetchedError(
+            f"These facts of {self.query.provider_id} are a query without rows, so they have no {what or use}.",
+            hint=f"Fetch the rows first: .fetch(){use}" + ("" if use else ". For the number of rows alone: .count()"),
+        )
 
     @property
     def url(self) -> str:

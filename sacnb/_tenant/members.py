@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 import pyarrow as pa
@@ -19,15 +19,18 @@ from sacnb._endpoints import (
     hierarchy_set,
     master_set,
 )
-from sacnb._odata.expression import And, Comparison, Expression, Membership
+from sacnb._odata.expression import And, Comparison, Expression, Membership, col
 from sacnb._odata.schema import is_account, is_version
-from sacnb._odata.where import columns_of, fixed_columns
+from sacnb._odata.where import both, columns_of, fixed_columns
+from sacnb._results.files import write_excel
 from sacnb._write.slice import Place
-from sacnb.errors import NotFoundError, RequestError, UnknownNameError
+from sacnb.errors import NotFoundError, QueryError, RequestError, UnknownNameError
 
 if TYPE_CHECKING:
+    from sacnb._odata.metadata import Metadata
     from sacnb._odata.query import Query
-    from sacnb._odata.schema import Schema
+    from sacnb._odata.schema import Column, Schema
+    from sacnb._results.files import Target
     from sacnb._tenant.connection import Connection
     from sacnb._tenant.model import Model
 
@@ -190,6 +193,93 @@ def _members_by_name(where: Expression | None) -> dict[str, set[str]]:
         elif isinstance(part, Membership):
             found.setdefault(part.column, set()).update(value for value in part.values if isinstance(value, str))
     return found
+
+
+def dimension_members(
+    connection: Connection, metadata: Metadata, provider_id: str, namespace: str, dimension: str
+) -> pl.DataFrame | None:
+    """Return a dimension's members with its hierarchy, if it has one, or ``None`` if SAC has no master data."""
+    declared = metadata.entity_sets
+    wanted = [name for name in (hierarchy_set(dimension), master_set(dimension)) if name in declared]
+    for entity_set in wanted or [master_set(dimension)]:
+        rows = read_members(connection, provider_id, namespace, entity_set)
+        if rows is not None:
+            return members_frame(rows)
+    return None
+
+
+def check_names(
+    kind: Literal["dimension", "measure"], names: Iterable[str], known: Iterable[Column], provider_id: str
+) -> None:
+    """Raise UnknownNameError, with the nearest names, for the first name that is not one of *known*."""
+    known_names = [column.name for column in known]
+    for name in names:
+        if name not in known_names:
+            raise UnknownNameError(kind, name, known_names, where=f"the model {provider_id!r}")
+
+
+def chosen_columns(
+    schema: Schema,
+    dims: Sequence[str] | None,
+    measures: Sequence[str] | None,
+    select: Sequence[str] | None,
+) -> tuple[Column, ...]:
+    """Return the columns to request: dimensions first, each group in the order given."""
+    if select is not None:
+        if dims is not None or measures is not None:
+            raise QueryError(
+                "select cannot be combined with dims or measures.", hint="Use select alone, or dims and measures."
+            )
+        return tuple(schema.column(name) for name in select)
+    check_names("dimension", dims or (), schema.dimensions, schema.provider_id)
+    check_names("measure", measures or (), schema.measures, schema.provider_id)
+    if dims is None and measures is None:
+        return schema.columns
+    kept_dims = [schema.column(name) for name in dims] if dims is not None else list(schema.dimensions)
+    kept_measures = [schema.column(name) for name in measures] if measures is not None else list(schema.measures)
+    return (*kept_dims, *kept_measures)
+
+
+def version_dimension(schema: Schema) -> str:
+    """Return the name of the version dimension. Raises QueryError if there is none."""
+    for column in schema.dimensions:
+        if is_version(column.name):
+            return column.name
+    raise QueryError(
+        f"The model {schema.provider_id!r} has no dimension Version.",
+        hint=f"Its dimensions are {', '.join(column.name for column in schema.dimensions)}.",
+    )
+
+
+def with_version(schema: Schema, version: str | None, where: Expression | None) -> Expression | None:
+    """Return a filter with the version of a model, unless the filter names versions itself."""
+    if version is None:
+        return where
+    dimension = version_dimension(schema)
+    return where if dimension in columns_of(where) else both(col(dimension) == version, where)
+
+
+def write_workbook(model: Model, dimensions: Iterable[str], target: Target) -> None:
+    """Write the columns of a model, and the members of dimensions, as the sheets of an Excel workbook."""
+    columns = [
+        {
+            "name": column.name,
+            "role": column.role,
+            "label": column.label,
+            "type": column.edm_type,
+            "max_length": column.max_length,
+            "precision": column.precision,
+            "scale": column.scale,
+            "grain": model.schema.grain_of(column.name),
+        }
+        for column in model.schema.columns
+    ]
+    types = {name: pl.Int64 if name in {"max_length", "precision", "scale"} else pl.String for name in columns[0]}
+    sheets = {"Schema": pl.DataFrame(columns, schema=types).to_arrow()}
+    sheets.update((name, model.members(name).to_arrow()) for name in dimensions)
+    read = f"{model._connection.context.session.now():%Y-%m-%d %H:%M:%S} UTC"
+    about = {"model": model.id, "tenant": model._connection.tenant_host, "namespace": model._namespace, "read": read}
+    write_excel(sheets, about, target)
 
 
 def place_of(model: Model) -> Place:

@@ -34,9 +34,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sacnb._connections import Interrupt
-    from sacnb._frames.tidy import TidyFrame
     from sacnb._pull import Progress
-    from sacnb._results.result import Result
+    from sacnb._results.result import Result, TidyFrame
     from sacnb._tenant import Facts
 
 __all__ = ["RefreshPanel"]
