@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sacnb._charts.variance_plot import Variance
     from sacnb._odata.expression import col
     from sacnb._odata.schema import DateColumn, Schema
+    from sacnb._odata.where import under
     from sacnb._pull.publish import ParquetFolder
     from sacnb._pull.stream import BatchStream
     from sacnb._results.result import Result, TidyFrame
@@ -52,6 +53,7 @@ __all__ = [
     "__version__",
     "col",
     "connect",
+    "under",
 ]
 
 _HOME = {
@@ -69,6 +71,7 @@ _HOME = {
     "Variance": "sacnb._charts.variance_plot",
     "col": "sacnb._odata.expression",
     "connect": "sacnb._tenant",
+    "under": "sacnb._odata.where",
 }
 
 # A library logs nothing unless it is asked to (by SAC_LOG, or the program's own logging configuration).

@@ -31,6 +31,7 @@
     ├── PrecisionWarning         digits would be lost in a float64
     ├── MixedAccountsWarning     accounts of different kinds share one measure
     ├── MixedVersionsWarning     values of several versions, such as actuals and plan, are added up
+    ├── ParentMemberWarning      a filter names a parent, whose rows are those of the members below it
     ├── RowCountWarning          fewer or more rows arrived than SAC announced
     ├── RepeatedKeysWarning      several records for one key were added up
     └── LargeScanWarning         a query is about to pull every row of a large model
@@ -74,6 +75,7 @@ __all__ = [
     "MixedVersionsWarning",
     "NoAnswerError",
     "NotFoundError",
+    "ParentMemberWarning",
     "PrecisionWarning",
     "QueryError",
     "RefreshError",
@@ -492,6 +494,10 @@ class MixedAccountsWarning(SacWarning):
 
 class MixedVersionsWarning(SacWarning):
     """Values of several versions, such as actuals and plan, are about to be summed, or not told apart."""
+
+
+class ParentMemberWarning(SacWarning):
+    """A filter names a parent of a hierarchy, and SAC has rows of the members below it only."""
 
 
 class RowCountWarning(SacWarning):

@@ -217,6 +217,10 @@ class Tabular(ABC):
     def arrow(self) -> pa.Table:
         """Return the rows as an Arrow table."""
 
+    def _shown(self) -> pa.Table:
+        """Return the rows as people read them; a result adds descriptions."""
+        return self.arrow()
+
     @abstractmethod
     def _about(self) -> Mapping[str, object]:
         """Return model, query and time, for people."""
@@ -224,17 +228,17 @@ class Tabular(ABC):
     @property
     def columns(self) -> list[str]:
         """The names of the columns."""
-        return list(self.arrow().column_names)
+        return list(self._shown().column_names)
 
     @property
     def shape(self) -> tuple[int, int]:
         """The number of rows and of columns."""
-        table = self.arrow()
+        table = self._shown()
         return table.num_rows, table.num_columns
 
     def head(self, rows: int = 5) -> pl.DataFrame:
         """Return the first rows as a polars frame."""
-        return to_polars(self.arrow().slice(0, whole_number("rows", rows)))
+        return to_polars(self._shown().slice(0, whole_number("rows", rows)))
 
     @overload
     def __getitem__(self, columns: str) -> pl.Series: ...
@@ -245,7 +249,7 @@ class Tabular(ABC):
     def __getitem__(self, columns: str | list[str]) -> pl.Series | pl.DataFrame:
         """Return one column as a polars Series, or a list of columns as a frame; measures are Float64."""
         wanted = names("columns", columns) or ()
-        table = self.arrow()
+        table = self._shown()
         for name in wanted:
             if name not in table.column_names:
                 raise UnknownNameError("column", name, table.column_names, where="the rows")
@@ -267,7 +271,7 @@ class Tabular(ABC):
             ContractError: ``separator`` is not one character.
         """
         separator, escape_formulas = text("separator", separator) or "", flag("escape_formulas", escape_formulas)
-        write_csv(self.arrow(), target, separator=separator, escape_formulas=escape_formulas)
+        write_csv(self._shown(), target, separator=separator, escape_formulas=escape_formulas)
 
     def to_excel(self, target: Target) -> None:
         """Write the rows as an Excel workbook (``.xlsx``): the sheet ``Data``, and ``About`` with model, query, time.
@@ -282,7 +286,7 @@ class Tabular(ABC):
         Warns:
             PrecisionWarning: A float64 cannot hold all digits.
         """
-        write_excel({"Data": self.arrow()}, self._about(), target)
+        write_excel({"Data": self._shown()}, self._about(), target)
 
 
 def _for_csv(table: pa.Table) -> pl.DataFrame:

@@ -10,16 +10,25 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
-from sacnb._arguments import flag, folder, names, one_of, required_text, text
+from sacnb._arguments import flag, folder, mapping, names, one_of, required_text, text
 from sacnb._frames.convert import to_pandas, to_polars, with_floats
 from sacnb._frames.preview import preview
-from sacnb._frames.tidy import Aggregation, tidy
+from sacnb._frames.tidy import Aggregation, tidy, with_label_columns
 from sacnb._frames.tidy import TidyFrame as TidyRows
 from sacnb._odata.schema import DateColumn, Grain, Schema
 from sacnb._rendering import Preview, Previewed
 from sacnb._results.files import Tabular, Target, UnusableFileError, read_parquet, write_arrow, write_parquet
-from sacnb._results.info import ResultInfo, about_of, from_metadata, said_of_mixed, to_metadata, warn_of_mixed
-from sacnb.errors import ContractError
+from sacnb._results.info import (
+    KnownMembers,
+    ResultInfo,
+    about_of,
+    from_metadata,
+    rollup_pairs,
+    said_of_mixed,
+    to_metadata,
+    warn_of_mixed,
+)
+from sacnb.errors import ContractError, UnknownNameError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +46,8 @@ class Result(Previewed, Tabular):
 
     ``table`` holds them with exact decimals, in SAC's order; ``schema`` describes the entity set they come from;
     ``info`` says what was queried, when, and by whom. ``stale`` is true if SAC failed and this is the last good result
-    from the cache; ``warning`` then says how old it is and why.
+    from the cache; ``warning`` then says how old it is and why. ``labelled`` names the dimensions whose descriptions
+    stand beside their ids, in columns such as ``Sector_description``; ``arrow()`` and ``to_parquet`` are without them.
     """
 
     __module__ = "sacnb"
@@ -47,6 +57,8 @@ class Result(Previewed, Tabular):
     info: ResultInfo
     warning: str | None = None
     stale: bool = False
+    labelled: tuple[str, ...] = ()
+    members: KnownMembers = field(default_factory=KnownMembers, repr=False, compare=False)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -64,7 +76,7 @@ class Result(Previewed, Tabular):
         Warns:
             PrecisionWarning: A float64 cannot hold all digits.
         """
-        return to_polars(self.table, decimals=flag("decimals", decimals))
+        return to_polars(self._shown(), decimals=flag("decimals", decimals))
 
     def pandas(self, *, decimals: bool = False, backend: Literal["numpy", "pyarrow"] = "numpy") -> pd.DataFrame:
         """Return the rows as a pandas frame; measures are ``float64``, or exact Arrow decimals with ``decimals=True``.
@@ -75,10 +87,29 @@ class Result(Previewed, Tabular):
             PrecisionWarning: A float64 cannot hold all digits.
         """
         one_of("backend", backend, ("numpy", "pyarrow"))
-        return to_pandas(self.table, decimals=flag("decimals", decimals), backend=backend)
+        return to_pandas(self._shown(), decimals=flag("decimals", decimals), backend=backend)
+
+    def _shown(self) -> pa.Table:
+        """Return the rows with descriptions beside the ids of ``labelled``."""
+        table = self.table
+        for dimension in self.labelled:
+            column = table.column(dimension)
+            texts = self.members.texts(dimension, read=True)
+            words = pa.chunked_array([pa.array([texts.get(one) for one in column.to_pylist()], pa.string())])
+            place = table.column_names.index(dimension) + 1
+            table = table.add_column(place, _label_name(dimension, table.column_names), words)
+        return table
 
     def tidy(
-        self, grain: Grain | None = None, *, date: str | DateColumn | None = None, agg: Aggregation = "sum"
+        self,
+        grain: Grain | None = None,
+        *,
+        date: str | DateColumn | None = None,
+        agg: Aggregation = "sum",
+        rollup: Mapping[str, int | str | Sequence[str]] | None = None,
+        hierarchy: Mapping[str, str] | None = None,
+        members: Mapping[str, pl.DataFrame] | None = None,
+        labels: bool | None = None,
     ) -> TidyFrame:
         """Return the rows as a long frame: ``date``, ``dim_*``, ``value``, and ``dim_measure`` for several measures.
 
@@ -87,6 +118,11 @@ class Result(Previewed, Tabular):
             date: The date column, if there are several.
             agg: How to combine values when the grain gets coarser; ``"sum"`` is wrong for headcounts, balances and
                 rates.
+            rollup: Add dimensions up along their hierarchy: ``{"Sector": 2}`` to the members at level 2 (0 is the
+                root; members above stay), ``{"Sector": ["30", "20"]}`` to these nodes, each with all below it.
+            hierarchy: The hierarchy by dimension, if there are several: ``{"Store": "H2"}``; by default the first.
+            members: ``model.members()`` by dimension, if the result does not know them, such as one from a file.
+            labels: Add the description beside each dimension, as ``label_<name>``; by default as fetched.
 
         Raises:
             ContractError: There is no date or measure, the grain is too fine, or two rows have the same key.
@@ -100,10 +136,22 @@ class Result(Previewed, Tabular):
             required_text("date.name", date.name)
         else:
             date = text("date", date)
-        made = tidy(self.table, self.schema, _grain(grain), date=date, agg=_aggregation(agg))
+        given = mapping("members", members)
+        known = KnownMembers(self.members.of, given) if given else self.members
+        dimensions = [column.name for column in self.schema.dimensions if column.name in self.table.column_names]
+        chosen, pairs = mapping("hierarchy", hierarchy), {}
+        for name, wanted in mapping("rollup", rollup).items():
+            if name not in dimensions:
+                raise UnknownNameError("dimension", str(name), dimensions, where="the result")
+            pairs[name] = rollup_pairs(name, wanted, known.of(name), text("hierarchy", chosen.get(name)))
+        made = tidy(self.table, self.schema, _grain(grain), date=date, agg=_aggregation(agg), rollup=pairs)
         self._warn_of_mixed()
+        texts = {name: known.texts(name, read=True) for name in dimensions} if labels else {}
+        if labels is None:
+            texts = {name: known.texts(name, read=True) for name in self.labelled}
+        texts = {name: words for name, words in texts.items() if words and f"dim_{name}" in made.frame.columns}
         return TidyFrame(
-            made.frame,
+            with_label_columns(made.frame, texts),
             made.grain,
             made.rows_without_date,
             made.rows_without_value,
@@ -111,6 +159,7 @@ class Result(Previewed, Tabular):
             schema=self.schema,
             info=self.info,
             agg=agg,
+            texts=texts,
         )
 
     def to_parquet(self, target: Target, *, floats: bool = False) -> None:
@@ -196,7 +245,9 @@ class Result(Previewed, Tabular):
             measure=text("measure", measure),
             agg=_aggregation(agg),
             kind=text("kind", kind),  # type: ignore[arg-type]  # plot() names those there are
-            labels=labels,
+            labels=beside_ids({name: self.members.texts(name, read=False) for name in self.members.names()})
+            if labels is None
+            else labels,
             other=flag("other", other),
             title=text("title", title),
             unit=text("unit", unit),
@@ -317,6 +368,7 @@ class TidyFrame(TidyRows, Tabular):
     schema: Schema = field(kw_only=True)
     info: ResultInfo = field(kw_only=True)
     agg: Aggregation = field(default="sum", kw_only=True)
+    texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict, kw_only=True, repr=False)
 
     def arrow(self) -> pa.Table:
         """Return the rows as an Arrow table."""
@@ -358,14 +410,14 @@ class TidyFrame(TidyRows, Tabular):
         from sacnb._charts.plot import plot_frame
 
         return plot_frame(
-            self.frame,
+            self.frame.drop([f"label_{name}" for name in self.texts]),
             self.grain,
             self.schema,
             by=names("by", by),
             measure=text("measure", measure),
             agg=self.agg,
             kind=text("kind", kind),  # type: ignore[arg-type]  # plot_frame() names those there are
-            labels=labels,
+            labels=beside_ids(self.texts) if labels is None else labels,
             other=flag("other", other),
             title=text("title", title),
             unit=text("unit", unit),
@@ -377,6 +429,22 @@ class TidyFrame(TidyRows, Tabular):
     def _about(self) -> Mapping[str, object]:
         more = {"grain": self.grain, "aggregation": self.agg, "note": self.note}
         return {**about_of(self.info), **{name: value for name, value in more.items() if value}}
+
+
+def _label_name(dimension: str, taken: Sequence[str]) -> str:
+    name = f"{dimension}_description"
+    while name in taken:
+        name += "_"
+    return name
+
+
+def beside_ids(texts: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    """Return labels for a chart that keep the id beside the description."""
+    return {
+        name: {one: text if text == one else f"{text} ({one})" for one, text in words.items()}
+        for name, words in texts.items()
+        if words
+    }
 
 
 def _grain(grain: object) -> Any:

@@ -29,12 +29,13 @@ from sacnb._pull.progress import ProgressListener, ProgressOption, progress_list
 from sacnb._pull.stream import BatchStream
 from sacnb._pull.totals import has_single_records
 from sacnb._rendering import Preview, Previewed, fact_table
-from sacnb._results.info import principal_digest, warn_of_mixed
+from sacnb._results.info import KnownMembers, principal_digest, warn_of_mixed
 from sacnb._results.result import Result, ResultInfo
-from sacnb._tenant.members import NamedMembers, member_ids, mixed_dimensions
+from sacnb._tenant.members import NamedMembers, dimension_members, member_ids, mixed_dimensions
 from sacnb.errors import QueryError, RepeatedKeysWarning, warn_user
 
 if TYPE_CHECKING:
+    import polars as pl
     import pyarrow as pa
 
     from sacnb._odata.query import Query
@@ -130,8 +131,14 @@ class Facts(Previewed):
         """
         return count_rows(self._job(self._named_members()), [self.query.where])[0]
 
-    def fetch(self, *, progress: ProgressOption = "auto", cancelled: Callable[[], bool] | None = None) -> Result:
-        """Fetch all rows from SAC into memory.
+    def fetch(
+        self,
+        *,
+        labels: bool = False,
+        progress: ProgressOption = "auto",
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Result:
+        """Fetch all rows from SAC into memory; with *labels* also descriptions, which stand beside the ids.
 
         ``progress`` is called after each page; by default a notebook shows a bar when the download takes longer than a
         second, and ``None`` shows nothing. ``cancelled`` is polled several times a second, also while waiting for a
@@ -144,7 +151,7 @@ class Facts(Previewed):
 
         Warns RepeatedKeysWarning where records were added up.
         """
-        progress, cancelled = _progress(progress), callback("cancelled", cancelled)
+        labels, progress, cancelled = flag("labels", labels), _progress(progress), callback("cancelled", cancelled)
         self._warn_of_mixed()
         named = self._named_members()
         found: list[Records] = []
@@ -156,7 +163,8 @@ class Facts(Previewed):
                 except CutKeys:
                     table = self._whole_keys(job)
                 named.refuse_unknown()
-        return self._result(table, self.connection.context.session.now(), found)
+        result = self._result(table, self.connection.context.session.now(), found)
+        return self._labelled(result) if labels else result
 
     def stream(
         self,
@@ -227,6 +235,7 @@ class Facts(Previewed):
     def refresh(
         self,
         *,
+        labels: bool = False,
         strict: bool = False,
         max_age_s: float | None = None,
         resume: bool = True,
@@ -240,10 +249,11 @@ class Facts(Previewed):
         ``strict`` raises instead of returning an old result. ``max_age_s`` (seconds; by default the setting
         ``SAC_CACHE_MAX_AGE_S``) returns a younger cached result without asking SAC. A refresh that ended early resumes
         where it stopped for up to 12 hours, unless ``resume`` is false; the result is then as old as its first page.
+        ``labels`` also reads descriptions, as ``fetch`` does; they are not cached.
 
         Raises what ``fetch`` raises if nothing is cached, or if SAC refused the query (403, 404, 412).
         """
-        resume, age_s = flag("resume", resume), seconds("max_age_s", max_age_s)
+        labels, resume, age_s = flag("labels", labels), flag("resume", resume), seconds("max_age_s", max_age_s)
         progress, cancelled = _progress(progress), callback("cancelled", cancelled)
 
         self._warn_of_mixed()
@@ -263,7 +273,7 @@ class Facts(Previewed):
                         named.refuse_unknown()
             return self._result(table, began or self.connection.context.session.now(), found)
 
-        return refresh(
+        result = refresh(
             pull_anew,
             self.connection.cache,
             self.cache_key,
@@ -272,6 +282,17 @@ class Facts(Previewed):
             now=self.connection.context.session.now,
             announce=callback("announce", announce) or print,
         )
+        result = replace(result, members=KnownMembers(self._members))
+        return self._labelled(result) if labels else result
+
+    def _members(self, dimension: str) -> pl.DataFrame | None:
+        return dimension_members(self.connection, None, self.query.provider_id, self.query.namespace, dimension)
+
+    def _labelled(self, result: Result) -> Result:
+        """Return the result with the descriptions of its dimensions, but dates; those without any are left out."""
+        dates = {date.name for date in self.schema.date_columns}
+        named = [one.name for one in result.info.columns if one.role == "dimension" and one.name not in dates]
+        return replace(result, labelled=tuple(name for name in named if result.members.texts(name, read=True)))
 
     @property
     def cache_key(self) -> CacheKey:
@@ -377,7 +398,7 @@ class Facts(Previewed):
             repeated_keys=sum(found.keys for found in records),
             mixed=self.mixed,
         )
-        return Result(table, self.schema, info)
+        return Result(table, self.schema, info, members=KnownMembers(self._members))
 
     def _about(self) -> dict[str, Any]:
         """Describe the query for manifests, as plain values; the principal as a digest."""

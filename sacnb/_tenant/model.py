@@ -34,6 +34,7 @@ from sacnb._tenant.members import (
     chosen_columns,
     dimension_members,
     version_dimension,
+    with_members_below,
     with_version,
     write_workbook,
 )
@@ -214,7 +215,7 @@ class Model(Previewed):
 
         Args:
             where: A mapping of columns to a value or a list of values, all of which must match; or an expression of
-                ``sacnb.col``.
+                ``sacnb.col``. ``sacnb.under("30")`` as a value stands for a member and all below it.
             since: The first period, as "2010", "2010-Q1", "2010-01", "2010-01-31" or a date; inclusive.
             until: The last period, inclusive.
             date: The date column for ``since`` and ``until``, if there are several.
@@ -245,7 +246,7 @@ class Model(Previewed):
             namespace=self._namespace,
             entity_set=FACT_DATA_AGGREGATION if missing else FACT_DATA,
             select=tuple(column.name for column in columns),
-            where=with_version(schema, self._version, from_where(where)),
+            where=with_version(schema, self._version, from_where(with_members_below(self, where))),
             order_by=tuple(
                 (name.removeprefix("-"), name.startswith("-")) for name in names("order_by", order_by) or ()
             ),

@@ -22,6 +22,7 @@ from sacnb.errors import (
     LiveConnectionError,
     MixedAccountsWarning,
     MixedVersionsWarning,
+    ParentMemberWarning,
     QueryError,
     RowCountWarning,
     UnknownNameError,
@@ -180,7 +181,9 @@ def test_a_member_that_does_not_exist_gets_the_nearest_names(jobs: Model) -> Non
 
 
 def test_a_member_that_exists_without_facts_is_no_mistake(jobs: Model) -> None:
-    assert len(jobs.facts(where={"Sector": "00"}).fetch()) == 0
+    with pytest.warns(ParentMemberWarning, match="sacnb.under"):
+        assert len(jobs.facts(where={"Sector": "00"}).fetch()) == 0
+    assert len(jobs.facts(where={"Sector": "31", "Date": "200612", "Version": "public.Plan"}).fetch()) == 0
 
 
 def test_mixed_accounts_are_warned_of_and_not_where_they_are_told_apart(
