@@ -70,6 +70,7 @@ def test_the_public_face_is_exactly_this() -> None:
         "__version__",
         "col",
         "connect",
+        "under",
     ]
     assert sacnb.__all__ == sorted(sacnb.__all__)
 

@@ -279,7 +279,9 @@ class Under:
 
 
 def under(member: str, hierarchy: str | None = None) -> Under:
-    """Stand for a member and all below it, in ``where={"Sector": under("30")}``.
+    """Stand for a member of a hierarchy and all members below it.
+
+    As a value of ``where``: ``model.facts(where={"Sector": sacnb.under("30")})``.
 
     SAC has rows of the lowest members only, as a rule, and a filter on a parent finds none. *hierarchy* is the name of
     one, if the dimension has several; by default the first. The members are read when the query is made.

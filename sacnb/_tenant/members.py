@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from sacnb._odata.schema import Column, Schema
     from sacnb._results.files import Target
     from sacnb._tenant.connection import Connection
-    from sacnb._tenant.model import Model
+    from sacnb._tenant.facts import Facts
 
 __all__ = ["NamedMembers", "member_ids", "members_frame", "mixed_dimensions", "place_of", "read_members"]
 
@@ -249,12 +249,12 @@ def _below(member: str, parents: Mapping[str, str | None]) -> list[str]:
     return list(found)
 
 
-def with_members_below(model: Model, where: object) -> Any:
+def with_members_below(where: object, read: Callable[[str], pl.DataFrame]) -> Any:
     """Return *where* with the members that each ``under`` stands for.
 
     Raises:
         UnknownNameError: The dimension has no such member.
-        QueryError: It has no such hierarchy; and what ``model.members`` raises.
+        QueryError: It has no such hierarchy; and what *read* raises, which returns the members of a dimension.
     """
     if not isinstance(where, Mapping):
         return where
@@ -262,7 +262,7 @@ def with_members_below(model: Model, where: object) -> Any:
     def members(name: str, value: object) -> list[object]:
         if not isinstance(value, Under):
             return [value]
-        frame = model.members(name)
+        frame = read(name)
         parents = parents_of(frame, name, value.hierarchy)
         if value.member not in parents:
             descriptions = frame["description"].to_list() if "description" in frame.columns else [""] * len(frame)
@@ -359,7 +359,7 @@ def with_version(schema: Schema, version: str | None, where: Expression | None) 
     return where if dimension in columns_of(where) else both(col(dimension) == version, where)
 
 
-def write_workbook(model: Model, dimensions: Iterable[str], target: Target) -> None:
+def write_workbook(connection: Connection, schema: Schema, members: Mapping[str, pl.DataFrame], target: Target) -> None:
     """Write the columns of a model, and the members of dimensions, as the sheets of an Excel workbook."""
     columns = [
         {
@@ -370,41 +370,41 @@ def write_workbook(model: Model, dimensions: Iterable[str], target: Target) -> N
             "max_length": column.max_length,
             "precision": column.precision,
             "scale": column.scale,
-            "grain": model.schema.grain_of(column.name),
+            "grain": schema.grain_of(column.name),
         }
-        for column in model.schema.columns
+        for column in schema.columns
     ]
     types = {name: pl.Int64 if name in {"max_length", "precision", "scale"} else pl.String for name in columns[0]}
     sheets = {"Schema": pl.DataFrame(columns, schema=types).to_arrow()}
-    sheets.update((name, model.members(name).to_arrow()) for name in dimensions)
-    read = f"{model._connection.context.session.now():%Y-%m-%d %H:%M:%S} UTC"
-    about = {"model": model.id, "tenant": model._connection.tenant_host, "namespace": model._namespace, "read": read}
+    sheets.update((name, frame.to_arrow()) for name, frame in members.items())
+    read = f"{connection.context.session.now():%Y-%m-%d %H:%M:%S} UTC"
+    about = {"model": schema.provider_id, "tenant": connection.tenant_host, "namespace": schema.namespace, "read": read}
     write_excel(sheets, about, target)
 
 
-def place_of(model: Model) -> Place:
-    """Return how a write reaches and reads *model*."""
-    connection = model._connection
+def place_of(
+    connection: Connection, metadata: Metadata, model_id: str, namespace: str, facts: Callable[..., Facts]
+) -> Place:
+    """Return how a write reaches and reads a model; *facts* makes its queries."""
 
     def members(dimension: str) -> list[dict[str, Any]] | None:
-        declared = model.metadata.entity_sets
-        wanted = [name for name in (hierarchy_set(dimension), master_set(dimension)) if name in declared]
-        for entity_set in wanted:
-            rows = read_members(connection, model._id, model._namespace, entity_set)
+        sets = (hierarchy_set(dimension), master_set(dimension))
+        for entity_set in (name for name in sets if name in metadata.entity_sets):
+            rows = read_members(connection, model_id, namespace, entity_set)
             if rows is not None:
                 return rows
         return None
 
-    def facts(where: Mapping[str, list[str]]) -> pa.Table:
+    def read_facts(where: Mapping[str, list[str]]) -> pa.Table:
         # The members were checked before, and a version may have no row yet.
-        query = replace(model.facts(where=where or None), check_members=False)
+        query = replace(facts(where=where or None), check_members=False)
         return query.fetch(progress=None).arrow()
 
     return Place(
         session=connection.context.session,
-        model_id=model.id,
+        model_id=model_id,
         tenant_host=connection.tenant_host,
         principal=connection.principal,
         read_members=members,
-        read_facts=facts,
+        read_facts=read_facts,
     )

@@ -143,7 +143,8 @@ class Model(Previewed):
         Raises what ``members`` raises; ContractError for more members than Excel has rows; MissingExtraError if the
         extra ``excel`` is not installed.
         """
-        write_workbook(self, names("members", members) or (), target)
+        wanted = {name: self.members(name) for name in names("members", members) or ()}
+        write_workbook(self._connection, self.schema, wanted, target)
 
     def _listed(self) -> ModelEntry:
         if self._entry is None:
@@ -246,7 +247,7 @@ class Model(Previewed):
             namespace=self._namespace,
             entity_set=FACT_DATA_AGGREGATION if missing else FACT_DATA,
             select=tuple(column.name for column in columns),
-            where=with_version(schema, self._version, from_where(with_members_below(self, where))),
+            where=with_version(schema, self._version, from_where(with_members_below(where, self.members))),
             order_by=tuple(
                 (name.removeprefix("-"), name.startswith("-")) for name in names("order_by", order_by) or ()
             ),
@@ -450,7 +451,11 @@ class Model(Previewed):
             cancelled=cancelled,
         )
         with progress_listener(callback("progress", progress, allowed=("auto",))) as listener:
-            return write(place_of(self), frame, replace(order, listener=listener))
+            return write(
+                place_of(self._connection, self.metadata, self._id, self._namespace, self.facts),
+                frame,
+                replace(order, listener=listener),
+            )
 
     def _schema_for_questions(self) -> Schema:
         """Return the schema, or that of the last cached result while SAC is unreachable, so that it can be found."""
