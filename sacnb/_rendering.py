@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import html
+import json
+import os
 import re
+import shutil
+import sys
+import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Final
 
 __all__ = [
     "MAX_BYTES",
+    "PAGED_ROWS",
+    "Paged",
     "Paragraphs",
     "Preview",
     "Previewed",
@@ -23,6 +32,7 @@ __all__ = [
     "printable",
     "same_everywhere",
     "shown_path",
+    "text_width",
 ]
 
 MAX_BYTES: Final = 64 * 1024
@@ -90,7 +100,7 @@ def html_table(
     numeric: Collection[int] = (),
     title: str = "",
     notes: Sequence[str] = (),
-    more: str = "",
+    more: str | Sequence[str] = "",
 ) -> str:
     """Return a static HTML table in the one look of sacnb, for outputs, widgets and code hosts; all texts are escaped.
 
@@ -100,7 +110,7 @@ def html_table(
         numeric: The positions of the columns with numbers, which are aligned to the right.
         title: A line above the table.
         notes: Lines between title and table.
-        more: A line below the table, such as the number of rows that are left out.
+        more: A line or lines below the table, such as the number of rows that are left out.
     """
 
     def line(tag: str, cells: Sequence[str]) -> str:
@@ -111,7 +121,9 @@ def html_table(
     head = f'<thead><tr style="{_HEAD}">{line("th", columns)}</tr></thead>\n' if any(columns) else ""
     body = "".join(f'<tr style="{_ROW}">{line("td", cells)}</tr>\n' for cells in rows)
     parts.append(f'<table style="{_TABLE}">{head}<tbody>\n{body}</tbody></table>')
-    parts += [f'<p style="{_MORE}">{html.escape(more)}</p>'] if more else []
+    parts += [
+        f'<p style="{_MORE}">{html.escape(one)}</p>' for one in ([more] if isinstance(more, str) else more) if one
+    ]
     return printable("\n".join([f'<div style="{_BOX}">', *parts, "</div>"]))
 
 
@@ -125,7 +137,12 @@ def _html_cell(tag: str, text: str, *, is_number: bool) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A table for display. ``notes`` are the lines above it; ``more`` tells how many rows are left out."""
+    """A table for display.
+
+    ``notes`` are the lines above it; ``more`` tells how many rows are left out. Where the table is too wide, ``cut``
+    holds the columns whose texts may be shortened, and ``drop`` those that may be left out, in the order in which they
+    are. ``rest`` are further rows, to page through in a notebook, and ``total`` is the number of all rows.
+    """
 
     title: str
     notes: tuple[str, ...]
@@ -133,17 +150,24 @@ class Preview:
     numeric: tuple[bool, ...]
     rows: tuple[tuple[str, ...], ...]
     more: str
+    cut: tuple[int, ...] = ()
+    drop: tuple[int, ...] = ()
+    rest: tuple[tuple[str, ...], ...] = ()
+    total: int = 0
 
-    def text(self) -> str:
-        """Return the table for a terminal: aligned columns, numbers to the right."""
-        widths = [max(map(len, cells)) for cells in zip(self.columns, *self.rows, strict=True)]
+    def text(self, width: int | None = None) -> str:
+        """Return the table for a terminal, as wide as it is if possible: aligned columns, numbers to the right."""
+        shown, missing = self._fitted(width or text_width())
         lines = [self.title, *self.notes]
-        for cells in (self.columns, *self.rows):
+        widths = shown._widths()
+        for cells in (shown.columns, *shown.rows):
             aligned = [
                 cell.rjust(width) if number else cell.ljust(width)
-                for cell, width, number in zip(cells, widths, self.numeric, strict=True)
+                for cell, width, number in zip(cells, widths, shown.numeric, strict=True)
             ]
-            lines.append("  ".join(aligned).rstrip())
+            lines.append(_GAP.join(aligned).rstrip())
+        if missing:
+            lines += textwrap.wrap(_not_shown(missing), width or text_width(), break_long_words=False)
         return printable("\n".join([*lines, self.more] if self.more else lines))
 
     def html(self) -> str:
@@ -154,6 +178,27 @@ class Preview:
         """Return the table for a notebook on a code host, or for a README."""
         return self._within_budget(Preview._markdown)
 
+    def paged_html(self) -> str:
+        """Return the static table with a script that pages through ``rest``, sorts and searches, without a kernel."""
+        page = self.html()
+        shown = self._narrow()[0]
+        rows, left = [], _PAGED_BYTES
+        for cells in (*shown.rows, *shown.rest):
+            left -= sum(len(cell.encode()) + 4 for cell in cells)
+            if left < 0:
+                break
+            rows.append([printable(cell) for cell in cells])
+        if len(rows) <= len(shown.rows):
+            return page
+        numeric = [place for place, is_number in enumerate(shown.numeric) if is_number]
+        store = {"total": max(self.total, len(rows)), "page": len(shown.rows), "numeric": numeric, "rows": rows}
+        # A text with </script> would end the element.
+        text = json.dumps(store, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+        page = page.replace("<div ", '<div data-sacnb="rows" ', 1).removesuffix("</div>")
+        if self.more:
+            page = page.replace(f'<p style="{_MORE}">', f'<p data-sacnb="rest" style="{_MORE}">', 1)
+        return f'{page}<script type="application/json">{text}</script>\n<script>{_script()}</script>\n</div>'
+
     def _within_budget(self, render: Callable[[Preview], str]) -> str:
         shown = self
         while len((text := printable(render(shown))).encode()) > MAX_BYTES and shown.rows:
@@ -162,15 +207,117 @@ class Preview:
         return text
 
     def _html(self) -> str:
-        numeric = {place for place, is_number in enumerate(self.numeric) if is_number}
-        return html_table(self.columns, self.rows, numeric=numeric, title=self.title, notes=self.notes, more=self.more)
+        shown, missing = self._narrow()
+        numeric = {place for place, is_number in enumerate(shown.numeric) if is_number}
+        more = (self.more, _not_shown(missing))
+        return html_table(shown.columns, shown.rows, numeric=numeric, title=self.title, notes=self.notes, more=more)
 
     def _markdown(self) -> str:
+        shown, missing = self._narrow()
         parts = [f"**{_escaped(self.title)}**", *(_escaped(note) for note in self.notes)]
-        table = [" | ".join(_escaped(cell) for cell in cells) for cells in (self.columns, *self.rows)]
-        table.insert(1, " | ".join("---:" if number else "---" for number in self.numeric))
+        table = [" | ".join(_escaped(cell) for cell in cells) for cells in (shown.columns, *shown.rows)]
+        table.insert(1, " | ".join("---:" if number else "---" for number in shown.numeric))
         parts.append("\n".join(f"| {line} |" for line in table))
-        return "\n\n".join([*parts, _escaped(self.more)] if self.more else parts)
+        return "\n\n".join([*parts, *(_escaped(line) for line in (self.more, _not_shown(missing)) if line)])
+
+    def _narrow(self) -> tuple[Preview, tuple[str, ...]]:
+        """Return the table with as many columns as fit on a page, and the names of the others."""
+        return self._dropped(
+            lambda shown: sum(min(width, _WRAP_AFTER_CHARS) * 7 + 24 for width in shown._widths()) <= _PAGE_PIXELS
+        )
+
+    def _fitted(self, width: int) -> tuple[Preview, tuple[str, ...]]:
+        """Return the table that fits into *width* if possible, and the names of the columns that are left out."""
+        return self._shortened(width)._dropped(lambda shown: shown._width() <= width)
+
+    def _dropped(self, fits: Callable[[Preview], bool]) -> tuple[Preview, tuple[str, ...]]:
+        """Leave out columns until the table fits, or none can go; return it and the names of these columns."""
+        for count in range(len(self.drop) + 1):
+            shown, missing = self._without(self.drop[:count])
+            if fits(shown):
+                break
+        return shown, missing
+
+    def _widths(self) -> list[int]:
+        return [max(map(len, cells)) for cells in zip(self.columns, *self.rows, strict=True)]
+
+    def _width(self) -> int:
+        widths = self._widths()
+        return sum(widths) + len(_GAP) * (len(widths) - 1)
+
+    def _shortened(self, width: int) -> Preview:
+        """Shorten the texts that may be cut, the longest first, as far as *width* asks for it."""
+        widths = self._widths()
+        most = {place: widths[place] for place in self.cut}
+        over = self._width() - width
+        while over > 0 and most:
+            longest = max(most, key=lambda place: most[place])
+            if most[longest] <= _LEAST_CHARS:
+                break
+            most[longest] -= 1
+            over -= 1
+
+        def short(place: int, cell: str) -> str:
+            return cell if len(cell) <= most.get(place, len(cell)) else cell[: most[place] - 1] + "…"
+
+        rows = tuple(tuple(short(place, cell) for place, cell in enumerate(cells)) for cells in self.rows)
+        return replace(self, rows=rows)
+
+    def _without(self, places: Sequence[int]) -> tuple[Preview, tuple[str, ...]]:
+        """Return the table with one narrow column in the place of each run of columns, and the names of these."""
+        if not places:
+            return self, ()
+        kept: list[int | None] = []
+        for place in range(len(self.columns)):
+            if place not in places:
+                kept.append(place)
+            elif not kept or kept[-1] is not None:
+                kept.append(None)
+
+        def narrow(cells: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple("…" if place is None else cells[place] for place in kept)
+
+        shown = replace(
+            self,
+            columns=narrow(self.columns),
+            numeric=tuple(place is not None and self.numeric[place] for place in kept),
+            rows=tuple(map(narrow, self.rows)),
+            rest=tuple(map(narrow, self.rest)),
+        )
+        return shown, tuple(self.columns[place] for place in sorted(places))
+
+
+_GAP: Final = "  "
+# A text that is shortened keeps this many characters, so that it can be told from others.
+_LEAST_CHARS: Final = 12
+# The width of an output in a notebook, for characters of about 7 pixels.
+_PAGE_PIXELS: Final = 960
+_NAMED_CHARS: Final = 300
+# The rows to page through weigh at most this much in the saved notebook.
+_PAGED_BYTES: Final = 32 * 1024
+_WIDTH_WITHOUT_TERMINAL: Final = 120
+
+
+def text_width() -> int:
+    """Return the width of tables of text: ``COLUMNS`` if it is above 0, else that of the terminal, else 120."""
+    columns = os.environ.get("COLUMNS", "")
+    given = columns.isdecimal() and int(columns) > 0
+    if not _REPLAYS and (given or (sys.stdout is not None and not sys.stdout.closed and sys.stdout.isatty())):
+        return shutil.get_terminal_size().columns
+    return _WIDTH_WITHOUT_TERMINAL
+
+
+def _not_shown(names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    listed = ", ".join(names)
+    listed = listed if len(listed) <= _NAMED_CHARS else listed[: _NAMED_CHARS - 1] + "…"
+    return f"{len(names):,} column{'' if len(names) == 1 else 's'} not shown: {listed}"
+
+
+@cache
+def _script() -> str:
+    return resources.files("sacnb").joinpath("_rendering.js").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +350,23 @@ class Previewed(ABC):
 
     def _repr_markdown_(self) -> str:
         return self._preview().markdown()
+
+
+class Paged(Previewed):
+    """Base class of frames: a notebook also gets the script to page through them, sort and search."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def _preview(self, rows: int = 0) -> Preview:
+        """Return the table; *rows* is the number of rows to format beyond those at the top."""
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:  # noqa: ARG002
+        return {"text/html": self._preview(PAGED_ROWS).paged_html()}
+
+
+# Formatting more would take longer than people wait for a cell.
+PAGED_ROWS: Final = 500
 
 
 def fact_table(title: str, facts: Mapping[str, str]) -> Preview:

@@ -10,7 +10,10 @@
     │   ├── LiveConnectionError  412: a model with a live connection or data in Datasphere, which SAC does not export
     │   ├── ThrottledError       429, after all retries
     │   ├── ServerError          408, 425 and 5xx, after all retries
+    │   ├── ChannelError         a Snowflake channel that cannot be written to any more
     │   └── NoAnswerError        connection, TLS, proxy or timeout, after all retries
+    ├── NotCommittedError        Snowflake has not committed the rows in time
+    ├── RejectedRowsError        Snowflake could not load some of the rows
     ├── BadAnswer                an answer that cannot be trusted; nothing of it was kept
     ├── UnknownNameError         no such model, dimension, measure or member (also a LookupError)
     ├── QueryError               a query SAC cannot answer, or would answer wrongly (also a ValueError)
@@ -63,6 +66,7 @@ __all__ = [
     "BadAnswer",
     "CacheError",
     "Cancelled",
+    "ChannelError",
     "ConfirmationError",
     "ContractError",
     "DeprecatedTokenWarning",
@@ -74,11 +78,13 @@ __all__ = [
     "MixedAccountsWarning",
     "MixedVersionsWarning",
     "NoAnswerError",
+    "NotCommittedError",
     "NotFoundError",
     "ParentMemberWarning",
     "PrecisionWarning",
     "QueryError",
     "RefreshError",
+    "RejectedRowsError",
     "RepeatedKeysWarning",
     "ReplayError",
     "RequestError",
@@ -162,8 +168,8 @@ class SacError(Exception):
     """
 
     __module__ = "sacnb"
-    # Set by %config SacMagics.full_tracebacks.
-    _full_tracebacks: ClassVar[bool] = False
+    # The option %config SacMagics.full_tracebacks; ``None`` while there are no magics to configure.
+    _full_tracebacks: ClassVar[bool | None] = None
 
     def __init__(self, message: str, *, hint: str | None = None, outcome: RetryOutcome | None = None) -> None:
         message = printable(message)  # it may quote a server
@@ -194,7 +200,9 @@ class SacError(Exception):
             return lines
         line = _line_of_cell(self.__traceback__)
         where = f"Raised by line {line} of the cell. " if line else ""
-        return [*lines, f"{where}%tb shows the traceback."]
+        each_time = "; %config SacMagics.full_tracebacks = True shows it each time"
+        always = "" if SacError._full_tracebacks is None else each_time
+        return [*lines, f"{where}%tb shows the traceback{always}."]
 
     def _repr_html_(self) -> str:
         return self._paragraphs().html()
@@ -211,7 +219,8 @@ def _ipython_traceback(error: SacError) -> list[str]:
     if shell is None:
         return traceback.format_exception(error)
     shown: list[str] = shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__)
-    return shown
+    # Frames that held secrets are cleared, so IPython does not find their arguments.
+    return [line.replace("(***failed resolving arguments***)", "(...)") for line in shown]
 
 
 def _line_of_cell(trace: TracebackType | None) -> int | None:
@@ -318,6 +327,34 @@ class ServerError(RequestError):
 
 class NoAnswerError(RequestError):
     """No answer after all retries: connection, TLS, proxy or timeout."""
+
+
+class ChannelError(RequestError):
+    """A Snowflake channel cannot be written to any more: another program writes to it, or its history is gone.
+
+    ``code`` is Snowflake's name of the reason, where it gave one.
+    """
+
+
+class NotCommittedError(SacError):
+    """Snowflake has not committed all rows in time; ``committed`` of ``appended`` rows of the channel are.
+
+    Rows that are not committed are not lost: they may still be, and opening the channel again tells.
+    """
+
+    def __init__(self, message: str, *, committed: int = 0, appended: int = 0, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.committed = committed
+        self.appended = appended
+
+
+class RejectedRowsError(SacError):
+    """Snowflake could not load ``rows`` of the rows, and left them out; ``last_message`` is what it says of one."""
+
+    def __init__(self, message: str, *, rows: int = 0, last_message: str = "", hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.rows = rows
+        self.last_message = last_message
 
 
 class BadAnswer(SacError):

@@ -23,6 +23,7 @@ from sacnb._charts.members import (
 )
 from sacnb._charts.spec import Kind, Parts, describe, drawing, period_text
 from sacnb._charts.style import COLOURS, PAPERS, Theme, config, theme_of_notebook
+from sacnb._frames.periods import how_to_fetch, unfetched
 from sacnb._frames.tidy import Aggregation, long_frame, tidy
 from sacnb._odata.schema import Grain, Schema, is_account, is_version
 from sacnb.errors import ContractError, UnknownNameError
@@ -73,6 +74,7 @@ def plot(
         unit=unit,
         theme=theme,
         notes=[note or "", note_of_dates],
+        table=table,
         measures=[column.name for column in schema.measures if column.name in table.column_names],
     )
 
@@ -92,9 +94,10 @@ def plot_frame(
     unit: str | None,
     theme: Theme | None,
     notes: Sequence[str],
+    table: pa.Table,
     measures: Sequence[str],
 ) -> Chart:
-    """Draw a frame of ``tidy`` or ``long_frame`` with these measures; see ``Result.plot``."""
+    """Draw a frame of ``tidy`` or ``long_frame`` with these measures; *table* is what it was made from."""
     _check(kind, theme)
     theme = theme or theme_of_notebook()
     texts = texts_of(labels, [column.name for column in schema.dimensions])
@@ -104,13 +107,13 @@ def plot_frame(
             raise UnknownNameError("measure", measure, measures, where="the result")
         frame = frame.filter(pl.col(MEASURE) == measure).drop(MEASURE) if MEASURE in frame.columns else frame
         measures = [measure]
-    split = _split(frame, [by] if isinstance(by, str) else by)
+    split = _split(frame, [by] if isinstance(by, str) else by, table, schema)
     # A line needs two periods; draw one as bars.
     if grain is not None and kind is None and split and frame["date"].n_unique() == 1:
         notes.append(f"{period_text(frame['date'][0], grain)}.")
         frame, grain = frame.drop("date"), None
     drawn = kind or _kind(frame, grain, split)
-    _check_fit(drawn, grain, split)
+    _check_fit(drawn, grain, split, how_to_fetch(table, schema, schema.date_columns[:1]))
     if other:
         _check_sums(split, agg)
     frame, cuts = _cut(drawn, frame, grain, split, other=other)
@@ -156,6 +159,9 @@ def _frame(
     table: pa.Table, schema: Schema, grain: Grain | None, agg: Aggregation
 ) -> tuple[pl.DataFrame, Grain | None, str]:
     if not any(column.name in table.column_names for column in schema.date_columns):
+        if grain is not None:
+            hint = how_to_fetch(table, schema, schema.date_columns[:1]) or "Leave out grain."
+            raise ContractError(f"grain={grain!r} needs dates, and the result has none.", hint=hint)
         return long_frame(table, schema), None, ""
     made = tidy(table, schema, grain, agg=agg)
     return made.frame, made.grain, made.note
@@ -171,9 +177,11 @@ def _kind(frame: pl.DataFrame, grain: Grain | None, split: Sequence[str]) -> Kin
     return "bar" if grouped else "heatmap"
 
 
-def _check_fit(kind: Kind, grain: Grain | None, split: Sequence[str]) -> None:
+def _check_fit(kind: Kind, grain: Grain | None, split: Sequence[str], undated: str | None) -> None:
     if kind == "line" and grain is None:
-        raise ContractError("A line chart needs dates, and the result has none.", hint='Use plot(kind="bar").')
+        raise ContractError(
+            "A line chart needs dates, and the result has none.", hint=undated or 'Use plot(kind="bar").'
+        )
     if kind == "heatmap" and len(split) + (grain is not None) != _MOST_DIMENSIONS:
         axes = ["the date"] * (grain is not None) + [repr(name.removeprefix("dim_")) for name in split]
         raise ContractError(
@@ -192,7 +200,9 @@ def _check_sums(split: Sequence[str], agg: Aggregation) -> None:
         if name == MEASURE or is_account(name) or is_version(name):
             raise ContractError(
                 f"other=True cannot add up members of {name.removeprefix('dim_')!r}: they are of different kinds.",
-                hint="Leave out other=True.",
+                hint="Leave out other=True, or choose one with measure=."
+                if name == MEASURE
+                else "Leave out other=True.",
             )
 
 
@@ -221,11 +231,11 @@ def _cut(
 def _with_one_measure(table: pa.Table, schema: Schema, measure: str) -> pa.Table:
     names = [column.name for column in schema.measures if column.name in table.column_names]
     if measure not in names:
-        raise UnknownNameError("measure", measure, names, where="the result")
+        raise unfetched("measure", measure, table, schema)
     return table.drop_columns([name for name in names if name != measure])
 
 
-def _split(frame: pl.DataFrame, by: Sequence[str] | None) -> list[str]:
+def _split(frame: pl.DataFrame, by: Sequence[str] | None, table: pa.Table, schema: Schema) -> list[str]:
     """Return the columns that distinguish lines or bars: most members first, versions last."""
     members = {name: frame[name].n_unique() for name in frame.columns if name.startswith("dim_")}
     varying = [name for name, count in members.items() if count > 1]
@@ -233,13 +243,17 @@ def _split(frame: pl.DataFrame, by: Sequence[str] | None) -> list[str]:
     if by is not None:
         chosen = [f"dim_{name}" for name in by]
         for name, column in zip(by, chosen, strict=True):
+            if column not in members and schema.grain_of(name) is None and name in schema.names:
+                raise unfetched("dimension", name, table, schema)
             if column not in members:
                 raise UnknownNameError("dimension", name, [one.removeprefix("dim_") for one in members])
     chosen = list(dict.fromkeys(chosen))[:_MOST_DIMENSIONS]
     hidden = [f"{name.removeprefix('dim_')!r} ({members[name]:,} members)" for name in varying if name not in chosen]
     if hidden:
+        hint = "Filter to one member with where=, or fetch fewer dimensions with dims=[...]."
+        if MEASURE in varying and MEASURE not in chosen:
+            hint = f"Choose one measure: measure={frame[MEASURE][0]!r}."
         raise ContractError(
-            f"The result also varies in {listed(hidden)}; the chart would draw several values as one.",
-            hint="Filter to one member with where=, or fetch fewer dimensions with dims=[...].",
+            f"The result also varies in {listed(hidden)}; the chart would draw several values as one.", hint=hint
         )
     return chosen

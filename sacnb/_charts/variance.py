@@ -14,7 +14,7 @@ from sacnb._arguments import texts_by_id
 from sacnb._charts.members import listed
 from sacnb._charts.variance_plot import Variance
 from sacnb._frames.convert import to_float64
-from sacnb._frames.periods import date_column, dates_of, target_grain, truncate
+from sacnb._frames.periods import date_column, dates_of, how_to_fetch, target_grain, truncate, unfetched
 from sacnb._frames.tidy import exact_facts
 from sacnb._odata.schema import Grain, Schema, is_account, is_version
 from sacnb.errors import ContractError, MixedAccountsWarning, UnknownNameError, warn_user
@@ -87,10 +87,11 @@ def variance(
 def _measure(table: pa.Table, schema: Schema, measure: str | None) -> str:
     names = [column.name for column in schema.measures if column.name in table.column_names]
     if measure is not None and measure not in names:
-        raise UnknownNameError("measure", measure, names, where="the result")
+        raise unfetched("measure", measure, table, schema)
     if measure is None and len(names) != 1:
         there = f"has {listed([repr(name) for name in names])}" if names else "has none"
-        raise ContractError(f"variance() needs one measure; the result {there}.", hint="Choose it with measure=...")
+        hint = f"Choose it: measure={names[0]!r}." if names else how_to_fetch(table, schema, schema.measures[:1])
+        raise ContractError(f"variance() needs one measure; the result {there}.", hint=hint)
     return measure or names[0]
 
 
@@ -100,7 +101,7 @@ def _version_column(table: pa.Table, schema: Schema) -> str:
             return f"dim_{column.name}"
     raise ContractError(
         "variance() needs the dimension 'Version', and the result does not have it.",
-        hint="Fetch it too: facts(dims=[..., 'Version']).",
+        hint=how_to_fetch(table, schema, [one for one in schema.dimensions if is_version(one.name)]),
     )
 
 
@@ -112,7 +113,8 @@ def _facts(
     dated = any(column.name in table.column_names for column in schema.date_columns)
     if not dated:
         if grain is not None:
-            raise ContractError(f"grain={grain!r} needs dates, and the result has none.", hint="Leave out grain.")
+            hint = how_to_fetch(table, schema, schema.date_columns[:1]) or "Leave out grain."
+            raise ContractError(f"grain={grain!r} needs dates, and the result has none.", hint=hint)
         return facts, None, None, ""
     column = date_column(table, schema, None)
     dates = dates_of(table, column)

@@ -13,9 +13,9 @@ from sacnb._charts.members import Labels, listed, plain, texts_of, with_texts
 from sacnb._charts.plot import titled
 from sacnb._charts.spec import HEIGHT, NOTHING, WIDTH, number, period_text, scaled, short
 from sacnb._charts.style import OUTCOMES, PAPERS, TOTAL, Theme, config, theme_of_notebook, version_text
-from sacnb._frames.preview import preview
+from sacnb._frames.preview import preview_of
 from sacnb._odata.schema import Grain
-from sacnb._rendering import Preview, Previewed
+from sacnb._rendering import Paged, Preview
 from sacnb.errors import ContractError, UnknownNameError
 
 __all__ = ["Variance"]
@@ -29,7 +29,7 @@ _MARGIN: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Variance(Previewed):
+class Variance(Paged):
     """The differences between two versions.
 
     ``frame`` has the columns compared by (``date``, ``dim_*``; Date and String), ``base`` and ``against`` (Float64;
@@ -54,8 +54,9 @@ class Variance(Previewed):
     def __repr__(self) -> str:
         return self._preview().text()
 
-    def _preview(self) -> Preview:
-        return preview(self.frame.to_arrow(), title=self.title, notes=(self.note,) if self.note else ())
+    def _preview(self, rows: int = 0) -> Preview:
+        notes = (self.note,) if self.note else ()
+        return preview_of(self.frame, title=self.title, notes=notes, whole=self.frame.columns, more_rows=rows)
 
     def plot(
         self,

@@ -220,8 +220,8 @@ def concat(tables: Sequence[pa.Table]) -> pa.Table:
         raise BadAnswer(f"The pages do not fit together: {e}", hint="Select fewer columns, or report the model.") from e
 
 
-def with_floats(table: pa.Table, *, cure: str = "Ask for decimals=True.") -> pa.Table:
-    """Return the table with every decimal column as float64, correctly rounded. *cure* ends the warning.
+def with_floats(table: pa.Table, *, remedy: str = "Ask for decimals=True.") -> pa.Table:
+    """Return the table with every decimal column as float64, correctly rounded; *remedy* ends the warning.
 
     Warns:
         PrecisionWarning: A column holds values of more digits than a float64 keeps (about 16).
@@ -237,7 +237,7 @@ def with_floats(table: pa.Table, *, cure: str = "Ask for decimals=True.") -> pa.
         table = table.set_column(i, field.with_type(pa.float64()), to_float64(values))
     if lost:
         warn_user(
-            f"A float64 keeps about 16 digits; it loses some of {'; '.join(lost)}. {cure}",
+            f"A float64 keeps about 16 digits; it loses some of {'; '.join(lost)}. {remedy}",
             PrecisionWarning,
         )
     return table

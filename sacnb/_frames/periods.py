@@ -11,7 +11,7 @@ as December, so that sums over a year are right; tables that hold such periods s
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
@@ -19,7 +19,7 @@ from typing import Final
 import polars as pl
 import pyarrow as pa
 
-from sacnb._odata.schema import DateColumn, Grain, Schema
+from sacnb._odata.schema import Column, DateColumn, Grain, Schema
 from sacnb.errors import ContractError, UnknownNameError
 
 __all__ = [
@@ -194,14 +194,37 @@ def date_column(table: pa.Table, schema: Schema, wanted: str | DateColumn | None
         for column in schema.date_columns:
             if column.name in table.column_names:
                 return column
+        there = f"Say which one it is with date=; there is: {', '.join(map(repr, table.column_names))}."
         raise ContractError(
             f"The result of {schema.provider_id!r} has no column that is known to hold dates.",
-            hint=f"Say which one it is with date=; there is: {', '.join(map(repr, table.column_names))}.",
+            hint=how_to_fetch(table, schema, schema.date_columns[:1]) or there,
         )
     found = wanted if isinstance(wanted, DateColumn) else DateColumn(wanted, schema.grain_of(wanted))
     if found.name not in table.column_names:
-        raise UnknownNameError("column", found.name, table.column_names, where=f"the result of {schema.provider_id!r}")
+        raise unfetched("column", found.name, table, schema)
     return found
+
+
+def unfetched(kind: str, name: str, table: pa.Table, schema: Schema) -> UnknownNameError:
+    """Return the error for a column that a result does not have; its remedy is to fetch it, if the model has it."""
+    names = [column.name for column in schema.columns if kind in {"column", column.role}]
+    there = [name for name in table.column_names if kind == "column" or name in names]
+    error = UnknownNameError(kind, name, there, where=f"the result of {schema.provider_id!r}")
+    if name in schema.names:
+        error.hint = how_to_fetch(table, schema, [schema.column(name)])
+    return error
+
+
+def how_to_fetch(table: pa.Table, schema: Schema, missing: Sequence[Column | DateColumn]) -> str | None:
+    """Return the call of ``facts()`` that also fetches the first of *missing*; ``None`` where there is none."""
+    roles = {column.name: column.role for column in schema.columns}
+    for column in (schema.column(one.name) for one in missing if one.name in roles):
+        if column.role == "attribute":
+            return f"Fetch it too: facts(select={[*table.column_names, column.name]!r})."
+        fetched = [name for name in table.column_names if roles.get(name) == column.role]
+        argument = "measures" if column.role == "measure" else "dims"
+        return f"Fetch it too: facts({argument}={[*fetched, column.name]!r})."
+    return None
 
 
 def dates_of(table: pa.Table, column: DateColumn) -> Dates:

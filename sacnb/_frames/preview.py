@@ -6,16 +6,19 @@ A number that would look whole without being so, or look like zero, gets more pl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any, Final
 
+import polars as pl
 import pyarrow as pa
 
 from sacnb._frames.convert import column_of
-from sacnb._rendering import Preview
+from sacnb._odata.schema import Column
+from sacnb._rendering import PAGED_ROWS, Preview
 
-__all__ = ["as_shown", "preview"]
+__all__ = ["as_shown", "preview", "preview_of", "shown_frame"]
 
 # Digits of a column's largest number; decimal places are never fewer than the cents need.
 _DIGITS: Final = 6
@@ -83,47 +86,149 @@ def _digits_behind(number: Decimal) -> int:
 
 
 _ROWS: Final = 10
-_COLUMNS: Final = 30
-_CELL_CHARS: Final = 60
+# A few more rows are shown rather than announced.
+_MOST_ROWS: Final = 20
+_CELL_CHARS: Final = 120
+_ID_CHARS: Final = 256
+# A whole number with such a name, or one that may be a period, is no quantity.
+_NO_QUANTITY: Final = re.compile(
+    r"(?:^|_|\b)(?:id|key|code|no|nr|number|year|period|month|week|day|date)$", re.IGNORECASE
+)
 
 
-def preview(table: pa.Table, *, title: str, notes: tuple[str, ...] = ()) -> Preview:
-    """Return the first ten rows and thirty columns of a table; long texts are cut.
+def preview(
+    table: pa.Table,
+    *,
+    title: str,
+    notes: tuple[str, ...] = (),
+    kept: Collection[str] = (),
+    whole: Collection[str] = (),
+    more_rows: int = 0,
+    total: int | None = None,
+) -> Preview:
+    """Return the first rows of a table, with numbers formatted by ``as_shown``.
 
-    Quantities are shown by ``as_shown``. A whole number that no schema calls a measure may be a year or an id, and is
-    left as it is.
+    A table that is too wide loses columns from its middle: dimensions and texts first; dates, numbers and the columns
+    *kept* last. Ids, which are those of dimensions and of the columns *whole*, are never shortened. *more_rows* are the
+    rows beyond those at the top to hold for paging; *total* is the number of rows if *table* is only their beginning.
     """
-    head = table.slice(0, _ROWS).select(range(min(table.num_columns, _COLUMNS)))
+    total = table.num_rows if total is None else total
+    at_top = _ROWS if total > _MOST_ROWS else total
+    head = table.slice(0, at_top + more_rows)
+    columns = [column_of(field) for field in head.schema]
+    ids = {
+        field.name
+        for field, column in zip(head.schema, columns, strict=True)
+        if field.name in whole or (column is not None and column.role == "dimension")
+    }
     numeric = tuple(_is_number(field.type) for field in head.schema)
-    cells = [_cells(field, head.column(number).to_pylist()) for number, field in enumerate(head.schema)]
-    rows = tuple(zip(*cells, strict=True))
-    left = [
-        f"{count:,} more {word}{'' if count == 1 else 's'}"
-        for count, word in ((table.num_rows - _ROWS, "row"), (table.num_columns - _COLUMNS, "column"))
-        if count > 0
+    cells = [
+        _cells(field, column, head.column(number).to_pylist(), is_id=field.name in ids)
+        for number, (field, column) in enumerate(zip(head.schema, columns, strict=True))
     ]
-    names = tuple(map(_cell, head.column_names))
-    return Preview(title, notes, names, numeric, rows, f"… {' and '.join(left)}" if left else "")
+    rows = tuple(zip(*cells, strict=True))
+    left = total - at_top
+    matters = [
+        is_number or field.name in kept or pa.types.is_temporal(field.type)
+        for field, is_number in zip(head.schema, numeric, strict=True)
+    ]
+    return Preview(
+        title,
+        notes,
+        tuple(_cell(name, _CELL_CHARS) for name in head.column_names),
+        numeric,
+        rows[:at_top],
+        f"… {left:,} more row{'' if left == 1 else 's'}" if left > 0 else "",
+        cut=tuple(place for place, field in enumerate(head.schema) if not numeric[place] and field.name not in ids),
+        drop=_order_of_dropping(matters),
+        rest=rows[at_top:],
+        total=total,
+    )
+
+
+def _order_of_dropping(matters: Sequence[bool]) -> tuple[int, ...]:
+    """Return the places of all columns but the first and the last that matter: from the middle outwards."""
+
+    def outwards(places: list[int]) -> list[int]:
+        middle = (len(places) - 1) / 2
+        return [places[at] for at in sorted(range(len(places)), key=lambda at: abs(at - middle))]
+
+    others = [place for place, matter in enumerate(matters) if not matter]
+    main = [place for place, matter in enumerate(matters) if matter] or [others.pop(0)] if matters else []
+    return (*outwards(others), *outwards(main[1:-1]))
 
 
 def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
-def _cells(field: pa.Field, values: list[Any]) -> list[str]:
-    return as_shown(values) if _is_quantity(field) else list(map(_cell, values))
+def _cells(field: pa.Field, column: Column | None, values: list[Any], *, is_id: bool) -> list[str]:
+    if _is_number(field.type) and _is_quantity(field, column, values):
+        return as_shown(values)
+    return [_cell(value, _ID_CHARS if is_id else _CELL_CHARS) for value in values]
 
 
-def _is_quantity(field: pa.Field) -> bool:
+def _is_quantity(field: pa.Field, column: Column | None, values: list[Any]) -> bool:
+    """Return whether numbers are amounts, and not years, periods or ids, which are shown without thousands."""
     if not pa.types.is_integer(field.type):
-        return _is_number(field.type)
-    column = column_of(field)
-    return column is not None and column.role == "measure"
+        return True
+    if column is not None:
+        return bool(column.role == "measure")
+    return not _NO_QUANTITY.search(field.name) and not all(_may_be_period(value) for value in values)
 
 
-def _cell(value: Any) -> str:
+def _may_be_period(value: int | None) -> bool:
+    """Return whether a whole number may be a year, ``yyyymm`` or ``yyyymmdd``; a small one looks the same anyway."""
+    if value is None or abs(value) < 10_000:
+        return True
+    month = value if value < 10**6 else value // 100
+    return 190_000 <= month <= 299_916 and month % 100 <= 16
+
+
+def _cell(value: Any, most: int) -> str:
     if value is None:
         return "null"
     # Show characters that cannot be printed (line ends, marks that turn the writing direction) as escapes.
     text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value))
-    return text if len(text) <= _CELL_CHARS else text[: _CELL_CHARS - 1] + "…"
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def preview_of(frame: pl.DataFrame, *, title: str, more_rows: int = 0, **options: Any) -> Preview:
+    """Return the preview of a polars frame; see ``preview``."""
+    head = frame.head(_MOST_ROWS + more_rows).to_arrow()
+    return preview(head, title=title, more_rows=more_rows, total=frame.height, **options)
+
+
+class ShownFrame(pl.DataFrame):
+    """A polars frame that looks like every table of sacnb; what is made of it is an ordinary frame.
+
+    ``whole`` names the columns with ids, which are never shortened.
+    """
+
+    _word = "row"
+    _whole: tuple[str, ...] = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (pl.DataFrame, (self.get_columns(),))  # to be read without sacnb
+
+    def _preview(self, more_rows: int = 0) -> Preview:
+        title = f"{self.height:,} {self._word}{'' if self.height == 1 else 's'}"
+        return preview_of(self, title=title, whole=self._whole, more_rows=more_rows)
+
+    def __repr__(self) -> str:
+        return self._preview().text()
+
+    __str__ = __repr__
+
+    def _repr_html_(self, *, _from_series: bool = False) -> str:
+        return self._preview().html()
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:  # noqa: ARG002
+        return {"text/html": self._preview(PAGED_ROWS).paged_html()}
+
+
+def shown_frame(frame: pl.DataFrame, word: str = "row", *, whole: tuple[str, ...] = ()) -> pl.DataFrame:
+    """Return *frame*, without a copy, to be shown in the look of sacnb; *word* is that for one row."""
+    shown = ShownFrame(frame)
+    shown._word, shown._whole = word, whole
+    return shown

@@ -15,10 +15,18 @@ import polars as pl
 import pyarrow as pa
 
 from sacnb._frames.convert import POLARS_DECIMAL_DIGITS, mean_float64, to_float64, with_floats
-from sacnb._frames.periods import Dates, date_column, dates_of, grain_as_written, target_grain, truncate
-from sacnb._frames.preview import preview
+from sacnb._frames.periods import (
+    Dates,
+    date_column,
+    dates_of,
+    grain_as_written,
+    how_to_fetch,
+    target_grain,
+    truncate,
+)
+from sacnb._frames.preview import preview_of
 from sacnb._odata.schema import DateColumn, Grain, Schema
-from sacnb._rendering import Preview, Previewed
+from sacnb._rendering import Paged, Preview
 from sacnb.errors import ContractError
 
 __all__ = [
@@ -36,6 +44,9 @@ __all__ = [
 CONTRACT_VERSION: Final = 1
 
 Aggregation = Literal["sum", "mean", "min", "max", "first", "last"]
+# A tidy frame has no decimals.
+_EXACT: Final = "The result has all digits: result.arrow(), or result.polars(decimals=True)."
+
 _AGGREGATIONS: Final = ("sum", "mean", "min", "max", "first", "last")
 
 # Holds the date as SAC sent it while rows are compared. Columns of dimensions begin with "dim_", so no name collides.
@@ -43,7 +54,7 @@ _SENT: Final = "sent"
 
 
 @dataclass(frozen=True, slots=True)
-class TidyFrame(Previewed):
+class TidyFrame(Paged):
     """A tidy frame, with counts of the rows and values left out.
 
     ``rows_without_date`` counts rows of the result whose date is ``#``, empty or unreadable. ``rows_without_value``
@@ -65,9 +76,10 @@ class TidyFrame(Previewed):
     def __repr__(self) -> str:
         return self._preview().text()
 
-    def _preview(self) -> Preview:
-        rows = f"{len(self):,} row{'' if len(self) == 1 else 's'} by {self.grain}"
-        return preview(self.frame.to_arrow(), title=rows, notes=(self.note,) if self.note else ())
+    def _preview(self, rows: int = 0) -> Preview:
+        title = f"{len(self):,} row{'' if len(self) == 1 else 's'} by {self.grain}"
+        notes, ids = (self.note,) if self.note else (), self.frame.columns[:-1]
+        return preview_of(self.frame, title=title, notes=notes, kept=("dim_measure",), whole=ids, more_rows=rows)
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """Hand the frame to any library that reads Arrow streams."""
@@ -175,11 +187,14 @@ def exact_facts(table: pa.Table, schema: Schema, measure: str) -> pl.DataFrame:
 def _measures(table: pa.Table, schema: Schema) -> list[str]:
     names = [one.name for one in schema.measures if one.name in table.column_names]
     if not names:
-        raise ContractError(f"The result of {schema.provider_id!r} has no measure.", hint="Select at least one.")
+        raise ContractError(
+            f"The result of {schema.provider_id!r} has no measure.",
+            hint=how_to_fetch(table, schema, schema.measures[:1]),
+        )
     if len(names) > 1 and any(one.name == "measure" for one in schema.dimensions if one.name in table.column_names):
         raise ContractError(
             "A dimension is called 'measure', and so is the column that would tell the measures apart.",
-            hint=f"Select one measure at a time: {', '.join(map(repr, names))}.",
+            hint=f"Fetch one measure at a time: facts(measures=[{names[0]!r}]).",
         )
     return names
 
@@ -270,11 +285,7 @@ def _long(facts: dict[str, pl.DataFrame], keys: list[str]) -> pl.DataFrame:
     parts: list[pl.DataFrame] = []
     for measure, rows in facts.items():
         exact = pa.table({measure: rows["value"].to_arrow()})
-        value = pl.Series(
-            "value",
-            with_floats(exact, cure="polars(decimals=True) of the result keeps them.").column(0),
-            dtype=pl.Float64,
-        )
+        value = pl.Series("value", with_floats(exact, remedy=_EXACT).column(0), dtype=pl.Float64)
         name = [pl.lit(measure).alias("dim_measure")] if len(facts) > 1 else []
         parts.append(rows.select(*keys, *name, value))
     frame = pl.concat(parts)

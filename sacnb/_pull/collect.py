@@ -110,6 +110,8 @@ def refresh(
         if isinstance(kept, CacheError):
             _log.warning("Cannot use the cached result, asking SAC instead: %s", kept)
         elif kept is not None and 0 <= (now() - kept.info.last_refresh_time).total_seconds() < max_age_s:
+            age = age_in_words(now() - kept.info.last_refresh_time)
+            _log.info("%s: the cached result is %s old and young enough.", kept.info.provider_id, age)
             return kept
     try:
         result = pull()

@@ -62,6 +62,11 @@ class Meter:
         """Rows that an earlier run pulled."""
         return sum(self._resumed.values())
 
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the pull began."""
+        return self._clock() - self._began
+
     def expect(self, segment: int, rows: int) -> None:
         """Note SAC's count of the rows of a segment."""
         self._announced[segment] = rows
@@ -88,9 +93,7 @@ class Meter:
         expected = self._expected_rows
         if expected is None and self._announced:
             expected = sum(self._announced.values())
-        self._listener(
-            Progress(self.rows, self._pages, expected, self._clock() - self._began, resumed_rows=self.resumed_rows)
-        )
+        self._listener(Progress(self.rows, self._pages, expected, self.elapsed_s, resumed_rows=self.resumed_rows))
 
 
 # A listener; "auto" for a bar in a notebook; None for nothing.

@@ -30,6 +30,7 @@ from sacnb._pull.plan import (
 )
 from sacnb._pull.progress import Meter
 from sacnb._pull.source import Fetched, PageSize, PageSource, Start
+from sacnb._wire.telemetry import TelemetrySummary
 from sacnb.errors import BadAnswer
 
 __all__ = ["Pull"]
@@ -109,16 +110,35 @@ class Pull:
             Cancelled: The user cancelled.
             SacError: The session's errors.
         """
-        limit = self._job.query.top
+        limit, before = self._job.query.top, self._job.context.telemetry.summary()
         if limit is not None and len(self._runs) > 1:
             # Each segment was asked for that many rows; together they may have more.
             sink = limited = LimitedSink(sink, limit)
             for _ in self._steps(sink, may_restart):
                 yield
                 if limited.is_full:
-                    return
+                    break
         else:
             yield from self._steps(sink, may_restart)
+        self._log_end(before)
+
+    def _log_end(self, before: TelemetrySummary) -> None:
+        """Log what the pull did; waits are those of the whole connection meanwhile."""
+        after, meter = self._job.context.telemetry.summary(), self.meter
+        retries = sum(after.retries.values()) - sum(before.retries.values())
+        waited = f", {after.seconds_waited - before.seconds_waited:.1f} s of them waiting for {retries} retries"
+        resumed = f", {meter.resumed_rows:,} of them from an earlier run" if meter.resumed_rows else ""
+        _log.info(
+            "%s: downloaded %s rows%s in %s pages, in %.1f s%s.",
+            *(
+                self._job.label,
+                f"{meter.rows:,}",
+                resumed,
+                f"{meter.pages:,}",
+                meter.elapsed_s,
+                waited if retries else "",
+            ),
+        )
 
     def _steps(self, sink: Sink, may_restart: Callable[[int], bool]) -> Generator[None, None, None]:
         open_segments: list[int] = []

@@ -170,7 +170,7 @@ def _for_excel(table: pa.Table) -> pl.DataFrame:
                 f"An Excel sheet has room for {most:,} {what}, and there are {count:,}.",
                 hint="Filter, fetch fewer dimensions, or write Parquet or CSV.",
             )
-    frame = _for_csv(with_floats(table, cure="to_csv() and to_parquet() keep all digits."))
+    frame = _for_csv(with_floats(table, remedy="to_csv() and to_parquet() keep all digits."))
     moment = pl.col(pl.Datetime).dt.replace_time_zone(None)  # UTC; Excel knows no zones
     frame = frame.with_columns(moment)
     for name, kind in frame.schema.items():

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow as pa
 
 from sacnb._arguments import flag, folder, mapping, names, one_of, required_text, text
-from sacnb._frames.convert import to_pandas, to_polars, with_floats
+from sacnb._frames.convert import arrow_schema, to_pandas, to_polars, with_floats
 from sacnb._frames.preview import preview
 from sacnb._frames.tidy import Aggregation, tidy, with_label_columns
 from sacnb._frames.tidy import TidyFrame as TidyRows
 from sacnb._odata.schema import DateColumn, Grain, Schema
-from sacnb._rendering import Preview, Previewed
+from sacnb._rendering import Paged, Preview
 from sacnb._results.files import Tabular, Target, UnusableFileError, read_parquet, write_arrow, write_parquet
 from sacnb._results.info import (
     KnownMembers,
@@ -41,7 +41,7 @@ __all__ = ["Result", "ResultInfo", "TidyFrame", "read_result"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Result(Previewed, Tabular):
+class Result(Paged, Tabular):
     """The rows of one query.
 
     ``table`` holds them with exact decimals, in SAC's order; ``schema`` describes the entity set they come from;
@@ -172,7 +172,7 @@ class Result(Previewed, Tabular):
             PrecisionWarning: ``floats=True``, and a float64 cannot hold all digits.
         """
         if flag("floats", floats):
-            write_parquet(with_floats(self.table, cure="Leave floats=True out."), {}, target)
+            write_parquet(with_floats(self.table, remedy="Leave floats=True out."), {}, target)
             return
         write_parquet(self.table, to_metadata(self.info, self.schema, self.table.schema), target)
 
@@ -343,7 +343,7 @@ class Result(Previewed, Tabular):
     def __repr__(self) -> str:
         return self._preview().text()
 
-    def _preview(self) -> Preview:
+    def _preview(self, rows: int = 0) -> Preview:
         """Leave out the time of the refresh, so that a notebook looks the same when it is run again."""
         info = self.info
         span = f", {info.min_date} to {info.max_date}" if info.min_date else ""
@@ -351,7 +351,9 @@ class Result(Previewed, Tabular):
             f"{info.provider_id}/{info.entity_set}: {_count(info.row_count, 'row')}, "
             f"{_count(self.table.num_columns, 'column')}{span} ({info.source})"
         )
-        return preview(self.table, title=title, notes=(self.warning,) if self.warning else ())
+        dates = [date.name for date in self.schema.date_columns]
+        notes = (self.warning,) if self.warning else ()
+        return preview(self.table, title=title, notes=notes, kept=dates, more_rows=rows)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -423,6 +425,7 @@ class TidyFrame(TidyRows, Tabular):
             unit=text("unit", unit),
             theme=text("theme", theme),  # type: ignore[arg-type]
             notes=[self.note],
+            table=arrow_schema(self.info.columns).empty_table(),
             measures=[column.name for column in self.info.columns if column.role == "measure"],
         )
 

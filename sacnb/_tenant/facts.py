@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from sacnb._arguments import callback, flag, one_of, seconds
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from sacnb._odata.query import Query
     from sacnb._odata.schema import Schema
     from sacnb._tenant.connection import Connection
+    from sacnb.snowflake import SnowflakeClient
+    from sacnb.snowflake.load import Load
 
 __all__ = ["Facts", "is_single_record", "summed_batches"]
 
@@ -231,6 +234,51 @@ class Facts(Previewed):
                     about=about,
                     finish=named.refuse_unknown,
                 )
+
+    def to_snowflake(
+        self,
+        table: str,
+        *,
+        client: SnowflakeClient | None = None,
+        channel: str | None = None,
+        channels: int = 1,
+        database: str | None = None,
+        schema: str | None = None,
+        repeated: Repeated | None = None,
+        row_errors: Literal["error", "warn"] = "error",
+        resume: bool = True,
+        progress: ProgressOption = "auto",
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Load:
+        """Download the rows and append them to a table in Snowflake, in bounded memory, each row once.
+
+        The rows go through a folder in the cache: the first one is sent when all have arrived and their number is
+        right. A download or a load that ended early, even by ``kill -9``, resumes where it stopped when the same call
+        is made again; ``resume=False`` starts over, and leaves in the table what is there. ``client`` is made by
+        ``sacnb.snowflake.connect``; without one, the SNOWFLAKE_* variables are used. ``channel`` names the channel (by
+        default after the model), which no other program may write to; ``channels`` is how many share the rows.
+
+        Raises what ``to_parquet`` raises; ChannelError, NotCommittedError, and RejectedRowsError where the table cannot
+        hold some rows; SettingsError and MissingExtraError.
+        """
+        from sacnb.snowflake.load import load_facts
+
+        return load_facts(
+            lambda folder: self.to_parquet(
+                folder, repeated=repeated, resume=flag("resume", resume), progress=progress, cancelled=cancelled
+            ),
+            {**self._about(), "repeated": repeated},
+            Path(self.connection.settings.cache_dir) / "snowflake",
+            client=client,
+            table=table,
+            channel=channel or f"sacnb-{self.query.provider_id}",
+            channels=channels,
+            database=database,
+            schema=schema,
+            row_errors=row_errors,
+            resume=resume,
+            cancelled=callback("cancelled", cancelled),
+        )
 
     def refresh(
         self,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import polars as pl
@@ -19,6 +18,7 @@ from sacnb._endpoints import (
     hierarchy_set,
     master_set,
 )
+from sacnb._frames.preview import shown_frame
 from sacnb._odata.expression import And, Comparison, Expression, Membership, col
 from sacnb._odata.schema import is_account, is_version
 from sacnb._odata.where import Under, both, columns_of, fixed_columns
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from sacnb._odata.schema import Column, Schema
     from sacnb._results.files import Target
     from sacnb._tenant.connection import Connection
-    from sacnb._tenant.facts import Facts
 
 __all__ = ["NamedMembers", "member_ids", "members_frame", "mixed_dimensions", "place_of", "read_members"]
 
@@ -60,6 +59,9 @@ def read_members(
         if error.status != 400 or not entity_set.endswith(HIERARCHY_SUFFIX):
             raise
         return None
+
+
+_IDS: Final = ("id", "parent")
 
 
 def members_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
@@ -92,10 +94,11 @@ def members_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
             columns[name] = [_text(row.get(name)) for row in rows]
     frame = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
     if "id" not in columns or "parent" not in columns:
-        return frame
+        return shown_frame(frame, "member", whole=_IDS)
     levels = _levels(dict(zip(columns["id"], columns["parent"], strict=True)))
     level = pl.Series("level", [levels.get(member) for member in columns["id"]], dtype=pl.Int32)
-    return frame.insert_column(frame.columns.index("parent") + 1, level)
+    frame = frame.insert_column(frame.columns.index("parent") + 1, level)
+    return shown_frame(frame, "member", whole=_IDS)
 
 
 def _levels(parents: dict[str | None, str | None]) -> dict[str | None, int]:
@@ -383,22 +386,21 @@ def write_workbook(connection: Connection, schema: Schema, members: Mapping[str,
 
 
 def place_of(
-    connection: Connection, metadata: Metadata, model_id: str, namespace: str, facts: Callable[..., Facts]
+    connection: Connection,
+    model_id: str,
+    namespace: str,
+    entity_sets: Collection[str],
+    read_facts: Callable[[Mapping[str, list[str]]], pa.Table],
 ) -> Place:
-    """Return how a write reaches and reads a model; *facts* makes its queries."""
+    """Return how a write reaches and reads a model that has these entity sets."""
 
     def members(dimension: str) -> list[dict[str, Any]] | None:
-        sets = (hierarchy_set(dimension), master_set(dimension))
-        for entity_set in (name for name in sets if name in metadata.entity_sets):
+        wanted = [name for name in (hierarchy_set(dimension), master_set(dimension)) if name in entity_sets]
+        for entity_set in wanted:
             rows = read_members(connection, model_id, namespace, entity_set)
             if rows is not None:
                 return rows
         return None
-
-    def read_facts(where: Mapping[str, list[str]]) -> pa.Table:
-        # The members were checked before, and a version may have no row yet.
-        query = replace(facts(where=where or None), check_members=False)
-        return query.fetch(progress=None).arrow()
 
     return Place(
         session=connection.context.session,

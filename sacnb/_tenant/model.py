@@ -33,6 +33,7 @@ from sacnb._tenant.members import (
     check_names,
     chosen_columns,
     dimension_members,
+    place_of,
     version_dimension,
     with_members_below,
     with_version,
@@ -43,6 +44,7 @@ from sacnb.errors import QueryError, SacError, UnknownNameError
 
 if TYPE_CHECKING:
     import polars as pl
+    import pyarrow as pa
 
     from sacnb._frames.tidy import Aggregation
     from sacnb._frontend import Panel
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from sacnb._results.result import Result
     from sacnb._tenant.scan import Explanation, Scan
     from sacnb._write.report import WriteReport
+    from sacnb._write.slice import Place
 
 _log = logging.getLogger("sacnb.model")
 
@@ -369,14 +372,18 @@ class Model(Previewed):
         *,
         grain: Grain | None = None,
         agg: Aggregation = "sum",
+        plot: bool | Mapping[str, Any] = False,
         every_minutes: float | None = None,
         **question: Any,
     ) -> Panel:
         """Return a notebook widget with a button that refreshes ``facts(**question)``; see ``RefreshPanel``.
 
+        ``plot=True`` draws the result beside its table; a dictionary holds arguments for ``Result.plot``.
+
         Raises what ``facts`` raises; MissingExtraError if the extra ``notebook`` is not installed.
         """
-        return frontend().RefreshPanel(self.facts(**question), grain=grain, agg=agg, every_minutes=every_minutes)
+        facts = self.facts(**question)
+        return frontend().RefreshPanel(facts, grain=grain, agg=agg, plot=plot, every_minutes=every_minutes)
 
     def write(
         self,
@@ -429,7 +436,6 @@ class Model(Previewed):
         WriteError for a failed run, a lost answer that the job cannot explain, and rows that read back otherwise;
         QueryError for arguments; AuthError, RequestError and BadAnswer.
         """
-        from sacnb._tenant.members import place_of
         from sacnb._write.order import make_order
         from sacnb._write.write import write
 
@@ -451,11 +457,42 @@ class Model(Previewed):
             cancelled=cancelled,
         )
         with progress_listener(callback("progress", progress, allowed=("auto",))) as listener:
-            return write(
-                place_of(self._connection, self.metadata, self._id, self._namespace, self.facts),
-                frame,
-                replace(order, listener=listener),
-            )
+            return write(self._place(), frame, replace(order, listener=listener))
+
+    def write_members(
+        self,
+        dimension: str,
+        frame: object,
+        *,
+        mapping: Mapping[str, str] | None = None,
+        defaults: Mapping[str, Any] | None = None,
+        dry_run: bool = False,
+        verify: bool = True,
+        audit: str | os.PathLike[str] | None = None,
+        progress: ProgressOption = "auto",
+    ) -> WriteReport:
+        """Add or change members of a dimension, all or none; write them before the facts that use them.
+
+        Columns are ``ID`` and attributes such as ``Description``, as ``members()`` returns them. Hierarchies are not
+        written: the import service has none. The other arguments are those of ``write``.
+
+        Raises UnknownNameError for an unknown dimension, and what ``write`` raises. There is no undo: the import
+        service deletes no single member.
+        """
+        from sacnb._write.members import write_members
+        from sacnb._write.order import make_order
+
+        order = make_order(mapping=mapping, defaults=defaults, dry_run=dry_run, verify=verify, audit=audit)
+        name = text("dimension", dimension) or ""
+        with progress_listener(callback("progress", progress, allowed=("auto",))) as listener:
+            return write_members(self._place(), name, frame, replace(order, listener=listener))
+
+    def _place(self) -> Place:
+        def read_facts(where: Mapping[str, list[str]]) -> pa.Table:
+            # The members were checked before, and a version may have no row yet.
+            return replace(self.facts(where=where or None), check_members=False).fetch(progress=None).arrow()
+
+        return place_of(self._connection, self._id, self._namespace, self.metadata.entity_sets, read_facts)
 
     def _schema_for_questions(self) -> Schema:
         """Return the schema, or that of the last cached result while SAC is unreachable, so that it can be found."""

@@ -15,6 +15,7 @@ import polars as pl
 from sacnb._arguments import flag, required_text, whole_number
 from sacnb._arguments import text as name_of
 from sacnb._endpoints import DEFAULT_NAMESPACE
+from sacnb._frames.preview import shown_frame
 from sacnb._tenant.connection import Connection, list_models
 from sacnb._tenant.model import Model
 from sacnb._tenant.question import bind
@@ -152,7 +153,7 @@ class SqlQuery:
             ended.wait(_STOP_WAIT_S)
             _forget_interrupt()
             raise
-        return outcome.result()
+        return shown_frame(outcome.result())
 
     def explain(self, limit: int | None, *, count: bool) -> Explanation:
         """Return the plan."""

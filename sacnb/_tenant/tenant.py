@@ -63,9 +63,11 @@ def models_with(search: str, models: pl.DataFrame) -> pl.DataFrame:
     """Return the rows of *models* with the text *search* in their id, name or description, whatever its case."""
     import polars as pl
 
+    from sacnb._frames.preview import shown_frame
+
     wanted = search.casefold()
     found = [any(wanted in (cell or "").casefold() for cell in row) for row in models.rows()]
-    return models.filter(pl.Series(found, dtype=pl.Boolean))
+    return shown_frame(models.filter(pl.Series(found, dtype=pl.Boolean)), "model", whole=("id",))
 
 
 class Tenant(Previewed):

@@ -156,6 +156,7 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     _remove(shell)
     magics = SacMagics(shell)
     shell.register_magics(magics)
+    SacError._full_tracebacks = magics.full_tracebacks
     completion = Completion(SESSION, lambda: magics.completion_wait_s, CELL, REPLAY, shell.user_ns)
     if shell.Completer is not None:
         shell.Completer.custom_matchers.append(completion.matcher)
@@ -177,4 +178,4 @@ def _remove(shell: InteractiveShell) -> None:
     if shell.Completer is not None:
         matchers = shell.Completer.custom_matchers
         matchers[:] = [one for one in matchers if not isinstance(getattr(one, "__self__", None), Completion)]
-    SacError._full_tracebacks = False
+    SacError._full_tracebacks = None

@@ -55,7 +55,7 @@ def env_file(tenant: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     return path
 
 
-def test_a_notebook_is_recorded_handed_on_and_pruned(
+def test_a_notebook_is_recorded_handed_on_and_pruned(  # noqa: PLR0917 - fixtures
     run: Run, invoke: Invoke, tenant: Sandbox, env_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = write(tmp_path / "plan.ipynb", CONNECT, FACTS, PANEL, PRINTS, "jobs.members('Sector').height")

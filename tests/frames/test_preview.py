@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import pickle
 import re
 from decimal import Decimal
 from html.parser import HTMLParser
 
+import polars as pl
 import pyarrow as pa
 import pytest
 
 from sacnb._frames.convert import arrow_field
-from sacnb._frames.preview import preview
+from sacnb._frames.preview import preview, shown_frame
 from sacnb._odata.schema import Column
 from sacnb._rendering import MAX_BYTES
 
@@ -87,26 +90,109 @@ def test_everything_from_the_server_is_escaped() -> None:
     assert "&amp;amp;" in markdown
 
 
-def test_what_is_not_shown_is_said() -> None:
-    wide = table(**{f"c{i}": list(range(25)) for i in range(33)})
-    shown = preview(wide, title="t")
-    assert (len(shown.rows), len(shown.columns)) == (10, 30)
-    for text in (shown.text(), shown.html(), shown.markdown()):
-        assert "… 15 more rows and 3 more columns" in text.replace("\\", "")
-    assert preview(table(a=list(range(11))), title="t").more == "… 1 more row"
-    assert preview(table(a=list(range(10))), title="t").more == ""
+def test_rows_left_out_are_counted_and_a_few_more_are_shown_instead() -> None:
+    shown = preview(table(a=list(range(1025))), title="t")
+    assert (len(shown.rows), shown.more) == (10, "… 1,015 more rows")
+    few = preview(table(a=list(range(20))), title="t")
+    assert (len(few.rows), few.more) == (20, "")
+
+
+def wide_table() -> pa.Table:
+    """A model of thirty dimensions, with its date among them, and two measures."""
+    dims = {f"Dim{i:02}": [f"MEMBER_{i}"] for i in range(30)}
+    return pa.table({"Version": ["public.Actual"], **dims, "Date": ["201001"], "Amount": [1234567.5], "Heads": [0.25]})
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_wide_tables_lose_dimensions_from_their_middle_and_keep_date_and_measures(width: int) -> None:
+    shown = preview(wide_table(), title="t", kept=["Date"], whole=[f"Dim{i:02}" for i in range(30)])
+    _, head, row, *rest = shown.text(width).splitlines()
+    assert max(map(len, (head, row, *rest))) <= width
+    assert head.split()[0] == "Version"
+    assert head.split()[-3:] == ["Date", "Amount", "Heads"]
+    assert row.split()[-3:] == ["201001", "1,234,567.5", "0.25"]
+    assert head.split().count("…") == 1
+    assert "columns not shown: Dim" in rest[0]
+
+
+def test_a_page_is_as_wide_as_an_output_and_names_the_other_columns() -> None:
+    shown = preview(wide_table(), title="t", kept=["Date"])
+    head = re.findall(r"<th [^>]*>([^<]*)", shown.html())
+    assert (head[0], head[-3:], head.count("…")) == ("Version", ["Date", "Amount", "Heads"], 1)
+    for text in (shown.html(), shown.markdown()):
+        assert f"{35 - len(head)} columns not shown: Dim" in text
+    assert "not shown" not in preview(wide_table().select(["Version", "Dim00", "Date", "Amount"]), title="t").html()
+
+
+def test_measures_go_last_and_the_outer_ones_stay() -> None:
+    many = pa.table({"Region": ["N"], **{f"Measure{i:02}": [1000000.0 + i] for i in range(30)}})
+    head = preview(many, title="t").text(60).splitlines()[1]
+    assert head.split()[0] == "…"
+    assert "Measure00" in head
+    assert "Measure29" in head
+
+
+def test_descriptions_are_shortened_before_a_column_is_left_out_and_ids_never_are() -> None:
+    name = "C_A_MODEL_WITH_AN_ID_THAT_MUST_BE_COPIED_FROM_THE_LIST_AND_IS_LONGER_THAN_SIXTY"
+    frame = shown_frame(
+        pl.DataFrame({"id": [name], "description": ["What the model is about, at length"]}), whole=("id",)
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "100")
+        assert str(frame).splitlines()[2] == f"{name}  What the model is …"
+    assert name in frame._repr_html_()
+
+
+def test_answers_look_like_every_table_and_are_ordinary_frames_otherwise() -> None:
+    plain = pl.DataFrame(
+        {"Sector": ["00", "30"], "jobs": [3212200, 15], "rate": [3212200.25, None], "year": [2015, 2016]}
+    )
+    frame = shown_frame(plain)
+    assert str(frame).splitlines() == [
+        "2 rows",
+        "Sector       jobs          rate  year",
+        "00      3,212,200  3,212,200.25  2015",
+        "30             15          null  2016",
+    ]
+    assert frame.equals(plain)
+    assert type(frame.filter(pl.col("year") > 2015)) is pl.DataFrame
+    assert type(pickle.loads(pickle.dumps(frame))) is pl.DataFrame
+    assert set(frame._repr_mimebundle_()) == {"text/html"}
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [([201001, 202316], "201001"), ([20100131], "20100131"), ([2015], "2015"), ([123456], "123,456"), ([-9], "-9")],
+)
+def test_whole_numbers_of_unknown_columns_are_grouped_unless_they_may_be_periods(values: list[int], shown: str) -> None:
+    assert preview(table(n=values), title="t").rows[0] == (shown,)
+    assert preview(table(account_id=values), title="t").rows[0] == (str(values[0]),)
+
+
+def test_a_notebook_gets_rows_to_page_through_sort_and_search() -> None:
+    many = table(a=[f"</script>{i}" for i in range(5000)], b=[i + 0.5 for i in range(5000)])
+    page = preview(many, title="t", more_rows=500).paged_html()
+    store = json.loads(re.findall(r'<script type="application/json">(.*?)</script>', page)[0])
+    assert (store["total"], store["page"], store["numeric"]) == (5000, 10, [1])
+    assert len(store["rows"]) == 510
+    assert store["rows"][509] == ["</script>509", "509.5"]
+    assert len(page.encode()) <= MAX_BYTES
+    assert page.count("<tr") == 11  # without scripts there are the first rows
+    assert page == preview(many, title="t", more_rows=500).paged_html()  # no random ids: saved notebooks stay the same
+    few = preview(table(a=["x"] * 20), title="t", more_rows=500)
+    assert few.paged_html() == few.html()
 
 
 def test_long_texts_are_cut() -> None:
-    shown = preview(table(a=["x" * 61, "x" * 60]), title="t")
-    assert shown.rows == (("x" * 59 + "…",), ("x" * 60,))
+    shown = preview(table(a=["x" * 121, "x" * 120]), title="t")
+    assert shown.rows == (("x" * 119 + "…",), ("x" * 120,))
 
 
 @pytest.mark.parametrize("form", ["html", "markdown"])
 def test_a_notebook_never_gets_large(form: str) -> None:
-    """Thirty columns of sixty characters, each of which needs six to be escaped."""
-    many = table(**{f"{'&' * 55}{i:02}": ["&" * 60] * 10 for i in range(30)})
-    text = getattr(preview(many, title="t"), form)()
+    """Columns whose characters each need six to be escaped."""
+    many = table(**{f"{'&' * 255}{i:02}": ["&" * 256] * 20 for i in range(5)})
+    text = getattr(preview(many, title="t" * 60000, whole=many.column_names), form)()
     assert len(text.encode()) <= MAX_BYTES
     if form == "html":
         assert "rows are shown, to keep the notebook small." in text

@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 
 from sacnb._results.result import Result
+from sacnb._settings import Secret, save_profile
 from sacnb._tenant import Tenant
 from sacnb.errors import (
     AuthError,
@@ -73,7 +74,7 @@ def test_a_question_mark_shows_the_manual(shell: Any, sac: Tenant, capsys: pytes
         ("%sac refresh US_EMPLOYMENT class", "'class' is not a variable name"),
         ("%sac describe US_EMPLOYMENT and more", "takes fewer words"),
         ("%sac refresh US_EMPLOYMENT --where Name=O'Hare", "A quote is not closed"),
-        ("%sac connect acme", "'acme' is neither a variable with a connected tenant nor a URL"),
+        ("%sac connect acme", "'acme' is neither a variable with a connected tenant, nor a profile, nor a URL"),
         ("%sac cache clear", "the beginning of a key, or --all"),
         ("%sac cache clear us --all", "the beginning of a key, or --all"),
     ],
@@ -142,6 +143,23 @@ def test_a_tenant_of_the_user_is_used_and_left_open(shell: Any, sac: Tenant) -> 
     shell.run("shown = %sac connect sandbox")
     assert current_tenant() is not sac
     assert "US_EMPLOYMENT" in set(sac.models()["id"])
+
+
+def test_a_profile_is_connected_by_its_name(
+    shell: Any, sac: Tenant, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {
+        "SAC_TENANT_URL": sandbox.tenant_url,
+        "SAC_TOKEN_URL": sandbox.token_url,
+        "SAC_CLIENT_ID": sandbox.client_id,
+        "SAC_CLIENT_SECRET": Secret(sandbox.client_secret),
+    }
+    save_profile("pre-prod", values, in_keyring=False)
+    for line in ("%sac connect pre-prod", "%sac connect --profile pre-prod"):
+        assert str(shell.run(line)) == f"Connected to {sandbox.tenant_url}, profile pre-prod."
+        assert shell.run("%sac models employ")["id"].to_list() == ["US_EMPLOYMENT"]
+    shown = shell.attempt("%sac connect prod")
+    assert "The profiles are: pre-prod." in str(shown.error_in_exec)
 
 
 def test_a_failed_connection_is_closed_and_the_current_one_kept(
@@ -308,6 +326,9 @@ def test_a_function_sees_its_own_variables(shell: Any, sac: Tenant) -> None:
 # -- errors ----------------------------------------------------------------------------------------------------------
 
 
+SEE_ALL = "%tb shows the traceback; %config SacMagics.full_tracebacks = True shows it each time."
+
+
 def test_an_error_is_shown_in_a_few_lines_and_keeps_its_type(
     shell: Any, sac: Tenant, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -317,7 +338,7 @@ def test_an_error_is_shown_in_a_few_lines_and_keeps_its_type(
     assert shown == [
         "UnknownNameError: There is no model 'US_EMPLOYMNT' in this tenant.",
         "Did you mean 'US_EMPLOYMENT'?",
-        "%tb shows the traceback.",
+        SEE_ALL,
     ]
 
 
@@ -364,7 +385,7 @@ def test_an_error_is_as_short_wherever_it_is_raised(
     expected = [
         "UnknownNameError: There is no model 'US_EMPLOYMNT' in this tenant.",
         "Did you mean 'US_EMPLOYMENT'?",
-        "Raised by line 2 of the cell. %tb shows the traceback.",
+        f"Raised by line 2 of the cell. {SEE_ALL}",
     ]
     assert capsys.readouterr().out.strip().splitlines() == expected
     shell.attempt(code)  # not taken for %tb
@@ -373,6 +394,8 @@ def test_an_error_is_as_short_wherever_it_is_raised(
     shown = capsys.readouterr().out
     assert "Traceback" in shown
     assert "_read_metadata" in shown
+    assert "RetryRun.run(...)" in shown  # its frame was cleared of secrets
+    assert "***" not in shown
     assert "failed resolving arguments" not in shown
     shell.attempt("1 / 0")
     assert "Traceback" in capsys.readouterr().out  # only errors of sacnb are short

@@ -88,7 +88,7 @@ def test_a_missing_value_is_named(shell: Any, sac: Tenant, capsys: pytest.Captur
     assert capsys.readouterr().out.splitlines() == [
         "QueryError: There is no value for :first, :last.",
         "Set a variable of that name, or use --params.",
-        "%tb shows the traceback.",
+        "%tb shows the traceback; %config SacMagics.full_tracebacks = True shows it each time.",
     ]
 
 

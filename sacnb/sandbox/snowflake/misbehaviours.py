@@ -1,4 +1,4 @@
-"""What the simulator can do wrong on request, each with the number of times and the requests it concerns."""
+"""Misbehave on request, each with the number of times and the requests it concerns."""
 
 from __future__ import annotations
 
