@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
     from sacnb._charts.chart import Chart
     from sacnb._charts.variance_plot import Variance
-    from sacnb._frames.tidy import TidyFrame
     from sacnb._odata.expression import col
     from sacnb._odata.schema import DateColumn, Schema
+    from sacnb._odata.where import under
     from sacnb._pull.publish import ParquetFolder
     from sacnb._pull.stream import BatchStream
-    from sacnb._results.result import Result
+    from sacnb._results.result import Result, TidyFrame
     from sacnb._tenant import Facts, Model, Tenant, connect
     from sacnb._tenant.connection import ConnectSpec
     from sacnb._write.report import WriteReport
@@ -55,6 +55,7 @@ __all__ = [
     "__version__",
     "col",
     "connect",
+    "under",
 ]
 
 _HOME = {
@@ -68,11 +69,12 @@ _HOME = {
     "Result": "sacnb._results.result",
     "Schema": "sacnb._odata.schema",
     "Tenant": "sacnb._tenant",
-    "TidyFrame": "sacnb._frames.tidy",
+    "TidyFrame": "sacnb._results.result",
     "Variance": "sacnb._charts.variance_plot",
     "WriteReport": "sacnb._write.report",
     "col": "sacnb._odata.expression",
     "connect": "sacnb._tenant",
+    "under": "sacnb._odata.where",
 }
 
 # A library logs nothing unless it is asked to (by SAC_LOG, or the program's own logging configuration).

@@ -34,6 +34,7 @@
     ├── PrecisionWarning         digits would be lost in a float64
     ├── MixedAccountsWarning     accounts of different kinds share one measure
     ├── MixedVersionsWarning     values of several versions, such as actuals and plan, are added up
+    ├── ParentMemberWarning      a filter names a parent, whose rows are those of the members below it
     ├── RowCountWarning          fewer or more rows arrived than SAC announced
     ├── RepeatedKeysWarning      several records for one key were added up
     └── LargeScanWarning         a query is about to pull every row of a large model
@@ -79,6 +80,7 @@ __all__ = [
     "NoAnswerError",
     "NotCommittedError",
     "NotFoundError",
+    "ParentMemberWarning",
     "PrecisionWarning",
     "QueryError",
     "RefreshError",
@@ -529,6 +531,10 @@ class MixedAccountsWarning(SacWarning):
 
 class MixedVersionsWarning(SacWarning):
     """Values of several versions, such as actuals and plan, are about to be summed, or not told apart."""
+
+
+class ParentMemberWarning(SacWarning):
+    """A filter names a parent of a hierarchy, and SAC has rows of the members below it only."""
 
 
 class RowCountWarning(SacWarning):

@@ -67,9 +67,11 @@ def test_the_public_face_is_exactly_this() -> None:
         "Tenant",
         "TidyFrame",
         "Variance",
+        "WriteReport",
         "__version__",
         "col",
         "connect",
+        "under",
     ]
     assert sacnb.__all__ == sorted(sacnb.__all__)
 

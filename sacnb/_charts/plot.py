@@ -28,7 +28,7 @@ from sacnb._frames.tidy import Aggregation, long_frame, tidy
 from sacnb._odata.schema import Grain, Schema, is_account, is_version
 from sacnb.errors import ContractError, UnknownNameError
 
-__all__ = ["Chart", "Kind", "Labels", "Theme", "plot"]
+__all__ = ["Chart", "Kind", "Labels", "Theme", "plot", "plot_frame"]
 
 _MOST: Final[dict[Kind, int]] = {"line": 40, "bar": 40, "heatmap": 40}
 # More lines hide each other; they become a heat map, unless lines are asked for.
@@ -57,13 +57,56 @@ def plot(
 ) -> Chart:
     """Draw a table; see ``Result.plot``."""
     _check(kind, theme)
-    theme = theme or theme_of_notebook()
-    texts = texts_of(labels, [column.name for column in schema.dimensions])
     if measure is not None:
         table = _with_one_measure(table, schema, measure)
-    notes = [note] if note else []
     frame, grain, note_of_dates = _frame(table, schema, grain, agg)
-    notes += [note_of_dates] if note_of_dates else []
+    return plot_frame(
+        frame,
+        grain,
+        schema,
+        by=by,
+        measure=None,
+        agg=agg,
+        kind=kind,
+        labels=labels,
+        other=other,
+        title=title,
+        unit=unit,
+        theme=theme,
+        notes=[note or "", note_of_dates],
+        table=table,
+        measures=[column.name for column in schema.measures if column.name in table.column_names],
+    )
+
+
+def plot_frame(
+    frame: pl.DataFrame,
+    grain: Grain | None,
+    schema: Schema,
+    *,
+    by: str | Sequence[str] | None,
+    measure: str | None,
+    agg: Aggregation,
+    kind: Kind | None,
+    labels: Labels | None,
+    other: bool,
+    title: str | None,
+    unit: str | None,
+    theme: Theme | None,
+    notes: Sequence[str],
+    table: pa.Table,
+    measures: Sequence[str],
+) -> Chart:
+    """Draw a frame of ``tidy`` or ``long_frame`` with these measures; *table* is what it was made from."""
+    _check(kind, theme)
+    theme = theme or theme_of_notebook()
+    texts = texts_of(labels, [column.name for column in schema.dimensions])
+    notes = [note for note in notes if note]
+    if measure is not None:
+        if measure not in measures:
+            raise UnknownNameError("measure", measure, measures, where="the result")
+        frame = frame.filter(pl.col(MEASURE) == measure).drop(MEASURE) if MEASURE in frame.columns else frame
+        measures = [measure]
     split = _split(frame, [by] if isinstance(by, str) else by, table, schema)
     # A line needs two periods; draw one as bars.
     if grain is not None and kind is None and split and frame["date"].n_unique() == 1:
@@ -75,9 +118,8 @@ def plot(
         _check_sums(split, agg)
     frame, cuts = _cut(drawn, frame, grain, split, other=other)
 
-    measures = [column for column in schema.measures if column.name in table.column_names]
-    what = plain(measures[0].label or measures[0].name) if len(measures) == 1 else "Value"
-    heading = title or f"{schema.provider_id}: {what if len(measures) == 1 else listed([m.name for m in measures])}"
+    what = plain(schema.column(measures[0]).label or measures[0]) if len(measures) == 1 else "Value"
+    heading = title or f"{schema.provider_id}: {what if len(measures) == 1 else listed(measures)}"
     shown = frame.select(*(["date"] if grain else []), *split, "value")
     parts = Parts(
         frame=with_texts(shown, split, texts),

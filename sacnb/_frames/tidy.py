@@ -7,6 +7,7 @@ order, then by measure. Attributes are left out. ``docs/data_contract.md`` has t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -28,7 +29,16 @@ from sacnb._odata.schema import DateColumn, Grain, Schema
 from sacnb._rendering import Paged, Preview
 from sacnb.errors import ContractError
 
-__all__ = ["CONTRACT_VERSION", "Aggregation", "TidyFrame", "exact_facts", "grain_as_written", "long_frame", "tidy"]
+__all__ = [
+    "CONTRACT_VERSION",
+    "Aggregation",
+    "TidyFrame",
+    "exact_facts",
+    "grain_as_written",
+    "long_frame",
+    "tidy",
+    "with_label_columns",
+]
 
 # The form of frames and cache entries. Bump it on any change that a reader of either would notice.
 CONTRACT_VERSION: Final = 1
@@ -83,6 +93,7 @@ def tidy(
     *,
     date: str | DateColumn | None = None,
     agg: Aggregation = "sum",
+    rollup: Mapping[str, tuple[pl.DataFrame, bool]] | None = None,
 ) -> TidyFrame:
     """Return the facts of a table as a tidy frame.
 
@@ -96,6 +107,8 @@ def tidy(
         agg: What makes one value of several where the grain gets coarser. ``"sum"`` is right for flows such as revenue
             and wrong for headcounts, balances, prices and rates, for which there are ``"mean"``, ``"last"`` and the
             others; SAC's export does not tell which a measure is. Null values take no part.
+        rollup: For dimensions, pairs of members and the nodes that they are added up to (``id``, ``node``), and whether
+            members without a node stay as they are. Values are added up before they are aggregated over time.
 
     Raises:
         ContractError: There is no date column or no measure; the grain is finer than the model's, or weeks are to
@@ -123,10 +136,25 @@ def tidy(
     without_date = len(wide) - len(dated)
     without_value = sum(len(dated) - len(rows) for rows in facts.values())
     note = f"{_note(len(wide), without_date, dates.unreadable, without_value)} {_fiscal_note(len(wide), dates)}".strip()
+    for name, (pairs, keep) in (rollup or {}).items():
+        rolled = {measure: _roll_up(rows, f"dim_{name}", pairs, keys, keep=keep) for measure, rows in facts.items()}
+        facts = {measure: rows for measure, (rows, _) in rolled.items()}
+        left_out = sum(count for _, count in rolled.values())
+        note = f"{note} {name} is added up along its hierarchy.".lstrip()
+        note += f" {left_out:,} values of members that are below none of the nodes are left out." if left_out else ""
     if coarser:
         facts = {measure: _aggregate(rows, keys, agg) for measure, rows in facts.items()}
         note = f"{note} {_aggregation_note(dates, target, agg)}".lstrip()
     return TidyFrame(_long(facts, keys), target, without_date, without_value, note)
+
+
+def with_label_columns(frame: pl.DataFrame, texts: Mapping[str, Mapping[str, str]]) -> pl.DataFrame:
+    """Return a tidy frame with ``label_<name>`` right of ``dim_<name>``, null where there is no description."""
+    for name, words in texts.items():
+        column = f"dim_{name}"
+        label = frame[column].replace_strict(dict(words), default=None, return_dtype=pl.String).alias(f"label_{name}")
+        frame = frame.insert_column(frame.columns.index(column) + 1, label)
+    return frame
 
 
 def long_frame(table: pa.Table, schema: Schema) -> pl.DataFrame:
@@ -223,6 +251,19 @@ def _refuse_duplicates(keys: pl.DataFrame) -> None:
         f"{double.sum():,} rows share their key with another, such as {shown}; which one counts is not known.",
         hint="Select every dimension, refresh the result, or ask for a coarser grain if SAC sends dates in two forms.",
     )
+
+
+def _roll_up(
+    facts: pl.DataFrame, column: str, pairs: pl.DataFrame, keys: list[str], *, keep: bool
+) -> tuple[pl.DataFrame, int]:
+    """Return the facts with the members of *column* added up to nodes, and the number of values left out."""
+    one_each = pairs.select(pl.col("id").cast(pl.String).alias(column), pl.col("node").cast(pl.String))
+    joined = facts.join(one_each, on=column, how="left", nulls_equal=True)
+    left_out = 0 if keep else int(joined["node"].null_count())
+    node = pl.coalesce("node", column) if keep else pl.col("node")
+    kept = joined if keep else joined.filter(pl.col("node").is_not_null())
+    kept = kept.with_columns(node.alias(column)).drop("node")
+    return kept.group_by(*keys, _SENT).agg(pl.col("value").sum()).select(facts.columns), left_out
 
 
 def _aggregate(facts: pl.DataFrame, keys: list[str], agg: Aggregation) -> pl.DataFrame:

@@ -21,12 +21,12 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
-from sacnb._arguments import elements, plain
+from sacnb._arguments import elements, plain, required_text, text
 from sacnb._odata.expression import And, ColumnRef, Comparison, Expression, Membership, Not, Or, TextMatch, col
 from sacnb._odata.schema import Column, Grain
 from sacnb.errors import QueryError
 
-__all__ = ["When", "both", "bounds", "columns_of", "fixed_columns", "from_where"]
+__all__ = ["Under", "When", "both", "bounds", "columns_of", "fixed_columns", "from_where", "under"]
 
 When = str | int | date | datetime
 
@@ -265,6 +265,31 @@ def from_where(where: Mapping[str, object] | Expression | None) -> Expression | 
     for name, wanted in where.items():
         result = both(result, _condition(name, wanted))
     return result
+
+
+@dataclass(frozen=True, slots=True)
+class Under:
+    """A member of a hierarchy with all members below it; made by ``under``."""
+
+    member: str
+    hierarchy: str | None = None
+
+    def __repr__(self) -> str:
+        return f"under({self.member!r})" if self.hierarchy is None else f"under({self.member!r}, {self.hierarchy!r})"
+
+
+def under(member: str, hierarchy: str | None = None) -> Under:
+    """Stand for a member of a hierarchy and all members below it.
+
+    As a value of ``where``: ``model.facts(where={"Sector": sacnb.under("30")})``.
+
+    SAC has rows of the lowest members only, as a rule, and a filter on a parent finds none. *hierarchy* is the name of
+    one, if the dimension has several; by default the first. The members are read when the query is made.
+
+    Raises:
+        QueryError: *member* is no text.
+    """
+    return Under(required_text("member", member), text("hierarchy", hierarchy))
 
 
 def both(one: Expression | None, other: Expression | None) -> Expression | None:

@@ -1,26 +1,41 @@
-"""Read and write tables as Parquet, CSV and Arrow files. A failed write leaves the old file in place."""
+"""Read and write tables as Parquet, CSV, Excel and Arrow files. A failed write leaves the old file in place."""
 
 from __future__ import annotations
 
 import io
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
-from typing import IO, Final, TypeAlias
+from typing import IO, Final, TypeAlias, overload
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from sacnb._arguments import folder
+from sacnb._arguments import flag, folder, names, text, whole_number
 from sacnb._files import replacing
-from sacnb._frames.convert import to_polars
+from sacnb._frames.convert import to_polars, with_floats
+from sacnb._frames.preview import as_shown
 from sacnb._frames.types import duration_text
+from sacnb.errors import ContractError, MissingExtraError, UnknownNameError
 
-__all__ = ["Target", "UnusableFileError", "read_footer", "read_parquet", "write_arrow", "write_csv", "write_parquet"]
+__all__ = [
+    "EXCEL_ROWS",
+    "Tabular",
+    "Target",
+    "UnusableFileError",
+    "read_footer",
+    "read_parquet",
+    "write_arrow",
+    "write_csv",
+    "write_excel",
+    "write_parquet",
+]
 
 Target: TypeAlias = str | os.PathLike[str] | IO[bytes]
 
@@ -74,7 +89,16 @@ def write_arrow(table: pa.Table, metadata: Mapping[str, str], target: Target) ->
 
 
 # A spreadsheet takes a text that begins with one of these for a formula.
-_FORMULA: Final = r"^[=+\-@\t\r]"
+# Full-width signs too, which some locales turn into plain ones.
+_FORMULA: Final = r"^[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]"
+
+# Excel's own limits: rows with the header, columns, characters in a cell.
+EXCEL_ROWS: Final = 1_048_576
+_EXCEL_COLUMNS: Final = 16_384
+_EXCEL_CHARS: Final = 32_767
+_EXCEL_FIRST_YEAR: Final = 1901  # in 1900 it counts a February 29
+_SHEET_CHARS: Final = 28  # of 31: room for a number
+_AUTOFIT_ROWS: Final = 10_000
 
 
 def write_csv(table: pa.Table, target: Target, *, separator: str = ",", escape_formulas: bool = False) -> None:
@@ -83,12 +107,186 @@ def write_csv(table: pa.Table, target: Target, *, separator: str = ",", escape_f
     An empty string is written as ``""``. Time stamps are in UTC, durations in ISO 8601, binaries in base64. With
     *escape_formulas* a text or column name that a spreadsheet would run as a formula gets an apostrophe before it.
     """
+    if len(separator.encode()) != 1 or separator in '"\r\n':
+        raise ContractError(f"separator must be one ASCII character, got {separator!r}.", hint='Such as ";".')
     frame = _for_csv(table)
     if escape_formulas:
         frame = frame.with_columns(pl.col(pl.String).str.replace(_FORMULA, "'$0"))
         frame = frame.rename({name: re.sub(_FORMULA, r"'\g<0>", name) for name in frame.columns})
     with opened(target) as stream:
         frame.write_csv(stream, separator=separator, datetime_format="%Y-%m-%dT%H:%M:%S%.fZ")
+
+
+def write_excel(sheets: Mapping[str, pa.Table], about: Mapping[str, object], target: Target) -> None:
+    """Write tables as the sheets of an Excel workbook, and *about* as pairs in its last sheet, ``About``.
+
+    Numbers, dates and booleans have their types; the header row is bold, stays when the rows scroll, and filters. No
+    text becomes a formula or a link. What Excel has no type for is text: durations, binaries, dates before 1900.
+
+    Raises:
+        ContractError: A table has more rows, columns or letters in a text than Excel has room for.
+        MissingExtraError: XlsxWriter is not installed.
+
+    Warns:
+        PrecisionWarning: Numbers have more digits than a float64 keeps.
+    """
+    try:
+        import xlsxwriter  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise MissingExtraError("excel", "Writing an Excel file") from error
+    frames = {name: _for_excel(table) for name, table in sheets.items()}
+    content = io.BytesIO()
+    options = {"strings_to_formulas": False, "strings_to_urls": False, "nan_inf_to_errors": True}
+    with xlsxwriter.Workbook(content, options) as workbook:
+        for name, frame in frames.items():
+            frame.write_excel(
+                workbook,
+                _sheet_name(name, [sheet.get_name() for sheet in workbook.worksheets()]),
+                table_style="Table Style Light 1",
+                freeze_panes=(1, 0),
+                autofit=len(frame) <= _AUTOFIT_ROWS,
+                column_formats={one.name: _number_format(one) for one in frame if one.dtype.is_numeric()},
+                dtype_formats={pl.Date: "yyyy-mm-dd", pl.Datetime: "yyyy-mm-dd hh:mm:ss", pl.Time: "hh:mm:ss"},
+            )
+        sheet = workbook.add_worksheet("About")
+        wrapped = workbook.add_format({"text_wrap": True, "align": "left", "valign": "top"})
+        sheet.set_column(0, 0, 16, workbook.add_format({"bold": True, "valign": "top"}))
+        sheet.set_column(1, 1, 100)
+        for row, (name, value) in enumerate(about.items()):
+            sheet.write_string(row, 0, name)
+            sheet.write_string(row, 1, str(value)[:_EXCEL_CHARS], wrapped)
+    with opened(target) as stream:
+        stream.write(content.getbuffer())
+
+
+def _for_excel(table: pa.Table) -> pl.DataFrame:
+    """Return a frame in types that Excel has. Raises ContractError for one that it has no room for."""
+    for count, most, what in (
+        (table.num_rows, EXCEL_ROWS - 1, "rows below the header"),
+        (table.num_columns, _EXCEL_COLUMNS, "columns"),
+    ):
+        if count > most:
+            raise ContractError(
+                f"An Excel sheet has room for {most:,} {what}, and there are {count:,}.",
+                hint="Filter, fetch fewer dimensions, or write Parquet or CSV.",
+            )
+    frame = _for_csv(with_floats(table, remedy="to_csv() and to_parquet() keep all digits."))
+    moment = pl.col(pl.Datetime).dt.replace_time_zone(None)  # UTC; Excel knows no zones
+    frame = frame.with_columns(moment)
+    for name, kind in frame.schema.items():
+        values = frame[name]
+        if kind in {pl.Date, pl.Datetime} and any(year < _EXCEL_FIRST_YEAR for year in values.dt.year().drop_nulls()):
+            frame = frame.with_columns(values.cast(pl.String))
+        elif kind == pl.String and (values.str.len_chars() > _EXCEL_CHARS).any():
+            raise ContractError(
+                f"{name!r} holds a text of more than the {_EXCEL_CHARS:,} characters of an Excel cell.",
+                hint="Write Parquet or CSV, or leave the column out.",
+            )
+    taken: list[str] = []
+    for name in frame.columns:  # Excel takes upper and lower case for the same name
+        taken.append(_other_than(name, taken))
+    return frame.rename(dict(zip(frame.columns, taken, strict=True)))
+
+
+def _other_than(name: str, taken: list[str]) -> str:
+    folded, number, other = {one.casefold() for one in taken}, 1, name
+    while other.casefold() in folded:
+        number += 1
+        other = f"{name} ({number})"
+    return other
+
+
+def _sheet_name(name: str, taken: list[str]) -> str:
+    """Return a name that Excel allows: 31 characters, without some signs, and not taken."""
+    return _other_than(re.sub(r"[\[\]:*?/\\]", "_", name)[:_SHEET_CHARS], [*taken, "About"])
+
+
+def _number_format(values: pl.Series) -> str:
+    """Return Excel's format for a column of numbers, with the decimal places that its first values need."""
+    shown = as_shown([value for value in values.head(_AUTOFIT_ROWS).to_list() if value is None or abs(value) < inf])
+    places = max((len(text.partition(".")[2]) for text in shown if "e" not in text), default=0)
+    return "#,##0" + (f".{'0' * places}" if places else "")
+
+
+class Tabular(ABC):
+    """Columns and files of something that has rows, an Arrow table."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def arrow(self) -> pa.Table:
+        """Return the rows as an Arrow table."""
+
+    def _shown(self) -> pa.Table:
+        """Return the rows as people read them; a result adds descriptions."""
+        return self.arrow()
+
+    @abstractmethod
+    def _about(self) -> Mapping[str, object]:
+        """Return model, query and time, for people."""
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns."""
+        return list(self._shown().column_names)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The number of rows and of columns."""
+        table = self._shown()
+        return table.num_rows, table.num_columns
+
+    def head(self, rows: int = 5) -> pl.DataFrame:
+        """Return the first rows as a polars frame."""
+        return to_polars(self._shown().slice(0, whole_number("rows", rows)))
+
+    @overload
+    def __getitem__(self, columns: str) -> pl.Series: ...
+
+    @overload
+    def __getitem__(self, columns: list[str]) -> pl.DataFrame: ...
+
+    def __getitem__(self, columns: str | list[str]) -> pl.Series | pl.DataFrame:
+        """Return one column as a polars Series, or a list of columns as a frame; measures are Float64."""
+        wanted = names("columns", columns) or ()
+        table = self._shown()
+        for name in wanted:
+            if name not in table.column_names:
+                raise UnknownNameError("column", name, table.column_names, where="the rows")
+        frame = to_polars(table.select(list(wanted)))
+        return frame.to_series() if isinstance(columns, str) else frame
+
+    # Otherwise Python would read the rows as a list, and ask for the columns 0, 1, 2.
+    __iter__ = None
+    __contains__ = None
+
+    def to_csv(self, target: Target, *, separator: str = ",", escape_formulas: bool = False) -> None:
+        """Write the rows as CSV in UTF-8, with exact decimals; null is an empty field, an empty string ``""``.
+
+        A spreadsheet runs texts that begin with ``=``, ``+``, ``-`` or ``@`` as formulas, also after a tab or in full
+        width. If a member may come from somebody you do not trust, ``escape_formulas=True`` puts an apostrophe before
+        them; programs that read the file then see it too. ``separator`` is one character, such as ``";"``.
+
+        Raises:
+            ContractError: ``separator`` is not one character.
+        """
+        separator, escape_formulas = text("separator", separator) or "", flag("escape_formulas", escape_formulas)
+        write_csv(self._shown(), target, separator=separator, escape_formulas=escape_formulas)
+
+    def to_excel(self, target: Target) -> None:
+        """Write the rows as an Excel workbook (``.xlsx``): the sheet ``Data``, and ``About`` with model, query, time.
+
+        Numbers and dates have their types; a number is a float64, as all numbers of Excel are. The header row stays
+        when the rows scroll, and filters.
+
+        Raises:
+            ContractError: There are more rows than the 1,048,575 that Excel has room for.
+            MissingExtraError: The extra ``excel`` is not installed.
+
+        Warns:
+            PrecisionWarning: A float64 cannot hold all digits.
+        """
+        write_excel({"Data": self._shown()}, self._about(), target)
 
 
 def _for_csv(table: pa.Table) -> pl.DataFrame:

@@ -5,28 +5,36 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, Final, Literal, cast, get_args
 
+import polars as pl
 import pyarrow as pa
 
+from sacnb._arguments import names, whole_number
+from sacnb._endpoints import HIERARCHY_ROOT, PARENT_SUFFIX
 from sacnb._frames.convert import column_from_dict, column_to_dict
 from sacnb._frames.periods import date_range
 from sacnb._frames.tidy import CONTRACT_VERSION
 from sacnb._odata.schema import Column, DateColumn, Schema, is_version
 from sacnb._results.files import UnusableFileError
-from sacnb.errors import MixedAccountsWarning, MixedVersionsWarning, warn_user
+from sacnb.errors import MixedAccountsWarning, MixedVersionsWarning, QueryError, UnknownNameError, warn_user
 
 __all__ = [
     "METADATA_KEYS",
+    "KnownMembers",
     "Repeated",
     "ResultInfo",
     "Source",
+    "about_of",
     "digest_of",
     "from_metadata",
+    "parents_of",
+    "path_of",
     "principal_digest",
+    "rollup_pairs",
     "said_of_mixed",
     "to_metadata",
     "warn_of_mixed",
@@ -231,6 +239,124 @@ def _info(values: Mapping[str, str]) -> ResultInfo:
         repeated_keys=int(values.get("repeated_keys", "0")),
         mixed=tuple(map(str, json.loads(values.get("mixed", "[]")))),
     )
+
+
+def parents_of(members: pl.DataFrame, dimension: str, hierarchy: str | None = None) -> dict[str, str | None]:
+    """Return each member's parent, ``None`` above roots; *members* is the frame of ``model.members()``.
+
+    Raises:
+        QueryError: The members have no such hierarchy.
+    """
+    by_name = {name.casefold().removesuffix(PARENT_SUFFIX.casefold()): name for name in members.columns}
+    column = "parent" if hierarchy is None else by_name.get(hierarchy.casefold().removesuffix(PARENT_SUFFIX.casefold()))
+    if column not in members.columns or "id" not in members.columns:
+        others = [name.removesuffix(PARENT_SUFFIX) for name in members.columns if name.endswith(PARENT_SUFFIX)]
+        there = f" It has {', '.join(others)} besides its first one." if others else ""
+        which = "no hierarchy" if hierarchy is None else f"no hierarchy {hierarchy!r}"
+        raise QueryError(f"The members of {dimension!r} have {which}.{there}", hint="model.members() shows them.")
+    pairs = members.select("id", pl.col(column).alias("up")).rows()
+    return {one: None if up in {None, "", HIERARCHY_ROOT} else str(up) for one, up in pairs}
+
+
+def path_of(member: str, parents: Mapping[str, str | None]) -> list[str]:
+    """Return a member and all above it, upwards. A cycle ends where it would begin again."""
+    path: dict[str, None] = {}
+    at: str | None = member
+    while at is not None and at in parents and at not in path:
+        path[at] = None
+        at = parents[at]
+    return list(path)
+
+
+def rollup_pairs(
+    dimension: str, wanted: object, members: pl.DataFrame, hierarchy: str | None
+) -> tuple[pl.DataFrame, bool]:
+    """Return pairs of members and the nodes that they are added up to, and whether other members stay as they are.
+
+    With a level, a member goes to the one at this level above it (0 is the root), and stays if it is at a higher level
+    itself. With nodes, it goes to each of them that it is, or is below.
+
+    Raises:
+        UnknownNameError: There is no such node.
+        QueryError: *wanted* is neither a level nor nodes, or there is no hierarchy.
+    """
+    parents = parents_of(members, dimension, hierarchy)
+    paths = {member: path_of(member, parents) for member in parents}
+    argument = f"rollup[{dimension!r}]"
+    if isinstance(wanted, int):
+        level = whole_number(argument, wanted) or 0
+        if isinstance(wanted, bool):
+            raise QueryError(f"{argument} must be a level or members, got {wanted!r}.")
+        pairs = [(member, path[max(len(path) - 1 - level, 0)]) for member, path in paths.items()]
+    else:
+        nodes = names(argument, wanted) or ()
+        for node in nodes:
+            if node not in parents:
+                raise UnknownNameError("member", node, parents, where=f"the dimension {dimension!r}")
+        pairs = [(member, node) for member, path in paths.items() for node in path if node in set(nodes)]
+    return pl.DataFrame(pairs, schema=["id", "node"], orient="row"), isinstance(wanted, int)
+
+
+class KnownMembers:
+    """The members of a result's dimensions: those that were read, and a way to read more, which is not pickled."""
+
+    def __init__(
+        self,
+        read: Callable[[str], pl.DataFrame | None] | None = None,
+        known: Mapping[str, pl.DataFrame] | None = None,
+    ) -> None:
+        self._read = read
+        self._known = dict(known or {})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return KnownMembers, (None, self._known)
+
+    def of(self, dimension: str) -> pl.DataFrame:
+        """Return the members of a dimension.
+
+        Raises:
+            QueryError: They are not known, and cannot be read; and what reading them raises.
+        """
+        if dimension not in self._known:
+            frame = None if self._read is None else self._read(dimension)
+            if frame is None:
+                why = "SAC has no master data for it" if self._read else "the result was read from a file or a pickle"
+                raise QueryError(
+                    f"The members of {dimension!r} are not known: {why}.",
+                    hint=f"Pass them: members={{{dimension!r}: model.members({dimension!r})}}.",
+                )
+            self._known[dimension] = frame
+        return self._known[dimension]
+
+    def names(self) -> tuple[str, ...]:
+        """Return the dimensions whose members are known."""
+        return tuple(self._known)
+
+    def texts(self, dimension: str, *, read: bool) -> dict[str, str]:
+        """Return descriptions by id; without *read* only if the members are known. Empty if there are none."""
+        if read and dimension not in self._known and self._read is not None:
+            self._known[dimension] = self._none if (found := self._read(dimension)) is None else found
+        frame = self._known.get(dimension)
+        if frame is None or not {"id", "description"} <= set(frame.columns):
+            return {}
+        return {one: words for one, words in frame.select("id", "description").rows() if words}
+
+    _none: Final = pl.DataFrame(schema={"id": pl.String})
+
+
+def about_of(info: ResultInfo, warning: str | None = None) -> dict[str, object]:
+    """Return model, query, time and what is to be known of a result, for people."""
+    known = {
+        "model": info.provider_id,
+        "tenant": info.tenant_host,
+        "source": info.source,
+        "entity set": info.entity_set,
+        "query": info.query,
+        "refreshed": f"{info.last_refresh_time:%Y-%m-%d %H:%M:%S} UTC",
+        "rows": f"{info.row_count:,}",
+        "warning": " ".join(filter(None, (warning, said_of_mixed(info.mixed)))),
+    }
+    return {name: value for name, value in known.items() if value}
 
 
 def said_of_mixed(mixed: Iterable[str]) -> str:

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
-from sacnb._arguments import flag, folder, names, one_of, required_text, text
-from sacnb._frames.convert import to_pandas, to_polars
+from sacnb._arguments import flag, folder, mapping, names, one_of, required_text, text
+from sacnb._frames.convert import arrow_schema, to_pandas, to_polars, with_floats
 from sacnb._frames.preview import preview
-from sacnb._frames.tidy import Aggregation, TidyFrame, tidy
+from sacnb._frames.tidy import Aggregation, tidy, with_label_columns
+from sacnb._frames.tidy import TidyFrame as TidyRows
 from sacnb._odata.schema import DateColumn, Grain, Schema
 from sacnb._rendering import Paged, Preview
-from sacnb._results.files import Target, UnusableFileError, read_parquet, write_arrow, write_csv, write_parquet
-from sacnb._results.info import ResultInfo, from_metadata, said_of_mixed, to_metadata, warn_of_mixed
-from sacnb.errors import ContractError
+from sacnb._results.files import Tabular, Target, UnusableFileError, read_parquet, write_arrow, write_parquet
+from sacnb._results.info import (
+    KnownMembers,
+    ResultInfo,
+    about_of,
+    from_metadata,
+    rollup_pairs,
+    said_of_mixed,
+    to_metadata,
+    warn_of_mixed,
+)
+from sacnb.errors import ContractError, UnknownNameError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,16 +37,17 @@ if TYPE_CHECKING:
     from sacnb._charts.plot import Chart, Kind, Labels, Theme
     from sacnb._charts.variance import Accounts, Better, Variance
 
-__all__ = ["Result", "ResultInfo", "read_result"]
+__all__ = ["Result", "ResultInfo", "TidyFrame", "read_result"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Result(Paged):
+class Result(Paged, Tabular):
     """The rows of one query.
 
     ``table`` holds them with exact decimals, in SAC's order; ``schema`` describes the entity set they come from;
     ``info`` says what was queried, when, and by whom. ``stale`` is true if SAC failed and this is the last good result
-    from the cache; ``warning`` then says how old it is and why.
+    from the cache; ``warning`` then says how old it is and why. ``labelled`` names the dimensions whose descriptions
+    stand beside their ids, in columns such as ``Sector_description``; ``arrow()`` and ``to_parquet`` are without them.
     """
 
     __module__ = "sacnb"
@@ -46,6 +57,8 @@ class Result(Paged):
     info: ResultInfo
     warning: str | None = None
     stale: bool = False
+    labelled: tuple[str, ...] = ()
+    members: KnownMembers = field(default_factory=KnownMembers, repr=False, compare=False)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -63,7 +76,7 @@ class Result(Paged):
         Warns:
             PrecisionWarning: A float64 cannot hold all digits.
         """
-        return to_polars(self.table, decimals=flag("decimals", decimals))
+        return to_polars(self._shown(), decimals=flag("decimals", decimals))
 
     def pandas(self, *, decimals: bool = False, backend: Literal["numpy", "pyarrow"] = "numpy") -> pd.DataFrame:
         """Return the rows as a pandas frame; measures are ``float64``, or exact Arrow decimals with ``decimals=True``.
@@ -74,10 +87,29 @@ class Result(Paged):
             PrecisionWarning: A float64 cannot hold all digits.
         """
         one_of("backend", backend, ("numpy", "pyarrow"))
-        return to_pandas(self.table, decimals=flag("decimals", decimals), backend=backend)
+        return to_pandas(self._shown(), decimals=flag("decimals", decimals), backend=backend)
+
+    def _shown(self) -> pa.Table:
+        """Return the rows with descriptions beside the ids of ``labelled``."""
+        table = self.table
+        for dimension in self.labelled:
+            column = table.column(dimension)
+            texts = self.members.texts(dimension, read=True)
+            words = pa.chunked_array([pa.array([texts.get(one) for one in column.to_pylist()], pa.string())])
+            place = table.column_names.index(dimension) + 1
+            table = table.add_column(place, _label_name(dimension, table.column_names), words)
+        return table
 
     def tidy(
-        self, grain: Grain | None = None, *, date: str | DateColumn | None = None, agg: Aggregation = "sum"
+        self,
+        grain: Grain | None = None,
+        *,
+        date: str | DateColumn | None = None,
+        agg: Aggregation = "sum",
+        rollup: Mapping[str, int | str | Sequence[str]] | None = None,
+        hierarchy: Mapping[str, str] | None = None,
+        members: Mapping[str, pl.DataFrame] | None = None,
+        labels: bool | None = None,
     ) -> TidyFrame:
         """Return the rows as a long frame: ``date``, ``dim_*``, ``value``, and ``dim_measure`` for several measures.
 
@@ -86,6 +118,11 @@ class Result(Paged):
             date: The date column, if there are several.
             agg: How to combine values when the grain gets coarser; ``"sum"`` is wrong for headcounts, balances and
                 rates.
+            rollup: Add dimensions up along their hierarchy: ``{"Sector": 2}`` to the members at level 2 (0 is the
+                root; members above stay), ``{"Sector": ["30", "20"]}`` to these nodes, each with all below it.
+            hierarchy: The hierarchy by dimension, if there are several: ``{"Store": "H2"}``; by default the first.
+            members: ``model.members()`` by dimension, if the result does not know them, such as one from a file.
+            labels: Add the description beside each dimension, as ``label_<name>``; by default as fetched.
 
         Raises:
             ContractError: There is no date or measure, the grain is too fine, or two rows have the same key.
@@ -99,31 +136,45 @@ class Result(Paged):
             required_text("date.name", date.name)
         else:
             date = text("date", date)
-        made = tidy(self.table, self.schema, _grain(grain), date=date, agg=_aggregation(agg))
+        given = mapping("members", members)
+        known = KnownMembers(self.members.of, given) if given else self.members
+        dimensions = [column.name for column in self.schema.dimensions if column.name in self.table.column_names]
+        chosen, pairs = mapping("hierarchy", hierarchy), {}
+        for name, wanted in mapping("rollup", rollup).items():
+            if name not in dimensions:
+                raise UnknownNameError("dimension", str(name), dimensions, where="the result")
+            pairs[name] = rollup_pairs(name, wanted, known.of(name), text("hierarchy", chosen.get(name)))
+        made = tidy(self.table, self.schema, _grain(grain), date=date, agg=_aggregation(agg), rollup=pairs)
         self._warn_of_mixed()
-        return replace(made, note=f"{said_of_mixed(self.info.mixed)} {made.note}".strip())
+        texts = {name: known.texts(name, read=True) for name in dimensions} if labels else {}
+        if labels is None:
+            texts = {name: known.texts(name, read=True) for name in self.labelled}
+        texts = {name: words for name, words in texts.items() if words and f"dim_{name}" in made.frame.columns}
+        return TidyFrame(
+            with_label_columns(made.frame, texts),
+            made.grain,
+            made.rows_without_date,
+            made.rows_without_value,
+            f"{said_of_mixed(self.info.mixed)} {made.note}".strip(),
+            schema=self.schema,
+            info=self.info,
+            agg=agg,
+            texts=texts,
+        )
 
-    def to_parquet(self, target: Target) -> None:
+    def to_parquet(self, target: Target, *, floats: bool = False) -> None:
         """Write the rows as Parquet, with exact decimals; ``info`` and ``schema`` go into the metadata.
 
-        ``target`` is a path, whose file is replaced in one step, or a binary stream.
+        ``target`` is a path, whose file is replaced in one step, or a binary stream. For readers without decimals,
+        ``floats=True`` writes measures as float64; without the metadata, because such a file is no exact result.
+
+        Warns:
+            PrecisionWarning: ``floats=True``, and a float64 cannot hold all digits.
         """
+        if flag("floats", floats):
+            write_parquet(with_floats(self.table, remedy="Leave floats=True out."), {}, target)
+            return
         write_parquet(self.table, to_metadata(self.info, self.schema, self.table.schema), target)
-
-    def to_csv(self, target: Target, *, separator: str = ",", escape_formulas: bool = False) -> None:
-        """Write the rows as CSV in UTF-8, with exact decimals; null is an empty field, an empty string ``""``.
-
-        A spreadsheet runs texts that begin with ``=``, ``+``, ``-`` or ``@`` as formulas. If a member may come from
-        somebody you do not trust, ``escape_formulas=True`` puts an apostrophe before them; programs that read the
-        file then see it too. ``separator`` is one character, such as ``";"``.
-
-        Raises:
-            ContractError: ``separator`` is not one character.
-        """
-        separator, escape_formulas = text("separator", separator) or "", flag("escape_formulas", escape_formulas)
-        if len(separator.encode()) != 1 or separator in '"\r\n':
-            raise ContractError(f"separator must be one ASCII character, got {separator!r}.", hint='Such as ";".')
-        write_csv(self.table, target, separator=separator, escape_formulas=escape_formulas)
 
     def to_arrow(self, target: Target) -> None:
         """Write the rows as an Arrow IPC file, with exact decimals and the metadata of ``to_parquet``."""
@@ -194,7 +245,9 @@ class Result(Paged):
             measure=text("measure", measure),
             agg=_aggregation(agg),
             kind=text("kind", kind),  # type: ignore[arg-type]  # plot() names those there are
-            labels=labels,
+            labels=beside_ids({name: self.members.texts(name, read=False) for name in self.members.names()})
+            if labels is None
+            else labels,
             other=flag("other", other),
             title=text("title", title),
             unit=text("unit", unit),
@@ -280,6 +333,9 @@ class Result(Paged):
         )
         return made.plot(kind, labels=labels, title=title, unit=unit, theme=theme)
 
+    def _about(self) -> Mapping[str, object]:
+        return about_of(self.info, self.warning)
+
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """Export the rows to any library that reads Arrow streams, such as polars and DuckDB."""
         return self.table.__arrow_c_stream__(requested_schema)
@@ -298,6 +354,100 @@ class Result(Paged):
         dates = [date.name for date in self.schema.date_columns]
         notes = (self.warning,) if self.warning else ()
         return preview(self.table, title=title, notes=notes, kept=dates, more_rows=rows)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class TidyFrame(TidyRows, Tabular):
+    """A tidy frame, with counts of the rows and values left out; what ``Result.tidy`` returns.
+
+    ``frame`` is the polars frame and ``grain`` that of its dates. ``rows_without_date`` counts rows of the result whose
+    date is ``#``, empty or unreadable. ``rows_without_value`` counts, in the other rows, the measures that are null or
+    not a number. ``note`` says both in words, and what was aggregated; it is empty where there is nothing to say.
+    """
+
+    __module__ = "sacnb"
+
+    schema: Schema = field(kw_only=True)
+    info: ResultInfo = field(kw_only=True)
+    agg: Aggregation = field(default="sum", kw_only=True)
+    texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict, kw_only=True, repr=False)
+
+    def arrow(self) -> pa.Table:
+        """Return the rows as an Arrow table."""
+        table = self.frame.to_arrow()
+        texts = {pa.large_string(), pa.string_view()}  # polars' own
+        fields = [pa.field(one.name, pa.string()) if one.type in texts else one for one in table.schema]
+        return table.cast(pa.schema(fields))
+
+    def polars(self) -> pl.DataFrame:
+        """Return the rows as a polars frame, as ``frame`` does."""
+        return self.frame
+
+    def pandas(self, *, backend: Literal["numpy", "pyarrow"] = "numpy") -> pd.DataFrame:
+        """Return the rows as a pandas frame; see ``Result.pandas``."""
+        one_of("backend", backend, ("numpy", "pyarrow"))
+        return to_pandas(self.arrow(), backend=backend)
+
+    def to_parquet(self, target: Target) -> None:
+        """Write the rows as Parquet; ``target`` is a path, whose file is replaced in one step, or a binary stream."""
+        write_parquet(self.arrow(), {}, target)
+
+    def to_arrow(self, target: Target) -> None:
+        """Write the rows as an Arrow IPC file."""
+        write_arrow(self.arrow(), {}, target)
+
+    def plot(
+        self,
+        *,
+        by: str | Sequence[str] | None = None,
+        measure: str | None = None,
+        kind: Kind | None = None,
+        labels: Labels | None = None,
+        other: bool = False,
+        title: str | None = None,
+        unit: str | None = None,
+        theme: Theme | None = None,
+    ) -> Chart:
+        """Draw the rows as they are; the arguments, and what it raises, are those of ``Result.plot``."""
+        from sacnb._charts.plot import plot_frame
+
+        return plot_frame(
+            self.frame.drop([f"label_{name}" for name in self.texts]),
+            self.grain,
+            self.schema,
+            by=names("by", by),
+            measure=text("measure", measure),
+            agg=self.agg,
+            kind=text("kind", kind),  # type: ignore[arg-type]  # plot_frame() names those there are
+            labels=beside_ids(self.texts) if labels is None else labels,
+            other=flag("other", other),
+            title=text("title", title),
+            unit=text("unit", unit),
+            theme=text("theme", theme),  # type: ignore[arg-type]
+            notes=[self.note],
+            table=arrow_schema(self.info.columns).empty_table(),
+            measures=[column.name for column in self.info.columns if column.role == "measure"],
+        )
+
+    def _about(self) -> Mapping[str, object]:
+        more = {"grain": self.grain, "aggregation": self.agg, "note": self.note}
+        return {**about_of(self.info), **{name: value for name, value in more.items() if value}}
+
+
+def _label_name(dimension: str, taken: Sequence[str]) -> str:
+    name = f"{dimension}_description"
+    while name in taken:
+        name += "_"
+    return name
+
+
+def beside_ids(texts: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    """Return labels for a chart that keep the id beside the description."""
+    return {
+        name: {one: text if text == one else f"{text} ({one})" for one, text in words.items()}
+        for name, words in texts.items()
+        if words
+    }
 
 
 def _grain(grain: object) -> Any:

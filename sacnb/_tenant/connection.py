@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from sacnb._cache.folder import CacheKey
-from sacnb._endpoints import DEFAULT_NAMESPACE, providers_path
+from sacnb._endpoints import DEFAULT_NAMESPACE, metadata_path, providers_path
+from sacnb._odata.metadata import Metadata, parse_metadata
 from sacnb._odata.page import cut_page, next_page, read_list
 from sacnb._results.info import ResultInfo, principal_digest
 from sacnb._settings import SANDBOX, Settings, profile_names
-from sacnb.errors import CacheError, SacError
+from sacnb.errors import CacheError, NotFoundError, SacError, UnknownNameError
 
 if TYPE_CHECKING:
     from sacnb._cache.store import Cache
@@ -182,3 +183,47 @@ def _portable(value: Any) -> Any:
     with suppress(FileNotFoundError):  # the working folder is gone
         value = value.absolute()
     return str(value)
+
+
+def read_metadata(connection: Connection, model_id: str, namespace: str) -> Metadata:
+    """Return the ``$metadata`` of a model. Raises what ``Model.metadata`` raises."""
+    path = metadata_path(model_id, namespace)
+    try:
+        answer = connection.context.session.fetch(
+            "GET",
+            connection.url(path),
+            operation="read $metadata",
+            accept="application/xml",
+            expect="xml",
+            check=lambda found: _parse_check(found.body),
+        )
+    except NotFoundError as error:
+        raise _unknown(connection, model_id, namespace, error) from error
+    metadata = parse_metadata(answer.body, content_type=answer.headers.get("Content-Type"))
+    if metadata.document.hierarchies:
+        _log.info("$metadata of %r annotates hierarchies (unused): %s", model_id, metadata.document.hierarchies)
+    return metadata
+
+
+def _unknown(connection: Connection, model_id: str, namespace: str, error: NotFoundError) -> SacError:
+    """Return the error for a model that SAC does not have, with the nearest ids from the list of models."""
+    try:
+        entries = list_models(connection, namespace)
+    except SacError as catalogue_error:
+        error.add_note(f"The list of models could not be read either: {catalogue_error}")
+        return error
+    if any(entry.id == model_id for entry in entries):
+        error.add_note(
+            f"SAC lists {model_id!r}, so the 404 came from a gateway on the way, or SAP Datasphere stores the "
+            "model's data (a seamless planning model), which SAC does not export."
+        )
+        return error
+    unknown = UnknownNameError("model", model_id, [entry.id for entry in entries], where="this tenant")
+    for entry in entries:
+        if entry.name.casefold() == model_id.casefold():
+            unknown.add_note(f"{entry.name!r} is the name of the model {entry.id!r}: use sac.model({entry.id!r}).")
+    return unknown
+
+
+def _parse_check(body: bytes) -> None:
+    parse_metadata(body)

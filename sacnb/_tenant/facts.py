@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from sacnb._arguments import callback, flag, one_of, seconds
 from sacnb._arguments import folder as path_of
@@ -19,6 +19,7 @@ from sacnb._cache.staging import staging_root
 from sacnb._endpoints import FACT_DATA_AGGREGATION
 from sacnb._frames.convert import column_to_dict
 from sacnb._frames.tidy import CONTRACT_VERSION
+from sacnb._odata.render import to_odata
 from sacnb._pull.checkpoints import Staging
 from sacnb._pull.collect import pull, pull_resumable, refresh, summed
 from sacnb._pull.count import count_rows
@@ -28,12 +29,14 @@ from sacnb._pull.plan import CutKeys, Job, Plan, Records, Repeated
 from sacnb._pull.progress import ProgressListener, ProgressOption, progress_listener
 from sacnb._pull.stream import BatchStream
 from sacnb._pull.totals import has_single_records
-from sacnb._results.info import principal_digest, warn_of_mixed
+from sacnb._rendering import Preview, Previewed, fact_table
+from sacnb._results.info import KnownMembers, principal_digest, warn_of_mixed
 from sacnb._results.result import Result, ResultInfo
-from sacnb._tenant.members import NamedMembers, member_ids, mixed_dimensions
+from sacnb._tenant.members import NamedMembers, dimension_members, member_ids, mixed_dimensions
 from sacnb.errors import QueryError, RepeatedKeysWarning, warn_user
 
 if TYPE_CHECKING:
+    import polars as pl
     import pyarrow as pa
 
     from sacnb._odata.query import Query
@@ -44,9 +47,22 @@ if TYPE_CHECKING:
 
 __all__ = ["Facts", "is_single_record", "summed_batches"]
 
+_MOST_CHARS: Final = 300
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+
+# What people call on a query as if it were its result.
+_OF_RESULTS: Final = frozenset(
+    {"polars", "pandas", "arrow", "tidy", "plot", "variance", "variance_plot", "head", "columns", "shape", "table"}
+    | {"to_csv", "to_excel", "to_arrow", "to_pandas", "to_polars", "info"}
+)
+
+
+class _NotFetchedError(QueryError, AttributeError):
+    """A query was used as if it were its result; also an AttributeError, so that ``hasattr`` answers no."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Facts(Previewed):
     """A query of a model's facts that has not been sent yet.
 
     ``fetch()`` returns the rows, ``stream()`` iterates over them, ``to_parquet()`` writes them to a folder, and
@@ -65,6 +81,45 @@ class Facts:
     check_members: bool = True
     repeated: Repeated = "sum"
 
+    def __repr__(self) -> str:
+        return self._preview().text()
+
+    def _preview(self) -> Preview:
+        query = self.query
+        where = "" if query.where is None else to_odata(query.where, self.schema)
+        facts = {
+            "columns": ", ".join(column.name for column in query.columns(self.schema)),
+            "filter": where if len(where) <= _MOST_CHARS else f"{where[:_MOST_CHARS]}… ({len(where):,} characters)",
+            "order": ", ".join(f"{name} (descending)" if down else name for name, down in query.order_by),
+            "limit": "" if query.top is None else f"{query.top:,} rows",
+            "next": "fetch() for the rows, refresh() to cache them too, count(), stream(), to_parquet(folder)",
+        }
+        title = f"{query.provider_id}/{query.entity_set}: a query, nothing is fetched yet"
+        return fact_table(title, {name: fact for name, fact in facts.items() if fact})
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _OF_RESULTS:
+            raise self._not_fetched(f".{name}")
+        raise AttributeError(f"'Facts' object has no attribute {name!r}")
+
+    def __getitem__(self, key: object) -> Any:
+        raise self._not_fetched(f"[{key!r}]")
+
+    def __len__(self) -> int:
+        raise self._not_fetched("", what="len()")
+
+    def __iter__(self) -> Iterator[Any]:
+        raise self._not_fetched("", what="iter()")
+
+    def __bool__(self) -> bool:
+        return True
+
+    def _not_fetched(self, use: str, *, what: str = "") -> _NotFetchedError:
+        return _NotFetchedError(
+            f"These facts of {self.query.provider_id} are a query without rows, so they have no {what or use}.",
+            hint=f"Fetch the rows first: .fetch(){use}" + ("" if use else ". For the number of rows alone: .count()"),
+        )
+
     @property
     def url(self) -> str:
         """The URL of the first page. Long lists of members are split over several requests."""
@@ -79,8 +134,14 @@ class Facts:
         """
         return count_rows(self._job(self._named_members()), [self.query.where])[0]
 
-    def fetch(self, *, progress: ProgressOption = "auto", cancelled: Callable[[], bool] | None = None) -> Result:
-        """Fetch all rows from SAC into memory.
+    def fetch(
+        self,
+        *,
+        labels: bool = False,
+        progress: ProgressOption = "auto",
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Result:
+        """Fetch all rows from SAC into memory; with *labels* also descriptions, which stand beside the ids.
 
         ``progress`` is called after each page; by default a notebook shows a bar when the download takes longer than a
         second, and ``None`` shows nothing. ``cancelled`` is polled several times a second, also while waiting for a
@@ -93,7 +154,7 @@ class Facts:
 
         Warns RepeatedKeysWarning where records were added up.
         """
-        progress, cancelled = _progress(progress), callback("cancelled", cancelled)
+        labels, progress, cancelled = flag("labels", labels), _progress(progress), callback("cancelled", cancelled)
         self._warn_of_mixed()
         named = self._named_members()
         found: list[Records] = []
@@ -105,7 +166,8 @@ class Facts:
                 except CutKeys:
                     table = self._whole_keys(job)
                 named.refuse_unknown()
-        return self._result(table, self.connection.context.session.now(), found)
+        result = self._result(table, self.connection.context.session.now(), found)
+        return self._labelled(result) if labels else result
 
     def stream(
         self,
@@ -221,6 +283,7 @@ class Facts:
     def refresh(
         self,
         *,
+        labels: bool = False,
         strict: bool = False,
         max_age_s: float | None = None,
         resume: bool = True,
@@ -234,10 +297,11 @@ class Facts:
         ``strict`` raises instead of returning an old result. ``max_age_s`` (seconds; by default the setting
         ``SAC_CACHE_MAX_AGE_S``) returns a younger cached result without asking SAC. A refresh that ended early resumes
         where it stopped for up to 12 hours, unless ``resume`` is false; the result is then as old as its first page.
+        ``labels`` also reads descriptions, as ``fetch`` does; they are not cached.
 
         Raises what ``fetch`` raises if nothing is cached, or if SAC refused the query (403, 404, 412).
         """
-        resume, age_s = flag("resume", resume), seconds("max_age_s", max_age_s)
+        labels, resume, age_s = flag("labels", labels), flag("resume", resume), seconds("max_age_s", max_age_s)
         progress, cancelled = _progress(progress), callback("cancelled", cancelled)
 
         self._warn_of_mixed()
@@ -257,7 +321,7 @@ class Facts:
                         named.refuse_unknown()
             return self._result(table, began or self.connection.context.session.now(), found)
 
-        return refresh(
+        result = refresh(
             pull_anew,
             self.connection.cache,
             self.cache_key,
@@ -266,6 +330,17 @@ class Facts:
             now=self.connection.context.session.now,
             announce=callback("announce", announce) or print,
         )
+        result = replace(result, members=KnownMembers(self._members))
+        return self._labelled(result) if labels else result
+
+    def _members(self, dimension: str) -> pl.DataFrame | None:
+        return dimension_members(self.connection, None, self.query.provider_id, self.query.namespace, dimension)
+
+    def _labelled(self, result: Result) -> Result:
+        """Return the result with the descriptions of its dimensions, but dates; those without any are left out."""
+        dates = {date.name for date in self.schema.date_columns}
+        named = [one.name for one in result.info.columns if one.role == "dimension" and one.name not in dates]
+        return replace(result, labelled=tuple(name for name in named if result.members.texts(name, read=True)))
 
     @property
     def cache_key(self) -> CacheKey:
@@ -371,7 +446,7 @@ class Facts:
             repeated_keys=sum(found.keys for found in records),
             mixed=self.mixed,
         )
-        return Result(table, self.schema, info)
+        return Result(table, self.schema, info, members=KnownMembers(self._members))
 
     def _about(self) -> dict[str, Any]:
         """Describe the query for manifests, as plain values; the principal as a digest."""

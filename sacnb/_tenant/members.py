@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import polars as pl
 import pyarrow as pa
@@ -19,18 +19,25 @@ from sacnb._endpoints import (
     master_set,
 )
 from sacnb._frames.preview import shown_frame
-from sacnb._odata.expression import And, Comparison, Expression, Membership
+from sacnb._odata.expression import And, Comparison, Expression, Membership, col
 from sacnb._odata.schema import is_account, is_version
-from sacnb._odata.where import columns_of, fixed_columns
+from sacnb._odata.where import Under, both, columns_of, fixed_columns
+from sacnb._results.files import write_excel
+from sacnb._results.info import parents_of
 from sacnb._write.slice import Place
-from sacnb.errors import NotFoundError, RequestError, UnknownNameError
+from sacnb.errors import NotFoundError, ParentMemberWarning, QueryError, RequestError, UnknownNameError, warn_user
 
 if TYPE_CHECKING:
+    from sacnb._odata.metadata import Metadata
     from sacnb._odata.query import Query
-    from sacnb._odata.schema import Schema
+    from sacnb._odata.schema import Column, Schema
+    from sacnb._results.files import Target
     from sacnb._tenant.connection import Connection
 
 __all__ = ["NamedMembers", "member_ids", "members_frame", "mixed_dimensions", "place_of", "read_members"]
+
+
+_MOST_LEAVES: Final = 12
 
 
 def read_members(
@@ -140,22 +147,56 @@ class NamedMembers:
         self._connection = connection
         self._query = query
         dimensions = {column.name for column in query.columns(schema) if column.role == "dimension"}
-        named = _members_by_name(query.where)
-        self._missing = {name: members for name, members in named.items() if name in dimensions}
+        self._named = _members_by_name(query.where)
+        self._missing = {name: set(members) for name, members in self._named.items() if name in dimensions}
+        # Of dimensions that are added up the rows do not show the members; of several, one may be missing.
+        added_up = {column.name for column in schema.dimensions} - dimensions
+        self._unseen = {name: members for name, members in self._named.items() if name in added_up}
+        self._rows = False
 
     def observe(self, table: pa.Table) -> None:
         """Note the members in rows that have arrived."""
+        self._rows = self._rows or table.num_rows > 0
         for name, missing in self._missing.items():
             if missing:
                 missing.difference_update(pc.unique(table[name]).to_pylist())
 
     def refuse_unknown(self) -> None:
-        """Raise UnknownNameError, with the nearest ids, if a member without rows does not exist."""
-        for name, missing in self._missing.items():
-            known = member_ids(self._connection, self._query, name) if missing else None
-            unknown = [member for member in sorted(missing) if known is not None and member not in known]
-            if unknown and known is not None:
-                raise UnknownNameError("member", unknown[0], sorted(known), where=f"the dimension {name!r}")
+        """Raise UnknownNameError, with the nearest ids, if a member without rows does not exist.
+
+        Warns:
+            ParentMemberWarning: It exists and is a parent, and the filter does not name the members below it.
+        """
+        unseen = {name: set(found) for name, found in self._unseen.items() if len(found) > 1 or not self._rows}
+        for name, missing in {**self._missing, **unseen}.items():
+            if not missing:
+                continue
+            rows = _master_rows(self._connection, self._query, name)
+            if rows is None:
+                continue
+            known = {str(row["ID"]): str(row.get("Description") or "") for row in rows}
+            for member in sorted(missing):
+                if member not in known:
+                    raise _unknown_member(member, name, known)
+            self._warn_of_parents(name, missing)
+
+    def _warn_of_parents(self, dimension: str, missing: set[str]) -> None:
+        query = self._query
+        rows = read_members(self._connection, query.provider_id, query.namespace, hierarchy_set(dimension))
+        frame = None if rows is None else members_frame(rows)
+        if frame is None or "parent" not in frame.columns or "id" not in frame.columns:
+            return
+        parents = parents_of(frame, dimension)
+        for member in sorted(missing):
+            below = _below(member, parents)[1:]
+            if below and not self._named[dimension].intersection(below):
+                leaves = [one for one in below if one not in parents.values()]
+                shown = ", ".join(map(repr, leaves[:_MOST_LEAVES])) + (", …" if len(leaves) > _MOST_LEAVES else "")
+                warn_user(
+                    f"{member!r} of {dimension!r} is a parent, and a filter on it does not find the rows of the "
+                    f"members below it: {shown}. To get them: where={{{dimension!r}: sacnb.under({member!r})}}.",
+                    ParentMemberWarning,
+                )
 
 
 def mixed_dimensions(query: Query, schema: Schema, kept: Iterable[str]) -> tuple[str, ...]:
@@ -177,10 +218,69 @@ def mixed_dimensions(query: Query, schema: Schema, kept: Iterable[str]) -> tuple
 
 def member_ids(connection: Connection, query: Query, dimension: str) -> set[str] | None:
     """Return the ids of a dimension's members, or ``None`` if SAC does not list them."""
+    rows = _master_rows(connection, query, dimension)
+    return None if rows is None else {str(row["ID"]) for row in rows}
+
+
+def _master_rows(connection: Connection, query: Query, dimension: str) -> list[dict[str, Any]] | None:
     rows = read_members(connection, query.provider_id, query.namespace, master_set(dimension))
-    if rows is None or not all("ID" in row for row in rows):
-        return None
-    return {str(row["ID"]) for row in rows}
+    return None if rows is None or not all("ID" in row for row in rows) else rows
+
+
+def _unknown_member(member: str, dimension: str, known: Mapping[str, str]) -> UnknownNameError:
+    """Return the error for a member that does not exist; for a description it names the id."""
+    error = UnknownNameError("member", member, sorted(known), where=f"the dimension {dimension!r}")
+    ids = [one for one, description in known.items() if description.casefold() == member.strip().casefold()]
+    if ids:
+        error.nearest = tuple(ids)
+        error.hint = f"{member!r} is the description of {' and of '.join(map(repr, ids))}: filter by the id."
+    return error
+
+
+def _below(member: str, parents: Mapping[str, str | None]) -> list[str]:
+    """Return a member and all below it, each above those below it."""
+    children: dict[str | None, list[str]] = {}
+    for one, up in parents.items():
+        children.setdefault(up, []).append(one)
+    found: dict[str, None] = {}
+    todo = [member]
+    while todo:
+        at = todo.pop(0)
+        if at not in found:
+            found[at] = None
+            todo += children.get(at, [])
+    return list(found)
+
+
+def with_members_below(where: object, read: Callable[[str], pl.DataFrame]) -> Any:
+    """Return *where* with the members that each ``under`` stands for.
+
+    Raises:
+        UnknownNameError: The dimension has no such member.
+        QueryError: It has no such hierarchy; and what *read* raises, which returns the members of a dimension.
+    """
+    if not isinstance(where, Mapping):
+        return where
+
+    def members(name: str, value: object) -> list[object]:
+        if not isinstance(value, Under):
+            return [value]
+        frame = read(name)
+        parents = parents_of(frame, name, value.hierarchy)
+        if value.member not in parents:
+            descriptions = frame["description"].to_list() if "description" in frame.columns else [""] * len(frame)
+            known = {one: text or "" for one, text in zip(frame["id"], descriptions, strict=True)}
+            raise _unknown_member(value.member, name, known)
+        return list(_below(value.member, parents))
+
+    resolved: dict[Any, Any] = {}
+    for name, wanted in where.items():
+        several = wanted if isinstance(wanted, list | tuple | set | frozenset) else [wanted]
+        if any(isinstance(one, Under) for one in several):
+            resolved[name] = [member for one in several for member in members(str(name), one)]
+        else:
+            resolved[name] = wanted
+    return resolved
 
 
 def _members_by_name(where: Expression | None) -> dict[str, set[str]]:
@@ -193,6 +293,96 @@ def _members_by_name(where: Expression | None) -> dict[str, set[str]]:
         elif isinstance(part, Membership):
             found.setdefault(part.column, set()).update(value for value in part.values if isinstance(value, str))
     return found
+
+
+def dimension_members(
+    connection: Connection, metadata: Metadata | None, provider_id: str, namespace: str, dimension: str
+) -> pl.DataFrame | None:
+    """Return a dimension's members with its hierarchy, if it has one, or ``None`` if SAC has no master data.
+
+    Without *metadata* SAC is asked for both sets.
+    """
+    sets = (hierarchy_set(dimension), master_set(dimension))
+    wanted = [name for name in sets if metadata is None or name in metadata.entity_sets]
+    for entity_set in wanted or [master_set(dimension)]:
+        rows = read_members(connection, provider_id, namespace, entity_set)
+        if rows is not None:
+            return members_frame(rows)
+    return None
+
+
+def check_names(
+    kind: Literal["dimension", "measure"], names: Iterable[str], known: Iterable[Column], provider_id: str
+) -> None:
+    """Raise UnknownNameError, with the nearest names, for the first name that is not one of *known*."""
+    known_names = [column.name for column in known]
+    for name in names:
+        if name not in known_names:
+            raise UnknownNameError(kind, name, known_names, where=f"the model {provider_id!r}")
+
+
+def chosen_columns(
+    schema: Schema,
+    dims: Sequence[str] | None,
+    measures: Sequence[str] | None,
+    select: Sequence[str] | None,
+) -> tuple[Column, ...]:
+    """Return the columns to request: dimensions first, each group in the order given."""
+    if select is not None:
+        if dims is not None or measures is not None:
+            raise QueryError(
+                "select cannot be combined with dims or measures.", hint="Use select alone, or dims and measures."
+            )
+        return tuple(schema.column(name) for name in select)
+    check_names("dimension", dims or (), schema.dimensions, schema.provider_id)
+    check_names("measure", measures or (), schema.measures, schema.provider_id)
+    if dims is None and measures is None:
+        return schema.columns
+    kept_dims = [schema.column(name) for name in dims] if dims is not None else list(schema.dimensions)
+    kept_measures = [schema.column(name) for name in measures] if measures is not None else list(schema.measures)
+    return (*kept_dims, *kept_measures)
+
+
+def version_dimension(schema: Schema) -> str:
+    """Return the name of the version dimension. Raises QueryError if there is none."""
+    for column in schema.dimensions:
+        if is_version(column.name):
+            return column.name
+    raise QueryError(
+        f"The model {schema.provider_id!r} has no dimension Version.",
+        hint=f"Its dimensions are {', '.join(column.name for column in schema.dimensions)}.",
+    )
+
+
+def with_version(schema: Schema, version: str | None, where: Expression | None) -> Expression | None:
+    """Return a filter with the version of a model, unless the filter names versions itself."""
+    if version is None:
+        return where
+    dimension = version_dimension(schema)
+    return where if dimension in columns_of(where) else both(col(dimension) == version, where)
+
+
+def write_workbook(connection: Connection, schema: Schema, members: Mapping[str, pl.DataFrame], target: Target) -> None:
+    """Write the columns of a model, and the members of dimensions, as the sheets of an Excel workbook."""
+    columns = [
+        {
+            "name": column.name,
+            "role": column.role,
+            "label": column.label,
+            "type": column.edm_type,
+            "max_length": column.max_length,
+            "precision": column.precision,
+            "scale": column.scale,
+            "grain": schema.grain_of(column.name),
+        }
+        for column in schema.columns
+    ]
+    types = {name: pl.Int64 if name in {"max_length", "precision", "scale"} else pl.String for name in columns[0]}
+    sheets = {"Schema": pl.DataFrame(columns, schema=types).to_arrow()}
+    sheets.update((name, frame.to_arrow()) for name, frame in members.items())
+    read = f"{connection.context.session.now():%Y-%m-%d %H:%M:%S} UTC"
+    about = {"model": schema.provider_id, "tenant": connection.tenant_host, "namespace": schema.namespace, "read": read}
+    write_excel(sheets, about, target)
 
 
 def place_of(

@@ -14,26 +14,33 @@ from sacnb._endpoints import (
     DEFAULT_NAMESPACE,
     FACT_DATA,
     FACT_DATA_AGGREGATION,
-    hierarchy_set,
-    master_set,
-    metadata_path,
 )
 from sacnb._fork import renew_after_fork
 from sacnb._frontend import frontend
-from sacnb._odata.expression import Expression, col
-from sacnb._odata.metadata import Metadata, parse_metadata
+from sacnb._odata.expression import Expression
+from sacnb._odata.metadata import Metadata
 from sacnb._odata.query import Query
-from sacnb._odata.schema import Column, Grain, Schema, is_version
-from sacnb._odata.where import When, both, columns_of, from_where
+from sacnb._odata.schema import Grain, Schema
+from sacnb._odata.where import When, both, from_where
 from sacnb._pull.collect import is_outage
 from sacnb._pull.partition import checked_partitions
 from sacnb._pull.plan import Repeated
 from sacnb._pull.progress import progress_listener
-from sacnb._tenant.connection import Connection, list_models, schema_of_last_result
+from sacnb._rendering import Preview, Previewed, fact_table
+from sacnb._tenant.connection import Connection, ModelEntry, list_models, read_metadata, schema_of_last_result
 from sacnb._tenant.facts import Facts
-from sacnb._tenant.members import members_frame, read_members
+from sacnb._tenant.members import (
+    check_names,
+    chosen_columns,
+    dimension_members,
+    place_of,
+    version_dimension,
+    with_members_below,
+    with_version,
+    write_workbook,
+)
 from sacnb._tenant.question import period_filter
-from sacnb.errors import NotFoundError, QueryError, SacError, UnknownNameError
+from sacnb.errors import QueryError, SacError, UnknownNameError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -42,6 +49,7 @@ if TYPE_CHECKING:
     from sacnb._frames.tidy import Aggregation
     from sacnb._frontend import Panel
     from sacnb._pull.progress import ProgressOption
+    from sacnb._results.files import Target
     from sacnb._results.result import Result
     from sacnb._tenant.scan import Explanation, Scan
     from sacnb._write.report import WriteReport
@@ -52,7 +60,7 @@ _log = logging.getLogger("sacnb.model")
 Where = Mapping[str, Any] | Expression | None
 
 
-class Model:
+class Model(Previewed):
     """A model of a tenant (SAC also says provider). Nothing is requested until something of it is used."""
 
     __module__ = "sacnb"
@@ -74,6 +82,7 @@ class Model:
         self._version = None if version is None else required_text("version", version)
         self._lock = threading.Lock()
         self._metadata: Metadata | None = None
+        self._entry: ModelEntry | None = None
         renew_after_fork(self)
 
     def after_fork(self) -> None:
@@ -86,7 +95,65 @@ class Model:
         return self._id
 
     def __repr__(self) -> str:
-        return f"Model({self._id!r})"
+        version = f", version={self._version!r}" if self._version is not None else ""
+        return f"Model({self._id!r}{version})"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: FBT001 - IPython's signature
+        """Print the preview in IPython; ``repr`` sends no request."""
+        printer.text("Model(...)" if cycle else self._preview().text())
+
+    def _preview(self) -> Preview:
+        try:
+            schema = self.schema
+        except SacError as error:  # a cell that shows a model must not fail
+            return fact_table(repr(self), {"model": self._id, "problem": error.message})
+        facts = {
+            "version": self._version,
+            "dimensions": ", ".join(self.dimensions),
+            "measures": ", ".join(self.measures),
+            "dates": ", ".join(f"{date.name} ({date.grain or 'unknown grain'})" for date in schema.date_columns),
+            "next": "facts().fetch(), members(dimension), versions(), schema, scan()",
+        }
+        return fact_table(f"Model {self._id}", {name: fact for name, fact in facts.items() if fact})
+
+    @property
+    def name(self) -> str:
+        """The model's name in the list of models; empty if it is not listed. Raises AuthError and RequestError."""
+        return self._listed().name
+
+    @property
+    def description(self) -> str:
+        """The model's description in the list of models; empty if it is not listed, or has none."""
+        return self._listed().description
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """The names of the dimensions. Raises what ``schema`` raises."""
+        return tuple(column.name for column in self.schema.dimensions)
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The names of the measures. Raises what ``schema`` raises."""
+        return tuple(column.name for column in self.schema.measures)
+
+    def versions(self) -> pl.DataFrame:
+        """Return the members of the version dimension, as ``members`` does. Raises QueryError if there is none."""
+        return self.members(version_dimension(self.schema))
+
+    def to_excel(self, target: Target, *, members: Sequence[str] | str | None = None) -> None:
+        """Write the columns of the model, and the members of these dimensions, as the sheets of an Excel workbook.
+
+        Raises what ``members`` raises; ContractError for more members than Excel has rows; MissingExtraError if the
+        extra ``excel`` is not installed.
+        """
+        wanted = {name: self.members(name) for name in names("members", members) or ()}
+        write_workbook(self._connection, self.schema, wanted, target)
+
+    def _listed(self) -> ModelEntry:
+        if self._entry is None:
+            entries = {entry.id: entry for entry in list_models(self._connection, self._namespace)}
+            self._entry = entries.get(self._id, ModelEntry(self._id, "", "", self._namespace))
+        return self._entry
 
     @property
     def metadata(self) -> Metadata:
@@ -97,7 +164,7 @@ class Model:
         """
         with self._lock:
             if self._metadata is None:
-                self._metadata = self._read_metadata()
+                self._metadata = read_metadata(self._connection, self._id, self._namespace)
             return self._metadata
 
     @property
@@ -122,17 +189,14 @@ class Model:
         Raises UnknownNameError for an unknown dimension; QueryError for one without master data.
         """
         dimension = text("dimension", dimension) or ""
-        self._check_names("dimension", [dimension], self.schema.dimensions)
-        declared = self.metadata.entity_sets
-        wanted = [name for name in (hierarchy_set(dimension), master_set(dimension)) if name in declared]
-        for entity_set in wanted or [master_set(dimension)]:
-            rows = read_members(self._connection, self._id, self._namespace, entity_set)
-            if rows is not None:
-                return members_frame(rows)
-        raise QueryError(
-            f"SAC has no master data for the dimension {dimension!r} of {self._id!r}.",
-            hint=f"List the members that occur in the facts: model.facts(dims=[{dimension!r}]).fetch().polars()",
-        )
+        check_names("dimension", [dimension], self.schema.dimensions, self._id)
+        frame = dimension_members(self._connection, self.metadata, self._id, self._namespace, dimension)
+        if frame is None:
+            raise QueryError(
+                f"SAC has no master data for the dimension {dimension!r} of {self._id!r}.",
+                hint=f"List the members that occur in the facts: model.facts(dims=[{dimension!r}]).fetch().polars()",
+            )
+        return frame
 
     def facts(
         self,
@@ -155,7 +219,7 @@ class Model:
 
         Args:
             where: A mapping of columns to a value or a list of values, all of which must match; or an expression of
-                ``sacnb.col``.
+                ``sacnb.col``. ``sacnb.under("30")`` as a value stands for a member and all below it.
             since: The first period, as "2010", "2010-Q1", "2010-01", "2010-01-31" or a date; inclusive.
             until: The last period, inclusive.
             date: The date column for ``since`` and ``until``, if there are several.
@@ -178,7 +242,7 @@ class Model:
         Raises UnknownNameError with the nearest names; QueryError for a query that SAC cannot answer correctly.
         """
         schema = self._schema_for_questions()
-        columns = _columns(self, schema, names("dims", dims), names("measures", measures), names("select", select))
+        columns = chosen_columns(schema, names("dims", dims), names("measures", measures), names("select", select))
         missing = [column for column in schema.dimensions if column not in columns]
         rows_a_page = whole_number("page_size", page_size, least=1)
         query = Query(
@@ -186,7 +250,7 @@ class Model:
             namespace=self._namespace,
             entity_set=FACT_DATA_AGGREGATION if missing else FACT_DATA,
             select=tuple(column.name for column in columns),
-            where=self._filter(schema, from_where(where)),
+            where=with_version(schema, self._version, from_where(with_members_below(where, self.members))),
             order_by=tuple(
                 (name.removeprefix("-"), name.startswith("-")) for name in names("order_by", order_by) or ()
             ),
@@ -321,18 +385,6 @@ class Model:
         facts = self.facts(**question)
         return frontend().RefreshPanel(facts, grain=grain, agg=agg, plot=plot, every_minutes=every_minutes)
 
-    def _filter(self, schema: Schema, where: Expression | None) -> Expression | None:
-        """Return a filter with the version of this model, unless the filter names versions itself."""
-        if self._version is None:
-            return where
-        versions = [column.name for column in schema.dimensions if is_version(column.name)]
-        if not versions:
-            raise QueryError(
-                f"The model {self._id!r} has no dimension Version, and was asked for {self._version!r}.",
-                hint=f"Leave version out: sac.model({self._id!r}).",
-            )
-        return where if columns_of(where).intersection(versions) else both(col(versions[0]) == self._version, where)
-
     def write(
         self,
         frame: object,
@@ -457,78 +509,6 @@ class Model:
                 raise
             return kept
 
-    def _check_names(
-        self, kind: Literal["dimension", "measure"], names: Sequence[str], known: Sequence[Column]
-    ) -> None:
-        known_names = [column.name for column in known]
-        for name in names:
-            if name not in known_names:
-                raise UnknownNameError(kind, name, known_names, where=f"the model {self._id!r}")
-
-    def _read_metadata(self) -> Metadata:
-        path = metadata_path(self._id, self._namespace)
-        try:
-            answer = self._connection.context.session.fetch(
-                "GET",
-                self._connection.url(path),
-                operation="read $metadata",
-                accept="application/xml",
-                expect="xml",
-                check=lambda a: _parse_check(a.body),
-            )
-        except NotFoundError as error:
-            raise self._unknown(error) from error
-        metadata = parse_metadata(answer.body, content_type=answer.headers.get("Content-Type"))
-        if metadata.document.hierarchies:
-            _log.info("$metadata of %r annotates hierarchies (unused): %s", self._id, metadata.document.hierarchies)
-        return metadata
-
-    def _unknown(self, error: NotFoundError) -> SacError:
-        """Return the error for a model that SAC does not have, with the nearest ids from the list of models."""
-        try:
-            entries = list_models(self._connection, self._namespace)
-        except SacError as catalogue_error:
-            error.add_note(f"The list of models could not be read either: {catalogue_error}")
-            return error
-        if any(entry.id == self._id for entry in entries):
-            error.add_note(
-                f"SAC lists {self._id!r}, so the 404 came from a gateway on the way, or SAP Datasphere stores the "
-                "model's data (a seamless planning model), which SAC does not export."
-            )
-            return error
-        unknown = UnknownNameError("model", self._id, [entry.id for entry in entries], where="this tenant")
-        for entry in entries:
-            if entry.name.casefold() == self._id.casefold():
-                unknown.add_note(f"{entry.name!r} is the name of the model {entry.id!r}: use sac.model({entry.id!r}).")
-        return unknown
-
 
 def _repeated(repeated: object) -> Repeated:
     return cast("Repeated", one_of("repeated", repeated, get_args(Repeated)))
-
-
-def _parse_check(body: bytes) -> None:
-    parse_metadata(body)
-
-
-def _columns(
-    model: Model,
-    schema: Schema,
-    dims: Sequence[str] | None,
-    measures: Sequence[str] | None,
-    select: Sequence[str] | None,
-) -> tuple[Column, ...]:
-    """Return the columns to request: dimensions first, each group in the order given."""
-    if select is not None:
-        if dims is not None or measures is not None:
-            raise QueryError(
-                "select cannot be combined with dims or measures.", hint="Use select alone, or dims and measures."
-            )
-        return tuple(schema.column(name) for name in select)
-    model._check_names("dimension", dims or (), schema.dimensions)
-    model._check_names("measure", measures or (), schema.measures)
-    if dims is None and measures is None:
-        return schema.columns
-    kept_dims = [schema.column(name) for name in dims] if dims is not None else list(schema.dimensions)
-    kept_measures = [schema.column(name) for name in measures] if measures is not None else list(schema.measures)
-    return (*kept_dims, *kept_measures)

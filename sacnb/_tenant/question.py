@@ -10,12 +10,12 @@ strings, names, comments and casts. polars' SQL has no backslash escapes: in a s
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation
 from math import isinf
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import UUID
 
 from sacnb._arguments import required_text
@@ -32,11 +32,18 @@ if TYPE_CHECKING:
     from sacnb._odata.schema import Column, Grain, Schema
     from sacnb._pull.plan import Repeated
     from sacnb._tenant.connection import Connection
-    from sacnb._tenant.model import Model
 
 __all__ = ["Question", "bind", "parameter_names", "period_filter", "read_condition", "read_names", "typed_where"]
 
 _TRUTH: Final = {"true": True, "false": False}
+
+
+class HasFacts(Protocol):
+    """A model, as far as a question needs it."""
+
+    @property
+    def facts(self) -> Callable[..., Facts]:
+        """Make a query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +60,7 @@ class Question:
     check_count: bool = True
     repeated: Repeated = "sum"
 
-    def facts(self, model: Model) -> Facts:
+    def facts(self, model: HasFacts) -> Facts:
         """Return the query of *model*, with each text of ``where`` read as its column's type.
 
         Uses the query's schema (the cached one while SAC is unreachable), so that the cache key matches.

@@ -50,8 +50,8 @@ if TYPE_CHECKING:
 
     from sacnb._charts.chart import Chart
     from sacnb._connections import Interrupt
-    from sacnb._frames.tidy import TidyFrame
     from sacnb._pull import Progress
+    from sacnb._results.result import Result, TidyFrame
     from sacnb._tenant import Facts
 
 __all__ = ["RefreshPanel"]

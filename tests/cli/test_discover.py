@@ -176,4 +176,4 @@ def test_sql_says_when_a_table_does_not_show_every_row(invoke: Invoke, tenant: S
 def test_sql_mistakes_are_errors_in_json_too(invoke: Invoke, tenant: Sandbox) -> None:
     done = invoke("sql", "select * from NO_SUCH_MODEL", "--json")
     assert done.exit_code == json.loads(done.stdout)["error"]["exit_code"] == ExitCode.USAGE
-    assert "Choose a format" in invoke("sql", _SQL, "--output", "jobs.xlsx").stderr
+    assert "Choose a format" in invoke("sql", _SQL, "--output", "jobs.ods").stderr

@@ -11,6 +11,7 @@ from decimal import Decimal
 from importlib import resources
 from pathlib import Path
 
+import openpyxl
 import polars as pl
 import pyarrow as pa
 import pyarrow.ipc
@@ -88,6 +89,27 @@ def test_the_tidy_frame_in_a_binary_file_keeps_its_types(
     assert frame.schema == {"date": pl.Date, "dim_Version": pl.String, "dim_Sector": pl.String, "value": pl.Float64}
 
 
+def test_an_excel_file_holds_rows_and_their_origin(invoke: Invoke, tenant: Sandbox, tmp_path: Path) -> None:
+    done = invoke(*JOBS, "--where", "Sector=31", "--since", "2015", "-o", "jobs.xlsx")
+    assert (done.exit_code, done.stderr) == (0, "Wrote 12 rows of US_EMPLOYMENT to jobs.xlsx.\n")
+    book = openpyxl.load_workbook(tmp_path / "jobs.xlsx")
+    rows = list(book["Data"].iter_rows(values_only=True))
+    assert rows[:2] == [("Version", "Date", "Sector", "Employees"), ("public.Actual", "201501", "31", 7754)]
+    assert dict(book["About"].iter_rows(values_only=True))["model"] == "US_EMPLOYMENT"
+    tidy = invoke(*JOBS, "--tidy", "--grain", "year", "--agg", "mean", "--format", "xlsx", "-o", "tidy.xlsx")
+    assert tidy.exit_code == 0, tidy.stderr
+    about = dict(openpyxl.load_workbook(tmp_path / "tidy.xlsx")["About"].iter_rows(values_only=True))
+    assert (about["grain"], about["aggregation"]) == ("year", "mean")
+
+
+def test_csv_with_a_separator(invoke: Invoke, tenant: Sandbox) -> None:
+    done = invoke(*JOBS, "--since", "2015-12", "--format", "csv", "--separator", ";", "--floats", "--escape-formulas")
+    assert done.stdout.splitlines()[0] == "Version;Date;Sector;Employees"
+    assert invoke(*JOBS, "--format", "csv", "--separator", "::").exit_code == ExitCode.USAGE
+    refused = invoke(*JOBS, "-o", "jobs.parquet", "--separator", ";")
+    assert (refused.exit_code, "are for CSV" in refused.stderr) == (ExitCode.USAGE, True)
+
+
 def test_several_records_for_one_key_are_added_up_kept_or_refused(invoke: Invoke, tenant: Sandbox) -> None:
     export = ("export", "RECORDS", "--measures", "Quantity", "--format", "csv", "--dims", "Version,Date,CostCenter")
     summed = invoke(*export)
@@ -135,9 +157,9 @@ def test_an_export_uses_the_cache_only_if_asked_to(invoke: Invoke, tenant: Sandb
     ("arguments", "said"),
     [
         ([], "--format"),
-        (["-o", "jobs.xlsx"], "--format"),
+        (["-o", "jobs.ods"], "--format"),
         (["--format", "csv", "--grain", "year"], "--tidy"),
-        (["--format", "xlsx"], "'xlsx'"),
+        (["--format", "ods"], "'ods'"),
     ],
 )
 def test_contradictory_options_are_refused_before_any_request(

@@ -12,6 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -20,6 +21,7 @@ import pytest
 
 from sacnb._frames.convert import column_of
 from sacnb._odata.schema import Column, DateColumn, Schema
+from sacnb._results.files import write_excel
 from sacnb._results.info import METADATA_KEYS, ResultInfo
 from sacnb._results.result import Result
 from sacnb.errors import ContractError, PrecisionWarning, QueryError, UnknownNameError
@@ -261,3 +263,125 @@ def test_csv_can_be_made_safe_for_spreadsheets(result_of: MakeResult, facts: Fac
 def test_a_separator_is_one_character(result: Result, separator: str) -> None:
     with pytest.raises(ContractError, match="one ASCII character"):
         result.to_csv(io.BytesIO(), separator=separator)
+
+
+def test_a_result_and_its_tidy_frame_have_the_same_face(facts: Facts, result_of: MakeResult) -> None:
+    rows = [["202401", "North", "1.5"], ["202402", "South", "2.5"], ["202402", "North", "4.0"]]
+    result = result_of(*facts(["Date", "Region", "Amount"], rows))
+    tidy = result.tidy("year")
+    assert (result.columns, result.shape) == (["Date", "Region", "Amount"], (3, 3))
+    assert (tidy.columns, tidy.shape) == (["date", "dim_Region", "value"], (2, 3))
+    assert result["Amount"].to_list() == [1.5, 2.5, 4.0]
+    assert result[["Region", "Amount"]].row(1) == ("South", 2.5)
+    assert tidy["value"].to_list() == [5.5, 2.5]
+    assert (result.head(1).height, tidy.head(1).row(0)) == (1, (date(2024, 1, 1), "North", 5.5))
+    assert tidy.polars() is tidy.frame
+    assert tidy.arrow()["dim_Region"].type == pa.string()
+    assert tidy.pandas()["value"].tolist() == [5.5, 2.5]
+    for one in (result, tidy):
+        with pytest.raises(UnknownNameError, match="no column 'valeu'"):
+            _ = one["valeu"]
+        with pytest.raises(QueryError, match="rows must be a whole number"):
+            one.head(-1)
+        with pytest.raises(TypeError):
+            iter(one)  # type: ignore[call-overload]
+    assert pickle.loads(pickle.dumps(tidy)).frame.equals(tidy.frame)
+
+
+def test_a_tidy_frame_writes_files_and_draws_itself(facts: Facts, result_of: MakeResult, tmp_path: Path) -> None:
+    rows = [["202401", "North", "1.5"], ["202402", "South", "2.5"], ["202402", "North", "4.0"]]
+    result = result_of(*facts(["Date", "Region", "Amount"], rows))
+    tidy = result.tidy()
+    tidy.to_parquet(tmp_path / "a.parquet")
+    tidy.to_arrow(tmp_path / "a.arrow")
+    tidy.to_csv(tmp_path / "a.csv", separator=";")
+    assert pl.read_parquet(tmp_path / "a.parquet").equals(tidy.frame)
+    assert pl.read_ipc(tmp_path / "a.arrow").equals(tidy.frame)
+    assert (tmp_path / "a.csv").read_text().splitlines()[1] == "2024-01-01;North;1.5"
+    chart, same = tidy.plot(by="Region", unit="t"), result.plot(by="Region", unit="t")
+    assert (chart.description, chart.altair.to_dict()) == (same.description, same.altair.to_dict())
+    with pytest.raises(UnknownNameError, match="measure"):
+        tidy.plot(measure="Amuont")
+
+
+def test_parquet_for_readers_without_decimals(result: Result, tmp_path: Path) -> None:
+    with pytest.warns(PrecisionWarning, match=r"Leave floats=True out\.$"):
+        result.to_parquet(tmp_path / "a.parquet", floats=True)
+    assert pq.read_table(tmp_path / "a.parquet")["Amount"].to_pylist() == [12345678901234568.0, 1e-7, None]
+    with pytest.raises(QueryError, match="floats must be True or False"):
+        result.to_parquet(tmp_path / "a.parquet", floats="yes")  # type: ignore[arg-type]
+
+
+def test_excel_has_types_a_header_that_stays_and_the_origin(
+    facts: Facts, result_of: MakeResult, tmp_path: Path
+) -> None:
+    rows = [["202401", "=1+1", "1234567.25"], ["202402", "https://example.org", "-2"], ["#", "", None]]
+    result = result_of(*facts(["Date", "Region", "Amount"], rows))
+    result.to_excel(tmp_path / "a.xlsx")
+    book = openpyxl.load_workbook(tmp_path / "a.xlsx")
+    data, about = book["Data"], dict(book["About"].iter_rows(values_only=True))
+    assert list(data.iter_rows(values_only=True)) == [
+        ("Date", "Region", "Amount"),
+        ("202401", "=1+1", 1234567.25),
+        ("202402", "https://example.org", -2),
+        ("#", None, None),
+    ]
+    assert [cell.data_type for cell in data[2]] == ["s", "s", "n"]  # a formula would be "f"
+    assert data["B3"].hyperlink is None
+    assert data["C2"].number_format == "#,##0.00"
+    assert (data.freeze_panes, [table.ref for table in data.tables.values()]) == ("A2", ["A1:C4"])
+    assert (about["model"], about["rows"]) == ("SALES", "3")
+    assert about["query"] == result.info.query
+    assert about["refreshed"].endswith(" UTC")
+    result.tidy().to_excel(tmp_path / "b.xlsx")
+    tidy = openpyxl.load_workbook(tmp_path / "b.xlsx")
+    assert tidy["Data"]["A2"].value == datetime(2024, 1, 1)  # noqa: DTZ001 - Excel knows no zones
+    assert tidy["Data"]["A2"].number_format == "yyyy-mm-dd"
+    assert dict(tidy["About"].iter_rows(values_only=True))["grain"] == "month"
+
+
+def test_excel_refuses_what_it_has_no_room_for(tmp_path: Path) -> None:
+    many = pa.table({"n": pa.array(range(1_048_576), pa.int32())})
+    for table, message in (
+        (many, "room for 1,048,575 rows below the header, and there are 1,048,576"),
+        (pa.table({"text": ["x" * 32_768]}), "'text' holds a text of more than the 32,767 characters"),
+        (pa.table({f"c{n}": [1] for n in range(16_385)}), "room for 16,384 columns"),
+    ):
+        with pytest.raises(ContractError, match=message):
+            write_excel({"Data": table}, {}, tmp_path / "a.xlsx")
+    assert not (tmp_path / "a.xlsx").exists()
+
+
+def test_excel_of_every_type_and_of_names_that_excel_cannot_tell_apart(
+    facts: Facts, result_of: MakeResult, tmp_path: Path
+) -> None:
+    table = pa.table(
+        {
+            "Day": [date(1582, 10, 15), date(9999, 12, 31)],
+            "day": [date(2024, 2, 29), None],
+            "At": pa.array([datetime(2024, 2, 29, 23, 59, 59, tzinfo=UTC), None], pa.timestamp("us", "UTC")),
+            "Took": pa.array([timedelta(days=400), None], pa.duration("us")),
+            "Whole": pa.array([2**31, None], pa.int64()),
+            "Float": [float("inf"), float("nan")],
+            "Flag": [True, None],
+        }
+    )
+    write_excel({"a/b": table, "A_B": table.slice(0, 0)}, {}, tmp_path / "a.xlsx")
+    book = openpyxl.load_workbook(tmp_path / "a.xlsx")
+    assert book.sheetnames == ["a_b", "A_B (2)", "About"]
+    header, row = list(book["a_b"].iter_rows(values_only=True))[:2]
+    assert header[:2] == ("Day", "day (2)")
+    day, moment = datetime(2024, 2, 29), datetime(2024, 2, 29, 23, 59, 59)  # noqa: DTZ001 - Excel knows no zones
+    assert row[:5] == ("1582-10-15", day, moment, "P400DT0H0M0S", 2**31)
+    assert (row[5], row[6]) == ("=1/0", True)
+
+
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t=", "\r=", "\uff1d", "\uff0b", "\uff0d", "\uff20"])
+def test_csv_escapes_every_sign_that_a_spreadsheet_takes_for_a_formula(
+    sign: str, facts: Facts, result_of: MakeResult
+) -> None:
+    stream = io.BytesIO()
+    result = result_of(*facts(["Date", "Region", "Amount"], [["202401", f"{sign}1", "-1"]]))
+    result.to_csv(stream, escape_formulas=True)
+    [row] = list(csv.reader(io.StringIO(stream.getvalue().decode(), newline="")))[1:]
+    assert (row[1], float(row[2])) == (f"'{sign}1", -1)

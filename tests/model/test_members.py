@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import pickle
+import warnings
 from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
+import sacnb
+from sacnb import Model, Result
 from sacnb._tenant import Tenant
 from sacnb._tenant.members import members_frame, read_members
-from sacnb.errors import NotFoundError, QueryError, RequestError, UnknownNameError
+from sacnb.errors import NotFoundError, ParentMemberWarning, QueryError, RequestError, UnknownNameError
 from sacnb.sandbox import Sandbox
+from sacnb.sandbox.models.small import read_csv
 
 
 def test_a_hierarchy_has_parents_and_levels(sandbox: Sandbox, connect_to: Callable[..., Tenant]) -> None:
@@ -116,3 +123,141 @@ def test_parents_are_found_under_the_name_of_their_hierarchy() -> None:
     assert frame["parent"].to_list() == [None, None, "r"]
     assert frame["level"].to_list() == [0, 0, 1]
     assert frame["H2_PARENTID"].to_list() == ["c", None, None]
+
+
+# -- parents, roll-ups and labels: the figures are those of the published file ---------------------------------------
+
+BELOW_30 = ["31", "32"]
+BELOW_06 = ["10", "20", *BELOW_30]
+
+
+@pytest.fixture
+def jobs(sandbox: Sandbox, connect_to: Callable[..., Tenant]) -> Model:
+    return connect_to(sandbox).model("US_EMPLOYMENT", version="public.Actual")
+
+
+def published(*sectors: str, year: str = "2015") -> Decimal:
+    rows = read_csv("us_employment.csv").filter(pl.col("sector").is_in(sectors), pl.col("date").str.starts_with(year))
+    return sum(map(Decimal, rows["employees_thousand"]), Decimal(0))
+
+
+def total(result: Result) -> Decimal:
+    return sum(result.arrow()["Employees"].to_pylist(), Decimal(0))
+
+
+def test_under_a_parent_are_its_rows(jobs: Model) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for wanted, sectors in (
+            (sacnb.under("30"), BELOW_30),
+            (sacnb.under("06"), BELOW_06),
+            ([sacnb.under("30"), "90"], [*BELOW_30, "90"]),
+            (sacnb.under("31"), ["31"]),
+        ):
+            assert total(jobs.facts(where={"Sector": wanted}, since="2015").fetch()) == published(*sectors)
+        summed = jobs.facts(where={"Sector": sacnb.under("30")}, since="2015", dims=["Date"]).fetch()
+    assert total(summed) == published(*BELOW_30)
+    with pytest.raises(UnknownNameError, match="no member '3'"):
+        jobs.facts(where={"Sector": sacnb.under("3")})
+    with pytest.raises(UnknownNameError, match="'Durable goods' is the description of '31'"):
+        jobs.facts(where={"Sector": sacnb.under("Durable goods")})
+    with pytest.raises(QueryError, match="have no hierarchy"):
+        jobs.facts(where={"Version": sacnb.under("public.Actual")})
+    with pytest.raises(QueryError, match="member must be text"):
+        sacnb.under(30)  # type: ignore[arg-type]
+
+
+def test_a_dimension_may_have_several_hierarchies(sandbox: Sandbox, connect_to: Callable[..., Tenant]) -> None:
+    model = connect_to(sandbox).model("HIERARCHIES")
+    for asked, stores in ((sacnb.under("NORTH"), ["S1", "S2"]), (sacnb.under("S1", "H2"), ["S1", "S2", "S3"])):
+        result = model.facts(where={"Store": asked}).fetch()
+        assert sorted(set(result["Store"])) == stores
+    with pytest.raises(QueryError, match=r"no hierarchy 'H3'. It has H2 besides"):
+        model.facts(where={"Store": sacnb.under("NORTH", "H3")})
+    by_level = model.facts().fetch().tidy("year", rollup={"Store": 1})
+    assert dict(by_level.frame.group_by("dim_Store").agg(pl.col("value").sum()).rows()) == {"NORTH": 8.0, "SOUTH": 4.0}
+    turned = model.facts().fetch().tidy("year", rollup={"Store": ["S1"]}, hierarchy={"Store": "H2"})
+    assert (turned["dim_Store"].unique().to_list(), turned["value"].sum()) == (["S1"], 12.0)
+
+
+@pytest.mark.parametrize("dims", [None, ["Date"]])
+def test_a_plain_parent_warns_and_names_the_leaves_and_the_call(jobs: Model, dims: list[str] | None) -> None:
+    message = r"'30' of 'Sector' is a parent.*: '31', '32'\. To get them: where=\{'Sector': sacnb\.under\('30'\)\}"
+    with pytest.warns(ParentMemberWarning, match=message) as caught:
+        result = jobs.facts(where={"Sector": ["30", "20"]}, since="2015", dims=dims).fetch()
+    assert [one.filename for one in caught] == [__file__]
+    assert total(result) == published("20")
+    with pytest.warns(ParentMemberWarning):
+        assert len(jobs.facts(where={"Sector": "30"}, dims=dims).fetch()) == 0
+
+
+def test_a_description_given_as_a_member_names_the_id(jobs: Model) -> None:
+    for dims in (None, ["Date"]):
+        with pytest.raises(UnknownNameError, match="'durable goods' is the description of '31': filter by the id"):
+            jobs.facts(where={"Sector": "durable goods"}, dims=dims).fetch()
+    with pytest.raises(UnknownNameError) as caught:
+        jobs.facts(where={"Sector": "Manufacturing"}).fetch()
+    assert caught.value.nearest == ("30",)
+
+
+def test_rollups_by_level_and_by_node(jobs: Model, tmp_path: Path) -> None:
+    result = jobs.facts(since="2015").fetch()
+    goods, services = BELOW_06, ["41", "42", "43", "44", "50", "55", "60", "65", "70", "80"]
+    by_level = result.tidy("year", rollup={"Sector": 2})
+    assert dict(by_level.frame.select("dim_Sector", "value").rows()) == {  # 90 is at level 1, and stays
+        "06": float(published(*goods)),
+        "08": float(published(*services)),
+        "90": float(published("90")),
+    }
+    assert "Sector is added up along its hierarchy." in by_level.note
+    nodes = result.tidy("year", rollup={"Sector": ["00", "30"]})
+    assert dict(nodes.frame.select("dim_Sector", "value").rows()) == {
+        "00": float(published(*goods, *services, "90")),
+        "30": float(published(*BELOW_30)),
+    }
+    mean = result.tidy("year", agg="mean", rollup={"Sector": "30"})
+    assert mean["value"].to_list() == [float(published(*BELOW_30) / 12)]
+    assert f"{13 * 12:,} values of members that are below none of the nodes are left out" in mean.note
+    result.to_parquet(tmp_path / "jobs.parquet")
+    kept = Result.from_parquet(tmp_path / "jobs.parquet")
+    with pytest.raises(QueryError, match=r"not known: the result was read from a file.*members=\{'Sector'"):
+        kept.tidy(rollup={"Sector": 2})
+    again = kept.tidy("year", rollup={"Sector": 2}, members={"Sector": jobs.members("Sector")})
+    assert again.frame.equals(by_level.frame)
+    wrong: list[tuple[dict[str, Any], type[Exception]]] = [
+        ({"Sektor": 1}, UnknownNameError),
+        ({"Sector": "33"}, UnknownNameError),
+        ({"Sector": -1}, QueryError),
+        ({"Sector": True}, QueryError),
+    ]
+    for wanted, error in wrong:
+        with pytest.raises(error):
+            result.tidy(rollup=wanted)
+
+
+def test_labels_stand_beside_ids(jobs: Model, tmp_path: Path) -> None:
+    facts = jobs.facts(where={"Sector": ["31", "32"]}, since="2015-12")
+    labelled = facts.fetch(labels=True)
+    assert labelled.columns == ["Version", "Version_description", "Date", "Sector", "Sector_description", "Employees"]
+    assert labelled.polars().select("Sector", "Sector_description").rows() == [
+        ("31", "Durable goods"),
+        ("32", "Nondurable goods"),
+    ]
+    assert labelled.pandas()["Version_description"].tolist() == ["Actual", "Actual"]
+    assert labelled.arrow().column_names == ["Version", "Date", "Sector", "Employees"]
+    labelled.to_csv(tmp_path / "jobs.csv")
+    assert (
+        (tmp_path / "jobs.csv").read_text().splitlines()[1].startswith("public.Actual,Actual,201512,31,Durable goods")
+    )
+    assert pickle.loads(pickle.dumps(labelled)).polars().equals(labelled.polars())
+    plain = facts.fetch()
+    assert plain.columns == ["Version", "Date", "Sector", "Employees"]
+    for tidy in (plain.tidy(labels=True), labelled.tidy(), facts.refresh(labels=True).tidy()):
+        assert tidy.columns == ["date", "dim_Version", "label_Version", "dim_Sector", "label_Sector", "value"]
+        assert tidy["label_Sector"].to_list() == ["Durable goods", "Nondurable goods"]
+    assert labelled.tidy(labels=False).columns == plain.tidy().columns
+    rolled = labelled.tidy(rollup={"Sector": "30"})
+    assert rolled.frame.select("dim_Sector", "label_Sector").row(0) == ("30", "Manufacturing")
+    for chart in (labelled.plot(by="Sector"), labelled.tidy().plot(by="Sector")):
+        assert set(chart.data["dim_Sector"]) == {"Durable goods (31)", "Nondurable goods (32)"}
+    assert set(labelled.plot(by="Sector", labels={}).data["dim_Sector"]) == {"31", "32"}

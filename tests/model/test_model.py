@@ -5,10 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import polars as pl
 import pytest
 
@@ -20,6 +22,7 @@ from sacnb.errors import (
     LiveConnectionError,
     MixedAccountsWarning,
     MixedVersionsWarning,
+    ParentMemberWarning,
     QueryError,
     RowCountWarning,
     UnknownNameError,
@@ -178,7 +181,9 @@ def test_a_member_that_does_not_exist_gets_the_nearest_names(jobs: Model) -> Non
 
 
 def test_a_member_that_exists_without_facts_is_no_mistake(jobs: Model) -> None:
-    assert len(jobs.facts(where={"Sector": "00"}).fetch()) == 0
+    with pytest.warns(ParentMemberWarning, match="sacnb.under"):
+        assert len(jobs.facts(where={"Sector": "00"}).fetch()) == 0
+    assert len(jobs.facts(where={"Sector": "31", "Date": "200612", "Version": "public.Plan"}).fetch()) == 0
 
 
 def test_mixed_accounts_are_warned_of_and_not_where_they_are_told_apart(
@@ -306,3 +311,63 @@ def test_any_provider_under_sacs_paths_reads_well(sandbox: Sandbox, connect_to: 
     }  # fmt: skip
     assert len(types.facts(where={"Boolean": True}).fetch()) > 0
     assert len(types.facts(where=col("Date") >= dt.date(2000, 1, 1)).fetch()) > 0
+
+
+def test_a_model_shows_itself(sandbox: Sandbox, connect_to: ConnectTo, tmp_path: Path) -> None:
+    tenant = connect_to(sandbox)
+    jobs = tenant.model("US_EMPLOYMENT")
+    assert repr(jobs) == "Model('US_EMPLOYMENT')"
+    assert repr(tenant.model("US_EMPLOYMENT", version="public.Plan")) == "Model('US_EMPLOYMENT', version='public.Plan')"
+    assert paths(sandbox) == []
+    assert (jobs.dimensions, jobs.measures) == (("Version", "Date", "Sector"), ("Employees",))
+    assert jobs.name == "US employment by sector"
+    assert jobs.description.startswith("US employment by sector, monthly")
+    assert sum("Providers" in path for path in paths(sandbox)) == 1
+    assert jobs.versions()["id"].to_list() == ["public.Actual", "public.Plan"]
+    shown = jobs._repr_html_()
+    for words in ("Version, Date, Sector", "Employees", "Date (month)", "facts().fetch()"):
+        assert words in shown
+    assert "There is no model" in tenant.model("US_EMPLOYMNT")._repr_html_()
+    with pytest.raises(QueryError, match="has no dimension Version"):
+        tenant.model("EDM_TYPES").versions()
+    jobs.to_excel(tmp_path / "jobs.xlsx", members="Sector")
+    book = openpyxl.load_workbook(tmp_path / "jobs.xlsx")
+    assert book.sheetnames == ["Schema", "Sector", "About"]
+    assert [row[:2] for row in book["Schema"].iter_rows(values_only=True)][1:3] == [
+        ("Version", "dimension"),
+        ("Date", "dimension"),
+    ]
+    assert list(book["Sector"].iter_rows(values_only=True))[:2] == [
+        ("id", "description", "parent", "level"),
+        ("00", "Total nonfarm", None, 0),
+    ]
+    assert dict(book["About"].iter_rows(values_only=True))["model"] == "US_EMPLOYMENT"
+    assert tenant.model("RECORDS").name == ""  # not in the list
+
+
+def test_facts_show_themselves_and_say_that_fetch_was_forgotten(jobs: Model) -> None:
+    facts = jobs.facts(where={"Sector": "31"}, dims=["Date", "Version"], order_by="-Date", limit=7)
+    for words in (
+        "nothing is fetched yet",
+        "Date, Version",
+        "Sector eq '31'",
+        "Date (descending)",
+        "7 rows",
+        "fetch()",
+    ):
+        assert words in repr(facts)
+    uses: dict[str, Callable[[Any], object]] = {
+        r"\.fetch\(\)\.polars": lambda query: query.polars(),
+        r"\.fetch\(\)\.plot": lambda query: query.plot(),
+        r"\.fetch\(\)\['Sector'\]": lambda query: query["Sector"],
+        r"\.count\(\)": len,
+        r"without rows": list,
+    }
+    for message, use in uses.items():
+        with pytest.raises(QueryError, match=message):
+            use(facts)
+    assert not hasattr(facts, "polars")
+    assert bool(facts)
+    with pytest.raises(AttributeError, match="no attribute 'ploars'"):
+        _ = facts.ploars
+    assert replace(facts, check_count=False) != facts

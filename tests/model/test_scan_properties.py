@@ -21,7 +21,10 @@ from sacnb._tenant import Model
 from sacnb._tenant.connector import connect_with
 from sacnb.sandbox import Sandbox
 
-pytestmark = pytest.mark.filterwarnings("ignore::sacnb.errors.MixedVersionsWarning")  # sums are not the point here
+pytestmark = [  # sums are not the point here
+    pytest.mark.filterwarnings("ignore::sacnb.errors.MixedVersionsWarning"),
+    pytest.mark.filterwarnings("ignore::sacnb.errors.MixedAccountsWarning"),
+]
 
 MODELS: Final = ("PLANNING", "EDM_TYPES", "SCALE")
 NAMES: Final = {

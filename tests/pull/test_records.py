@@ -32,6 +32,8 @@ from sacnb._tenant.connector import connect_with
 from sacnb.errors import BadAnswer, ContractError, MixedVersionsWarning, QueryError, RepeatedKeysWarning
 from sacnb.sandbox import Sandbox
 
+pytestmark = pytest.mark.filterwarnings("ignore::sacnb.errors.MixedVersionsWarning")
+
 ConnectTo = Callable[..., Tenant]
 KEYS = ["Version", "Date", "CostCenter"]
 ROWS, CELLS, SHARED = 438, 24, 23

@@ -111,7 +111,7 @@ def models(invocation: Invocation, search: str, as_json: bool) -> None:
 @click.command("sql", short_help="Run an SQL query on models.")
 @click.argument("query")
 @click.option("--limit", type=click.IntRange(0), help="The maximum number of rows.")
-@click.option("-o", "--output", metavar="FILE", help="Write a file instead: .parquet, .csv or .arrow.")
+@click.option("-o", "--output", metavar="FILE", help="Write a file instead: .parquet, .csv, .xlsx or .arrow.")
 @click.option("--decimals", is_flag=True, help="Measures as exact decimals instead of float64; as text in JSON.")
 @json_option("a list of rows, each with the names of the columns")
 @click.pass_obj
@@ -130,7 +130,7 @@ def sql(
     with invocation.connect() as tenant:
         frame = tenant.sql(query, limit=limit, decimals=decimals)
     if form is not None and output is not None:
-        write_table(frame.to_arrow(), form, output)
+        write_table(frame.to_arrow(), form, output, about={"query": query})
         say(f"Wrote {len(frame):,} rows to {output}.")
     elif as_json:
         print_json(json.loads(frame.write_json()))

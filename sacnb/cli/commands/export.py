@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Literal
 
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Format", "command", "format_of", "import_command", "write_table"]
 
-Format = Literal["parquet", "csv", "arrow"]
+Format = Literal["parquet", "csv", "arrow", "xlsx"]
 
 _FORMATS: Final[dict[str, Format]] = {
     ".parquet": "parquet",
@@ -51,6 +52,7 @@ _FORMATS: Final[dict[str, Format]] = {
     ".csv": "csv",
     ".arrow": "arrow",
     ".feather": "arrow",
+    ".xlsx": "xlsx",
 }
 _STDOUT: Final = "-"
 _EXAMPLES: Final = """\b
@@ -61,12 +63,12 @@ Examples:
 """
 
 
-@click.command("export", short_help="Write facts as Parquet, CSV or Arrow.", epilog=_EXAMPLES)
+@click.command("export", short_help="Write facts as Parquet, CSV, Excel or Arrow.", epilog=_EXAMPLES)
 @model_argument
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["parquet", "csv", "arrow"]),
+    type=click.Choice(["parquet", "csv", "arrow", "xlsx"]),
     help="The format; by default that of the file name.",
 )
 @click.option(
@@ -86,6 +88,8 @@ Examples:
     default=True,
     help="Write measures as exact decimals (the default), or as float64 for readers without decimals.",
 )
+@click.option("--separator", default=",", show_default=True, help="What separates the fields of a CSV file: one sign.")
+@click.option("--escape-formulas", is_flag=True, help="CSV: an apostrophe before texts that a spreadsheet would run.")
 @click.option(
     "--to",
     "sink",
@@ -114,6 +118,8 @@ def command(
     grain: Grain | None,
     agg: Aggregation,
     decimals: bool,
+    separator: str,
+    escape_formulas: bool,
     allow_stale: bool,
     max_age_s: float | None,
     sink: Literal["snowflake"] | None,
@@ -121,7 +127,7 @@ def command(
     channel: str | None,
     create_table: bool,
 ) -> None:
-    """Write a model's facts as Parquet, CSV or an Arrow file.
+    """Write a model's facts as Parquet, CSV, an Excel workbook or an Arrow file.
 
     The rows are downloaded again, because a file looks fresh to whoever finds it. An older result is written only with
     --allow-stale or --max-age-s, which use the cache.
@@ -142,6 +148,8 @@ def command(
     form = form or format_of(output)
     if grain and not tidy:
         raise click.UsageError("--grain needs --tidy.")
+    if form != "csv" and (separator != "," or escape_formulas):
+        raise click.UsageError("--separator and --escape-formulas are for CSV.")
     if output == _STDOUT and form != "csv" and is_terminal(sys.stdout):
         raise click.UsageError(f"{form} is binary, and stdout is a terminal. Name a file with --output, or use a pipe.")
     if output == _STDOUT and is_discarded(sys.stdout):
@@ -149,20 +157,23 @@ def command(
     with invocation.connect(source) as tenant:
         result = _rows(Question(**question).facts(tenant.model(model_id)), allow_stale=allow_stale, max_age_s=max_age_s)
     target: str | IO[bytes] = sys.stdout.buffer if output == _STDOUT else output
-    if tidy:
-        made = result.tidy(grain, date=question["date"], agg=agg)
-        if made.note:
-            say(made.note)
-        write_table(made.frame.to_arrow(), form, target)
-    elif decimals:
-        _write_result(result, form, target)
+    made = result.tidy(grain, date=question["date"], agg=agg) if tidy else None
+    if made is not None and made.note:
+        say(made.note)
+    rows = result if made is None else made
+    if form == "csv" and (tidy or decimals):
+        rows.to_csv(target, separator=separator, escape_formulas=escape_formulas)
+    elif form == "xlsx":
+        rows.to_excel(target)
+    elif tidy or decimals:
+        {"parquet": rows.to_parquet, "arrow": rows.to_arrow}[form](target)
     else:
         from sacnb._frames.convert import with_floats
 
-        write_table(with_floats(result.arrow(), remedy="Leave out --floats to keep them."), form, target)
+        table = with_floats(result.arrow(), remedy="Leave out --floats to keep them.")
+        write_table(table, form, target, separator=separator, escape_formulas=escape_formulas)
     if output != _STDOUT:
-        rows = len(made) if tidy else len(result)
-        say(f"Wrote {rows:,} rows of {model_id} to {output}.")
+        say(f"Wrote {len(rows):,} rows of {model_id} to {output}.")
 
 
 def format_of(output: str) -> Format:
@@ -170,7 +181,7 @@ def format_of(output: str) -> Format:
     form = _FORMATS.get(Path(output).suffix.lower())
     if form is None:
         raise click.UsageError(
-            "Choose a format: --format parquet, csv or arrow, or a file name that ends in one of them."
+            "Choose a format: --format parquet, csv, xlsx or arrow, or a file name that ends in one of them."
         )
     return form
 
@@ -198,16 +209,22 @@ def _rows(facts: Facts, *, allow_stale: bool, max_age_s: float | None) -> Result
         return facts.fetch(progress=listener)
 
 
-def _write_result(result: Result, form: Format, target: str | IO[bytes]) -> None:
-    {"parquet": result.to_parquet, "csv": result.to_csv, "arrow": result.to_arrow}[form](target)
-
-
-def write_table(table: pa.Table, form: Format, target: str | IO[bytes]) -> None:
-    """Write a table that is no longer a result, and so has no metadata."""
-    from sacnb._results.files import write_arrow, write_csv, write_parquet
+def write_table(
+    table: pa.Table,
+    form: Format,
+    target: str | IO[bytes],
+    *,
+    about: Mapping[str, object] | None = None,
+    separator: str = ",",
+    escape_formulas: bool = False,
+) -> None:
+    """Write a table that is no longer a result, and so has no metadata; *about* goes into an Excel file."""
+    from sacnb._results.files import write_arrow, write_csv, write_excel, write_parquet
 
     if form == "csv":
-        write_csv(table, target)
+        write_csv(table, target, separator=separator, escape_formulas=escape_formulas)
+    elif form == "xlsx":
+        write_excel({"Data": table}, about or {}, target)
     else:
         {"parquet": write_parquet, "arrow": write_arrow}[form](table, {}, target)
 

@@ -14,9 +14,9 @@ from sacnb.cli.output import announce, json_option, print_facts, print_json, pri
 from sacnb.cli.question import AGGREGATIONS, GRAINS, model_argument, question_options, source_option
 
 if TYPE_CHECKING:
-    from sacnb._frames.tidy import Aggregation, TidyFrame
+    from sacnb._frames.tidy import Aggregation
     from sacnb._odata.schema import Grain
-    from sacnb._results.result import Result
+    from sacnb._results.result import Result, TidyFrame
 
 __all__ = ["command"]
 
