@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from sacnb._results.result import Result
     from sacnb._tenant.scan import Explanation, Scan
     from sacnb._write.report import WriteReport
+    from sacnb._write.slice import Place
 
 _log = logging.getLogger("sacnb.model")
 
@@ -383,7 +384,6 @@ class Model:
         WriteError for a failed run, a lost answer that the job cannot explain, and rows that read back otherwise;
         QueryError for arguments; AuthError, RequestError and BadAnswer.
         """
-        from sacnb._tenant.members import place_of
         from sacnb._write.order import make_order
         from sacnb._write.write import write
 
@@ -405,13 +405,8 @@ class Model:
             cancelled=cancelled,
         )
 
-        def read_facts(where: Mapping[str, list[str]]) -> pa.Table:
-            # The members were checked before, and a version may have no row yet.
-            return replace(self.facts(where=where or None), check_members=False).fetch(progress=None).arrow()
-
-        place = place_of(self._connection, self._id, self._namespace, self.metadata.entity_sets, read_facts)
         with progress_listener(callback("progress", progress, allowed=("auto",))) as listener:
-            return write(place, frame, replace(order, listener=listener))
+            return write(self._place(), frame, replace(order, listener=listener))
 
     def write_members(
         self,
@@ -433,14 +428,23 @@ class Model:
         Raises UnknownNameError for an unknown dimension, and what ``write`` raises. There is no undo: the import
         service deletes no single member.
         """
-        from sacnb._tenant.members import place_of
         from sacnb._write.members import write_members
         from sacnb._write.order import make_order
 
         order = make_order(mapping=mapping, defaults=defaults, dry_run=dry_run, verify=verify, audit=audit)
         name = text("dimension", dimension) or ""
         with progress_listener(callback("progress", progress, allowed=("auto",))) as listener:
-            return write_members(place_of(self), name, frame, replace(order, listener=listener))
+            return write_members(self._place(), name, frame, replace(order, listener=listener))
+
+    def _place(self) -> Place:
+        """Return how a write reaches and reads this model."""
+        from sacnb._tenant.members import place_of
+
+        def read_facts(where: Mapping[str, list[str]]) -> pa.Table:
+            # The members were checked before, and a version may have no row yet.
+            return replace(self.facts(where=where or None), check_members=False).fetch(progress=None).arrow()
+
+        return place_of(self._connection, self._id, self._namespace, self.metadata.entity_sets, read_facts)
 
     def _schema_for_questions(self) -> Schema:
         """Return the schema, or that of the last cached result while SAC is unreachable, so that it can be found."""
