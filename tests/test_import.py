@@ -67,6 +67,7 @@ def test_the_public_face_is_exactly_this() -> None:
         "Tenant",
         "TidyFrame",
         "Variance",
+        "WriteReport",
         "__version__",
         "col",
         "connect",
