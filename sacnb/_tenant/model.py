@@ -404,7 +404,6 @@ class Model:
             timeout_s=timeout_s,
             cancelled=cancelled,
         )
-
         with progress_listener(callback("progress", progress, allowed=("auto",))) as listener:
             return write(self._place(), frame, replace(order, listener=listener))
 
@@ -437,7 +436,7 @@ class Model:
             return write_members(self._place(), name, frame, replace(order, listener=listener))
 
     def _place(self) -> Place:
-        """Return how a write reaches and reads this model."""
+        """Return how a write reaches and reads the model."""
         from sacnb._tenant.members import place_of
 
         def read_facts(where: Mapping[str, list[str]]) -> pa.Table:
