@@ -437,8 +437,17 @@ class RowsError(WriteError, ValueError):
     ``value``, ``problem`` and ``message``.
     """
 
-    def __init__(self, message: str, *, problems: Any, **about: Any) -> None:
-        super().__init__(message, **about)
+    def __init__(
+        self,
+        message: str,
+        *,
+        problems: Any,
+        job_id: str | None = None,
+        state: str | None = None,
+        hint: str | None = None,
+        outcome: RetryOutcome | None = None,
+    ) -> None:
+        super().__init__(message, job_id=job_id, state=state, hint=hint, outcome=outcome)
         self.problems = problems
 
 
@@ -449,8 +458,18 @@ class ConfirmationError(WriteError):
     are.
     """
 
-    def __init__(self, message: str, *, rows: int, affected: Any, **about: Any) -> None:
-        super().__init__(message, **about)
+    def __init__(
+        self,
+        message: str,
+        *,
+        rows: int,
+        affected: Any,
+        job_id: str | None = None,
+        state: str | None = None,
+        hint: str | None = None,
+        outcome: RetryOutcome | None = None,
+    ) -> None:
+        super().__init__(message, job_id=job_id, state=state, hint=hint, outcome=outcome)
         self.rows = rows
         self.affected = affected
 

@@ -228,6 +228,47 @@ def _plan(facts: Facts) -> Lines:
 
 
 @_command
+@argument("model", help="The id of the model.")
+@argument("rows", metavar="FRAME", type=variable, help="The variable that holds the frame.")
+@argument("--version", metavar="ID", help="The version to write into, unless the frame has a column Version.")
+@argument(
+    "--method",
+    choices=["Update", "Append", "CleanAndReplace"],
+    default="Update",
+    help="Replace values (the default), add to them, or delete the slice first.",
+)
+@argument("--map", action="append", type=condition, default=[], metavar="MODEL=FRAME", help="A column's other name.")
+@argument("--default", action="append", type=condition, default=[], metavar="COLUMN=VALUE", help="A missing column.")
+@argument(
+    "--pivot", type=read_names, metavar="A,B", help="The dimension and measure of a frame with members as columns."
+)
+@argument("--scope", type=read_names, metavar="A,B", help="The dimensions of the slice that CleanAndReplace clears.")
+@argument("--confirm", type=row_count, metavar="ROWS", help="The number of rows that CleanAndReplace deletes.")
+@argument("--allow-partial", action="store_true", help="Write the good rows, and report the others.")
+@argument("--dry-run", action="store_true", help="Have everything checked, by SAC too, and write nothing.")
+def write(call: Call) -> object:
+    """Write a frame into a model: all rows or none, checked before and read back after.
+
+    The report tells what was written; report.undo() takes it back. Try it with --dry-run first.
+    """
+    given = call.arguments
+    if given.rows not in call.namespace:
+        raise UsageError(f"%sac write: there is no variable {given.rows!r}.", hint="Name the variable of a frame.")
+    return call.session.tenant.model(given.model).write(
+        call.namespace[given.rows],
+        version=given.version,
+        method=given.method,
+        mapping=dict(given.map),
+        defaults=dict(given.default),
+        pivot=given.pivot,
+        scope=given.scope,
+        confirm=given.confirm,
+        allow_partial=given.allow_partial,
+        dry_run=given.dry_run,
+    )
+
+
+@_command
 @argument("action", nargs="?", choices=["list", "clear", "repair"], default="list", help="The action; default: list.")
 @argument("key", nargs="?", help="Only the entry whose key begins with this.")
 @argument("--all", action="store_true", help="With 'clear': all entries.")

@@ -31,7 +31,7 @@ from sacnb.notebook.commands import COMMANDS
 from sacnb.sandbox import Column, Sandbox, dimension, start, table_model
 
 ConnectTo = Callable[..., Tenant]
-COMMAND_NAMES = ["connect", "models", "describe", "members", "refresh", "cache", "status", "renew"]
+COMMAND_NAMES = ["connect", "models", "describe", "members", "refresh", "write", "cache", "status", "renew"]
 
 # -- manuals and mistakes in the line --------------------------------------------------------------------------------
 
@@ -448,3 +448,15 @@ def test_no_secret_is_in_what_is_shown(
     shown = captured.out + captured.err + repr(raised) + "".join(map(str, raised))
     assert any(isinstance(one, AuthError | NoAnswerError) for one in raised)
     assert not [secret for secret in secrets if secret in shown]
+
+
+def test_a_frame_is_written_from_its_variable(shell: Any, sac: Tenant) -> None:
+    row = {"Date": ["201506"], "Sector": ["31"], "Employees": [1.5]}
+    shell.user_ns["plan"] = pl.DataFrame(row)
+    checked = shell.run("%sac write US_EMPLOYMENT plan --version public.Plan --dry-run")
+    assert checked.is_dry_run
+    report = shell.run("%sac write US_EMPLOYMENT plan --version public.Plan")
+    assert (report.rows, report.verified) == (1, True)
+    report.undo()
+    with pytest.raises(UsageError, match="there is no variable 'nothing'"):
+        shell.run("%sac write US_EMPLOYMENT nothing --version public.Plan")
