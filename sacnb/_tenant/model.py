@@ -489,7 +489,6 @@ class Model(Previewed):
 
     def _place(self) -> Place:
         """Return how a write reaches and reads the model."""
-        from sacnb._tenant.members import place_of
 
         def read_facts(where: Mapping[str, list[str]]) -> pa.Table:
             # The members were checked before, and a version may have no row yet.
