@@ -140,7 +140,7 @@ lock: $(OWN_POETRY) ## Resolve the dependencies anew into poetry.lock
 	$(OWN_POETRY) check --lock
 
 # The wheel is built from the source distribution, which shows that nothing is missing in it.
-dist: setup ## Build wheel and sdist into dist/, check them, and run README's lines with the wheel in an empty environment
+dist: setup ## Build wheel and sdist into dist/, check them, and run README's lines and a first hour with the wheel in an empty environment
 	@rm -rf dist
 	$(WITH_INDEX) $(BIN)/uv build --quiet --out-dir dist
 	$(BIN)/twine check --strict dist/*

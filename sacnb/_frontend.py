@@ -45,6 +45,7 @@ class Panel(Widget, Protocol):
     """A refresh panel; see ``sacnb.notebook.RefreshPanel``."""
 
     tidy: Any
+    chart: Any
 
     def refresh(self, *, wait: bool = False) -> None:
         """Ask SAC in the background."""

@@ -10,7 +10,10 @@
     │   ├── LiveConnectionError  412: a model with a live connection or data in Datasphere, which SAC does not export
     │   ├── ThrottledError       429, after all retries
     │   ├── ServerError          408, 425 and 5xx, after all retries
+    │   ├── ChannelError         a Snowflake channel that cannot be written to any more
     │   └── NoAnswerError        connection, TLS, proxy or timeout, after all retries
+    ├── NotCommittedError        Snowflake has not committed the rows in time
+    ├── RejectedRowsError        Snowflake could not load some of the rows
     ├── BadAnswer                an answer that cannot be trusted; nothing of it was kept
     ├── UnknownNameError         no such model, dimension, measure or member (also a LookupError)
     ├── QueryError               a query SAC cannot answer, or would answer wrongly (also a ValueError)
@@ -30,6 +33,7 @@
     ├── DeprecatedTokenWarning   a pasted token is used
     ├── PrecisionWarning         digits would be lost in a float64
     ├── MixedAccountsWarning     accounts of different kinds share one measure
+    ├── MixedVersionsWarning     values of several versions, such as actuals and plan, are added up
     ├── RowCountWarning          fewer or more rows arrived than SAC announced
     ├── RepeatedKeysWarning      several records for one key were added up
     └── LargeScanWarning         a query is about to pull every row of a large model
@@ -61,6 +65,7 @@ __all__ = [
     "BadAnswer",
     "CacheError",
     "Cancelled",
+    "ChannelError",
     "ConfirmationError",
     "ContractError",
     "DeprecatedTokenWarning",
@@ -70,11 +75,14 @@ __all__ = [
     "LiveConnectionError",
     "MissingExtraError",
     "MixedAccountsWarning",
+    "MixedVersionsWarning",
     "NoAnswerError",
+    "NotCommittedError",
     "NotFoundError",
     "PrecisionWarning",
     "QueryError",
     "RefreshError",
+    "RejectedRowsError",
     "RepeatedKeysWarning",
     "ReplayError",
     "RequestError",
@@ -319,6 +327,34 @@ class NoAnswerError(RequestError):
     """No answer after all retries: connection, TLS, proxy or timeout."""
 
 
+class ChannelError(RequestError):
+    """A Snowflake channel cannot be written to any more: another program writes to it, or its history is gone.
+
+    ``code`` is Snowflake's name of the reason, where it gave one.
+    """
+
+
+class NotCommittedError(SacError):
+    """Snowflake has not committed all rows in time; ``committed`` of ``appended`` rows of the channel are.
+
+    Rows that are not committed are not lost: they may still be, and opening the channel again tells.
+    """
+
+    def __init__(self, message: str, *, committed: int = 0, appended: int = 0, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.committed = committed
+        self.appended = appended
+
+
+class RejectedRowsError(SacError):
+    """Snowflake could not load ``rows`` of the rows, and left them out; ``last_message`` is what it says of one."""
+
+    def __init__(self, message: str, *, rows: int = 0, last_message: str = "", hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.rows = rows
+        self.last_message = last_message
+
+
 class BadAnswer(SacError):
     """SAC's answer cannot be trusted: cut short, foreign, or against the schema. Nothing of it was kept.
 
@@ -489,6 +525,10 @@ class PrecisionWarning(SacWarning):
 
 class MixedAccountsWarning(SacWarning):
     """Accounts of different kinds share one measure, and are about to be summed."""
+
+
+class MixedVersionsWarning(SacWarning):
+    """Values of several versions, such as actuals and plan, are about to be summed, or not told apart."""
 
 
 class RowCountWarning(SacWarning):

@@ -30,11 +30,12 @@ hypothesis.settings.load_profile("guard")
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No variable of the developer's machine reaches a test, and no test reaches the developer's cache or ``.env``."""
+    """No variable of the developer's machine reaches a test, and no test reaches the developer's cache and profiles."""
     for name in list(os.environ):
         if name.startswith("SAC_") or name.upper() in {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}:
             monkeypatch.delenv(name)
     monkeypatch.setenv("SAC_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))  # where Linux has the profiles
 
 
 @pytest.fixture(autouse=True)

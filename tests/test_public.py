@@ -21,6 +21,10 @@ OUTCOME = RetryOutcome("read", (Attempt(503, None, 0.5, "r-1"), Attempt(None, "t
 ARGUMENTS: dict[str, Any] = {
     "code": "ERR_CHANNEL_MUST_BE_REOPENED",
     "column": "Sector",
+    "committed": 7,
+    "appended": 9,
+    "last_message": "Numeric value 'x' is not recognized",
+    "rows": 2,
     "error_code": "non_retriable",
     "extra": "sandbox",
     "hint": "Do this.",

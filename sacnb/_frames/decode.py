@@ -119,9 +119,9 @@ def _breaks_decimals(text: Lines, fraction: int) -> bool:
 def _longest_fraction(text: Lines) -> int:
     """Return the most digits behind a point, in numbers and in texts alike; counting ends above _SAFE_FRACTION."""
     data = np.frombuffer(text, dtype=np.uint8)
-    points = np.flatnonzero(data[: -_SAFE_FRACTION - 1] == _DOT)
+    points, last = np.flatnonzero(data == _DOT), len(data) - 1  # the last byte closes a row, and is no digit
     for ahead in range(1, _SAFE_FRACTION + 2):
-        points = points[_DIGIT[data[points + ahead]]]
+        points = points[_DIGIT[data[np.minimum(points + ahead, last)]]]
         if not len(points):
             return ahead - 1
     return _SAFE_FRACTION + 1

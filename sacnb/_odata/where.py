@@ -26,7 +26,7 @@ from sacnb._odata.expression import And, ColumnRef, Comparison, Expression, Memb
 from sacnb._odata.schema import Column, Grain
 from sacnb.errors import QueryError
 
-__all__ = ["When", "both", "bounds", "columns_of", "from_where"]
+__all__ = ["When", "both", "bounds", "columns_of", "fixed_columns", "from_where"]
 
 When = str | int | date | datetime
 
@@ -283,6 +283,16 @@ def columns_of(expression: Expression | None) -> set[str]:
             return columns_of(operand)
         case And(operands=operands) | Or(operands=operands):
             return set().union(*(columns_of(operand) for operand in operands))
+    return set()
+
+
+def fixed_columns(expression: Expression | None) -> set[str]:
+    """Return the names of the columns that have the same value in every row that a filter keeps."""
+    match expression:
+        case Comparison(column=column, operator="eq") | Membership(column=column, values=(_,)):
+            return {column}
+        case And(operands=operands):
+            return set().union(*(fixed_columns(operand) for operand in operands))
     return set()
 
 

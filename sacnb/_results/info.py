@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, Final, Literal, cast, get_args
@@ -15,8 +15,9 @@ import pyarrow as pa
 from sacnb._frames.convert import column_from_dict, column_to_dict
 from sacnb._frames.periods import date_range
 from sacnb._frames.tidy import CONTRACT_VERSION
-from sacnb._odata.schema import Column, DateColumn, Schema
+from sacnb._odata.schema import Column, DateColumn, Schema, is_version
 from sacnb._results.files import UnusableFileError
+from sacnb.errors import MixedAccountsWarning, MixedVersionsWarning, warn_user
 
 __all__ = [
     "METADATA_KEYS",
@@ -26,7 +27,9 @@ __all__ = [
     "digest_of",
     "from_metadata",
     "principal_digest",
+    "said_of_mixed",
     "to_metadata",
+    "warn_of_mixed",
 ]
 
 Source = Literal["sac", "sandbox"]
@@ -52,6 +55,7 @@ METADATA_KEYS: Final = tuple(
         "schema",
         "repeated",
         "repeated_keys",
+        "mixed",
         "digest",
     )
 )
@@ -70,7 +74,8 @@ class ResultInfo:
     ``query`` is canonical; ``principal`` is a digest; ``last_refresh_time`` is when SAC sent the rows, in UTC;
     ``min_date`` and ``max_date`` are the first days of the first and last period in the date column, or ``None``
     without one; ``columns`` are those of the result, in order. ``repeated_keys`` is the number of keys for which SAC
-    sent several records, and ``repeated`` what became of these: ``"sum"``, ``"keep"`` or ``"error"``.
+    sent several records, and ``repeated`` what became of these: ``"sum"``, ``"keep"`` or ``"error"``. ``mixed``
+    names the dimensions of accounts and versions whose members were added up.
     """
 
     provider_id: str
@@ -88,6 +93,7 @@ class ResultInfo:
     contract_version: int = CONTRACT_VERSION
     repeated: Repeated = "sum"
     repeated_keys: int = 0
+    mixed: tuple[str, ...] = ()
 
     @classmethod
     def describe(
@@ -105,6 +111,7 @@ class ResultInfo:
         last_refresh_time: datetime,
         repeated: Repeated = "sum",
         repeated_keys: int = 0,
+        mixed: tuple[str, ...] = (),
     ) -> ResultInfo:
         """Describe rows that were just fetched; counts and dates are read from the table.
 
@@ -121,6 +128,7 @@ class ResultInfo:
             last_refresh_time: The current time, with a time zone.
             repeated: What became of several records for one key.
             repeated_keys: The number of such keys.
+            mixed: The dimensions of accounts and versions whose members were added up.
 
         Raises:
             ValueError: The time has no time zone.
@@ -143,6 +151,7 @@ class ResultInfo:
             columns=tuple(schema.column(name) for name in table.column_names),
             repeated=repeated,
             repeated_keys=repeated_keys,
+            mixed=mixed,
         )
 
 
@@ -156,6 +165,7 @@ def to_metadata(info: ResultInfo, schema: Schema, arrow_schema: pa.Schema) -> di
         "last_refresh_time": info.last_refresh_time.isoformat(timespec="microseconds"),
         "min_date": info.min_date.isoformat() if info.min_date else "",
         "max_date": info.max_date.isoformat() if info.max_date else "",
+        "mixed": _json(info.mixed),
         "columns": _json([column_to_dict(column) for column in info.columns]),
         "schema": _json(
             {
@@ -219,7 +229,42 @@ def _info(values: Mapping[str, str]) -> ResultInfo:
         columns=tuple(map(column_from_dict, json.loads(values["columns"]))),
         repeated=cast("Repeated", repeated),
         repeated_keys=int(values.get("repeated_keys", "0")),
+        mixed=tuple(map(str, json.loads(values.get("mixed", "[]")))),
     )
+
+
+def said_of_mixed(mixed: Iterable[str]) -> str:
+    """Return the note on the accounts and versions that a result adds up; empty if there are none."""
+    parts = ["versions" if is_version(name) else f"all members of {name}" for name in mixed]
+    return f"Adds up {' and '.join(parts)}." if parts else ""
+
+
+def warn_of_mixed(mixed: Iterable[str], provider_id: str, *, what: str, cure: str) -> None:
+    """Warn of accounts and versions that are added up.
+
+    Args:
+        mixed: The dimensions that are added up.
+        provider_id: The model.
+        what: Subject and verb, such as "This query adds up".
+        cure: What to do instead of a filter, such as "add it to dims".
+
+    Warns:
+        MixedAccountsWarning: Accounts are added up.
+        MixedVersionsWarning: Versions are added up.
+    """
+    for name in mixed:
+        if is_version(name):
+            warn_user(
+                f"{what} several versions of {provider_id!r}, such as actuals and plan. Filter {name!r} to one of "
+                f"them or {cure}; sac.model({provider_id!r}, version='public.Actual') filters every query.",
+                MixedVersionsWarning,
+            )
+        else:
+            warn_user(
+                f"{what} all members of {name!r} in {provider_id!r}, revenue and costs alike. Filter {name!r} or "
+                f"{cure}.",
+                MixedAccountsWarning,
+            )
 
 
 def _schema(values: Mapping[str, Any]) -> Schema:

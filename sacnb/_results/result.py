@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,7 +17,7 @@ from sacnb._frames.tidy import Aggregation, TidyFrame, tidy
 from sacnb._odata.schema import DateColumn, Grain, Schema
 from sacnb._rendering import Paged, Preview
 from sacnb._results.files import Target, UnusableFileError, read_parquet, write_arrow, write_csv, write_parquet
-from sacnb._results.info import ResultInfo, from_metadata, to_metadata
+from sacnb._results.info import ResultInfo, from_metadata, said_of_mixed, to_metadata, warn_of_mixed
 from sacnb.errors import ContractError
 
 if TYPE_CHECKING:
@@ -93,12 +93,15 @@ class Result(Paged):
 
         Warns:
             PrecisionWarning: A float64 cannot hold all digits.
+            MixedVersionsWarning, MixedAccountsWarning: SAC added up versions or accounts.
         """
         if isinstance(date, DateColumn):
             required_text("date.name", date.name)
         else:
             date = text("date", date)
-        return tidy(self.table, self.schema, _grain(grain), date=date, agg=_aggregation(agg))
+        made = tidy(self.table, self.schema, _grain(grain), date=date, agg=_aggregation(agg))
+        self._warn_of_mixed()
+        return replace(made, note=f"{said_of_mixed(self.info.mixed)} {made.note}".strip())
 
     def to_parquet(self, target: Target) -> None:
         """Write the rows as Parquet, with exact decimals; ``info`` and ``schema`` go into the metadata.
@@ -182,6 +185,7 @@ class Result(Paged):
         """
         from sacnb._charts.plot import plot
 
+        self._warn_of_mixed()
         return plot(
             self.table,
             self.schema,
@@ -195,8 +199,12 @@ class Result(Paged):
             title=text("title", title),
             unit=text("unit", unit),
             theme=text("theme", theme),  # type: ignore[arg-type]
-            note=self.warning,
+            note=" ".join(filter(None, (self.warning, said_of_mixed(self.info.mixed)))),
         )
+
+    def _warn_of_mixed(self) -> None:
+        cure = "fetch it with the others"
+        warn_of_mixed(self.info.mixed, self.info.provider_id, what="The values of this result add up", cure=cure)
 
     def variance(
         self,

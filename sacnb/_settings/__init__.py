@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from sacnb._settings.resolve import SANDBOX, AuthMethod, LogLevel, ReplayChoice, ReplayMode, Settings
-from sacnb._settings.sources import configured_secrets, read_dotenv
-from sacnb._settings.variables import VARIABLES, Secret, Variable
+from sacnb._settings.files import (
+    check_profile_name,
+    is_profile_name,
+    keep_in_keyring,
+    profile_names,
+    profiles_path,
+    read_dotenv,
+    read_profile,
+    save_dotenv,
+    save_profile,
+)
+from sacnb._settings.resolve import AuthMethod, LogLevel, ReplayChoice, ReplayMode, Settings
+from sacnb._settings.sources import configured_secrets
+from sacnb._settings.variables import IDENTITY, SANDBOX, VARIABLES, Secret, Variable, documentation
 
 __all__ = [
+    "IDENTITY",
     "SANDBOX",
     "VARIABLES",
     "AuthMethod",
@@ -16,6 +28,15 @@ __all__ = [
     "Secret",
     "Settings",
     "Variable",
+    "check_profile_name",
     "configured_secrets",
+    "documentation",
+    "is_profile_name",
+    "keep_in_keyring",
+    "profile_names",
+    "profiles_path",
     "read_dotenv",
+    "read_profile",
+    "save_dotenv",
+    "save_profile",
 ]

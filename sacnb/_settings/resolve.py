@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shlex
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -18,10 +17,8 @@ from sacnb._rendering import shown_path
 from sacnb._settings.ca_bundle import check_bundle
 from sacnb._settings.sources import Given, Sources, show
 from sacnb._settings.tenant_url import TOKEN_URL_EXAMPLE, TenantAddress, check_token_url, read_tenant_url
-from sacnb._settings.variables import VARIABLES, Secret
+from sacnb._settings.variables import SANDBOX, VARIABLES, Secret, documentation
 from sacnb.errors import SettingsError
-
-SANDBOX: Final = "sandbox"
 
 AuthMethod = Literal["client_credentials", "static"]
 ReplayMode = Literal["off", "replay", "record"]
@@ -29,18 +26,6 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 # A corporate machine usually has one of these set; requests reads the first two itself.
 _BUNDLE_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
-
-# These shape the requests. A cassette must fit every machine, so with one only the code decides them.
-_SHAPE_VARIABLES: Final = ("SAC_PAGE_SIZE", "SAC_STREAMS")
-
-# These decide where a secret or a token is sent, which certificates are trusted, and whose numbers the user sees.
-_GUARDED_VARIABLES: Final = (
-    "SAC_TENANT_URL",
-    "SAC_TOKEN_URL",
-    "SAC_CA_BUNDLE",
-    "SAC_REPLAY",
-    "SAC_REPLAY_CASSETTE",
-)
 
 # Placeholders for a replay, which asks no tenant.
 _REPLAYED: Final = MappingProxyType(
@@ -61,9 +46,9 @@ class Settings:
     """Everything ``connect()`` needs to know; times are in seconds.
 
     ``notes`` tells in words which values were understood differently from how they were written, such as a modeler
-    address used as the tenant URL. ``sources`` names where each variable that is set was read, ``dotenv_path`` the
-    ``.env`` that was read. For the sandbox, address and client are filled in when it starts; for a replay they are
-    placeholders.
+    address used as the tenant URL; ``warnings`` what the user must see. ``sources`` names where each variable that is
+    set was read, ``dotenv_path`` the ``.env`` and ``profile`` the profile. For the sandbox, address and client are
+    filled in when it starts; for a replay they are placeholders.
     """
 
     tenant_url: str
@@ -88,7 +73,9 @@ class Settings:
     replay: ReplayMode = "off"
     replay_cassette: str | None = None
     log: LogLevel = "warning"
+    profile: str | None = None
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
     dotenv_path: Path | None = field(default=None, compare=False)
 
@@ -105,9 +92,10 @@ class Settings:
         dotenv_path: str | os.PathLike[str] | None = None,
         **arguments: Any,
     ) -> Settings:
-        """Return the settings from arguments, then ``environ``, then the ``.env`` file, then defaults.
+        """Return the settings from arguments, profile, ``environ``, the ``.env`` file and defaults, in this order.
 
-        ``dotenv_path`` names the file; without it, ``.env`` is looked for from the working directory upwards.
+        ``dotenv_path`` names the file; without it, and without a profile, ``.env`` is looked for from the working
+        directory upwards. Where a profile is named, tenant and client come from arguments and profile only.
         Raises SettingsError with every problem at once; no frame of its traceback holds a secret.
         """
         resolver = _Resolver(Sources(environ, dotenv_path, arguments), arguments)
@@ -159,11 +147,11 @@ class _Resolver:
     def __init__(self, sources: Sources, arguments: Mapping[str, Any]) -> None:
         known = {variable.argument for variable in VARIABLES}
         self._sources = sources
-        self._problems = [
+        self._problems = sources.problems
+        self._problems[:0] = [
             f"connect() has no argument {name!r}; there is: {', '.join(sorted(known))}."
             for name in sorted(set(arguments) - known)
         ]
-        self._problems += sources.problems
 
     def _given(self, name: str) -> Given:
         return self._sources.get(name) or Given(None, name, "the defaults")
@@ -275,7 +263,7 @@ class _Resolver:
         if not text:
             self._problems.append(
                 "SAC_TENANT_URL is missing: the address of your tenant, for example https://acme.eu10.hcs.cloud.sap, "
-                "or 'sandbox' for the embedded one."
+                "or 'sandbox' for the embedded one. sacnb init asks for it and writes it down."
             )
             return None
         try:
@@ -306,7 +294,7 @@ class _Resolver:
         """Return the settings. Raises SettingsError with every problem."""
         replay = cast("ReplayMode", self._choice("SAC_REPLAY", get_args(ReplayMode), _DEFAULTS["replay"]))
         if replay != "off":
-            self._leave_to_the_code(replay)
+            self._sources.leave_to_the_code(replay)
         who = _REPLAYED if replay == "replay" else self._who()
         settings = Settings(
             **who,
@@ -327,15 +315,19 @@ class _Resolver:
             replay_cassette=self._path_text("SAC_REPLAY_CASSETTE"),
             log=cast("LogLevel", self._choice("SAC_LOG", get_args(LogLevel), _DEFAULTS["log"])),
         )
-        if not settings.is_sandbox:
-            if self._pass_over_cache_dir():
+        if settings.is_sandbox:
+            self._sources.warn_of_a_chosen_sandbox()
+        else:
+            if self._sources.pass_over_cache_dir():
                 settings = replace(settings, cache_dir=self._cache_dir())
-            self._check_trust()
+            self._sources.check_trust()
         self._raise_problems()
         sources = self._sources
         return replace(
             settings,
+            profile=None if sources.profile is None else sources.profile.name,
             notes=tuple(dict.fromkeys(sources.notes)),
+            warnings=tuple(sources.warnings),
             sources=sources.provenance(),
             dotenv_path=sources.dotenv.path,
         )
@@ -344,54 +336,13 @@ class _Resolver:
         """Return the choice. Raises SettingsError with every problem."""
         mode = self._choice("SAC_REPLAY", get_args(ReplayMode), "") or None
         choice = ReplayChoice(cast("ReplayMode | None", mode), self._path_text("SAC_REPLAY_CASSETTE"))
-        self._check_trust(("SAC_REPLAY", "SAC_REPLAY_CASSETTE"))
+        self._sources.check_trust(("SAC_REPLAY", "SAC_REPLAY_CASSETTE"))
         self._raise_problems()
         return choice
 
     def _raise_problems(self) -> None:
         if self._problems:
             raise SettingsError(tuple(dict.fromkeys(self._problems)))
-
-    def _check_trust(self, names: tuple[str, ...] = _GUARDED_VARIABLES) -> None:
-        """Refuse to send the user's secret where a ``.env`` says that happened to lie in the folder or above it.
-
-        A cloned repository or a shared folder may hold one. What the user sets, and a file that the user names, are
-        trusted; a file that was found is only trusted with the secrets in it.
-        """
-        found = [name for name in names if self._given(name).is_found]
-        kind, source = self._secret_from_elsewhere()
-        if source is None or not found:
-            return
-        path, one = str(self._sources.dotenv.path), len(found) == 1
-        self._problems.append(
-            f"{', '.join(found)} {'comes' if one else 'come'} from {path}, which was found and not named, while "
-            f"{kind} comes from {source}. Such a file must "
-            f"not decide where your secret goes: set {'it' if one else 'them'} in {source} too, or, if you "
-            f"trust the file, name it: sacnb.connect(dotenv_path={path!r}) or sacnb --env-file {shlex.quote(path)}."
-        )
-
-    def _pass_over_cache_dir(self) -> bool:
-        """Forget a cache folder from a ``.env`` that was found, if the secret is from elsewhere; return whether so.
-
-        Such a folder could hold results that a stranger made up. Unlike the other guarded variables it is not refused:
-        the default folder is as good, and whoever connects to another tenant than that of the ``.env`` needs no other.
-        """
-        _, source = self._secret_from_elsewhere()
-        if source is None or not self._given("SAC_CACHE_DIR").is_found:
-            return False
-        self._sources.forget("SAC_CACHE_DIR")
-        self._sources.notes.append(
-            f"SAC_CACHE_DIR of {self._sources.dotenv.path} is not used: the file was found and not named, and the "
-            f"secret comes from {source}. Set SAC_CACHE_DIR in {source} too, or name the file (dotenv_path=...)."
-        )
-        return True
-
-    def _secret_from_elsewhere(self) -> tuple[str, str | None]:
-        """Return what is sent to the tenant, and its source unless that is the ``.env`` that was found."""
-        is_static = str(self._given("SAC_AUTH").value or self._usual_auth()).lower() == "static"
-        secret = self._given("SAC_TOKEN" if is_static else "SAC_CLIENT_SECRET")
-        is_elsewhere = secret.value is not None and not secret.is_found
-        return "the token" if is_static else "the client secret", secret.source if is_elsewhere else None
 
     def _path_text(self, name: str) -> str | None:
         given = self._given(name)
@@ -400,30 +351,17 @@ class _Resolver:
             return None
         return None if given.value is None else os.fspath(given.value)
 
-    def _leave_to_the_code(self, replay: ReplayMode) -> None:
-        """Forget the variables that would make the requests of one machine differ from those of another."""
-        for name in _SHAPE_VARIABLES:
-            given = self._sources.get(name)
-            if given is not None and given.source != "the arguments":
-                self._sources.forget(name)
-                self._sources.notes.append(
-                    f"{name} is not used with SAC_REPLAY={replay}: a cassette must fit every machine."
-                )
-
-    def _usual_auth(self) -> str:
-        has_client = any(self._given(name).value for name in ("SAC_CLIENT_ID", "SAC_CLIENT_SECRET"))
-        pasted_only = self._given("SAC_TOKEN").value is not None and not has_client
-        return "static" if pasted_only else _DEFAULTS["auth"]
-
     def _who(self) -> Mapping[str, Any]:
         """Return the settings that name the tenant and the client."""
         is_sandbox = self._text("SAC_TENANT_URL").lower() == SANDBOX
+        if not is_sandbox:
+            self._sources.open_keyring()
         client_id, client_secret, token = (
             self._text("SAC_CLIENT_ID"),
             self._secret("SAC_CLIENT_SECRET"),
             self._secret("SAC_TOKEN"),
         )
-        auth = self._choice("SAC_AUTH", get_args(AuthMethod), self._usual_auth())
+        auth = self._choice("SAC_AUTH", get_args(AuthMethod), self._sources.usual_auth())
         tenant_url = token_url = ""
         if not is_sandbox:
             tenant = self._tenant()
@@ -431,6 +369,7 @@ class _Resolver:
             if tenant is not None:
                 tenant_url = tenant.url
                 self._sources.notes.extend(tenant.notes)
+                self._compare_with_profile(tenant)
                 if auth == "client_credentials" and token_url and self._given("SAC_TOKEN_URL").value is None:
                     self._sources.notes.append(f"The token URL was derived from the tenant URL: {token_url}.")
             self._check_client(auth, client_id, client_secret, token)
@@ -444,8 +383,20 @@ class _Resolver:
             "token": token,
         }
 
+    def _compare_with_profile(self, tenant: TenantAddress) -> None:
+        """Warn where an argument leads the client of a profile to another tenant than the profile's own."""
+        profile = self._sources.profile
+        own = None if profile is None else profile.values.get("SAC_TENANT_URL")
+        if profile is not None and isinstance(own, str) and own.lower() != SANDBOX:
+            with suppress(ValueError):  # it is not in use
+                if (url := read_tenant_url(own).url) != tenant.url:
+                    self._sources.warnings.append(
+                        f"{tenant.url} is used with the client of {profile.source}, whose own tenant is {url}."
+                    )
+
     def _check_client(self, auth: str, client_id: str, client_secret: Secret | None, token: Secret | None) -> None:
-        where = "create an OAuth client under System > Administration > App Integration (see docs/access.md)"
+        page = documentation("docs/access.md")
+        where = f"create an OAuth client under System > Administration > App Integration (see {page})"
         if auth == "static":
             if token is None:
                 self._problems.append("SAC_TOKEN is missing, and SAC_AUTH=static needs it; better: " + where + ".")

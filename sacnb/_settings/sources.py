@@ -1,21 +1,38 @@
-"""Find the value of each variable: in the arguments, then in the environment, then in a ``.env`` file."""
+"""Find the value of each variable, in the arguments, a profile, the environment or a ``.env`` file, and what to trust.
+
+A cloned repository or a shared folder may hold a ``.env``. What the user sets, and a file that the user names, are
+trusted; a file that was found is only trusted with the secrets in it.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import unicodedata
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from io import StringIO
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from sacnb._arguments import plain
-from sacnb._settings.variables import SECRETS, VARIABLES, Secret
+from sacnb._settings.files import Dotenv, Profile, all_secrets, keyring_secret, read_profile
+from sacnb._settings.variables import IDENTITY, SECRETS, VARIABLES, Secret
 from sacnb.errors import SettingsError
 
-__all__ = ["Given", "Sources", "configured_secrets", "read_dotenv", "show"]
+__all__ = ["Given", "Sources", "configured_secrets", "show"]
+
+# They shape the requests. A cassette must fit every machine, so with one only the code decides them.
+_SHAPE_VARIABLES: Final = ("SAC_PAGE_SIZE", "SAC_STREAMS")
+
+# They decide where a secret or a token is sent, which certificates are trusted, and whose numbers the user sees.
+_GUARDED_VARIABLES: Final = (
+    "SAC_PROFILE",
+    "SAC_TENANT_URL",
+    "SAC_TOKEN_URL",
+    "SAC_CA_BUNDLE",
+    "SAC_REPLAY",
+    "SAC_REPLAY_CASSETTE",
+)
 
 # Paths and file names may hold characters that no address, id or secret has.
 _PATHS: Final = frozenset({"SAC_CACHE_DIR", "SAC_CA_BUNDLE", "SAC_REPLAY_CASSETTE"})
@@ -24,14 +41,6 @@ _QUOTES: Final = frozenset(
     {"''", '""', "``", "\u2018\u2019", "\u201c\u201d", "\u201e\u201c", "\u201a\u2018", "\u00ab\u00bb"}
 )
 _CONTROLS: Final = {"\n": "a line break", "\r": "a line break", "\t": "a tab"}
-# UTF-32 first: its mark begins with that of UTF-16.
-_MARKS: Final = (
-    (b"\xff\xfe\x00\x00", "utf-32"),
-    (b"\x00\x00\xfe\xff", "utf-32"),
-    (b"\xff\xfe", "utf-16"),
-    (b"\xfe\xff", "utf-16"),
-    (b"\xef\xbb\xbf", "utf-8-sig"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +58,10 @@ class Given:
 
 
 class Sources:
-    """The variables that are set, with ``problems`` and ``notes`` about them; reading raises nothing."""
+    """The variables that are set, with ``problems``, ``notes`` and ``warnings`` about them.
+
+    Raises SettingsError where the named profile cannot be read; everything else is gathered in ``problems``.
+    """
 
     def __init__(
         self,
@@ -59,12 +71,30 @@ class Sources:
     ) -> None:
         self.problems: list[str] = []
         self.notes: list[str] = []
-        # A caller that hands in an environment means that one, and no file found by chance.
-        self.dotenv = _Dotenv.named(dotenv_path) if dotenv_path is not None else _Dotenv.find(search=environ is None)
+        self.warnings: list[str] = []
+        self.profile: Profile | None = None
+        self._environ = os.environ if environ is None else environ
+        self._arguments = arguments
+        chosen = arguments.get("profile")
+        # "" is none, whatever the environment says.
+        self._wants_no_profile = isinstance(chosen, str) and not chosen.strip()
+        names_profile = not self._wants_no_profile and bool(
+            chosen is not None or self._environ.get("SAC_PROFILE", "").strip()
+        )
+        # A caller that hands in an environment, or names a profile, means that one, and no file found by chance.
+        self.dotenv = (
+            Dotenv.find(search=environ is None and not names_profile)
+            if dotenv_path is None
+            else Dotenv.named(dotenv_path)
+        )
         self.problems += self.dotenv.problems
         self.notes += self.dotenv.notes
-        self._environ = os.environ if environ is None else environ
-        self._given = {name: given for name, given in self._gather(arguments) if given is not None}
+        self.profile = self._read_profile()
+        self._given = {
+            variable.name: given for variable in VARIABLES if (given := self._lookup(variable.name)) is not None
+        }
+        if self.profile is not None:
+            self._note_what_is_unused(self.profile)
 
     def get(self, name: str) -> Given | None:
         """Return what is given for the variable *name*."""
@@ -82,18 +112,128 @@ class Sources:
         """Return where each variable that is set was read."""
         return {name: given.source for name, given in self._given.items()}
 
-    def _gather(self, arguments: Mapping[str, Any]) -> Iterator[tuple[str, Given | None]]:
-        for variable in VARIABLES:
-            name, argument = variable.name, variable.argument
-            file, is_found = self.dotenv.path, not self.dotenv.is_named
-            yield (
-                name,
-                self._given_from(name, arguments.get(argument), f"the argument {argument}", "the arguments")
-                or self._given_from(name, self._environ.get(name), name, "the environment")
-                or self._given_from(
-                    name, self.dotenv.values.get(name), f"{name} (in .env)", str(file), is_found=is_found
-                ),
+    def usual_auth(self) -> str:
+        """Return the kind of sign-in that the secrets at hand are for."""
+        has_client = any(name in self._given for name in ("SAC_CLIENT_ID", "SAC_CLIENT_SECRET"))
+        return "static" if "SAC_TOKEN" in self._given and not has_client else "client_credentials"
+
+    def open_keyring(self) -> None:
+        """Read the client secret of a profile that keeps it in the keyring, unless another one is given."""
+        profile = self.profile
+        if profile is None or not profile.in_keyring or "SAC_CLIENT_SECRET" in self._given:
+            return
+        if not self._is_found("SAC_PROFILE"):  # refused by check_trust(), and nobody is asked to unlock anything
+            secret = keyring_secret(profile.name)
+            source = f"the keyring, for {profile.source}"
+            self._given["SAC_CLIENT_SECRET"] = Given(secret, "SAC_CLIENT_SECRET (in the keyring)", source)
+
+    def check_trust(self, names: tuple[str, ...] = _GUARDED_VARIABLES) -> None:
+        """Refuse to send the user's secret where a ``.env`` says that was found and not named."""
+        path = str(self.dotenv.path)
+        cure = (
+            f"if you trust the file, name it: sacnb.connect(dotenv_path={path!r}) or sacnb --env-file "
+            f"{shlex.quote(path)}."
+        )
+        if "SAC_PROFILE" in names and self.profile is not None and self._is_found("SAC_PROFILE"):
+            self.problems.append(
+                f"SAC_PROFILE comes from {path}, which was found and not named. Such a file must not decide which of "
+                "your secrets is used: set SAC_PROFILE in the environment, pass profile=... to connect(), or, " + cure
             )
+            return
+        found = [name for name in names if self._is_found(name)]
+        kind, source = self._secret_from_elsewhere()
+        if source is None or not found:
+            return
+        one = len(found) == 1
+        self.problems.append(
+            f"{', '.join(found)} {'comes' if one else 'come'} from {path}, which was found and not named, while "
+            f"{kind} comes from {source}. Such a file must "
+            f"not decide where your secret goes: set {'it' if one else 'them'} in {source} too, or, " + cure
+        )
+
+    def warn_of_a_chosen_sandbox(self) -> None:
+        """Warn where a found ``.env`` chose the sandbox although a secret says that a tenant is meant."""
+        kind, source = self._secret_from_elsewhere()
+        if source is not None and self._is_found("SAC_TENANT_URL"):
+            self.warnings.append(
+                f"The data is the sandbox's and made up: SAC_TENANT_URL=sandbox comes from {self.dotenv.path}, which "
+                f"was found and not named, although {kind} comes from {source}. Set SAC_TENANT_URL in {source} too, or "
+                'say that the sandbox is meant: sacnb.connect("sandbox").'
+            )
+
+    def pass_over_cache_dir(self) -> bool:
+        """Forget a cache folder from a ``.env`` that was found, if the secret is from elsewhere; return whether so.
+
+        Such a folder could hold results that a stranger made up. Unlike the other guarded variables it is not refused:
+        the default folder is as good, and whoever connects to another tenant than that of the ``.env`` needs no other.
+        """
+        _, source = self._secret_from_elsewhere()
+        if source is None or not self._is_found("SAC_CACHE_DIR"):
+            return False
+        self.forget("SAC_CACHE_DIR")
+        self.notes.append(
+            f"SAC_CACHE_DIR of {self.dotenv.path} is not used: the file was found and not named, and the "
+            f"secret comes from {source}. Set SAC_CACHE_DIR in {source} too, or name the file (dotenv_path=...)."
+        )
+        return True
+
+    def leave_to_the_code(self, replay: str) -> None:
+        """Forget the variables that would make the requests of one machine differ from those of another."""
+        for name in _SHAPE_VARIABLES:
+            given = self.get(name)
+            if given is not None and given.source != "the arguments":
+                self.forget(name)
+                self.notes.append(f"{name} is not used with SAC_REPLAY={replay}: a cassette must fit every machine.")
+
+    def _secret_from_elsewhere(self) -> tuple[str, str | None]:
+        """Return what is sent to the tenant, and its source unless that is the ``.env`` that was found."""
+        auth = self.get("SAC_AUTH")
+        is_static = str(self.usual_auth() if auth is None else auth.value).lower() == "static"
+        secret = self.get("SAC_TOKEN" if is_static else "SAC_CLIENT_SECRET")
+        source = None if secret is None or secret.is_found else secret.source
+        return "the token" if is_static else "the client secret", source
+
+    def _is_found(self, name: str) -> bool:
+        given = self.get(name)
+        return given is not None and given.is_found
+
+    def _read_profile(self) -> Profile | None:
+        """Return the named profile. A replay needs none, and runs on machines that do not have it."""
+        if self._wants_no_profile:
+            return None
+        given, replay = self._lookup("SAC_PROFILE"), self._lookup("SAC_REPLAY")
+        if given is None or (replay is not None and str(replay.value).lower() == "replay"):
+            return None
+        if not isinstance(given.value, str):
+            raise SettingsError(f"{given.origin} must be a text, not {type(given.value).__name__}.")
+        profile = read_profile(given.value)
+        self.notes += profile.notes
+        return profile
+
+    def _note_what_is_unused(self, profile: Profile) -> None:
+        unused = [
+            name
+            for name in IDENTITY
+            if (self._environ.get(name) or self.dotenv.values.get(name))
+            and self._arguments.get(_argument(name)) is None
+        ]
+        if unused:
+            self.notes.append(f"{', '.join(unused)} is not used: {profile.source} names tenant and client.")
+
+    def _lookup(self, name: str) -> Given | None:
+        argument, profile = _argument(name), self.profile
+        given = self._given_from(name, self._arguments.get(argument), f"the argument {argument}", "the arguments")
+        if given is None and profile is not None:
+            origin = f"{argument} of {profile.source}"
+            given = self._given_from(name, profile.values.get(name), origin, profile.source)
+            if name in IDENTITY:
+                return given
+        file, is_found = str(self.dotenv.path), not self.dotenv.is_named
+        return (
+            given
+            or self._given_from(name, self._environ.get(name), name, "the environment")
+            or self._given_from(name, self.dotenv.values.get(name), f"{name} (in .env)", file, is_found=is_found)
+        )
 
     def _given_from(self, name: str, value: Any, origin: str, source: str, *, is_found: bool = False) -> Given | None:
         is_secret = name in SECRETS
@@ -123,109 +263,6 @@ class Sources:
         return text
 
 
-@dataclass(frozen=True, slots=True)
-class _Dotenv:
-    """The variables of one ``.env`` file; ``path`` is ``None`` where there is none."""
-
-    path: Path | None = None
-    is_named: bool = False
-    values: Mapping[str, str | Secret] = field(default_factory=dict, repr=False)
-    problems: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    @classmethod
-    def named(cls, path: str | os.PathLike[str]) -> _Dotenv:
-        """Read the file that the user named."""
-        if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
-            return cls(problems=(f"The .env file is named by a text or a path, got {path!r:.80}.",))
-        try:
-            file = Path(path).expanduser()
-        except RuntimeError:  # ~somebody, who is not known here
-            file = Path(path)
-        try:
-            if not file.is_file():
-                return cls(problems=(f"There is no file {os.fspath(path)!r}, which was named as the .env file.",))
-        except (OSError, ValueError) as error:
-            return cls(problems=(f"The .env file {os.fspath(path)!r} cannot be read: {error}.",))
-        return cls._read(file.absolute(), is_named=True, notes=())
-
-    @classmethod
-    def find(cls, *, search: bool) -> _Dotenv:
-        """Read the nearest ``.env`` from the working folder upwards that does not belong to a stranger."""
-        try:
-            start = Path.cwd() if search else None
-        except OSError:
-            return cls(notes=("The working folder does not exist any more, so no .env was looked for.",))
-        if start is None:
-            return cls()
-        notes: list[str] = []
-        for folder in (start, *start.parents):
-            file = folder / ".env"
-            try:
-                if not file.is_file():
-                    continue
-                is_strange = _is_strange(file, start)
-            except OSError:
-                continue
-            if is_strange:
-                notes.append(
-                    f"{file} belongs to another user and is not used; if you trust it, name it: "
-                    f"sacnb.connect(dotenv_path={str(file)!r})."
-                )
-                continue
-            if folder != start:
-                notes.append(f"Settings are read from {file}, which is above the working folder.")
-            return cls._read(file, is_named=False, notes=tuple(notes))
-        return cls(notes=tuple(notes))
-
-    @classmethod
-    def _read(cls, file: Path, *, is_named: bool, notes: tuple[str, ...]) -> _Dotenv:
-        from dotenv import dotenv_values
-
-        try:
-            text = _decoded(file.read_bytes())
-        except OSError as error:
-            return cls(
-                file, is_named, problems=(f"The file {str(file)!r} cannot be read: {error.strerror}.",), notes=notes
-            )
-        if isinstance(text, int):
-            problem = f"The file {str(file)!r} is not UTF-8 text (line {text}). Save it as UTF-8."
-            return cls(file, is_named, problems=(problem,), notes=notes)
-        # Without interpolation: a "$" in a client's secret is a "$".
-        read = dotenv_values(stream=StringIO(text), interpolate=False)
-        values = {
-            name: Secret(value) if name in SECRETS else value for name, value in read.items() if value is not None
-        }
-        return cls(file, is_named, values, notes=notes)
-
-
-def _is_strange(file: Path, start: Path) -> bool:
-    """Return whether somebody else put *file* there: not this user, the system, or the owner of the folder *start*.
-
-    In a container the folder of a project often belongs to a user of the host, and the ``.env`` in it too.
-    """
-    if not hasattr(os, "geteuid"):
-        return False
-    trusted = {os.geteuid(), 0, start.stat().st_uid}
-    if (caller := os.environ.get("SUDO_UID", "")).isdecimal():
-        trusted.add(int(caller))
-    return not {file.stat().st_uid, file.lstat().st_uid} <= trusted
-
-
-def _decoded(content: bytes) -> str | int:
-    """Return the text of a file, or the number of the line that is not UTF-8.
-
-    Windows PowerShell writes UTF-16; Notepad marks UTF-8.
-    """
-    encoding = next((encoding for mark, encoding in _MARKS if content.startswith(mark)), "utf-8")
-    if encoding == "utf-8" and b"\x00" in content[:200]:
-        encoding = "utf-16-be" if content[:1] == b"\x00" else "utf-16-le"
-    try:
-        return content.decode(encoding)
-    except UnicodeDecodeError as error:
-        return content[: error.start].count(b"\n") + 1
-
-
 def _hidden(text: str, *, is_path: bool) -> str | None:
     """Return the name and place of the first character in *text* that cannot be seen."""
     for position, character in enumerate(text, start=1):
@@ -240,12 +277,8 @@ def _hidden(text: str, *, is_path: bool) -> str | None:
     return None
 
 
-def read_dotenv(path: str | os.PathLike[str]) -> dict[str, str]:
-    """Return the variables in the ``.env`` file *path*. Raises SettingsError where it cannot be read."""
-    found = _Dotenv.named(path)
-    if found.problems:
-        raise SettingsError(found.problems)
-    return {name: value.reveal() if isinstance(value, Secret) else value for name, value in found.values.items()}
+def _argument(name: str) -> str:
+    return name.removeprefix("SAC_").lower()
 
 
 def configured_secrets(
@@ -254,11 +287,12 @@ def configured_secrets(
     dotenv_path: str | os.PathLike[str] | None = None,
     **arguments: Any,
 ) -> tuple[Secret, ...]:
-    """Return every secret in the arguments, the environment and the ``.env``, even where other settings are wrong.
+    """Return every secret in arguments, profiles, environment and ``.env``, even where other settings are wrong.
 
-    Raises SettingsError where a ``.env`` is there and cannot be read: a search for secrets must not miss it.
+    Raises SettingsError where a ``.env`` or the profiles are there and cannot be read: a search for secrets must not
+    miss them.
     """
-    sources = Sources(environ, dotenv_path, {})
+    sources = Sources(environ, dotenv_path, {"profile": ""})
     if sources.dotenv.problems:
         raise SettingsError(sources.dotenv.problems)
     everywhere = [sources.dotenv.values, {name: sources.environment(name) for name in SECRETS}]
@@ -269,6 +303,8 @@ def configured_secrets(
             value = values.get(name)
             text = value.reveal() if isinstance(value, Secret) else str(value or "")
             texts += [text.strip(), sources._cleaned(name, text, name)]
+    for secret in all_secrets():
+        texts += [secret.reveal().strip(), sources._cleaned("SAC_CLIENT_SECRET", secret.reveal(), "a profile")]
     return tuple(Secret(text) for text in dict.fromkeys(texts) if text)
 
 

@@ -3,8 +3,27 @@
 from __future__ import annotations
 
 import weakref
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, NoReturn
+
+SANDBOX: Final = "sandbox"
+
+
+def documentation(page: str) -> str:
+    """Return where people find a page of the documentation, which is not in the wheel.
+
+    Its address begins with the URL ``Documentation`` of the project's metadata ([project.urls] in pyproject.toml).
+    While that is not given, it is the page's place among the sources.
+    """
+    from importlib import metadata
+
+    with suppress(metadata.PackageNotFoundError):
+        for each in metadata.metadata("sacnb").get_all("Project-URL", ()):
+            label, _, url = each.partition(",")
+            if label.strip().lower() == "documentation":
+                return f"{url.strip().rstrip('/')}/{page.removesuffix('.md')}.html"
+    return f"{page} in the sources of sacnb"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +42,7 @@ class Variable:
 
 
 VARIABLES: Final = (
+    Variable("SAC_PROFILE", "the profile with tenant and client, see sacnb init", "", "prod"),
     Variable("SAC_TENANT_URL", "the tenant, or 'sandbox' for the embedded one", "", "https://acme.eu10.hcs.cloud.sap"),
     Variable(
         "SAC_TOKEN_URL",
@@ -54,7 +74,25 @@ VARIABLES: Final = (
 )
 
 
-SECRETS: Final = frozenset({"SAC_CLIENT_SECRET", "SAC_TOKEN"})
+# Those of Snowflake are read by its own room; a search for secrets knows them too.
+SECRETS: Final = frozenset(
+    {
+        "SAC_CLIENT_SECRET",
+        "SAC_TOKEN",
+        "SNOWFLAKE_PRIVATE_KEY",
+        "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE",
+        "SNOWFLAKE_TOKEN",
+    }
+)
+# They say which tenant is read, and as whom. A profile has its own, never mixed with those of the environment.
+IDENTITY: Final = (
+    "SAC_TENANT_URL",
+    "SAC_TOKEN_URL",
+    "SAC_CLIENT_ID",
+    "SAC_CLIENT_SECRET",
+    "SAC_AUTH",
+    "SAC_TOKEN",
+)
 
 
 class Secret:

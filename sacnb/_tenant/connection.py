@@ -12,7 +12,7 @@ from sacnb._cache.folder import CacheKey
 from sacnb._endpoints import DEFAULT_NAMESPACE, providers_path
 from sacnb._odata.page import cut_page, next_page, read_list
 from sacnb._results.info import ResultInfo, principal_digest
-from sacnb._settings.resolve import SANDBOX, Settings
+from sacnb._settings import SANDBOX, Settings, profile_names
 from sacnb.errors import CacheError, SacError
 
 if TYPE_CHECKING:
@@ -123,8 +123,8 @@ def _whose(info: ResultInfo) -> tuple[str, str, str, str]:
     return info.tenant_host.casefold(), info.principal, info.provider_id, info.namespace
 
 
-_NEVER: Final = frozenset({"client_secret", "token", "is_sandbox", "notes", "sources", "dotenv_path"})
-_TENANT: Final = frozenset({"token_url", "client_id", "auth"})
+_NEVER: Final = frozenset({"client_secret", "token", "is_sandbox", "notes", "warnings", "sources", "dotenv_path"})
+_TENANT: Final = frozenset({"profile", "token_url", "client_id", "auth"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +132,8 @@ class ConnectSpec:
     """The settings of a tenant, without secrets and tokens; ``tenant.spec`` makes one.
 
     Pickle it to a worker process, which connects with ``sacnb.connect(spec)``. The worker reads SAC_CLIENT_SECRET (or
-    SAC_TOKEN) from its own environment or from the ``.env`` at ``dotenv_path``, if that exists there. Or hand the
-    secret in: ``sacnb.connect(spec, client_secret=...)``.
+    SAC_TOKEN) from the profile of the same name or the ``.env`` at ``dotenv_path``, if that exists there, or else from
+    its own environment. Or hand the secret in: ``sacnb.connect(spec, client_secret=...)``.
 
     ``arguments`` are those of ``connect()``, as pairs of a name and a value.
     """
@@ -160,10 +160,19 @@ class ConnectSpec:
             None if settings.dotenv_path is None else str(settings.dotenv_path),
         )
 
-    def for_connect(self) -> dict[str, Any]:
-        """Return the arguments of ``connect()``, with the ``.env`` if it exists on this machine."""
+    def for_connect(self, profile: str | None = None) -> dict[str, Any]:
+        """Return the arguments of ``connect()``, with ``.env`` and profile if they exist on this machine.
+
+        Another *profile* takes the place of tenant and client: its secret is not for those of this spec.
+        """
+        arguments = dict(self.arguments)
+        if profile and profile != arguments.get("profile"):
+            arguments = {name: value for name, value in arguments.items() if name not in {*_TENANT, "tenant_url"}}
+        elif "profile" in arguments and arguments["profile"] not in profile_names():
+            del arguments["profile"]
         is_here = self.dotenv_path is not None and Path(self.dotenv_path).is_file()
-        return {**dict(self.arguments), "dotenv_path": self.dotenv_path if is_here else None}
+        # "" and not None: the profile of this machine's environment is not the one of the spec.
+        return {"profile": "", **arguments, "dotenv_path": self.dotenv_path if is_here else None}
 
 
 def _portable(value: Any) -> Any:

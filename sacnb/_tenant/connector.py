@@ -21,7 +21,7 @@ from sacnb._settings import SANDBOX, Secret, Settings
 from sacnb._tenant.connection import Connection, ConnectSpec
 from sacnb._tenant.tenant import Tenant
 from sacnb._wire.context import build_context
-from sacnb.errors import MissingExtraError, SettingsError
+from sacnb.errors import MissingExtraError, SacWarning, SettingsError, warn_user
 from sacnb.replay import active, start_for
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def _sealed(function: Callable[_P, _R]) -> Callable[_P, _R]:
 def connect(
     tenant_url: str | ConnectSpec | None = None,
     *,
+    profile: str | None = None,
     token_url: str | None = None,
     client_id: str | None = None,
     client_secret: str | Secret | None = None,
@@ -81,8 +82,12 @@ def connect(
 ) -> Tenant:
     """Connect to a tenant: arguments, then the environment, then ``.env``; ``"sandbox"`` is the embedded one.
 
-    Each argument is also a variable, in upper case after ``SAC_``; see ``.env.example``. Nothing is requested yet:
-    ``authenticate()`` or the first query does that.
+    Each argument is also a variable, in upper case after ``SAC_``; ``sacnb init`` asks for those that are needed.
+    Nothing is requested yet: ``authenticate()`` or the first query does that.
+
+    ``profile`` names a tenant that ``sacnb init --profile NAME`` wrote. Tenant and client then come from it or from
+    arguments, no ``.env`` is looked for, and the environment only fills in other settings. ``""`` means no profile,
+    whatever SAC_PROFILE says.
 
     With ``replay="replay"``, or within ``sacnb.replay.cassette()``, the cassette answers instead of a tenant, and no
     other setting is needed. A replay runs at the time of its recording. Replays and recordings cache results in a
@@ -98,6 +103,7 @@ def connect(
     if in_use is not None and replay_cassette is not None:
         in_use.must_be(replay_cassette)
     given: dict[str, Any] = {
+        "profile": profile,
         "tenant_url": tenant_url,
         "token_url": token_url,
         "client_id": client_id,
@@ -121,7 +127,7 @@ def connect(
         "log": log,
     }
     if isinstance(tenant_url, ConnectSpec):
-        of_spec = tenant_url.for_connect()
+        of_spec = tenant_url.for_connect(profile)
         spec_dotenv = of_spec.pop("dotenv_path")
         dotenv_path = dotenv_path if dotenv_path is not None else spec_dotenv
         given["tenant_url"] = None
@@ -130,9 +136,12 @@ def connect(
         settings = Settings.resolve(dotenv_path=dotenv_path, **given)
     except SettingsError as error:
         if isinstance(tenant_url, ConnectSpec):
+            named = dict(tenant_url.arguments).get("profile")
+            is_gone = named is not None and not given["profile"]
+            origin = f" It was made with the profile {named!r}, which this machine does not have." if is_gone else ""
             error.add_note(
                 "A ConnectSpec carries no secret: set SAC_CLIENT_SECRET (or SAC_TOKEN) in the worker's environment, or "
-                "pass it: sacnb.connect(spec, client_secret=...)."
+                f"pass it: sacnb.connect(spec, client_secret=...).{origin}"
             )
         raise
     return connect_with(settings)
@@ -151,8 +160,10 @@ def connect_with(settings: Settings, *, sandbox: Sandbox | None = None, **engine
     if cassette is not None:
         settings = replace(settings, cache_dir=cassette.cache_dir)
         if cassette.mode == "replay":  # nothing of this machine is used, so nothing of it is shown
-            settings = replace(settings, ca_bundle=None, notes=(), sources={}, dotenv_path=None)
+            settings = replace(settings, ca_bundle=None, notes=(), warnings=(), sources={}, dotenv_path=None)
         engine = {**cassette.engine(), **engine}
+    for warning in settings.warnings:
+        warn_user(warning, SacWarning)
     for note in settings.notes:
         _log.info("%s", note)
     if settings.is_sandbox:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -16,7 +16,7 @@ from sacnb._auth.token import RefreshPolicy
 from sacnb._endpoints import IMPORT_MODELS_PATH, NAMESPACES_PATH
 from sacnb._http import environment_proxies
 from sacnb._rendering import Preview, Previewed
-from sacnb._settings import Settings
+from sacnb._settings import Settings, profiles_path
 from sacnb._tenant.connector import connect_with
 from sacnb.errors import ForbiddenError, SacError, SettingsError
 
@@ -63,26 +63,26 @@ class Diagnosis(Previewed):
 def diagnose(
     *,
     dotenv_path: str | os.PathLike[str] | None = None,
+    environ: Mapping[str, str] | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     **arguments: Any,
 ) -> Diagnosis:
     """Check settings, cache folder, host, TLS and proxy, clock, token, and which APIs the client may use.
 
-    Takes the arguments of ``connect()``. A check that makes no sense after an earlier failure is reported as skipped.
+    Takes the arguments of ``connect()``, and with *environ* another environment, in which no ``.env`` is looked for. A
+    check that makes no sense after an earlier failure is reported as skipped.
     Failures are reported, not raised.
     """
-    return Diagnosis(tuple(_checks(dotenv_path, now, arguments)))
+    return Diagnosis(tuple(_checks(now, {"dotenv_path": dotenv_path, "environ": environ, **arguments})))
 
 
-def _checks(
-    dotenv_path: str | os.PathLike[str] | None, now: Callable[[], datetime], arguments: dict[str, Any]
-) -> Iterator[Check]:
+def _checks(now: Callable[[], datetime], arguments: dict[str, Any]) -> Iterator[Check]:
     try:
-        settings = Settings.resolve(dotenv_path=dotenv_path, **arguments)
+        settings = Settings.resolve(**arguments)
         tenant = connect_with(settings)
     except SettingsError as error:
         for problem in error.problems:
-            yield Check("settings", "failed", problem, "Set it in the environment or in .env; see .env.example.")
+            yield Check("settings", "failed", problem, "Run sacnb init, or set it in the environment or in .env.")
         yield from _skipped("the settings are not complete", "host", "clock", "token", "grants")
         return
     except SacError as error:
@@ -90,12 +90,12 @@ def _checks(
         return
     with tenant:
         settings = tenant.settings
-        file = f", from {settings.dotenv_path}" if settings.dotenv_path is not None else ", no .env was read"
+        file = _files_read(settings)
         if settings.replay == "replay":  # its settings name no file of this machine
             file = ""
         client = settings.client_id or "(pasted token)"
         yield Check("settings", "ok", f"tenant {settings.tenant_url}, client {client}{file}")
-        for note in settings.notes:
+        for note in (*settings.warnings, *settings.notes):
             yield Check("settings", "warning", note)
         if settings.replay == "replay":
             yield from _skipped("a cassette answers instead of a tenant", "host", "clock", "token", "grants")
@@ -109,6 +109,13 @@ def _checks(
             return
         yield _clock(server_date, now())
         yield from _token_and_grants(tenant)
+
+
+def _files_read(settings: Settings) -> str:
+    if settings.profile is None:
+        return ", no .env was read" if settings.dotenv_path is None else f", from {settings.dotenv_path}"
+    named = "" if settings.dotenv_path is None else f" and {settings.dotenv_path}"
+    return f", from the profile {settings.profile} in {profiles_path()}{named}"
 
 
 def _skipped(reason: str, *names: str) -> Iterator[Check]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from sacnb._arguments import callback, flag, one_of, seconds
@@ -18,8 +19,6 @@ from sacnb._cache.staging import staging_root
 from sacnb._endpoints import FACT_DATA_AGGREGATION
 from sacnb._frames.convert import column_to_dict
 from sacnb._frames.tidy import CONTRACT_VERSION
-from sacnb._odata.schema import is_account
-from sacnb._odata.where import columns_of
 from sacnb._pull.checkpoints import Staging
 from sacnb._pull.collect import pull, pull_resumable, refresh, summed
 from sacnb._pull.count import count_rows
@@ -29,10 +28,10 @@ from sacnb._pull.plan import CutKeys, Job, Plan, Records, Repeated
 from sacnb._pull.progress import ProgressListener, ProgressOption, progress_listener
 from sacnb._pull.stream import BatchStream
 from sacnb._pull.totals import has_single_records
-from sacnb._results.info import principal_digest
+from sacnb._results.info import principal_digest, warn_of_mixed
 from sacnb._results.result import Result, ResultInfo
-from sacnb._tenant.members import NamedMembers, member_ids
-from sacnb.errors import MixedAccountsWarning, QueryError, RepeatedKeysWarning, warn_user
+from sacnb._tenant.members import NamedMembers, member_ids, mixed_dimensions
+from sacnb.errors import QueryError, RepeatedKeysWarning, warn_user
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,6 +39,8 @@ if TYPE_CHECKING:
     from sacnb._odata.query import Query
     from sacnb._odata.schema import Schema
     from sacnb._tenant.connection import Connection
+    from sacnb.snowflake import SnowflakeClient
+    from sacnb.snowflake.load import Load
 
 __all__ = ["Facts", "is_single_record", "summed_batches"]
 
@@ -93,7 +94,7 @@ class Facts:
         Warns RepeatedKeysWarning where records were added up.
         """
         progress, cancelled = _progress(progress), callback("cancelled", cancelled)
-        _warn_of_mixed_accounts(self.query, self.schema)
+        self._warn_of_mixed()
         named = self._named_members()
         found: list[Records] = []
         with progress_listener(progress) as listener:
@@ -124,7 +125,7 @@ class Facts:
         digits than ``$metadata`` declares, because batches already handed out cannot be widened.
         """
         progress, cancelled = callback("progress", progress), callback("cancelled", cancelled)
-        _warn_of_mixed_accounts(self.query, self.schema)
+        self._warn_of_mixed()
         named = self._named_members()
         job = self._job(named, progress, cancelled, repeated=self._handed_over(repeated, "keep", "error"))
         return BatchStream(job, self._plan, finish=named.refuse_unknown)
@@ -157,7 +158,7 @@ class Facts:
             )
         target, resume = path_of("folder", folder), flag("resume", resume)
         progress, cancelled = _progress(progress), callback("cancelled", cancelled)
-        _warn_of_mixed_accounts(self.query, self.schema)
+        self._warn_of_mixed()
         named = self._named_members()
         with progress_listener(progress) as listener:
             job = self._job(named, listener, cancelled, repeated=mode)
@@ -171,6 +172,51 @@ class Facts:
                     about=about,
                     finish=named.refuse_unknown,
                 )
+
+    def to_snowflake(
+        self,
+        table: str,
+        *,
+        client: SnowflakeClient | None = None,
+        channel: str | None = None,
+        channels: int = 1,
+        database: str | None = None,
+        schema: str | None = None,
+        repeated: Repeated | None = None,
+        row_errors: Literal["error", "warn"] = "error",
+        resume: bool = True,
+        progress: ProgressOption = "auto",
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Load:
+        """Download the rows and append them to a table in Snowflake, in bounded memory, each row once.
+
+        The rows go through a folder in the cache: the first one is sent when all have arrived and their number is
+        right. A download or a load that ended early, even by ``kill -9``, resumes where it stopped when the same call
+        is made again; ``resume=False`` starts over, and leaves in the table what is there. ``client`` is made by
+        ``sacnb.snowflake.connect``; without one, the SNOWFLAKE_* variables are used. ``channel`` names the channel (by
+        default after the model), which no other program may write to; ``channels`` is how many share the rows.
+
+        Raises what ``to_parquet`` raises; ChannelError, NotCommittedError, and RejectedRowsError where the table cannot
+        hold some rows; SettingsError and MissingExtraError.
+        """
+        from sacnb.snowflake.load import load_facts
+
+        return load_facts(
+            lambda folder: self.to_parquet(
+                folder, repeated=repeated, resume=flag("resume", resume), progress=progress, cancelled=cancelled
+            ),
+            {**self._about(), "repeated": repeated},
+            Path(self.connection.settings.cache_dir) / "snowflake",
+            client=client,
+            table=table,
+            channel=channel or f"sacnb-{self.query.provider_id}",
+            channels=channels,
+            database=database,
+            schema=schema,
+            row_errors=row_errors,
+            resume=resume,
+            cancelled=callback("cancelled", cancelled),
+        )
 
     def refresh(
         self,
@@ -194,8 +240,9 @@ class Facts:
         resume, age_s = flag("resume", resume), seconds("max_age_s", max_age_s)
         progress, cancelled = _progress(progress), callback("cancelled", cancelled)
 
+        self._warn_of_mixed()
+
         def pull_anew() -> Result:
-            _warn_of_mixed_accounts(self.query, self.schema)
             named = self._named_members()
             found: list[Records] = []
             with progress_listener(progress) as listener:
@@ -236,6 +283,15 @@ class Facts:
         """The canonical query, and what becomes of records: kept ones are another answer than their sums."""
         query = self.query.canonical(self.schema)
         return query if self.repeated == "sum" else f"{query}\nrepeated={self.repeated}"
+
+    @property
+    def mixed(self) -> tuple[str, ...]:
+        """The dimensions of accounts and versions whose members SAC adds up in this query."""
+        kept = (column.name for column in self.query.columns(self.schema))
+        return mixed_dimensions(self.query, self.schema, kept)
+
+    def _warn_of_mixed(self) -> None:
+        warn_of_mixed(self.mixed, self.query.provider_id, what="This query adds up", cure="add it to dims")
 
     def _named_members(self) -> NamedMembers:
         query = self.query if self.check_members else dataclasses.replace(self.query, where=None)
@@ -313,6 +369,7 @@ class Facts:
             last_refresh_time=pulled_at,
             repeated=self.repeated,
             repeated_keys=sum(found.keys for found in records),
+            mixed=self.mixed,
         )
         return Result(table, self.schema, info)
 
@@ -371,18 +428,3 @@ def _warn_of_records(query: Query, records: Sequence[Records]) -> None:
 def _progress(progress: ProgressOption) -> ProgressOption:
     listener: ProgressOption = callback("progress", progress, allowed=("auto",))
     return listener
-
-
-def _warn_of_mixed_accounts(query: Query, schema: Schema) -> None:
-    if query.entity_set != FACT_DATA_AGGREGATION:
-        return
-    filtered = columns_of(query.where)
-    for column in schema.dimensions:
-        # The one measure of a classic account model mixes revenue, costs and headcount (seen on live tenants). The name
-        # of the dimension is only a convention, so this warns and does not raise.
-        if is_account(column.name) and column.name not in {*query.select, *filtered}:
-            warn_user(
-                f"This query adds up all members of {column.name!r} in {query.provider_id!r}, revenue and costs alike. "
-                f"Filter {column.name!r} or add it to dims.",
-                MixedAccountsWarning,
-            )

@@ -20,6 +20,8 @@ from sacnb._endpoints import (
 )
 from sacnb._frames.preview import shown_frame
 from sacnb._odata.expression import And, Comparison, Expression, Membership
+from sacnb._odata.schema import is_account, is_version
+from sacnb._odata.where import columns_of, fixed_columns
 from sacnb._write.slice import Place
 from sacnb.errors import NotFoundError, RequestError, UnknownNameError
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from sacnb._odata.schema import Schema
     from sacnb._tenant.connection import Connection
 
-__all__ = ["NamedMembers", "member_ids", "place_of"]
+__all__ = ["NamedMembers", "member_ids", "members_frame", "mixed_dimensions", "place_of", "read_members"]
 
 
 def read_members(
@@ -154,6 +156,23 @@ class NamedMembers:
             unknown = [member for member in sorted(missing) if known is not None and member not in known]
             if unknown and known is not None:
                 raise UnknownNameError("member", unknown[0], sorted(known), where=f"the dimension {name!r}")
+
+
+def mixed_dimensions(query: Query, schema: Schema, kept: Iterable[str]) -> tuple[str, ...]:
+    """Return the dimensions of accounts and versions that *kept* leaves out and the filter does not decide on.
+
+    The one measure of a classic account model mixes revenue, costs and headcount (seen on live tenants), and every
+    model may hold actuals and plans. The names of the two dimensions are only conventions, so callers warn and do not
+    raise. Any filter on accounts is a decision; of versions only one may be left.
+    """
+    decided = {*kept, *fixed_columns(query.where)}
+    filtered = columns_of(query.where)
+    return tuple(
+        column.name
+        for column in schema.dimensions
+        if column.name not in decided
+        and (is_version(column.name) or (is_account(column.name) and column.name not in filtered))
+    )
 
 
 def member_ids(connection: Connection, query: Query, dimension: str) -> set[str] | None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
-from sacnb._arguments import callback, flag, names, one_of, text, whole_number
+from sacnb._arguments import callback, flag, names, one_of, required_text, text, whole_number
 from sacnb._endpoints import (
     DEFAULT_NAMESPACE,
     FACT_DATA,
@@ -23,8 +23,8 @@ from sacnb._frontend import frontend
 from sacnb._odata.expression import Expression, col
 from sacnb._odata.metadata import Metadata, parse_metadata
 from sacnb._odata.query import Query
-from sacnb._odata.schema import Column, Grain, Schema
-from sacnb._odata.where import When, bounds, from_where
+from sacnb._odata.schema import Column, Grain, Schema, is_version
+from sacnb._odata.where import When, both, columns_of, from_where
 from sacnb._pull.collect import is_outage
 from sacnb._pull.partition import checked_partitions
 from sacnb._pull.plan import Repeated
@@ -32,6 +32,7 @@ from sacnb._pull.progress import progress_listener
 from sacnb._tenant.connection import Connection, list_models, schema_of_last_result
 from sacnb._tenant.facts import Facts
 from sacnb._tenant.members import members_frame, read_members
+from sacnb._tenant.question import period_filter
 from sacnb.errors import NotFoundError, QueryError, SacError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from sacnb._results.result import Result
     from sacnb._tenant.scan import Explanation, Scan
     from sacnb._write.report import WriteReport
+    from sacnb._write.slice import Place
 
 _log = logging.getLogger("sacnb.model")
 
@@ -55,13 +57,21 @@ class Model:
 
     __module__ = "sacnb"
 
-    def __init__(self, connection: Connection, model_id: str, namespace: str = DEFAULT_NAMESPACE) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        model_id: str,
+        namespace: str = DEFAULT_NAMESPACE,
+        *,
+        version: str | None = None,
+    ) -> None:
         model_id = text("model_id", model_id) or ""
         if model_id.strip() in {"", ".", ".."}:  # dots would walk up the URL's path
             raise UnknownNameError("model", model_id, where="this tenant")
         self._connection = connection
         self._id = model_id
         self._namespace = text("namespace", namespace) or DEFAULT_NAMESPACE
+        self._version = None if version is None else required_text("version", version)
         self._lock = threading.Lock()
         self._metadata: Metadata | None = None
         renew_after_fork(self)
@@ -176,7 +186,7 @@ class Model:
             namespace=self._namespace,
             entity_set=FACT_DATA_AGGREGATION if missing else FACT_DATA,
             select=tuple(column.name for column in columns),
-            where=from_where(where),
+            where=self._filter(schema, from_where(where)),
             order_by=tuple(
                 (name.removeprefix("-"), name.startswith("-")) for name in names("order_by", order_by) or ()
             ),
@@ -184,8 +194,8 @@ class Model:
             page_size=self._connection.settings.page_size if rows_a_page is None else rows_a_page,
         )
         if since is not None or until is not None:
-            period = self._period(schema, query, text("date", date), since, until)
-            query = replace(query, where=period if query.where is None else query.where & period)
+            period = period_filter(self._connection, schema, query, date=text("date", date), since=since, until=until)
+            query = replace(query, where=both(query.where, period))
         query.options(schema)  # refuse an impossible query now, and not when it is fetched
         return Facts(
             self._connection,
@@ -298,14 +308,30 @@ class Model:
         *,
         grain: Grain | None = None,
         agg: Aggregation = "sum",
+        plot: bool | Mapping[str, Any] = False,
         every_minutes: float | None = None,
         **question: Any,
     ) -> Panel:
         """Return a notebook widget with a button that refreshes ``facts(**question)``; see ``RefreshPanel``.
 
+        ``plot=True`` draws the result beside its table; a dictionary holds arguments for ``Result.plot``.
+
         Raises what ``facts`` raises; MissingExtraError if the extra ``notebook`` is not installed.
         """
-        return frontend().RefreshPanel(self.facts(**question), grain=grain, agg=agg, every_minutes=every_minutes)
+        facts = self.facts(**question)
+        return frontend().RefreshPanel(facts, grain=grain, agg=agg, plot=plot, every_minutes=every_minutes)
+
+    def _filter(self, schema: Schema, where: Expression | None) -> Expression | None:
+        """Return a filter with the version of this model, unless the filter names versions itself."""
+        if self._version is None:
+            return where
+        versions = [column.name for column in schema.dimensions if is_version(column.name)]
+        if not versions:
+            raise QueryError(
+                f"The model {self._id!r} has no dimension Version, and was asked for {self._version!r}.",
+                hint=f"Leave version out: sac.model({self._id!r}).",
+            )
+        return where if columns_of(where).intersection(versions) else both(col(versions[0]) == self._version, where)
 
     def write(
         self,
@@ -358,7 +384,6 @@ class Model:
         WriteError for a failed run, a lost answer that the job cannot explain, and rows that read back otherwise;
         QueryError for arguments; AuthError, RequestError and BadAnswer.
         """
-        from sacnb._tenant.members import place_of
         from sacnb._write.order import make_order
         from sacnb._write.write import write
 
@@ -379,14 +404,46 @@ class Model:
             timeout_s=timeout_s,
             cancelled=cancelled,
         )
+        with progress_listener(callback("progress", progress, allowed=("auto",))) as listener:
+            return write(self._place(), frame, replace(order, listener=listener))
+
+    def write_members(
+        self,
+        dimension: str,
+        frame: object,
+        *,
+        mapping: Mapping[str, str] | None = None,
+        defaults: Mapping[str, Any] | None = None,
+        dry_run: bool = False,
+        verify: bool = True,
+        audit: str | os.PathLike[str] | None = None,
+        progress: ProgressOption = "auto",
+    ) -> WriteReport:
+        """Add or change members of a dimension, all or none; write them before the facts that use them.
+
+        Columns are ``ID`` and attributes such as ``Description``, as ``members()`` returns them. Hierarchies are not
+        written: the import service has none. The other arguments are those of ``write``.
+
+        Raises UnknownNameError for an unknown dimension, and what ``write`` raises. There is no undo: the import
+        service deletes no single member.
+        """
+        from sacnb._write.members import write_members
+        from sacnb._write.order import make_order
+
+        order = make_order(mapping=mapping, defaults=defaults, dry_run=dry_run, verify=verify, audit=audit)
+        name = text("dimension", dimension) or ""
+        with progress_listener(callback("progress", progress, allowed=("auto",))) as listener:
+            return write_members(self._place(), name, frame, replace(order, listener=listener))
+
+    def _place(self) -> Place:
+        """Return how a write reaches and reads the model."""
+        from sacnb._tenant.members import place_of
 
         def read_facts(where: Mapping[str, list[str]]) -> pa.Table:
             # The members were checked before, and a version may have no row yet.
             return replace(self.facts(where=where or None), check_members=False).fetch(progress=None).arrow()
 
-        place = place_of(self._connection, self._id, self._namespace, self.metadata.entity_sets, read_facts)
-        with progress_listener(callback("progress", progress, allowed=("auto",))) as listener:
-            return write(place, frame, replace(order, listener=listener))
+        return place_of(self._connection, self._id, self._namespace, self.metadata.entity_sets, read_facts)
 
     def _schema_for_questions(self) -> Schema:
         """Return the schema, or that of the last cached result while SAC is unreachable, so that it can be found."""
@@ -399,52 +456,6 @@ class Model:
             if kept is None:
                 raise
             return kept
-
-    def _period(
-        self, schema: Schema, query: Query, date: str | None, since: When | None, until: When | None
-    ) -> Expression:
-        column = self._date_column(schema, date)
-        grain = schema.grain_of(column.name)
-        if grain is None and column.edm_type == "Edm.String":
-            grain = self._grain_as_written(schema, query, column)
-        period = bounds(column, since, until, grain)
-        assert period is not None  # noqa: S101 - one of the two bounds is given
-        return period
-
-    def _date_column(self, schema: Schema, date: str | None) -> Column:
-        if date is not None:
-            return schema.column(date)
-        if not schema.date_columns:
-            raise QueryError(
-                f"since and until need a date column, and the $metadata of {self._id!r} does not show one.",
-                hint="Name it: facts(since=..., date='...').",
-            )
-        return schema.column(schema.date_columns[0].name)
-
-    def _grain_as_written(self, schema: Schema, query: Query, column: Column) -> Grain | None:
-        """Read the grain of a date column from one row with a date; ``$metadata`` does not tell it.
-
-        ``202405`` may be a week. Months are certain only where no row near it is in a week above 16, the last period.
-        """
-        from sacnb._frames.periods import grain_as_written
-
-        date = col(column.name)
-        written = self._first_date(schema, query, column, date >= "0")
-        grain = grain_as_written(written)
-        if grain == "month":
-            years = range(int(str(written)[:4]) - 1, int(str(written)[:4]) + 2)
-            weeks = [(date >= f"{year:04d}17") & (date <= f"{year:04d}53") for year in years]
-            if self._first_date(schema, query, column, weeks[0] | weeks[1] | weeks[2]) is not None:
-                return None
-        return grain
-
-    def _first_date(self, schema: Schema, query: Query, column: Column, where: Expression) -> Any:
-        """Return the date of one row that *where* lets through; ``None`` if there is none."""
-        sample = replace(
-            query, entity_set=FACT_DATA, select=(), where=where, order_by=(), top=1, page_size=1, count=False
-        )
-        table = Facts(self._connection, schema, sample, repeated="keep").fetch().arrow()
-        return table[column.name][0].as_py() if table.num_rows else None
 
     def _check_names(
         self, kind: Literal["dimension", "measure"], names: Sequence[str], known: Sequence[Column]

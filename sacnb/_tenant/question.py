@@ -15,23 +15,26 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation
 from math import isinf
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from sacnb._arguments import required_text
-from sacnb._odata.expression import col
+from sacnb._endpoints import FACT_DATA
+from sacnb._odata.expression import Expression, col
 from sacnb._odata.literal import Value
 from sacnb._odata.schema import NUMERIC_TYPES
-from sacnb._odata.where import both, from_where
+from sacnb._odata.where import When, both, bounds, from_where
+from sacnb._tenant.facts import Facts
 from sacnb.errors import QueryError, UnknownNameError
 
 if TYPE_CHECKING:
-    from sacnb._odata.schema import Column, Schema
+    from sacnb._odata.query import Query
+    from sacnb._odata.schema import Column, Grain, Schema
     from sacnb._pull.plan import Repeated
-    from sacnb._tenant.facts import Facts
+    from sacnb._tenant.connection import Connection
     from sacnb._tenant.model import Model
 
-__all__ = ["Question", "bind", "parameter_names", "read_condition", "read_names", "typed_where"]
+__all__ = ["Question", "bind", "parameter_names", "period_filter", "read_condition", "read_names", "typed_where"]
 
 _TRUTH: Final = {"true": True, "false": False}
 
@@ -109,6 +112,55 @@ def _value(text: str, column: Column) -> object:
             raise QueryError(f"{column.name!r} holds {column.edm_type}; expected true or false, got {text!r}.")
         return _TRUTH[text.lower()]
     return text
+
+
+def period_filter(
+    connection: Connection, schema: Schema, query: Query, *, date: str | None, since: When | None, until: When | None
+) -> Expression:
+    """Return the filter for ``since`` and ``until``, at least one of which is given. Raises QueryError."""
+    column = _date_column(schema, date)
+    grain = schema.grain_of(column.name)
+    if grain is None and column.edm_type == "Edm.String":
+        grain = _grain_as_written(connection, schema, query, column)
+    period = bounds(column, since, until, grain)
+    assert period is not None  # noqa: S101 - one of the two bounds is given
+    return period
+
+
+def _date_column(schema: Schema, date: str | None) -> Column:
+    if date is not None:
+        return schema.column(date)
+    if not schema.date_columns:
+        raise QueryError(
+            f"since and until need a date column, and the $metadata of {schema.provider_id!r} does not show one.",
+            hint="Name it: facts(since=..., date='...').",
+        )
+    return schema.column(schema.date_columns[0].name)
+
+
+def _grain_as_written(connection: Connection, schema: Schema, query: Query, column: Column) -> Grain | None:
+    """Read the grain of a date column from one row with a date; ``$metadata`` does not tell it.
+
+    ``202405`` may be a week. Months are certain only where no row near it is in a week above 16, the last period.
+    """
+    from sacnb._frames.periods import grain_as_written
+
+    date = col(column.name)
+    written = _first_date(connection, schema, query, column, date >= "0")
+    grain = grain_as_written(written)
+    if grain == "month":
+        years = range(int(str(written)[:4]) - 1, int(str(written)[:4]) + 2)
+        weeks = [(date >= f"{year:04d}17") & (date <= f"{year:04d}53") for year in years]
+        if _first_date(connection, schema, query, column, weeks[0] | weeks[1] | weeks[2]) is not None:
+            return None
+    return grain
+
+
+def _first_date(connection: Connection, schema: Schema, query: Query, column: Column, where: Expression) -> Any:
+    """Return the date of one row that *where* lets through; ``None`` if there is none."""
+    sample = replace(query, entity_set=FACT_DATA, select=(), where=where, order_by=(), top=1, page_size=1, count=False)
+    table = Facts(connection, schema, sample, repeated="keep").fetch().arrow()
+    return table[column.name][0].as_py() if table.num_rows else None
 
 
 # -- parameters of SQL ----------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
@@ -24,7 +25,9 @@ from sacnb._odata.where import both, columns_of
 from sacnb._pull.progress import progress_listener
 from sacnb._pushdown.source import Ask, Source
 from sacnb._pushdown.translate import Kept, PushDown
+from sacnb._results.info import warn_of_mixed
 from sacnb._tenant.facts import is_single_record, summed_batches
+from sacnb._tenant.members import mixed_dimensions
 from sacnb.errors import QueryError
 
 if TYPE_CHECKING:
@@ -109,6 +112,13 @@ class Reading:
 
     facts: Facts
     pushed: PushDown
+    mixed: tuple[str, ...] = ()
+
+    def warn_of_mixed(self) -> None:
+        """Warn of the accounts and versions that are taken together."""
+        warn_of_mixed(
+            self.mixed, self.facts.query.provider_id, what="This query takes together", cure="keep it among the columns"
+        )
 
     @property
     def is_everything(self) -> bool:
@@ -149,10 +159,13 @@ class Scan:
         query = facts.query
         self._schema = replace(facts.schema, entity_set=query.entity_set, columns=query.columns(facts.schema))
 
-    def frame(self) -> pl.LazyFrame:
-        """Return the LazyFrame; requests are sent when it is collected. An interrupt ends ``collect()`` at once."""
+    def frame(self, *, warn: bool = True) -> pl.LazyFrame:
+        """Return the LazyFrame; requests are sent when it is collected. An interrupt ends ``collect()`` at once.
+
+        Collecting warns of versions and accounts that the steps do not tell apart, unless the caller does (*warn*).
+        """
         _INTERRUPTS.listen()
-        return self._frame(self._stream)
+        return self._frame(partial(self._stream, warn=warn))
 
     def rehearsal(self, found: list[Reading]) -> pl.LazyFrame:
         """Return the same frame without rows: collecting it sends nothing and appends each reading to *found*."""
@@ -174,11 +187,13 @@ class Scan:
         return Source(self._schema, read, filterable=filterable, decimals=self._decimals).frame()
 
     @contextmanager
-    def _stream(self, ask: Ask) -> Iterator[Iterable[pa.RecordBatch]]:
+    def _stream(self, ask: Ask, *, warn: bool) -> Iterator[Iterable[pa.RecordBatch]]:
         if ask.limit == 0:
             yield ()
             return
         reading = self._reading(ask)
+        if warn:
+            reading.warn_of_mixed()
         if _log.isEnabledFor(logging.INFO):
             _log.info("Reading %s", reading.explain(count=False))
         before = _INTERRUPTS.count()
@@ -220,7 +235,13 @@ class Scan:
             query = replace(query, page_size=min(ask.limit, base.page_size))
         query, pushed = self._fitting(query, ask.pushed)
         partitions = None if ask.limit is not None else self._facts.partitions
-        return Reading(replace(self._facts, query=query, partitions=partitions), pushed)
+        return Reading(replace(self._facts, query=query, partitions=partitions), pushed, self._mixed(ask))
+
+    def _mixed(self, ask: Ask) -> tuple[str, ...]:
+        """Return the dimensions of accounts and versions that polars drops before it has looked at them."""
+        if not any(column.name in ask.columns for column in self._schema.measures):
+            return ()
+        return mixed_dimensions(self._facts.query, self._schema, ask.columns)
 
     def _selected(self, ask: Ask) -> tuple[str, ...]:
         """Return all dimensions (SAC refuses FactData with fewer, or adds up) and what else polars needs."""

@@ -108,20 +108,25 @@ class SqlQuery:
 
     def frame(self, limit: int | None) -> pl.LazyFrame:
         """Return the answer as a LazyFrame of at most *limit* rows; requests are sent when it is collected."""
-        limit = whole_number("limit", limit)
-        return self._plan({table: scan.frame() for table, scan in self._scans.items()}, limit)
+        return self._frame(whole_number("limit", limit), warn=True)
+
+    def _frame(self, limit: int | None, *, warn: bool) -> pl.LazyFrame:
+        return self._plan({table: scan.frame(warn=warn) for table, scan in self._scans.items()}, limit)
 
     def collect(self, limit: int | None, *, large_rows: int | None) -> pl.DataFrame:
         """Return the answer; polars' errors are raised as ours. Ctrl-C and a notebook's stop button end it at once.
 
         Warns:
             LargeScanWarning: The query needs every row of a model with at least ``large_rows`` rows.
+            MixedVersionsWarning, MixedAccountsWarning: The query takes versions or accounts together.
         """
         limit, large_rows = whole_number("limit", limit), whole_number("large_rows", large_rows)
         with self._our_errors():
+            readings = self._readings(limit)
+            self._warn_of_mixed(readings)
             if large_rows is not None:
-                self._warn_of_large_scans(self._readings(limit), large_rows)
-            return self._collect(self.frame(limit))
+                self._warn_of_large_scans(readings, large_rows)
+            return self._collect(self._frame(limit, warn=False))
 
     def _collect(self, frame: pl.LazyFrame) -> pl.DataFrame:
         """Collect on another thread: polars would keep this one from seeing an interrupt until the last page."""
@@ -176,6 +181,12 @@ class SqlQuery:
                 raise
             return table
         return None
+
+    def _warn_of_mixed(self, readings: list[Reading]) -> None:
+        for reading in {(reading.facts.query.provider_id, reading.mixed): reading for reading in readings}.values():
+            # For count(*) polars reads any column, also a measure.
+            if any(measure.name in self._text for measure in reading.facts.schema.measures):
+                reading.warn_of_mixed()
 
     def _warn_of_large_scans(self, readings: list[Reading], large_rows: int) -> None:
         for reading in readings:

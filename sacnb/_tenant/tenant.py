@@ -150,9 +150,13 @@ class Tenant(Previewed):
         frame = pl.DataFrame(rows, schema=dict.fromkeys(("id", "name", "description"), pl.String), orient="row")
         return models_with(wanted, frame)
 
-    def model(self, model_id: str, namespace: str = DEFAULT_NAMESPACE) -> Model:
-        """Return the model with this id; nothing is requested until something of it is used."""
-        return Model(self._connection, model_id, namespace)
+    def model(self, model_id: str, namespace: str = DEFAULT_NAMESPACE, *, version: str | None = None) -> Model:
+        """Return the model with this id; nothing is requested until something of it is used.
+
+        With *version*, such as "public.Actual", every query of the model has this version only, unless its ``where``
+        names versions.
+        """
+        return Model(self._connection, model_id, namespace, version=version)
 
     def __getitem__(self, model_id: str) -> Model:
         """Return the model with this id, as ``model()`` does."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sacnb._write.frame import ROW, Problems
+from sacnb._write.target import PRIVATE, VERSION
 
 if TYPE_CHECKING:
     from sacnb._write.target import Dates, ImportTable, Members
@@ -42,7 +43,12 @@ def check_members(
 ) -> None:
     """Add a problem for each member or date that takes no facts."""
     for name, known in members.items():
-        found = [(one, *why) for one in _values(rows, name) if (why := known.refuse(one))]
+        private = name == VERSION  # private versions are those of a user, and no list has them
+        found = [
+            (one, *why)
+            for one in _values(rows, name)
+            if not (private and one.startswith(PRIVATE)) and (why := known.refuse(one))
+        ]
         bad = pl.DataFrame(found, schema={name: pl.String, "\0kind": pl.String, "\0why": pl.String}, orient="row")
         hit = rows.select(ROW, name).join(bad, on=name, how="inner", maintain_order="left")
         for kind in dict.fromkeys(kind for _, kind, _ in found):

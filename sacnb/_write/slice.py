@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
+from sacnb._odata.literal import check_text
+from sacnb.errors import QueryError
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -52,7 +55,7 @@ class Slice:
         where: dict[str, list[str]] = {}
         for name in by:
             members = rows.get_column(name).unique().sort().to_list()
-            if len(members) <= _MOST_IN_FILTER:
+            if len(members) <= _MOST_IN_FILTER and all(map(_can_be_sent, members)):
                 where[name] = members
         table = place.read_facts(where)
         found = pl.DataFrame(table).select(
@@ -73,6 +76,14 @@ class Slice:
     def matching(self, rows: pl.DataFrame, scope: Sequence[str]) -> pl.DataFrame:
         """Return the facts that share a combination of members in *scope* with a row of *rows*."""
         return self.rows.join(rows.select(scope).unique(), on=list(scope), how="semi")
+
+
+def _can_be_sent(member: str) -> bool:
+    try:
+        check_text(member, "a member")
+    except QueryError:  # a line end, which no filter can hold
+        return False
+    return True
 
 
 def _decimal(name: str, scale: int, kind: pl.DataType) -> pl.Expr:

@@ -14,6 +14,8 @@ from sacnb.errors import BadAnswer
 __all__ = ["Dates", "ImportColumn", "ImportTable", "Members", "dates_as_written", "lower_keys", "read_import_metadata"]
 
 VERSION: Final = "Version"
+# The ids of private versions begin so (seen in the field).
+PRIVATE: Final = "private."
 Kind = Literal["text", "number", "other"]
 _NUMBERS: Final = ("decimal", "int", "double", "float", "number")
 _TEXTS: Final = ("string", "char", "text")

@@ -35,6 +35,7 @@ class Invocation:
     """One run of the program, as set by the options before the command."""
 
     env_file: Path | None = None
+    profile: str | None = None
     tenant_url: str | None = None
     verbosity: int = 0
 
@@ -44,6 +45,7 @@ class Invocation:
         levels = {0: None, 1: "info"}
         return {
             "dotenv_path": self.env_file,
+            "profile": self.profile,
             "tenant_url": self.tenant_url,
             "log": levels.get(self.verbosity, "debug"),
         }
@@ -94,6 +96,7 @@ def _say_request(event: Event) -> None:
 # In the order in which a newcomer needs them: ``module:name`` below sacnb.cli.
 COMMANDS: Final = {
     "demo": "commands.demo:command",
+    "init": "commands.check:init",
     "auth-check": "commands.check:auth_check",
     "models": "commands.browse:models",
     "describe": "commands.browse:describe",
@@ -101,6 +104,7 @@ COMMANDS: Final = {
     "sql": "commands.browse:sql",
     "refresh": "commands.refresh:command",
     "export": "commands.export:command",
+    "import": "commands.export:import_command",
     "cache": "commands.cache:command",
     "replay": "commands.replay:command",
     "sandbox": "commands.sandbox:command",
@@ -206,6 +210,16 @@ def _plain_warnings() -> Iterator[None]:
         yield
 
 
+def _complete_profile(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
+    """Return the names of the user's profiles; none if their file cannot be read, which the command itself reports."""
+    from sacnb._settings import profile_names
+
+    try:
+        return [name for name in profile_names() if name.startswith(incomplete)]
+    except SacError:
+        return []
+
+
 _EPILOG = "\n".join(
     [
         "\b",
@@ -215,7 +229,7 @@ _EPILOG = "\n".join(
         "\b",
         "First steps:",
         "  sacnb demo                     try sacnb without a tenant",
-        "  cp .env.example .env           then fill in your tenant (docs/access.md)",
+        "  sacnb init                     asks for your tenant and client, tests them, writes them down",
         "  sacnb doctor                   find what is missing, with its remedy",
     ]
 )
@@ -233,16 +247,24 @@ _EPILOG = "\n".join(
     type=click.Path(path_type=Path),
     help="The settings file, instead of the nearest .env.",
 )
+@click.option(
+    "--profile",
+    metavar="NAME",
+    shell_complete=_complete_profile,
+    help="The profile with tenant and client, instead of SAC_PROFILE; see sacnb init.",
+)
 @click.option("--tenant-url", metavar="URL", help="The tenant, or 'sandbox', instead of SAC_TENANT_URL.")
 @click.option("-v", "--verbose", count=True, help="Log more to stderr: -v each step, -vv every request.")
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.pass_context
-def application(ctx: click.Context, env_file: Path | None, tenant_url: str | None, verbose: int) -> None:
+def application(
+    ctx: click.Context, env_file: Path | None, profile: str | None, tenant_url: str | None, verbose: int
+) -> None:
     """SAP Analytics Cloud at the command line: list models, refresh them into the cache, export them.
 
-    Settings come from the environment and from .env (see .env.example). Results go to stdout, everything else to
-    stderr. --json prints machine-readable output, also of errors.
+    Settings come from a profile, the environment and .env; sacnb init writes them. Results go to stdout, everything
+    else to stderr. --json prints machine-readable output, also of errors.
     """
-    ctx.obj = Invocation(env_file=env_file, tenant_url=tenant_url, verbosity=verbose)
+    ctx.obj = Invocation(env_file=env_file, profile=profile, tenant_url=tenant_url, verbosity=verbose)
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())

@@ -46,7 +46,7 @@ def _entries(ctx: click.Context) -> Sequence[CacheEntry]:
     # During completion click has not called the function that makes the invocation.
     given = ctx.find_root().params
     try:
-        return Invocation(env_file=given.get("env_file")).cache().entries()
+        return Invocation(env_file=given.get("env_file"), profile=given.get("profile")).cache().entries()
     except SacError:
         return ()
 

@@ -1,4 +1,4 @@
-"""Widgets that work in the background: a thread of their own that runs one job at a time, and can be stopped."""
+"""Widgets that work in the background: a thread of their own that runs one job at a time, and parts of their look."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import threading
 import weakref
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
+from importlib import resources
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -17,7 +18,19 @@ import ipywidgets as widgets  # type: ignore[import-untyped]
 from sacnb._connections import Interrupt, watch
 from sacnb.notebook.words import error_lines
 
-__all__ = ["SHOW_EVERY_S", "BackgroundWidget", "Job", "Later", "Worker", "close_parts", "later"]
+__all__ = [
+    "SHOW_EVERY_S",
+    "BackgroundWidget",
+    "Job",
+    "Later",
+    "TableAndChart",
+    "Worker",
+    "close_parts",
+    "later",
+    "row",
+    "show_html",
+    "style_sheet",
+]
 
 _log = logging.getLogger("sacnb.notebook")
 
@@ -145,6 +158,7 @@ class BackgroundWidget(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no
 
     def _open(self, *workers: Worker) -> None:
         self._workers = workers
+        self.add_class("sacnb")
         _open_widgets.add(self)
 
     def _release(self) -> None:
@@ -206,3 +220,49 @@ def close_parts(parts: Iterable[Any]) -> None:
         for owned in (part.layout, getattr(part, "style", None), part):
             if owned is not None:
                 owned.close()
+
+
+# -- parts of the look -----------------------------------------------------------------------------------------------
+
+
+def style_sheet() -> Any:
+    """Return an invisible widget with the style sheet of the panel and the explorer."""
+    text = resources.files("sacnb.notebook").joinpath("widgets.css").read_text(encoding="utf-8")
+    return widgets.HTML(f"<style>{text}</style>", layout={"display": "none"})
+
+
+def row(*parts: Any) -> Any:
+    """Return *parts* in a row, which wraps where the page is narrow."""
+    made = widgets.HBox(parts, layout={"flex_flow": "row wrap"})
+    made.add_class("sacnb-row")
+    return made
+
+
+def show_html(part: Any, html: str) -> None:
+    """Show *html*, which is not escaped, in an HTML widget; hide the widget if there is none."""
+    part.value = html
+    part.layout.display = None if html else "none"
+
+
+class TableAndChart:
+    """A table, and beside or below it a chart, by the width of the page. ``box`` is the widget."""
+
+    def __init__(self) -> None:
+        self._table, self._chart = widgets.HTML(), widgets.HTML()
+        self._table.add_class("sacnb-table")
+        self._chart.add_class("sacnb-chart")
+        self.box = widgets.HBox([self._table, self._chart])
+        self.box.add_class("sacnb-data")
+        self.show(table="", chart="")
+
+    def show(self, *, table: str | None = None, chart: str | None = None) -> None:
+        """Show HTML, which is not escaped; ``None`` leaves a part as it is."""
+        for part, html in ((self._table, table), (self._chart, chart)):
+            if html is not None:
+                show_html(part, html)
+        self.box.layout.display = None if self.table or self._chart.value else "none"
+
+    @property
+    def table(self) -> str:
+        """The HTML of the table, empty at first."""
+        return str(self._table.value)

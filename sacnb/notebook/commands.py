@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from sacnb._rendering import printable
+from sacnb._settings import is_profile_name, profile_names
 from sacnb._tenant.question import Question, read_names
 from sacnb.errors import UsageError
 from sacnb.notebook.arguments import argument, condition, frame_options, manual, parser_of, row_count, variable
@@ -67,10 +68,11 @@ def _command(run: _Run) -> _Run:
 
 
 @_command
-@argument("tenant", nargs="?", help="'sandbox', a URL, or a variable that holds a connected tenant.")
+@argument("tenant", nargs="?", help="A variable that holds a connected tenant, a profile, 'sandbox', or a URL.")
+@argument("--profile", metavar="NAME", help="The profile with tenant and client, instead of SAC_PROFILE.")
 @argument("--dotenv", metavar="FILE", help="The settings file, instead of .env.")
 def connect(call: Call) -> object:
-    """Connect to a tenant: a connected one by its variable, or with the environment and .env.
+    """Connect to a tenant: a connected one by its variable, a profile, or with the environment and .env.
 
     Do not type secrets here: a notebook keeps what you type.
     """
@@ -78,18 +80,31 @@ def connect(call: Call) -> object:
 
     wanted: str | None = call.arguments.tenant
     found = call.namespace.get(wanted) if wanted else None
+    profile = call.arguments.profile
     if isinstance(found, Tenant):
         call.session.use(found)
         found.authenticate()
-    elif wanted and wanted.isidentifier() and wanted != "sandbox":
-        raise UsageError(
-            f"%sac connect {wanted}: {wanted!r} is neither a variable with a connected tenant nor a URL.",
-            hint=f"Connect it first: {wanted} = sacnb.connect()",
-        )
     else:
+        if wanted and profile is None and is_profile_name(wanted):
+            profile, wanted = _profile(wanted), None
         dotenv = call.arguments.dotenv
-        call.session.connect(wanted, dotenv_path=Path(dotenv) if dotenv else None)
-    return Lines(f"Connected to {_host(call)}.")
+        call.session.connect(wanted, profile=profile, dotenv_path=Path(dotenv) if dotenv else None)
+    used = call.session.tenant.settings.profile
+    return Lines(f"Connected to {_host(call)}{f', profile {used}' if used else ''}.")
+
+
+def _profile(wanted: str) -> str | None:
+    """Return the profile that *wanted* names, ``None`` if it may be an address. Raises UsageError for other words."""
+    known = profile_names()
+    if wanted in known:
+        return wanted
+    if not wanted.isidentifier():
+        return None
+    there = f"The profiles are: {', '.join(known)}." if known else f"Make a profile: sacnb init --profile {wanted}"
+    raise UsageError(
+        f"%sac connect {wanted}: {wanted!r} is neither a variable with a connected tenant, nor a profile, nor a URL.",
+        hint=f"Connect it first: {wanted} = sacnb.connect(). {there}",
+    )
 
 
 @_command

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["Completion", "Knowledge", "Suggestions", "complete_arguments", "complete_line", "complete_sql"]
 
 _VALUES: Final = (str, int, float, Decimal, date, list, tuple)
+# A longer type makes the popup as wide as the page.
+_MAX_CHARS: Final = 40
 _OF_IPYTHON: Final = frozenset({"In", "Out"})
 
 
@@ -48,13 +51,17 @@ class Knowledge:
     def models(self) -> Mapping[str, str]:
         """Return ids of models, and their names."""
         found = self.catalogue.models(self.until) if self.catalogue is not None else None
-        return {model: name or "model" for model, name in texts(found, "id", "name").items()}
+        return {model: described("model", name) for model, name in texts(found, "id", "name").items()}
 
     def columns(self, model: str, *roles: str) -> Mapping[str, str]:
-        """Return columns of a model with one of *roles* (or any), and their roles."""
+        """Return columns of a model with one of *roles* (or any), with their roles and labels."""
         schema = self._schema(model)
         columns = schema.columns if schema is not None else ()
-        return {column.name: column.role for column in columns if not roles or column.role in roles}
+        return {
+            one.name: described(one.role, one.label if one.label != one.name else "")
+            for one in columns
+            if not roles or one.role in roles
+        }
 
     def dates(self, model: str) -> Mapping[str, str]:
         """Return date columns of a model, and their grains."""
@@ -66,7 +73,7 @@ class Knowledge:
         if self.catalogue is None or dimension not in self.columns(model, "dimension"):
             return {}
         found = self.catalogue.members(model, dimension, self.until)
-        return {member: description or "member" for member, description in texts(found, "id", "description").items()}
+        return {one: described("member", text) for one, text in texts(found, "id", "description").items()}
 
     def values(self) -> Mapping[str, str]:
         """Return the user's variables that can be values in SQL, and their types."""
@@ -87,6 +94,19 @@ class Knowledge:
         return self.catalogue.schema(model, self.until)
 
 
+def described(kind: str, text: str | None) -> str:
+    """Return the type that a popup shows beside a suggestion: ``model: US employment by sector``.
+
+    JupyterLab has no other place for a description: its panel for documentation is closed by default and asks the
+    kernel about Python names. It draws the first letter as a sign, so the kind comes first.
+    """
+    summary = re.split(r"[:;.](?=\s|$)", text or "")[0].strip()
+    if not summary:
+        return kind
+    # JupyterLab would break a line at a blank, and rows of its popup are one line high.
+    return f"{kind}: {textwrap.shorten(summary, _MAX_CHARS, placeholder=' …')}".replace(" ", "\u00a0")
+
+
 def beginning_with(prefix: str, known: Mapping[str, str] | Iterable[str], what: str = "") -> dict[str, str]:
     """Return the texts that begin with *prefix*, ignoring case; if there are none, those that contain it."""
     described = known if isinstance(known, Mapping) else dict.fromkeys(known, what)
@@ -103,7 +123,8 @@ def complete_line(text: str, knowledge: Knowledge) -> Suggestions:
     """Return suggestions for ``%sac``; *text* is the line from there to the cursor."""
     earlier, fragment = split(text)
     if not earlier:
-        return Suggestions(fragment, beginning_with(fragment, {n: c.summary for n, c in COMMANDS.items()}))
+        known = {name: described("command", command.summary) for name, command in COMMANDS.items()}
+        return Suggestions(fragment, beginning_with(fragment, known))
     command = COMMANDS.get(earlier[0])
     if command is None:
         return Suggestions(fragment)

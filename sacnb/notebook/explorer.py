@@ -12,7 +12,7 @@ from sacnb.notebook.background import SHOW_EVERY_S, BackgroundWidget, Worker
 from sacnb.notebook.choice import python_code, sql_code
 from sacnb.notebook.explorer_lists import ExplorerLists, KnownModels
 from sacnb.notebook.explorer_view import ExplorerView, draw, table
-from sacnb.notebook.words import as_html, error_lines, progress_text
+from sacnb.notebook.words import Problem, State, as_html, progress_text, status_html
 
 if TYPE_CHECKING:
     import polars as pl
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Explorer"]
 
 _NOT_YET: Final = "choose a model"
+_CHOOSE: Final = "choose, then Show"
 _FAILED: Final = "failed"
 
 
@@ -69,15 +70,13 @@ class Explorer(BackgroundWidget):
         self._view.connect(
             show=self._show,
             cancel=self.cancel,
-            copy=self._go_to_code,
             model=self._on_model,
             filtered=self._on_filtered,
             search=self._lists.list_members,
             members=self._on_members,
             choice=self._on_choice,
         )
-        self.observe(lambda _: self._view.show(status=[self.status]), "status")
-        self._view.show(status=[self.status])
+        self._view.show_status(status_html("idle", _NOT_YET))
         self._open(self._worker)
         self._go_on()
 
@@ -109,7 +108,7 @@ class Explorer(BackgroundWidget):
         """Cancel the running request, even in the middle of a page; what is shown stays."""
         self._is_wanted = False
         if self._worker.stop():
-            self._set("status", "cancelling")
+            self._set_state("busy", "cancelling")
 
     def __repr__(self) -> str:
         """Return the same text each time, so that a notebook has the same outputs when it runs again."""
@@ -130,6 +129,8 @@ class Explorer(BackgroundWidget):
         self._set("code", "")
         self._view.show_code("", "")
         self._filled = None
+        self._view.show_lists(are_filled=False)
+        self._set_state("idle", _NOT_YET)
         self._go_on()
 
     def _on_filtered(self) -> None:
@@ -146,7 +147,7 @@ class Explorer(BackgroundWidget):
         if self._lists.is_filling or self._filled is None:
             return
         choice = self._lists.choice(self._filled)
-        self._view.show(filters=self._lists.filters_in_words(self._filled))
+        self._view.show_lines(filters=self._lists.filters_in_words(self._filled))
         self._set("query", choice)
         self._set("code", python_code(choice, is_sandbox=self._tenant.settings.is_sandbox))
         self._view.show_code(self.code, self.sql)
@@ -161,7 +162,8 @@ class Explorer(BackgroundWidget):
         if schema is not None and self._filled != view.model.value:
             self._lists.fill(schema)
             self._filled = view.model.value
-            self._set("status", f"{schema.provider_id}: choose, then Show")
+            view.show_lists(are_filled=True)
+            self._set_state("idle", _CHOOSE, subject=schema.provider_id)
             self._on_choice()
         self._lists.list_members()
 
@@ -187,22 +189,22 @@ class Explorer(BackgroundWidget):
 
     def _load(self, _: Interrupt) -> None:
         self._show_error(None)
-        self._set("status", "querying SAC")
+        self._set_state("busy", "loading the lists")
         try:
             self._known.load(self._view.model.value, self._view.filtered.value)
         except Cancelled:
-            self._set("status", "cancelled")
+            self._set_state("stopped", "cancelled")
             return
         except Exception as error:  # noqa: BLE001 - shown to the user
             self._is_wanted = False
-            self._show_error(error)
-            self._set("status", _FAILED)
+            self._show_error(error, advice="Choose another model, or press Show to try again.")
+            self._set_state("failed", _FAILED)
             return
         if not self._worker.is_closed:
-            self._set("status", _NOT_YET)
+            self._set_state("idle", _NOT_YET)
             self._fill()
             if self._filled is not None:
-                self._set("status", f"{self._filled}: choose, then Show")
+                self._set_state("idle", _CHOOSE, subject=self._filled)
 
     def _show(self) -> None:
         # Set before the worker is checked: whoever finds it idle looks here, so no click is lost while lists load.
@@ -211,7 +213,8 @@ class Explorer(BackgroundWidget):
 
     def _show_choice(self) -> None:
         if self._filled is None:
-            self._set("status", _NOT_YET if self._view.model.value is None else self.status)
+            if self._view.model.value is None:
+                self._set_state("idle", _NOT_YET)
             return
         choice = self._lists.choice(self._filled)
         self._worker.start(lambda interrupt: self._pull(choice, interrupt))
@@ -219,16 +222,16 @@ class Explorer(BackgroundWidget):
     def _pull(self, choice: Choice, interrupt: Interrupt) -> None:
         self._shown_at_s = -SHOW_EVERY_S  # always show the first page
         self._show_error(None)
-        self._set("status", "querying SAC")
+        self._set_state("busy", "asking SAC", subject=choice.model_id)
         try:
             facts = choice.facts(self._tenant)
             result = facts.fetch(progress=self._on_progress, cancelled=interrupt)
             frame = choice.frame(result)
         except Cancelled:
-            self._set("status", "cancelled")
+            self._set_state("stopped", "cancelled", subject=choice.model_id)
         except Exception as error:  # noqa: BLE001 - shown to the user
-            self._show_error(error)
-            self._set("status", _FAILED)
+            self._show_error(error, advice="Change the choice above, then press Show.")
+            self._set_state("failed", _FAILED, subject=choice.model_id)
         else:
             sql = sql_code(facts.query) if choice.grain is None else None
             self._present(choice, result, frame, sql or "")
@@ -237,29 +240,28 @@ class Explorer(BackgroundWidget):
     def _present(self, choice: Choice, result: Result, frame: pl.DataFrame, sql: str) -> None:
         if self._worker.is_closed:
             return
-        chart, why_not = draw(choice, result, self._known.labels(choice.model_id, result.schema))
-        self._view.show_preview(table(choice, result, frame))
-        self._view.show_chart(b"" if chart is None else chart.png(), "" if chart is None else chart.description)
-        self._view.show(failure=why_not)
+        labels = self._known.labels(choice.model_id, result.schema)
+        chart, drawn, why_not = draw(choice, result, labels)
+        self._view.show_result(table(choice, result, frame), drawn)
+        self._view.show_problem(why_not)
         self._frame = frame
         for name, value in (("chart", chart), ("sql", sql), ("result", result)):
             self._set(name, value)
         self._view.show_code(self.code, sql)
-        self._set("status", f"{choice.model_id}: {len(frame):,} rows")
+        self._set_state("good", f"{len(frame):,} rows", subject=choice.model_id)
 
     def _on_progress(self, progress: Progress) -> None:
         if progress.elapsed_s - self._shown_at_s >= SHOW_EVERY_S:
             self._shown_at_s = progress.elapsed_s
-            self._set("status", progress_text(progress))
+            self._set_state("busy", progress_text(progress))
 
-    def _show_error(self, error: Exception | None) -> None:
-        self._show_failure([] if error is None else error_lines(error))
+    def _set_state(self, state: State, text: str, *, subject: str = "") -> None:
+        self._view.show_status(status_html(state, text, subject=subject))
+        self._set("status", f"{subject}: {text}" if subject else text)
+
+    def _show_error(self, error: Exception | None, *, advice: str = "") -> None:
+        self._view.show_problem(None if error is None else Problem.of(error, again="Show", advice=advice))
         self._set("error", error)
 
     def _show_failure(self, lines: list[str]) -> None:
-        self._view.show(failure=lines)
-
-    def _go_to_code(self) -> None:
-        self._view.go_to_code()
-        if self.code:
-            self._set("status", "The code is in the box named Python: Ctrl+A, Ctrl+C copies it.")
+        self._view.show_problem(Problem(lines[0], details=tuple(lines[1:])))

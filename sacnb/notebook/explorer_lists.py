@@ -269,7 +269,8 @@ class ExplorerLists:
         lines = [] if tree is None else [f"{matching:,} of {len(tree):,} members"]
         if tree is not None and matching > len(options):
             lines = [f"{lines[0]}; showing the first {len(options):,}, search for others"]
-        view.show(found=lines)
+        view.show_lines(found=lines)
+        view.show_members(are_listed=tree is not None)
 
     def keep_members(self) -> bool:
         """Read the chosen members, plus chosen ones that the search hides; return false if this is not a choice."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import html
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import ipywidgets as widgets  # type: ignore[import-untyped]
 
 from sacnb._frames.preview import preview
 from sacnb._frames.tidy import Aggregation
 from sacnb._odata.schema import Grain
-from sacnb.errors import MissingExtraError, SacError
-from sacnb.notebook.words import as_html
+from sacnb.errors import SacError
+from sacnb.notebook.background import TableAndChart, row, show_html, style_sheet
+from sacnb.notebook.words import Problem, as_html, draw_for_page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,22 +27,39 @@ if TYPE_CHECKING:
 __all__ = ["ExplorerView", "draw", "table"]
 
 _ALL_ROWS = "rows as in SAC"
-_NO_SQL = "SQL is available for rows as in SAC: all dimensions, and no grain."
+_MAX_CODE_LINES: Final = 24
+_FEWER: Final = "Choose fewer dimensions or measures, one version, or fewer members."
+
+
+# A core widget cannot write to the clipboard, but HTML in it can. Without the right to do so (a page that is neither
+# https nor localhost, or a browser that asks) the older command is tried, and at last the code is left selected.
+_COPY: Final = """
+const explorer = this.closest('.sacnb'), box = explorer.querySelector('.sacnb-python textarea');
+const say = text => { explorer.querySelector('.sacnb-copied').textContent = text; };
+const done = () => { say('Copied.'); setTimeout(() => say(''), 5000); };
+const select = () => {
+  box.focus(); box.select();
+  document.execCommand('copy') ? done() : say('The code is selected: press Ctrl+C (on a Mac \u2318C).');
+};
+if (navigator.clipboard) { navigator.clipboard.writeText(box.value).then(done, select); } else { select(); }
+"""
 
 
 class ExplorerView:
-    """Lists, fields, buttons and outputs. Controls are never disabled or hidden, because they would lose the focus."""
+    """The model, and once it is chosen: lists, fields, one row of actions, the result, and the code.
+
+    Controls are never disabled, and not hidden while they can have the focus, which they would lose.
+    """
 
     def __init__(self) -> None:
         def several(name: str, rows: int = 6) -> Any:
             return widgets.SelectMultiple(description=name, rows=rows)
 
-        wide = {"width": "auto"}  # "100%" plus the margin would be too wide
-        self.model = widgets.Dropdown(description="Model", options=[("choose a model", None)], layout=wide)
+        self.model = widgets.Dropdown(description="Model", options=[("choose a model", None)], layout={"width": "auto"})
         self.dims, self.measures, self.versions = several("Dimensions"), several("Measures"), several("Versions")
         self.filtered = widgets.Dropdown(description="Filter by", options=[("no dimension", None)])
         self.search = widgets.Text(description="Search", placeholder="part of a member's name or id")
-        self.members = several("Members", rows=10)
+        self.members = several("Members", rows=8)
         self.since = widgets.Text(description="Since", placeholder="2010, 2010-Q1, 2010-01", continuous_update=False)
         self.until = widgets.Text(description="Until", placeholder="inclusive", continuous_update=False)
         self.grain = widgets.Dropdown(
@@ -50,38 +67,59 @@ class ExplorerView:
         )
         self.agg = widgets.Dropdown(description="Made by", options=list(get_args(Aggregation)))
         self._show = widgets.Button(description="Show", tooltip="Query SAC and show the result")
+        self._show.button_style = "primary"
         self._cancel = widgets.Button(description="Cancel", tooltip="Stop what is running")
-        self._copy = widgets.Button(description="Copy as code", tooltip="Go to the code that gives this frame")
-        self._python = widgets.Textarea(description="Python", rows=10, layout=wide)
-        self._sql = widgets.Textarea(description="SQL", rows=4, layout=wide, placeholder=_NO_SQL)
-        names = ("filters", "found", "status", "failure", "preview", "chart")
-        self._texts = {name: widgets.HTML() for name in names}
-        for part in (self.members, self.search, self.dims, self.measures, self.versions):
-            part.layout.width = "auto"
-        self.children = [
-            self.model,
-            widgets.HBox([self.dims, self.measures, self.versions]),
-            widgets.HBox([self.filtered, self.search]),
+        self._copy = widgets.HTML(
+            '<button type="button" class="lm-Widget jupyter-widgets jupyter-button widget-button" '
+            f'title="Copy the Python code" onclick="{html.escape(_COPY, quote=True)}">'
+            "Copy code</button>"
+            '<span role="status" class="sacnb-copied"></span>'
+        )
+        self._python = widgets.Textarea(description="Python")
+        self._sql = widgets.Textarea(description="SQL")
+        self._texts = {name: widgets.HTML() for name in ("filters", "found", "status", "failure")}
+        self._data = TableAndChart()
+        for part, name in ((self.members, "above"), (self._python, "above"), (self._sql, "above")):
+            part.add_class(f"sacnb-{name}")
+        self._python.add_class("sacnb-python")
+        for name in ("found", "filters"):
+            self._texts[name].add_class("sacnb-quiet")
+        self._choice = self._body(
+            _columns(self.dims, self.measures, self.versions),
+            _columns(self.filtered, self.search),
             self.members,
             self._texts["found"],
             self._texts["filters"],
-            widgets.HBox([self.since, self.until]),
-            widgets.HBox([self.grain, self.agg]),
-            widgets.HBox([self._show, self._cancel, self._copy]),
+            _columns(self.since, self.until, self.grain, self.agg),
+            row(self._show, self._cancel, self._copy),
+        )
+        self._code = self._body(self._python, self._sql)
+        self.children = [
+            style_sheet(),
+            self.model,
+            self._choice,
             self._texts["status"],
             self._texts["failure"],
-            self._texts["preview"],
-            self._texts["chart"],
-            self._python,
-            self._sql,
+            self._data.box,
+            self._code,
         ]
+        self.show_lists(are_filled=False)
+        self.show_members(are_listed=False)
+        self.show_code("", "")
+        self.show_lines(filters=[], found=[])
+        self.show_problem(None)
+
+    @staticmethod
+    def _body(*parts: Any) -> Any:
+        made = widgets.VBox(parts)
+        made.add_class("sacnb-body")
+        return made
 
     def connect(
         self,
         *,
         show: Callable[[], object],
         cancel: Callable[[], object],
-        copy: Callable[[], object],
         model: Callable[[], object],
         filtered: Callable[[], object],
         search: Callable[[], object],
@@ -89,43 +127,58 @@ class ExplorerView:
         choice: Callable[[], object],
     ) -> None:
         """Set the functions to call when a button is clicked or a choice changes."""
-        for button, action in ((self._show, show), (self._cancel, cancel), (self._copy, copy)):
+        for button, action in ((self._show, show), (self._cancel, cancel)):
             button.on_click(lambda _, action=action: action())
         listeners = ((self.model, model), (self.filtered, filtered), (self.search, search), (self.members, members))
         choices = (self.dims, self.measures, self.versions, self.since, self.until, self.grain, self.agg)
         for part, action in (*listeners, *((one, choice) for one in choices)):
             part.observe(lambda _, action=action: action(), "value")
 
-    def go_to_code(self) -> None:
-        """Move the focus to the Python code."""
-        self._python.focus()
+    def show_lists(self, *, are_filled: bool) -> None:
+        """Show the lists, fields and actions once a model has filled them."""
+        self._choice.layout.display = None if are_filled else "none"
+
+    def show_members(self, *, are_listed: bool) -> None:
+        """Show the list of members and its search once a dimension is chosen."""
+        for part in (self.search, self.members):
+            part.layout.display = None if are_listed else "none"
 
     def show_code(self, python: str, sql: str) -> None:
         """Show the code that returns the frame."""
-        self._python.value, self._sql.value = python, sql
+        for box, code in ((self._python, python), (self._sql, sql)):
+            box.rows = min(code.count("\n") + 2, _MAX_CODE_LINES)
+            box.value = code
+        self._code.layout.display = None if python else "none"
+        self._sql.layout.display = None if sql else "none"
 
-    def show(self, **texts: list[str]) -> None:
-        """Show lines of text at ``filters``, ``found``, ``status`` or ``failure``, escaped."""
-        roles = {"status": "status", "failure": "alert"}
+    def show_status(self, html_text: str) -> None:
+        """Show the status; the HTML is not escaped."""
+        self._texts["status"].value = html_text
+
+    def show_problem(self, problem: Problem | None) -> None:
+        """Show what went wrong, or nothing."""
+        show_html(self._texts["failure"], "" if problem is None else problem.html())
+
+    def show_lines(self, **texts: list[str]) -> None:
+        """Show lines of text at ``filters`` or ``found``, escaped."""
         for name, lines in texts.items():
-            self._texts[name].value = as_html(lines, role=roles.get(name))
+            show_html(self._texts[name], as_html(lines))
 
-    def show_preview(self, html_text: str) -> None:
-        """Show the data; the HTML is not escaped."""
-        self._texts["preview"].value = html_text
-
-    def show_chart(self, png: bytes, description: str) -> None:
-        """Show a chart with its description as alternative text; no chart for empty *png*."""
-        picture = base64.b64encode(png).decode()
-        alt = html.escape(description, quote=True)
-        self._texts["chart"].value = (
-            f'<img style="max-width: 100%" alt="{alt}" src="data:image/png;base64,{picture}">' if png else ""
-        )
+    def show_result(self, table: str, chart: str) -> None:
+        """Show the data and its chart; the HTML is not escaped."""
+        self._data.show(table=table, chart=chart)
 
     @property
     def preview(self) -> str:
         """The HTML of the data, empty at first."""
-        return str(self._texts["preview"].value)
+        return self._data.table
+
+
+def _columns(*parts: Any) -> Any:
+    """Return *parts* in columns that share the width, each below its label."""
+    made = widgets.HBox(parts)
+    made.add_class("sacnb-columns")
+    return made
 
 
 def table(choice: Choice, result: Result, frame: pl.DataFrame) -> str:
@@ -135,13 +188,16 @@ def table(choice: Choice, result: Result, frame: pl.DataFrame) -> str:
     return preview(frame.to_arrow(), title=f"{choice.model_id} by {choice.grain}: {len(frame):,} rows").html()
 
 
-def draw(choice: Choice, result: Result, labels: Mapping[str, pl.DataFrame]) -> tuple[Chart | None, list[str]]:
-    """Return the chart, or the reason for having none, which is not a failure of the result."""
+def draw(
+    choice: Choice, result: Result, labels: Mapping[str, pl.DataFrame]
+) -> tuple[Chart | None, str, Problem | None]:
+    """Return the chart and its HTML, or the reason for having none, which is not a failure of the result."""
+
+    def plot(**theme: Any) -> Chart:
+        return result.plot(choice.grain, agg=choice.agg, labels=labels, **theme)
+
     try:
-        chart = result.plot(choice.grain, agg=choice.agg, labels=labels)
-        chart.png()
-    except MissingExtraError as error:
-        return None, [f"No chart: {error}"]
+        return *draw_for_page(plot), None
     except SacError as error:
-        return None, [f"No chart: {error.message}", *([error.hint] if error.hint else [])]
-    return chart, []
+        said = Problem.of(error, again="Show", advice=_FEWER)
+        return None, "", Problem(f"No chart: {said.headline}", said.advice)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, get_args
@@ -15,33 +16,51 @@ from sacnb._auth.token import RefreshEvent
 from sacnb._frames.preview import preview
 from sacnb._frames.tidy import Aggregation
 from sacnb._odata.schema import Grain
+from sacnb._results.result import Result
 from sacnb._wire.telemetry import Event, RetryEvent
 from sacnb.errors import Cancelled, SacError, SettingsError
-from sacnb.notebook.background import SHOW_EVERY_S, BackgroundWidget, Later, Worker, later
+from sacnb.notebook.background import (
+    SHOW_EVERY_S,
+    BackgroundWidget,
+    Later,
+    TableAndChart,
+    Worker,
+    later,
+    row,
+    show_html,
+    style_sheet,
+)
 from sacnb.notebook.words import (
     NOT_YET,
+    Problem,
+    State,
     as_html,
     cancelled_status,
-    error_lines,
+    draw_for_page,
     failed_status,
     progress_text,
     result_status,
     retry_text,
+    status_html,
     token_text,
 )
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from sacnb._charts.chart import Chart
     from sacnb._connections import Interrupt
     from sacnb._frames.tidy import TidyFrame
     from sacnb._pull import Progress
-    from sacnb._results.result import Result
     from sacnb._tenant import Facts
 
 __all__ = ["RefreshPanel"]
 
 _MOST_MINUTES: Final = 366 * 24 * 60
+# Those of Result.plot that the panel does not set itself. The page decides on the theme.
+_PLOT_ARGUMENTS: Final = tuple(
+    name for name in inspect.signature(Result.plot).parameters if name not in {"self", "grain", "agg", "theme"}
+)
 
 
 class RefreshPanel(BackgroundWidget):
@@ -51,24 +70,27 @@ class RefreshPanel(BackgroundWidget):
     its own, which ``close()``, leaving a ``with`` block, and the end of the kernel stop. It always queries SAC; while
     SAC is unreachable, the last cached result is shown with its age.
 
-    ``result``, ``tidy``, ``status``, ``busy`` and ``error`` are traits to ``observe``. Observers run in that thread,
-    where ``print`` has no cell to write to: let them change other widgets. ``busy`` changes last.
+    ``result``, ``tidy``, ``chart``, ``status``, ``busy`` and ``error`` are traits to ``observe``. Observers run in that
+    thread, where ``print`` has no cell to write to: let them change other widgets. ``busy`` changes last.
 
     Args:
         facts: The query.
         grain: Show the tidy frame at this grain, and offer it as ``tidy``; see ``Result.tidy``.
         agg: The aggregation to a coarser grain; see ``Result.tidy``.
+        plot: Draw the result beside the table after each refresh: ``True``, or a dictionary of arguments for
+            ``Result.plot``, such as ``{"unit": "thousands"}``. Grain and aggregation are the panel's.
         every_minutes: Also refresh automatically, that many minutes after the last refresh, until the panel is closed.
         after: Calls a function after so many seconds, and returns a function that cancels this.
 
     Raises:
-        SettingsError: ``grain`` or ``every_minutes`` is invalid.
+        SettingsError: ``grain``, ``agg``, ``plot`` or ``every_minutes`` is invalid.
     """
 
     __module__ = "sacnb.notebook"
 
     result = traitlets.Any(None, allow_none=True, help="The Result that is shown, fresh or old; None at first.")
     tidy = traitlets.Any(None, allow_none=True, help="The TidyFrame of the result, if a grain was given.")
+    chart = traitlets.Any(None, allow_none=True, help="The Chart of the result, if plot was given and it has one.")
     status = traitlets.Unicode(NOT_YET, help="The state of the data, in words.")
     busy = traitlets.Bool(default_value=False, help="Whether a refresh is running.")
     error = traitlets.Any(None, allow_none=True, help="The last failure; None after a success.")
@@ -79,13 +101,15 @@ class RefreshPanel(BackgroundWidget):
         *,
         grain: Grain | None = None,
         agg: Aggregation = "sum",
+        plot: bool | Mapping[str, Any] = False,
         every_minutes: float | None = None,
         after: Later = later,
     ) -> None:
-        grain, agg, every_minutes = _checked(grain, agg, every_minutes)
+        grain, agg, drawing, every_minutes = _checked(grain, agg, plot, every_minutes)
         self._facts = facts
         self._grain = grain
         self._agg = agg
+        self._drawing = drawing
         self._every_minutes = every_minutes
         self._now = facts.connection.context.session.now
         self._after = after
@@ -97,8 +121,7 @@ class RefreshPanel(BackgroundWidget):
         self._view = _View(automatic=None if every_minutes is None else f"Every {every_minutes:g} minutes")
         super().__init__(self._view.children)
         self._view.connect(refresh=self._refresh, cancel=self.cancel, renew=self.renew, automatic=self._plan_refresh)
-        self.observe(self._on_status, "status")
-        self._on_status(None)
+        self._view.show_status(status_html("idle", NOT_YET, subject=facts.query.provider_id))
         self._show_token()
         self._stop_listening = facts.connection.context.telemetry.add_hook(self._on_event)
         self._open(self._puller, self._renewer)
@@ -127,7 +150,7 @@ class RefreshPanel(BackgroundWidget):
         """Cancel the running refresh or renewal, even in the middle of a page; the data is unchanged."""
         self._renewer.stop()
         if self._puller.stop():
-            self._set("status", "cancelling")
+            self._set_state("busy", "cancelling")
 
     def renew(self, *, wait: bool = False) -> None:
         """Get a new token in the background, whatever the age of the present one; ``wait`` waits for the end.
@@ -161,9 +184,9 @@ class RefreshPanel(BackgroundWidget):
         facts, began = self._facts, self._now()
         result, tidy, error = None, None, None
         self._shown_at_s = -SHOW_EVERY_S  # always show the first page
-        self._view.show_failures(refresh=[], observer=[])
-        self._view.show_progress("querying SAC", 0.0)
-        self._set("status", "refreshing")
+        self._view.show_problems(refresh=None, observer=None, chart=None)
+        self._view.show_progress("asking SAC", 0.0)
+        self._set_state("busy", "refreshing")
         try:
             with facts.connection.context.telemetry.operation(f"panel {facts.query.provider_id}") as self._trace_id:
                 # The panel shows the warning of an old result; printed in this thread, it would reach nobody.
@@ -177,29 +200,49 @@ class RefreshPanel(BackgroundWidget):
 
     def _show(self, began: datetime, result: Result | None, tidy: TidyFrame | None, error: Exception | None) -> None:
         is_cancelled = isinstance(error, Cancelled)
-        lines = error_lines(error) if error is not None and not is_cancelled else []
-        self._view.show_progress("", None if result is None else 1.0)
+        problem = None if error is None or is_cancelled else Problem.of(error, again="Refresh")
+        self._view.hide_progress()
         self._show_token()
         if result is None:
-            self._view.show_failures(refresh=lines)
+            self._view.show_problems(refresh=problem)
             self._set("error", None if is_cancelled else error)
-            self._set("status", (cancelled_status if is_cancelled else failed_status)(self.result, self._now()))
+            if is_cancelled:
+                self._set_state("stopped", cancelled_status(self.result, self._now()))
+            else:
+                self._set_state("failed", failed_status(self.result, self._now()))
             return
-        self._view.show_failures(refresh=[*lines, *([result.warning] if result.warning else [])])
-        self._view.show_preview(_preview(replace(result, warning=None), tidy))  # it is shown above
+        self._view.show_problems(refresh=problem or _warned(result))
+        self._view.show_table(_preview(replace(result, warning=None), tidy))  # it is shown above
+        chart = None if self._drawing is None else self._draw(result, self._drawing)
         self._set("result", result)
         self._set("tidy", tidy)
+        self._set("chart", chart)
         self._set("error", error)
-        self._set("status", result_status(result, began, self._now()))
+        self._set_state("old" if result.stale else "good", result_status(result, began, self._now()))
+
+    def _draw(self, result: Result, drawing: Mapping[str, Any]) -> Chart | None:
+        """Show the chart, or why there is none, which is no failure of the refresh."""
+
+        def plot(**theme: Any) -> Chart:
+            return result.plot(self._grain, agg=self._agg, **drawing, **theme)
+
+        try:
+            chart, shown = draw_for_page(plot)
+        except SacError as error:
+            self._view.show_chart("")
+            self._view.show_problems(chart=Problem(f"No chart: {error.message}", error.hint or ""))
+            return None
+        self._view.show_chart(shown)
+        return chart
 
     def _renew(self, _: Interrupt) -> None:
-        self._view.show_failures(token=[])
+        self._view.show_problems(token=None)
         try:
             self._facts.connection.context.guard.force()
         except Cancelled:
             pass  # the user's wish, and not a failure
         except Exception as error:  # noqa: BLE001 - shown to the user
-            self._view.show_failures(token=error_lines(error))
+            self._view.show_problems(token=Problem.of(error, again="Renew token"))
             self._set("error", error)
         self._show_token()
 
@@ -231,17 +274,20 @@ class RefreshPanel(BackgroundWidget):
         if self._every_minutes is not None and self._view.is_automatic and not self._puller.is_closed:
             self._cancel_timer = self._after(self._every_minutes * 60, self._refresh)
 
-    def _on_status(self, _: Any) -> None:
-        self._view.show_status(f"{self._facts.query.provider_id}: {self.status}")
+    def _set_state(self, state: State, status: str) -> None:
+        self._view.show_status(status_html(state, status, subject=self._facts.query.provider_id))
+        self._set("status", status)
 
     def _show_token(self) -> None:
         self._view.show_token(token_text(self._facts.connection.context.guard.peek(), self._now()))
 
     def _show_failure(self, lines: list[str]) -> None:
-        self._view.show_failures(observer=lines)
+        self._view.show_problems(observer=Problem(lines[0], details=tuple(lines[1:])))
 
 
-def _checked(grain: object, agg: object, every_minutes: object) -> tuple[Any, Any, float | None]:
+def _checked(
+    grain: object, agg: object, plot: object, every_minutes: object
+) -> tuple[Any, Any, Mapping[str, Any] | None, float | None]:
     """Return the options in one form. Raises SettingsError with every problem, QueryError for what is no text."""
     grain, agg, every = text("grain", grain), required_text("agg", agg), plain(every_minutes)
     problems = []
@@ -249,12 +295,31 @@ def _checked(grain: object, agg: object, every_minutes: object) -> tuple[Any, An
         problems.append(f"grain is {grain!r}; expected one of {', '.join(get_args(Grain))}.")
     if agg not in get_args(Aggregation):
         problems.append(f"agg is {agg!r}; expected one of {', '.join(get_args(Aggregation))}.")
+    drawing: dict[str, Any] | None = None
+    if isinstance(plot, Mapping):
+        drawing = dict(plot)
+        unknown = [name for name in drawing if name not in _PLOT_ARGUMENTS]
+        if unknown:
+            problems.append(f"plot has {unknown[0]!r:.80}; expected some of {', '.join(_PLOT_ARGUMENTS)}.")
+    elif isinstance(plot, bool):
+        drawing = {} if plot else None
+    else:
+        problems.append(f"plot is {plot!r:.80}; expected True, False or a dictionary.")
     is_number = isinstance(every, int | float | Decimal) and not isinstance(every, bool)
     if every is not None and not (is_number and 0 < every <= _MOST_MINUTES):
         problems.append(f"every_minutes is {every!r:.80}; expected a number of minutes above 0, at most a year.")
     if problems:
         raise SettingsError(problems)
-    return grain, agg, None if every is None else float(every)
+    return grain, agg, drawing, None if every is None else float(every)
+
+
+def _warned(result: Result) -> Problem | None:
+    """Return the warning of a result in the panel's words."""
+    if not result.warning:
+        return None
+    if result.stale:
+        return Problem("The data below is from an earlier refresh.", "Press Refresh in a moment.", (result.warning,))
+    return Problem(result.warning)
 
 
 def _preview(result: Result, tidy: TidyFrame | None) -> str:
@@ -273,29 +338,44 @@ def _ignore(_: str) -> None:
 
 
 class _View:
-    """Buttons, a bar with its text, and lines of text; any thread may change them.
+    """One row of actions, the status, and below it what there is: progress, problems, the table and the chart.
 
     Buttons are never disabled or hidden, because they would lose the focus; a click at the wrong time does nothing.
-    Texts are HTML widgets, because labels typeset ``$...$`` in a server's text as mathematics.
+    Texts are HTML widgets, because labels typeset ``$...$`` in a server's text as mathematics. Parts without content
+    are hidden. Any thread may change the parts.
     """
 
     def __init__(self, *, automatic: str | None) -> None:
         self._refresh = widgets.Button(description="Refresh", tooltip="Query SAC again")
+        self._refresh.button_style = "primary"
         self._cancel = widgets.Button(description="Cancel", tooltip="Cancel the running refresh or renewal")
         self._renew = widgets.Button(description="Renew token", tooltip="Get a new token from SAC now")
         self._automatic = widgets.Checkbox(value=True, description=automatic, indent=False) if automatic else None
-        self._bar = widgets.FloatProgress(value=0.0, min=0.0, max=1.0, description="Progress")
-        self._progress, self._status, self._failure, self._token, self._preview = (widgets.HTML() for _ in range(5))
-        self._failures: dict[str, list[str]] = {}
+        self._bar = widgets.FloatProgress(value=0.0, min=0.0, max=1.0)
+        self._progress, self._status, self._failure, self._token = (widgets.HTML() for _ in range(4))
+        self._problems: dict[str, Problem | None] = {}
+        self._renew.add_class("sacnb-quiet")
+        for name in ("sacnb-quiet", "sacnb-right"):
+            self._token.add_class(name)
+        # Screen readers get no value from the bar, so the text beside it repeats it.
+        self._advance = row(self._bar, self._progress)
+        self._data = TableAndChart()
         self.children = [
-            widgets.HBox([self._refresh, self._cancel, self._renew, self._token]),
-            # Screen readers get no value from the bar, so the text beside it repeats it.
-            widgets.HBox([self._bar, self._progress]),
-            *([self._automatic] if self._automatic is not None else []),
+            style_sheet(),
+            row(
+                self._refresh,
+                self._cancel,
+                *([self._automatic] if self._automatic is not None else []),
+                self._token,
+                self._renew,
+            ),
             self._status,
+            self._advance,
             self._failure,
-            self._preview,
+            self._data.box,
         ]
+        for part in (self._advance, self._failure):
+            part.layout.display = "none"
 
     def connect(
         self,
@@ -321,23 +401,32 @@ class _View:
         """Show the progress in words, and as a share from 0 to 1 if that is known."""
         if share is not None:
             self._bar.value = min(share, 1.0)
-        self._progress.value = as_html([text] if text else [])
+        self._progress.value = as_html([text])
+        self._advance.layout.display = None
 
-    def show_status(self, text: str) -> None:
-        """Show the state of the data, in words."""
+    def hide_progress(self) -> None:
+        """Show no progress: nothing is running."""
+        self._advance.layout.display = "none"
+        self._progress.value = ""
+
+    def show_status(self, html: str) -> None:
+        """Show the state of the data; *html* is not escaped."""
         # Not every screen reader announces this: the element is replaced, and core widgets have no live region.
-        self._status.value = as_html([text], role="status")
+        self._status.value = html
 
     def show_token(self, text: str) -> None:
         """Show the state of the token, in words."""
         self._token.value = as_html([text])
 
-    def show_failures(self, **failures: list[str]) -> None:
-        """Show the lines of each kind of failure instead of its earlier ones; an empty list clears them."""
-        self._failures.update(failures)
-        lines = [line for kind in list(self._failures.values()) for line in kind]
-        self._failure.value = as_html(lines, role="alert")
+    def show_problems(self, **problems: Problem | None) -> None:
+        """Show the problem of each kind instead of its earlier one; ``None`` clears it."""
+        self._problems.update(problems)
+        show_html(self._failure, "".join(one.html() for one in list(self._problems.values()) if one is not None))
 
-    def show_preview(self, html: str) -> None:
+    def show_table(self, html: str) -> None:
         """Show the data; *html* is not escaped."""
-        self._preview.value = html
+        self._data.show(table=html)
+
+    def show_chart(self, html: str) -> None:
+        """Show a chart; *html* is not escaped."""
+        self._data.show(chart=html)

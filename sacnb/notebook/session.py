@@ -152,20 +152,26 @@ class Session:
 
     @property
     def tenant(self) -> Tenant:
-        """The tenant, connected now with the environment and ``.env`` if need be. Raises SettingsError, AuthError."""
-        return self._tenant or self._connect(None, None, is_chosen=False)
+        """The tenant, connected now with the settings if need be. Raises SettingsError, AuthError."""
+        return self._tenant or self._connect(is_chosen=False)
 
     @property
     def catalogue(self) -> Catalogue | None:
         """The catalogue of the tenant's models; ``None`` before there is a tenant."""
         return self._catalogue
 
-    def connect(self, tenant_url: str | None = None, *, dotenv_path: str | os.PathLike[str] | None = None) -> Tenant:
+    def connect(
+        self,
+        tenant_url: str | None = None,
+        *,
+        profile: str | None = None,
+        dotenv_path: str | os.PathLike[str] | None = None,
+    ) -> Tenant:
         """Connect and get a token, so that mistakes show now; on failure the session keeps its tenant.
 
         Raises SettingsError and AuthError.
         """
-        return self._connect(tenant_url, dotenv_path, is_chosen=True)
+        return self._connect(tenant_url=tenant_url, profile=profile, dotenv_path=dotenv_path, is_chosen=True)
 
     def use(self, tenant: Tenant) -> None:
         """Use *tenant* from now on; the program that connected it closes it."""
@@ -186,10 +192,10 @@ class Session:
         """Drop the tenant."""
         self._put(None, is_own=False, is_chosen=False)
 
-    def _connect(self, tenant_url: str | None, dotenv: str | os.PathLike[str] | None, *, is_chosen: bool) -> Tenant:
+    def _connect(self, *, is_chosen: bool, **arguments: Any) -> Tenant:
         from sacnb._tenant import connect
 
-        tenant = connect(tenant_url, dotenv_path=dotenv)
+        tenant = connect(**arguments)
         try:
             tenant.authenticate()
         except BaseException:
@@ -209,7 +215,7 @@ SESSION = Session()
 
 
 def current_tenant() -> Tenant:
-    """Return the tenant of ``%sac`` and ``%%sac``; connects with the environment and ``.env`` if there is none yet.
+    """Return the tenant of ``%sac`` and ``%%sac``; connects with the settings if there is none yet.
 
     Raises SettingsError, AuthError.
     """

@@ -1,20 +1,36 @@
-"""The words of the notebook: status lines of the panel, progress, errors, and small outputs of the magics."""
+"""The words of the notebook: status lines of the widgets, progress, problems, and small outputs of the magics."""
 
 from __future__ import annotations
 
+import base64
 import html
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, Self, get_args
 
+from sacnb._charts.style import Theme, theme_of_notebook
 from sacnb._pull.collect import age_in_words
 from sacnb._redact import redact_text
 from sacnb._rendering import Preview, Previewed, fact_table, printable
-from sacnb.errors import ErrorText, SacError
+from sacnb.errors import (
+    AuthError,
+    ErrorText,
+    ForbiddenError,
+    LiveConnectionError,
+    NoAnswerError,
+    NotFoundError,
+    RequestError,
+    SacError,
+    ServerError,
+    ThrottledError,
+)
 from sacnb.replay import active
 
 if TYPE_CHECKING:
     from sacnb._auth.token import TokenEnvelope
+    from sacnb._charts.chart import Chart
     from sacnb._pull import Progress
     from sacnb._results.result import Result
     from sacnb._wire.telemetry import RetryEvent
@@ -23,13 +39,17 @@ __all__ = [
     "NOT_YET",
     "FactTable",
     "Lines",
+    "Problem",
+    "State",
     "as_html",
     "cancelled_status",
+    "draw_for_page",
     "error_lines",
     "failed_status",
     "progress_text",
     "result_status",
     "retry_text",
+    "status_html",
     "summary_text",
     "token_text",
 ]
@@ -99,19 +119,137 @@ def retry_text(event: RetryEvent) -> str:
 def token_text(token: TokenEnvelope | None, now: datetime) -> str:
     """Return the time at which the token expires; the time left would be wrong a minute later."""
     if token is None:
-        return "Token: none yet; the next request gets one."
+        return "No token yet; the next request gets one."
     if not token.end_is_known:
-        return "Token: pasted; it does not say when it expires."
+        return "Pasted token; it does not say when it expires."
     expires = _clock(token.expires_at_local, now)
     if token.is_expired(now):
-        return f"Token: expired at {expires}; the next request gets a new one."
-    return f"Token: valid until {expires}."
+        return f"Token expired at {expires}; the next request gets a new one."
+    return f"Token valid until {expires}"
 
 
 def as_html(lines: Sequence[str], *, role: str | None = None) -> str:
     """Return lines of text as HTML, escaped, because much of it comes from the server."""
     attribute = f' role="{role}"' if role else ""
     return f"<div{attribute}>{'<br>'.join(html.escape(printable(line)) for line in lines)}</div>" if lines else ""
+
+
+State = Literal["idle", "busy", "good", "old", "stopped", "failed"]
+# Drawn in a square of 16 pixels. The words beside a sign say the same, so screen readers skip it.
+_SIGNS: Final[dict[State, str]] = {
+    "idle": '<circle cx="8" cy="8" r="6" fill="none" stroke="#767676" stroke-width="2"/>',
+    "busy": '<path d="M8 2a6 6 0 1 1-6 6" fill="none" stroke="#0072b2" stroke-width="2.5" stroke-linecap="round"/>',
+    "good": '<circle cx="8" cy="8" r="8" fill="#00825f"/><path d="M4.3 8.3l2.6 2.6 4.9-5.4" fill="none" stroke="#fff" '
+    'stroke-width="2"/>',
+    "old": '<path d="M8 0.8L16 15H0z" fill="#d55e00"/><path d="M8 5.5v4.6M8 11.6v2" stroke="#fff" stroke-width="2"/>',
+    "stopped": '<circle cx="8" cy="8" r="8" fill="#767676"/><path d="M5 5h6v6H5z" fill="#fff"/>',
+    "failed": '<circle cx="8" cy="8" r="8" fill="#d4004a"/><path d="M5 5l6 6M11 5l-6 6" stroke="#fff" '
+    'stroke-width="2"/>',
+}
+
+
+def status_html(state: State, text: str, *, subject: str = "") -> str:
+    """Return a sign with the status in words, after the *subject* it is about."""
+    before = f"<strong>{html.escape(printable(subject))}</strong>: " if subject else ""
+    sign = f'<svg viewBox="0 0 16 16" aria-hidden="true">{_SIGNS[state]}</svg>'
+    words = f"<span>{before}{html.escape(printable(text))}</span>"
+    return f'<div role="status" class="sacnb-status sacnb-{state}">{sign}{words}</div>'
+
+
+# Sharp on screens with more pixels than their page has.
+_PICTURE_SCALE: Final = 1.5
+
+
+def draw_for_page(plot: Callable[..., Chart]) -> tuple[Chart, str]:
+    """Draw for light and for dark pages; return the chart for Altair's theme, and HTML that shows what fits the page.
+
+    *plot* takes a ``theme``. Raises what it raises.
+    """
+    charts: dict[Theme, Chart] = {theme: plot(theme=theme) for theme in get_args(Theme)}
+    shown = "".join(_picture(chart, f"sacnb-{theme}") for theme, chart in charts.items())
+    return charts[theme_of_notebook()], shown
+
+
+def _picture(chart: Chart, name: str) -> str:
+    # No SVG: the browser's fonts are wider than those it was laid out for, and labels at the edge would be cut.
+    png = chart.png(scale=_PICTURE_SCALE, ground=False)
+    width = int.from_bytes(png[16:20], "big") / _PICTURE_SCALE
+    alt = html.escape(chart.description, quote=True)
+    data = base64.b64encode(png).decode()
+    return f'<img class="{name}" style="max-width: {width:.0f}px" alt="{alt}" src="data:image/png;base64,{data}">'
+
+
+# A remedy in Python: a call, an argument, or an option of the command line.
+_CODE: Final = re.compile(r"\w\(|\w=|--\w|\[\.\.\.")
+_ARGUMENT: Final = re.compile(r"\b(since|until|grain|agg|measures|dims)=")
+_CONTROLS: Final = {"agg": "Made by ", "dims": "Dimensions "}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What a widget says of an error: what happened, what to do in the widget, and the error in full, folded away."""
+
+    headline: str
+    advice: str = ""
+    details: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, error: BaseException, *, again: str, advice: str = "") -> Self:
+        """Return the words for *error*.
+
+        *again* names the button that repeats the request. *advice* replaces a remedy that is Python.
+        """
+        found = cls(*_said_of(error, again))
+        if not isinstance(error, SacError):
+            return replace(found, details=tuple(error_lines(error)))
+        if not found.headline:
+            remedy = error.hint or ""
+            found = cls(_ARGUMENT.sub(_control, error.message), advice if _CODE.search(remedy) else remedy)
+        lines = tuple(error_lines(error))
+        is_all = " ".join(lines) == f"{type(error).__name__}: {found.headline} {found.advice}".strip()
+        return found if is_all else replace(found, details=lines)
+
+    def html(self) -> str:
+        """Return the problem as HTML; the details unfold at a click."""
+        shown = [f"<p><strong>{_html(self.headline)}</strong></p>"]
+        shown += [f"<p>{_html(self.advice)}</p>"] if self.advice else []
+        if self.details:
+            shown.append(
+                f"<details><summary>Details</summary><div>{'<br>'.join(map(_html, self.details))}</div></details>"
+            )
+        return f'<div role="alert" class="sacnb-problem">{"".join(shown)}</div>'
+
+
+# Errors that are not about the query: what happened, and what to do. {0} is the status, {1} the button.
+_SAID: Final[dict[type[SacError], tuple[str, str]]] = {
+    NoAnswerError: ("SAC cannot be reached.", "Check the network or the VPN, then press {1}."),
+    ThrottledError: ("SAC gets too many requests{0}.", "Wait a minute, then press {1}."),
+    ServerError: ("SAC has a problem{0}.", "Press {1} in a moment."),
+    LiveConnectionError: (
+        "This model has a live connection{0}.",
+        "SAC exports acquired models only.",
+    ),
+    ForbiddenError: ("You may not read this model{0}.", "Ask your SAC administrator for the right."),
+    NotFoundError: ("SAC does not have this model{0}.", "Check its id, and whether it was deleted."),
+    AuthError: ("SAC does not accept the client or its token.", "The details say why."),
+}
+
+
+def _said_of(error: BaseException, again: str) -> tuple[str, str]:
+    """Return what happened and what to do; two empty texts for errors that are about the query."""
+    if not isinstance(error, SacError):
+        return f"A program error: {type(error).__name__}.", ""
+    status = f" ({error.status})" if isinstance(error, RequestError) and error.status else ""
+    happened, remedy = next((said for kind, said in _SAID.items() if isinstance(error, kind)), ("", ""))
+    return happened.format(status, again), remedy.format(status, again)
+
+
+def _control(found: re.Match[str]) -> str:
+    return _CONTROLS.get(found[1], f"{found[1].capitalize()} ")
+
+
+def _html(text: str) -> str:
+    return html.escape(printable(redact_text(text)))
 
 
 def _clock(moment: datetime, now: datetime) -> str:

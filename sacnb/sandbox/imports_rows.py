@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation
 from typing import Any, Final
 
 import polars as pl
@@ -20,6 +20,8 @@ VERSION: Final = "Version"
 DEFAULT_VERSION: Final = "public.Actual"
 _UNASSIGNED: Final = "#"
 # A date is a text of the model's own grain. Weeks, fiscal periods and other calendars are not offered.
+# Python rounds to 28 digits by itself, and a measure has 31.
+_EXACT: Final = Context(prec=60, traps=[InvalidOperation])
 _DATE: Final = re.compile(r"\d{4}(\d{2}){0,2}")
 
 
@@ -113,6 +115,7 @@ class FactTable:
     mapping: Mapping[str, str]
     defaults: Mapping[str, Any]
     rows: dict[tuple[str, ...], dict[str, Any]] = field(default_factory=dict)
+    given: set[str] = field(default_factory=set)
     _date_lengths: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -133,7 +136,10 @@ class FactTable:
         """Stage a row, or return why it is dropped: types and lengths are looked at here, members in ``validate``."""
         found: dict[str, Any] = {}
         for column in self.model.facts.columns:
-            value = row.get(self.mapping.get(column.name, column.name))
+            source = self.mapping.get(column.name, column.name)
+            if source in row or column.name in self.defaults:
+                self.given.add(column.name)
+            value = row.get(source)
             value = self.defaults.get(column.name) if value is None else value
             if column.name == VERSION and value is None:
                 value = DEFAULT_VERSION
@@ -171,6 +177,12 @@ class FactTable:
     def written(self, method: str, scope: Sequence[str]) -> Model:
         """Return the model with the staged rows written."""
         new, old, keys = self.frame(), as_frame(self.model.facts), self.keys
+        left_out = [
+            column.name for column in self.model.facts.columns if not column.key and column.name not in self.given
+        ]
+        if method == "Update" and left_out:  # a measure that no row has stays as it is (unconfirmed)
+            stays = old.group_by(keys).agg(pl.col(left_out).last())
+            new = new.drop(left_out).join(stays, on=keys, how="left").select(old.columns)
         if method == "CleanAndReplace":
             kept = old.join(new.select(scope).unique(), on=list(scope), how="anti")
         elif method == "Append":
@@ -225,7 +237,7 @@ def _number(value: Any, column: Column) -> Decimal | _Invalid | None:
     try:
         number = Decimal(str(value))
         scale = column.scale or 0
-        rounded = number.quantize(Decimal(1).scaleb(-scale)) if number.is_finite() else None
+        rounded = _EXACT.quantize(number, Decimal(1).scaleb(-scale)) if number.is_finite() else None
     except InvalidOperation:
         return _INVALID
     if rounded is None or rounded.adjusted() >= (column.precision or 31) - scale:

@@ -30,11 +30,12 @@ def short_lived(total: int, time: Any) -> Iterator[Sandbox]:
     ("total", "partitions"),
     [(200_000, None), (1_000_000, 4), pytest.param(1_000_000, None, marks=pytest.mark.long)],
 )
-def test_every_row_comes_once_and_the_log_shows_renewals_with_reasons_and_no_secret(  # noqa: PLR0917 - fixtures
+def test_every_row_comes_once_and_the_log_shows_renewals_with_reasons_and_no_secret(
     short_lived: Sandbox,
     connect_to: Callable[..., Tenant],
     time: Any,
     caplog: pytest.LogCaptureFixture,
+    *,
     total: int,
     partitions: int | None,
 ) -> None:

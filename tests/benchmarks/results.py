@@ -14,6 +14,8 @@ __all__ = ["FITTED_FROM_ROWS", "Results", "exponent"]
 # Below this many rows a pull is the price of a request, whatever the rows.
 FITTED_FROM_ROWS: Final = 100_000
 
+_SHAPE: Final = "shape_"
+
 
 @dataclass(frozen=True)
 class Results:
@@ -78,6 +80,11 @@ class Results:
     def speedup(self, rows: int, partitions: int) -> float:
         """How many times as fast it is as one stream."""
         return float(self.partitioned(rows, 1)["seconds"] / self.partitioned(rows, partitions)["seconds"])
+
+    def shapes(self) -> dict[str, float]:
+        """How many times as long as the plain page each shape of a page takes to decode."""
+        found = {name: value for name, value in self.data["inside"].items() if name.startswith(_SHAPE)}
+        return {name.removeprefix(_SHAPE).removesuffix("_ratio"): float(value) for name, value in found.items()}
 
     @property
     def partitioned_rows(self) -> tuple[int, int]:

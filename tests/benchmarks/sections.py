@@ -9,8 +9,9 @@ from typing import Any, Final
 from benchmarks.markdown import picture, rows_text, table
 from benchmarks.pictures import GROWTH, MEMORY, RATIO
 from benchmarks.results import FITTED_FROM_ROWS, Results
+from sacnb.sandbox.misbehaviours import PAGE_SHAPES
 
-__all__ = ["growth", "partitions", "rest", "side_by_side"]
+__all__ = ["growth", "partitions", "rest", "shapes", "side_by_side"]
 
 LATENCIES_MS: Final = (0, 50, 500)
 # What each candidate is called, and what it gives.
@@ -164,6 +165,18 @@ costs as much as a full one. So partitions gain more, the more rows there are.
 {table(("rows", "partitions", "s", "times as fast as one", "MB above idle"), rows)}"""
 
 
+def shapes(results: Results) -> str:
+    """What SAC's unusual pages cost."""
+    ratios = sorted(results.shapes().items(), key=lambda pair: pair[1])
+    rows = [(f"`{name}`", PAGE_SHAPES[name], f"{ratio:.2f}") for name, ratio in ratios]
+    return f"""## Shapes of a page
+
+Decoding 50,000 rows beside the same rows as a plain page, each the best of several, in turns. Only the columns that
+need it are read in another way. What is refused, such as half a character, is not in this list.
+
+{table(("shape", "what it is", "plain = 1"), rows)}"""
+
+
 def rest(results: Results) -> str:
     """The cache, imports, the first batch, the session, the decoder."""
     write, read, file = (results.data["cache"][name] for name in ("write", "read", "file"))
@@ -176,6 +189,8 @@ def rest(results: Results) -> str:
         (f"keep {rows_text(write['rows'])} rows in the cache", f"{write['seconds']:.2f} s, {_file_mb(write):.0f} MB"),
         ("have them back as polars, in a fresh process", f"{read['seconds']:.2f} s ({_all(read)})"),
         ("the same file by polars alone, without checksums", f"{file['seconds']:.2f} s ({_all(file)})"),
+        ("ten rows from a cold process: `requests` and pandas", f"{results.data['cold']['theirs']['ms']:.0f} ms"),
+        ("the same: sacnb and polars", f"{results.data['cold']['ours']['ms']:.0f} ms"),
         ("`import pandas`", f"{imports['pandas']['ms']:.0f} ms"),
         ("`import sacnb`", f"{imports['sacnb']['ms']:.0f} ms"),
         ("the first page, come and unpacked, at 50 ms", f"{page_ms:.0f} ms"),

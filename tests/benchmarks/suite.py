@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from benchmarks.cold import cold_times
 from benchmarks.imports import import_times
 from benchmarks.inside import measure_inside
 from benchmarks.measuring import SMALL_ROWS, Bench
@@ -90,11 +91,18 @@ def cache(bench: Bench, extent: Extent) -> dict[str, Any]:
     }
 
 
+def cold(bench: Bench, extent: Extent) -> dict[str, Any]:
+    """Ten rows as a frame, from the start of Python on."""
+    bench.server.set_latency(0)
+    return cold_times(bench.server.target(SMALL_ROWS), bench.environ, extent.imports)
+
+
 def measure_all(bench: Bench, extent: Extent, only: frozenset[str]) -> dict[str, Any]:
     """All sections, or some."""
     sections = {
         "imports": lambda: import_times(extent.imports),
         "inside": measure_inside,
+        "cold": lambda: cold(bench, extent),
         "compare": lambda: compare(bench, extent),
         "growth": lambda: growth(bench, extent),
         "partitions": lambda: partitions(bench, extent),

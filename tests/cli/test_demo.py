@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 from click.testing import Result
 
-from sacnb.cli.commands import _demonstration as script
-from sacnb.cli.commands._demonstration import TOLERANCE, compare_with_published
+from sacnb.cli.commands import demo as script
 from sacnb.cli.commands.check import recorded
+from sacnb.cli.commands.demo import TOLERANCE, compare_with_published
 from sacnb.cli.failures import ExitCode
 from sacnb.errors import MissingExtraError
 
@@ -36,7 +36,7 @@ def test_the_main_job_from_end_to_end(run: Run, tmp_path: Path) -> None:
     assert "SAC did not deliver; showing the data of" in text
     assert "503" in text
     assert "The same 1,800 rows come from the cache" in text
-    for next_step in ("cp .env.example .env", "docs/access.md", "sacnb doctor"):
+    for next_step in ("sacnb init", "docs/access.md", "sacnb doctor"):
         assert next_step in text
     assert max(map(len, done.stdout.splitlines())) <= 100
     # The chart is a picture, and a page that asks no other host for anything; the user's cache is not touched.

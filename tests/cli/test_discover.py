@@ -147,7 +147,10 @@ def test_models_are_searched_by_text_of_any_case(invoke: Invoke, tenant: Sandbox
     assert json.loads(invoke("models", "no such text", "--json").stdout) == []
 
 
-_SQL = "select Sector, sum(Employees) as jobs from US_EMPLOYMENT where Date = '201001' group by Sector order by Sector"
+_SQL = """
+select Sector, sum(Employees) as jobs from US_EMPLOYMENT where Date = '201001' and Version = 'public.Actual'
+group by Sector order by Sector
+"""
 
 
 def test_sql_prints_a_table_json_and_a_file(invoke: Invoke, tenant: Sandbox, tmp_path: Path) -> None:
@@ -160,6 +163,8 @@ def test_sql_prints_a_table_json_and_a_file(invoke: Invoke, tenant: Sandbox, tmp
     done = invoke("sql", _SQL, "--output", str(file))
     assert (done.stdout, done.stderr) == ("", f"Wrote {len(rows)} rows to {file}.\n")
     assert len(file.read_text("utf-8").splitlines()) == len(rows) + 1
+    mixed = invoke("sql", "select sum(Employees) from US_EMPLOYMENT where Sector = '31'")
+    assert mixed.stderr.startswith("Warning: This query takes together several versions of 'US_EMPLOYMENT'")
 
 
 def test_sql_says_when_a_table_does_not_show_every_row(invoke: Invoke, tenant: Sandbox) -> None:

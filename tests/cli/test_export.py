@@ -22,7 +22,7 @@ from sacnb import Result as Facts
 from sacnb._cache.store import Cache
 from sacnb.cli.commands import export
 from sacnb.cli.failures import ExitCode
-from sacnb.sandbox import Sandbox
+from sacnb.sandbox import Sandbox, snowflake
 
 Invoke = Callable[..., Result]
 JOBS = ("export", "US_EMPLOYMENT", "--where", "Version=public.Actual")
@@ -161,3 +161,39 @@ def test_a_folder_that_is_not_there_is_named(invoke: Invoke, tenant: Sandbox) ->
     result = invoke(*JOBS, "-o", "nowhere/jobs.csv")
     assert result.exit_code == ExitCode.USAGE
     assert "nowhere" in result.stderr
+
+
+def test_rows_are_appended_to_a_table_in_snowflake(
+    invoke: Invoke, tenant: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with snowflake.start() as simulator:
+        key = tmp_path / "key.p8"
+        key.write_bytes(simulator.private_key or b"")
+        for name, value in {
+            "ACCOUNT": simulator.account,
+            "USER": simulator.user,
+            "PRIVATE_KEY_FILE": str(key),
+            "URL": simulator.url,
+            "CA_BUNDLE": str(simulator.ca_file),
+        }.items():
+            monkeypatch.setenv(f"SNOWFLAKE_{name}", value)
+        result = invoke(*JOBS, "--to", "snowflake", "--table", "db.public.jobs")
+        assert result.exit_code == 0, result.output
+        assert result.stderr.endswith("1,800 rows of US_EMPLOYMENT are committed in DB.PUBLIC.JOBS.\n")
+        assert len(simulator.rows("DB", "PUBLIC", "JOBS", "sacnb-US_EMPLOYMENT")) == 1800
+        printed = invoke(*JOBS, "--to", "snowflake", "--table", 'db."my.schema".jobs', "--create-table")
+        assert printed.stdout.startswith('create table if not exists "DB"."my.schema"."JOBS" (\n    "Version" VARCHAR,')
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--to", "snowflake"),
+        ("--table", "T"),
+        ("--to", "snowflake", "--table", "T", "-o", "jobs.csv"),
+        ("--to", "snowflake", "--table", "T", "--tidy"),
+        ("--to", "snowflake", "--table", "a.b.c.d"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(options: tuple[str, ...], invoke: Invoke, tenant: Sandbox) -> None:
+    assert invoke(*JOBS, *options).exit_code == ExitCode.USAGE

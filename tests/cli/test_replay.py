@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from sacnb.cli.application import Invocation
+from sacnb.cli.commands.replay import _variables
 from sacnb.cli.failures import ExitCode
 
 Invoke = Callable[..., Result]
@@ -22,6 +24,10 @@ def folder(tmp_path: Path) -> Path:
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
     (tmp_path / "clean.txt").write_text("nothing here\n")
     return tmp_path
+
+
+def test_the_profile_named_before_the_command_reaches_the_kernel() -> None:
+    assert _variables(Invocation(profile="prod")) == {"SAC_PROFILE": "prod"}
 
 
 def test_a_clean_folder_is_said_to_be_clean(invoke: Invoke, folder: Path) -> None:

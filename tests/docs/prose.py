@@ -6,6 +6,7 @@ python tests/docs/prose.py [seed] [count]
 from __future__ import annotations
 
 import ast
+import functools
 import io
 import random
 import re
@@ -31,9 +32,10 @@ class Passage:
     text: str
 
 
-def passages() -> list[Passage]:
+@functools.cache
+def passages() -> tuple[Passage, ...]:
     """Return all docstrings, comments of whole lines, and texts of exceptions, warnings and hints, in order."""
-    return [passage for path in sorted(PACKAGE.rglob("*.py")) for passage in _of_file(path)]
+    return tuple(passage for path in sorted(PACKAGE.rglob("*.py")) for passage in _of_file(path))
 
 
 def _of_file(path: Path) -> Iterator[Passage]:

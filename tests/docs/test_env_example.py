@@ -12,6 +12,7 @@ import pytest
 from sacnb._settings import VARIABLES, Settings, Variable
 from sacnb.replay.scan import scan_paths
 
+EXAMPLES = {variable.name: variable.example for variable in VARIABLES}
 _LINE = re.compile(r"^(?:# )?(SAC_\w+)=(.*)$", re.MULTILINE)
 
 
@@ -53,8 +54,9 @@ def test_every_line_switched_on_is_accepted(example: Path, tmp_path: Path) -> No
     bundle = tmp_path / "company-ca.pem"
     shutil.copy(certifi.where(), bundle)
     text = re.sub(r"^# (?=SAC_)", "", example.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    text = text.replace("SAC_TENANT_URL=sandbox", f"SAC_TENANT_URL={VARIABLES[0].example}")
+    text = text.replace("SAC_TENANT_URL=sandbox", f"SAC_TENANT_URL={EXAMPLES['SAC_TENANT_URL']}")
     text = text.replace("C:/certificates/company-ca.pem", bundle.as_posix())
+    text = text.replace("SAC_PROFILE=prod\n", "")  # it takes the place of tenant and client
     dotenv = tmp_path / ".env"
     dotenv.write_text(text, encoding="utf-8")
 

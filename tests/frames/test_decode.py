@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from sacnb._frames.convert import arrow_schema
-from sacnb._frames.decode import decode_natively, decode_rows
+from sacnb._frames.decode import _longest_fraction, decode_natively, decode_rows
 from sacnb._frames.strict import decode_strictly
 from sacnb._odata.schema import Column
 from sacnb.errors import BadAnswer
@@ -400,3 +400,11 @@ def test_the_message_shows_the_value_and_not_a_whole_page() -> None:
         one('"' + "x" * 5000 + '"', "Edm.Int32")
     assert "xxx" in str(caught.value)
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("text", "digits"), [(b'{"A":1.5}\n{"A":0.1234567891}', 10), (b'{"A":1}', 0), (b'{"A":2.}', 0)]
+)
+def test_the_longest_fraction_counts_that_of_the_last_row(text: bytes, digits: int) -> None:
+    """Else a page whose last number alone is long is read three times."""
+    assert _longest_fraction(text) == digits

@@ -35,9 +35,9 @@ def test_the_last_good_result_is_served_to_a_model_that_never_saw_its_metadata(
 
 
 def test_aggregated_facts_too(sandbox: Sandbox, connect_to: ConnectTo) -> None:
-    before = connect_to(sandbox).model("US_EMPLOYMENT").facts(dims=["Date"], **QUESTION).refresh()
+    before = connect_to(sandbox).model("US_EMPLOYMENT").facts(dims=["Date", "Version"], **QUESTION).refresh()
     sandbox.misbehave("token_500")
-    after = connect_to(sandbox).model("US_EMPLOYMENT").facts(dims=["Date"], **QUESTION).refresh()
+    after = connect_to(sandbox).model("US_EMPLOYMENT").facts(dims=["Date", "Version"], **QUESTION).refresh()
     assert after.stale
     assert after.arrow().equals(before.arrow())
 

@@ -5,23 +5,27 @@ from __future__ import annotations
 import datetime as dt
 import warnings
 from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
-from sacnb import col
+from sacnb import Result, col
 from sacnb._endpoints import FACT_DATA, FACT_DATA_AGGREGATION
 from sacnb._tenant import Model, Tenant
 from sacnb.errors import (
     Cancelled,
     LiveConnectionError,
     MixedAccountsWarning,
+    MixedVersionsWarning,
     QueryError,
     RowCountWarning,
     UnknownNameError,
 )
 from sacnb.sandbox import Column, Sandbox, start, table_model
+from sacnb.sandbox.models.small import read_csv
 
 ConnectTo = Callable[..., Tenant]
 
@@ -197,6 +201,63 @@ def test_mixed_accounts_are_warned_of_and_not_where_they_are_told_apart(
         planning.facts(dims=["Version", "Account"]).fetch()
         planning.facts(dims=["Version"], where={"Account": "400000"}).fetch()
         planning.facts().fetch()
+
+
+def test_versions_that_are_added_up_are_warned_of(jobs: Model, tmp_path: Path) -> None:
+    both = {"dims": ["Sector"], "since": "2015", "where": {"Sector": "31"}}
+    actual = jobs.facts(**{**both, "where": {"Sector": "31", "Version": "public.Actual"}}).fetch()
+    plan = jobs.facts(**{**both, "where": {"Sector": "31", "Version": ["public.Plan"]}}).fetch()
+    message = r"Filter 'Version'.*add it to dims.*sac\.model\('US_EMPLOYMENT', version='public\.Actual'"
+    with pytest.warns(MixedVersionsWarning, match=message) as caught:
+        mixed = jobs.facts(**both).fetch()
+    assert [one.filename for one in caught] == [__file__]
+    assert employees(mixed) == employees(actual) + employees(plan)
+    assert employees(actual) == leaf_sum("31", "2015")
+    two: list[Any] = [{"Version": ["public.Actual", "public.Plan"]}, col("Version") != "x", ~(col("Version") == "x")]
+    assert [jobs.facts(dims=["Sector"], where=where).mixed for where in two] == [("Version",)] * 3
+    one: list[Any] = [{"Version": ["public.Plan"] * 2}, (col("Version") == "public.Plan") & (col("Sector") != "1")]
+    assert [jobs.facts(dims=["Sector"], where=where).mixed for where in one] == [()] * 2
+    with pytest.warns(MixedVersionsWarning):
+        jobs.facts(**both).to_parquet(tmp_path / "jobs")
+    jobs.facts().fetch()
+
+
+def employees(result: Result) -> Decimal:
+    return Decimal(result.arrow()["Employees"].to_pylist()[0])
+
+
+def leaf_sum(sector: str, year: str) -> Decimal:
+    rows = read_csv("us_employment.csv").filter(pl.col("sector") == sector, pl.col("date").str.starts_with(year))
+    return sum(map(Decimal, rows["employees_thousand"]), Decimal(0))
+
+
+def test_a_result_remembers_that_it_adds_versions_up(jobs: Model, tmp_path: Path) -> None:
+    with pytest.warns(MixedVersionsWarning):
+        jobs.facts(dims=["Date"]).refresh().to_parquet(tmp_path / "jobs.parquet")
+    with pytest.warns(MixedVersionsWarning):  # a cached one too
+        jobs.facts(dims=["Date"]).refresh(max_age_s=3600)
+    kept = Result.from_parquet(tmp_path / "jobs.parquet")
+    assert kept.info.mixed == ("Version",)
+    with pytest.warns(MixedVersionsWarning, match="The values of this result add up"):
+        assert kept.tidy("year", agg="mean").note == "Adds up versions. Each year is the mean of its months."
+    with pytest.warns(MixedVersionsWarning):
+        assert "Adds up versions." in kept.plot("year", agg="mean").description
+
+
+def test_a_model_can_be_one_version(sandbox: Sandbox, connect_to: ConnectTo) -> None:
+    tenant = connect_to(sandbox)
+    plan = tenant.model("US_EMPLOYMENT", version="public.Plan")
+    of_31 = {"dims": ["Sector"], "since": "2015", "where": {"Sector": "31"}}
+    assert employees(plan.facts(**of_31).fetch()) == leaf_sum("31", "2014") * Decimal("1.02")
+    asked = {"Sector": "31", "Version": "public.Actual"}  # as the query says, and not the model
+    assert employees(plan.facts(**{**of_31, "where": asked}).fetch()) == leaf_sum("31", "2015")
+    assert plan.scan().select("Version").unique().collect()["Version"].to_list() == ["public.Plan"]
+    with pytest.raises(UnknownNameError, match=r"Did you mean 'public\.Plan'"):
+        tenant.model("US_EMPLOYMENT", version="public.Plann").facts().fetch()
+    with pytest.raises(QueryError, match="has no dimension Version"):
+        tenant.model("EDM_TYPES", version="public.Plan").facts()
+    with pytest.raises(QueryError, match="version must be text"):
+        tenant.model("US_EMPLOYMENT", version=7)  # type: ignore[arg-type]
 
 
 def test_a_wrong_row_count_can_be_taken_as_a_warning(jobs: Model, sandbox: Sandbox) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -15,7 +14,7 @@ from sacnb import col
 from sacnb._pushdown.translate import Kept
 from sacnb._tenant import Model, Tenant
 from sacnb._wire.telemetry import RequestEvent
-from sacnb.errors import AuthError, MixedAccountsWarning, QueryError, UnknownNameError
+from sacnb.errors import AuthError, MixedAccountsWarning, MixedVersionsWarning, QueryError, UnknownNameError
 from sacnb.sandbox import Sandbox
 
 ConnectTo = Callable[..., Tenant]
@@ -133,9 +132,27 @@ def test_mixed_accounts_are_warned_of(sandbox: Sandbox, connect_to: ConnectTo) -
     planning = connect_to(sandbox).model("PLANNING")
     with pytest.warns(MixedAccountsWarning, match="Account"):
         planning.scan(dims=["Version"]).collect()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with pytest.warns(MixedAccountsWarning, match="takes together all members of 'Account'"):
         planning.scan().group_by("Version").agg(c("SignedData").sum()).collect()
+    planning.scan().group_by("Version", "Account").agg(c("SignedData").sum()).collect()
+    planning.scan().filter(c("Account") == "400000").group_by("Version").agg(c("SignedData").sum()).collect()
+    planning.scan().select("Region").unique().collect()
+
+
+def test_mixed_versions_are_warned_of(jobs: Model) -> None:
+    summed = c("Employees").sum()
+    for rows in (jobs.scan(), jobs.scan(where={"Version": ["public.Actual", "public.Plan"]})):
+        with pytest.warns(MixedVersionsWarning, match=r"takes together several versions.*keep it among the columns"):
+            mixed = rows.group_by("Sector").agg(summed).collect().sort("Sector")
+    with pytest.warns(MixedVersionsWarning, match="adds up several versions"):
+        by_sac = jobs.scan(dims=["Sector"]).collect().sort("Sector")
+    assert by_sac["Employees"].to_list() == pytest.approx(mixed["Employees"].to_list())
+    actual = jobs.scan().filter(c("Version") == "public.Actual").group_by("Sector").agg(summed).collect()
+    assert actual["Employees"].sum() < mixed["Employees"].sum()
+    set_once = jobs.scan(where={"Version": "public.Actual"}).group_by("Sector").agg(summed).collect()
+    assert set_once["Employees"].sum() == pytest.approx(actual["Employees"].sum())
+    apart = jobs.scan().group_by("Version").agg(summed).collect()
+    assert apart["Employees"].sum() == pytest.approx(mixed["Employees"].sum())
 
 
 def test_a_frame_joined_with_itself_pulls_each_side_once(sandbox: Sandbox, jobs: Model) -> None:
@@ -198,7 +215,7 @@ def test_an_explanation_says_what_is_sent_and_what_stays_and_asks_nothing(sandbo
 
 def test_an_explanation_is_what_a_scan_sends(sandbox: Sandbox, jobs: Model) -> None:
     def steps(rows: pl.LazyFrame) -> pl.LazyFrame:
-        return rows.filter(c("Employees") > 5000.5, c("Date") < "2010").select("Sector").head(7)
+        return rows.filter(c("Employees") > 5000.5, c("Date") < "2010").select("Sector", "Version").head(7)
 
     (explained,) = jobs.explain(steps).scans
     steps(jobs.scan()).collect()

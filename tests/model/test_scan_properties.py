@@ -21,6 +21,8 @@ from sacnb._tenant import Model
 from sacnb._tenant.connector import connect_with
 from sacnb.sandbox import Sandbox
 
+pytestmark = pytest.mark.filterwarnings("ignore::sacnb.errors.MixedVersionsWarning")  # sums are not the point here
+
 MODELS: Final = ("PLANNING", "EDM_TYPES", "SCALE")
 NAMES: Final = {
     "PLANNING": ["Version", "Date", "Account", "CostCenter", "Region", "SignedData"],

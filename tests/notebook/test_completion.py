@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from sacnb._tenant import Tenant
+from sacnb.notebook.completion import described
 from sacnb.notebook.session import Catalogue, texts
 from sacnb.sandbox import Sandbox
 
@@ -239,3 +240,17 @@ def test_a_column_without_members_has_no_suggestions(shell: Any, sac: Tenant) ->
 def test_values_of_parameters_are_texts_numbers_and_dates(shell: Any, sac: Tenant) -> None:
     shell.user_ns.update(pa=1, pb="x", pc=Decimal(1), pd=[1], pe=object(), pf=len, _pg=1)
     assert offered(shell, "%%sac\nselect * from US_EMPLOYMENT where Sector = :p") == [":pa", ":pb", ":pc", ":pd"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("US employment by sector", "model: US employment by sector"),
+        (None, "model"),
+        ("", "model"),
+        ("Connect to a tenant: a connected one, or another.", "model: Connect to a tenant"),
+        ("The plan of all regions, accounts and cost centres", "model: The plan of all regions, accounts and …"),
+    ],
+)
+def test_a_popup_shows_a_short_type_with_the_description(text: str | None, shown: str) -> None:
+    assert described("model", text) == shown.replace(" ", "\u00a0")

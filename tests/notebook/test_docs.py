@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sacnb._charts.chart import Chart
 from sacnb._tenant import Tenant
 from sacnb.notebook import RefreshPanel
 from sacnb.notebook.commands import COMMANDS
@@ -43,6 +44,15 @@ def test_its_magics_run(shell: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert "228 rows" in repr(shown[3])
     assert sorted(shell.user_ns["by_sector"]["Sector"]) == ["31", "32"]
     assert "rows     228" in repr(shown[-1])
+
+
+def test_the_magics_of_the_readme_run(shell: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (PAGE.parents[1] / "README.md").read_text(encoding="utf-8")
+    cell = text.partition("```text\n")[2].partition("```")[0]
+    assert cell.startswith("%sac connect")
+    shell.run("%load_ext sacnb")
+    assert isinstance(shell.run(cell), Chart)
 
 
 def test_the_subcommands_are_those_there_are() -> None:

@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 
 from sacnb._results.result import Result
+from sacnb._settings import Secret, save_profile
 from sacnb._tenant import Tenant
 from sacnb.errors import (
     AuthError,
@@ -73,7 +74,7 @@ def test_a_question_mark_shows_the_manual(shell: Any, sac: Tenant, capsys: pytes
         ("%sac refresh US_EMPLOYMENT class", "'class' is not a variable name"),
         ("%sac describe US_EMPLOYMENT and more", "takes fewer words"),
         ("%sac refresh US_EMPLOYMENT --where Name=O'Hare", "A quote is not closed"),
-        ("%sac connect acme", "'acme' is neither a variable with a connected tenant nor a URL"),
+        ("%sac connect acme", "'acme' is neither a variable with a connected tenant, nor a profile, nor a URL"),
         ("%sac cache clear", "the beginning of a key, or --all"),
         ("%sac cache clear us --all", "the beginning of a key, or --all"),
     ],
@@ -142,6 +143,23 @@ def test_a_tenant_of_the_user_is_used_and_left_open(shell: Any, sac: Tenant) -> 
     shell.run("shown = %sac connect sandbox")
     assert current_tenant() is not sac
     assert "US_EMPLOYMENT" in set(sac.models()["id"])
+
+
+def test_a_profile_is_connected_by_its_name(
+    shell: Any, sac: Tenant, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {
+        "SAC_TENANT_URL": sandbox.tenant_url,
+        "SAC_TOKEN_URL": sandbox.token_url,
+        "SAC_CLIENT_ID": sandbox.client_id,
+        "SAC_CLIENT_SECRET": Secret(sandbox.client_secret),
+    }
+    save_profile("pre-prod", values, in_keyring=False)
+    for line in ("%sac connect pre-prod", "%sac connect --profile pre-prod"):
+        assert str(shell.run(line)) == f"Connected to {sandbox.tenant_url}, profile pre-prod."
+        assert shell.run("%sac models employ")["id"].to_list() == ["US_EMPLOYMENT"]
+    shown = shell.attempt("%sac connect prod")
+    assert "The profiles are: pre-prod." in str(shown.error_in_exec)
 
 
 def test_a_failed_connection_is_closed_and_the_current_one_kept(

@@ -14,6 +14,8 @@ from sacnb._tenant import Tenant
 from sacnb.errors import ForbiddenError, QueryError, SacError, UnknownNameError, UsageError
 from sacnb.sandbox import Sandbox
 
+pytestmark = pytest.mark.filterwarnings("ignore::sacnb.errors.MixedVersionsWarning")  # sums are not the point here
+
 BY_SECTOR = "select Sector, sum(Employees) as jobs from US_EMPLOYMENT where Date >= '201501' group by Sector"
 ONE_SECTOR = "select * from US_EMPLOYMENT where Sector = :sector"
 

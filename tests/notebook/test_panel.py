@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import threading
 import time as clock
 from collections.abc import Callable, Iterator
@@ -81,6 +82,12 @@ def button(panel: RefreshPanel, name: str) -> Any:
 def text(panel: RefreshPanel) -> str:
     """Return all text of the panel."""
     return "\n".join(part.value for part in parts(panel) if isinstance(part, widgets.HTML))
+
+
+def advance(panel: RefreshPanel) -> Any:
+    """Return the row with the bar and its text."""
+    (found,) = [part for part in panel.children if widgets.FloatProgress in map(type, getattr(part, "children", ()))]
+    return found
 
 
 def finished(panel: RefreshPanel) -> threading.Event:
@@ -198,8 +205,42 @@ def test_rows_that_cannot_be_tidy_are_shown_nevertheless(jobs: Model, make: Call
     panel.refresh(wait=True)
     assert len(panel.result) == 228
     assert panel.tidy is None
-    assert "ContractError" in text(panel)
+    assert "Ask for month or quarter or year" in text(panel)
     assert panel.status.startswith("fresh, 228 rows")
+
+
+def test_the_chart_follows_each_refresh(jobs: Model, make: Callable[..., RefreshPanel]) -> None:
+    panel = make(jobs, where={"Sector": ["20", "31"], "Version": "public.Actual"}, grain="year", plot={"unit": "k"})
+    drawn: list[Any] = []
+    panel.observe(lambda change: drawn.append(change.new), "chart")
+    assert panel.chart is None
+    assert "<img" not in text(panel)
+    for _ in range(2):
+        panel.refresh(wait=True)
+    assert len(drawn) == 2
+    assert panel.chart.description.startswith("Line chart. US_EMPLOYMENT: Employees.")
+    assert re.findall(r'<img class="(sacnb-\w+)" style="[^"]*" alt="Line chart', text(panel)) == [
+        "sacnb-light",
+        "sacnb-dark",
+    ]
+
+
+def test_what_cannot_be_drawn_is_explained_and_no_failure(
+    sandbox: Sandbox, connect_to: ConnectTo, make: Callable[..., RefreshPanel]
+) -> None:
+    panel = make(connect_to(sandbox, page_size=5000).model("PLANNING"), plot=True)
+    panel.refresh(wait=True)
+    assert (panel.chart, panel.error) == (None, None)
+    assert "No chart: The result also varies in" in text(panel)
+    assert panel.status.startswith("fresh")
+
+
+@pytest.mark.parametrize(
+    ("plot", "words"), [("line", "plot is 'line'"), ({"theme": "dark"}, "plot has 'theme'"), (1, "plot is 1")]
+)
+def test_plot_is_checked_at_once(jobs: Model, make: Callable[..., RefreshPanel], plot: Any, words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        make(jobs, plot=plot)
 
 
 # -- progress --------------------------------------------------------------------------------------------------------
@@ -210,27 +251,27 @@ def test_progress_is_shown_in_words_and_by_a_bar(jobs: Model, make: Callable[...
     (bar,) = [part for part in parts(panel) if isinstance(part, widgets.FloatProgress)]
     said: list[str] = []
     shares: list[float] = []
-    beside = panel.children[1].children[1]
-    beside.observe(lambda change: said.append(change.new), "value")
+    advance(panel).children[1].observe(lambda change: said.append(change.new), "value")
     bar.observe(lambda change: shares.append(change.new), "value")
     panel.refresh(wait=True)
     assert any("3,420 of 3,420 rows, 4 pages" in line for line in said)
     assert shares[-1] == 1.0
     assert said[-1] == ""
+    assert advance(panel).layout.display == "none"
 
 
-def test_the_bar_is_full_even_without_rows(jobs: Model, make: Callable[..., RefreshPanel]) -> None:
+def test_progress_is_gone_in_the_end_even_without_rows(jobs: Model, make: Callable[..., RefreshPanel]) -> None:
     panel = make(jobs, where={"Sector": []})
     panel.refresh(wait=True)
     assert len(panel.result) == 0
     assert panel.status.startswith("fresh, 0 rows")
-    assert panel.children[1].children[0].value == 1.0
+    assert advance(panel).layout.display == "none"
 
 
 def test_frequent_progress_is_shown_now_and_then(jobs: Model, make: Callable[..., RefreshPanel]) -> None:
     panel = make(jobs)
     said: list[str] = []
-    panel.children[1].children[1].observe(lambda change: said.append(change.new), "value")
+    advance(panel).children[1].observe(lambda change: said.append(change.new), "value")
     for page in range(1, 101):
         panel._on_progress(Progress(page * 1000, page, 100_000, page / 100))
     assert len(said) == 6
@@ -243,7 +284,7 @@ def test_a_retry_is_shown_with_its_reason_and_wait(
 ) -> None:
     panel = make(jobs)
     said: list[str] = []
-    panel.children[1].children[1].observe(lambda change: said.append(change.new), "value")
+    advance(panel).children[1].observe(lambda change: said.append(change.new), "value")
     sandbox.misbehave("throttle_seconds", times=1, on="facts", retry_after_s=7)
     panel.refresh(wait=True)
     assert any("SAC answered 429; retrying in 7 s (2 of 4)" in line for line in said)
@@ -255,7 +296,7 @@ def test_retries_of_other_downloads_are_not_shown(
 ) -> None:
     panel = make(jobs)
     said: list[str] = []
-    panel.children[1].children[1].observe(lambda change: said.append(change.new), "value")
+    advance(panel).children[1].observe(lambda change: said.append(change.new), "value")
     sandbox.misbehave("throttle_seconds", times=1, on="facts")
     jobs.facts(where={"Sector": "31"}).fetch()
     assert said == []
@@ -498,8 +539,8 @@ def test_every_control_has_a_text_for_its_name_and_none_is_ever_disabled(
     jobs: Model, make: Callable[..., RefreshPanel]
 ) -> None:
     panel = make(jobs, every_minutes=5)
-    controls = [p for p in parts(panel) if isinstance(p, widgets.Button | widgets.Checkbox | widgets.FloatProgress)]
-    assert len(controls) == 5
+    controls = [p for p in parts(panel) if isinstance(p, widgets.Button | widgets.Checkbox)]
+    assert len(controls) == 4
     disabled: list[Any] = []
     for control in controls:
         assert control.description.strip()

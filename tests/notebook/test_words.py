@@ -142,14 +142,14 @@ def test_a_retry_in_words(cause: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({}, "Token: valid until 13:00 UTC+1."),
-        ({"expires_at": NOON + timedelta(days=1)}, "Token: valid until 2026-11-21 12:00 UTC+1."),
-        ({"expires_at": NOON}, "Token: expired at 12:00 UTC+1; the next request gets a new one."),
-        ({"expires_at": UNKNOWN_END}, "Token: pasted; it does not say when it expires."),
+        ({}, "Token valid until 13:00 UTC+1"),
+        ({"expires_at": NOON + timedelta(days=1)}, "Token valid until 2026-11-21 12:00 UTC+1"),
+        ({"expires_at": NOON}, "Token expired at 12:00 UTC+1; the next request gets a new one."),
+        ({"expires_at": UNKNOWN_END}, "Pasted token; it does not say when it expires."),
         # The server's clock is two hours ahead of ours; what counts is what the wall says here.
         (
             {"expires_at": NOON + timedelta(hours=3), "clock_offset": timedelta(hours=2)},
-            "Token: valid until 13:00 UTC+1.",
+            "Token valid until 13:00 UTC+1",
         ),
     ],
 )
@@ -159,7 +159,7 @@ def test_the_state_of_the_token(changes: dict[str, Any], words: str) -> None:
 
 
 def test_before_the_first_request_there_is_no_token() -> None:
-    assert token_text(None, NOON) == "Token: none yet; the next request gets one."
+    assert token_text(None, NOON) == "No token yet; the next request gets one."
 
 
 def test_text_is_escaped_in_html() -> None:

@@ -1,4 +1,4 @@
-"""Install the built wheel with all its extras in an empty environment, and run the Python of README.md there.
+"""Install the built wheel with all its extras in an empty environment, and run README's Python and a first hour there.
 
 python tests/packaging/dist.py dist/sacnb-0.1.0-py3-none-any.whl
 """
@@ -21,7 +21,7 @@ _FOREIGN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "COVERAGE_PROCESS_START",
 
 
 def main(wheel: Path) -> None:
-    """Raise CalledProcessError if the wheel cannot be installed or a line of README fails."""
+    """Raise CalledProcessError if the wheel cannot be installed, or a line of README or the first hour fails."""
     lines = "\n".join(_PYTHON.findall(README.read_text(encoding="utf-8")))
     if "sacnb.connect(" not in lines:
         raise SystemExit(f"{README} has no Python to run.")
@@ -39,6 +39,9 @@ def main(wheel: Path) -> None:
         call(python, "-W", "error::DeprecationWarning:sacnb", "readme.py", cwd=work)
         place = "import sacnb; print('README ran with', sacnb.__version__, 'from', sacnb.__file__)"
         call(python, "-c", place, cwd=work)
+        empty = Path(folder, "empty")
+        empty.mkdir()
+        call(python, Path(__file__).with_name("first_hour.py"), cwd=empty)
 
 
 def extras_of(wheel: Path) -> list[str]:
@@ -54,7 +57,9 @@ def call(*command: str | Path, cwd: Path) -> None:
     environ = {
         name: value for name, value in os.environ.items() if name not in _FOREIGN and not name.startswith("SAC_")
     }
-    environ["SAC_CACHE_DIR"] = str(cwd / "cache")
+    # Neither the user's cache and profiles, nor a folder that is no longer empty.
+    environ["SAC_CACHE_DIR"] = str(cwd.parent / "cache")
+    environ["XDG_CONFIG_HOME"] = str(cwd.parent / "config")
     subprocess.run(list(map(str, command)), cwd=cwd, env=environ, check=True)
 
 

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
+import sacnb.sandbox
 from sacnb._cache.staging import list_staging, staging_root
 from sacnb._pull.checkpoints import Staging
 from sacnb._pull.parquet import to_parquet
@@ -23,6 +24,7 @@ from sacnb._pull.progress import Progress
 from sacnb._tenant import Tenant
 from sacnb.errors import BadAnswer, Cancelled, ExportError, NoAnswerError, RequestError, SacError, ServerError
 from sacnb.sandbox import Column, Sandbox, table_model
+from sacnb.sandbox.models.scale import scale as scale_model
 
 ConnectTo = Callable[..., Tenant]
 StartPull = Callable[..., subprocess.Popen[str]]
@@ -172,11 +174,24 @@ def interrupted(call: Callable[..., Any], **options: Any) -> None:
 
 
 @pytest.fixture
+def sandbox(time: Any) -> Iterator[Sandbox]:
+    with sacnb.sandbox.start(scale_rows=10_000, clock=time.clock, now=time.now) as started:
+        yield started
+
+
+@pytest.fixture
+def large(sandbox: Sandbox) -> Sandbox:
+    """The sandbox with more rows, since pages of 5,000 are never made smaller."""
+    sandbox.add_model(scale_model(100_000))
+    return sandbox
+
+
+@pytest.fixture
 def scale(sandbox: Sandbox, connect_to: ConnectTo) -> Any:
-    """SCALE with 100,000 rows, asked for in pages of 6,000."""
+    """SCALE with 10,000 rows, asked for in pages of 600."""
 
     def facts(**options: Any) -> Any:
-        return connect_to(sandbox, **options.pop("settings", {})).model("SCALE").facts(page_size=6_000, **options)
+        return connect_to(sandbox, **options.pop("settings", {})).model("SCALE").facts(page_size=600, **options)
 
     return facts
 
@@ -200,11 +215,11 @@ def test_a_second_run_pulls_only_what_the_first_one_had_not(sandbox: Sandbox, sc
     seen: list[Progress] = []
     result = scale().to_parquet(tmp_path / "x", progress=seen.append)
     assert beginnings(sandbox) == 2, "that of the undisturbed pull, and that of the first run"
-    assert (result.resumed_rows, result.row_count) == (24_000, 100_000)
-    assert (seen[0].rows, seen[0].resumed_rows, seen[0].expected_rows) == (24_000, 24_000, 100_000)
-    assert seen[-1].rows == 100_000
+    assert (result.resumed_rows, result.row_count) == (2_400, 10_000)
+    assert (seen[0].rows, seen[0].resumed_rows, seen[0].expected_rows) == (2_400, 2_400, 10_000)
+    assert seen[-1].rows == 10_000
     assert pq.read_table(result.path).equals(undisturbed.arrow())
-    assert "24,000 of them pulled by an earlier run" in repr(result)
+    assert "2,400 of them pulled by an earlier run" in repr(result)
 
 
 def test_a_resumed_refresh_is_as_old_as_its_first_page(scale: Any, time: Any) -> None:
@@ -212,7 +227,7 @@ def test_a_resumed_refresh_is_as_old_as_its_first_page(scale: Any, time: Any) ->
     began = time.now()
     time.advance(3600)
     result = scale().refresh()
-    assert (len(result), result.info.last_refresh_time) == (100_000, began)
+    assert (len(result), result.info.last_refresh_time) == (10_000, began)
     time.advance(60)
     assert scale().refresh().info.last_refresh_time == time.now()
 
@@ -229,7 +244,7 @@ def test_resume_can_be_declined(sandbox: Sandbox, scale: Any, tmp_path: Path, me
     interrupted(getattr(scale(), method), **call)
     seen: list[Progress] = []
     getattr(scale(), method)(resume=False, progress=seen.append, **call)
-    assert (beginnings(sandbox), seen[0].rows, seen[-1].pages) == (2, 6_000, 17)
+    assert (beginnings(sandbox), seen[0].rows, seen[-1].pages) == (2, 600, 17)
 
 
 def test_after_twelve_hours_a_pull_starts_over(sandbox: Sandbox, scale: Any, time: Any) -> None:
@@ -237,31 +252,30 @@ def test_after_twelve_hours_a_pull_starts_over(sandbox: Sandbox, scale: Any, tim
     time.advance(12 * 3600 + 1)
     seen: list[Progress] = []
     scale().refresh(progress=seen.append)
-    assert (beginnings(sandbox), seen[0].rows, seen[-1].pages) == (2, 6_000, 17)
+    assert (beginnings(sandbox), seen[0].rows, seen[-1].pages) == (2, 600, 17)
 
 
 def test_another_question_starts_over(sandbox: Sandbox, scale: Any, tmp_path: Path) -> None:
     interrupted(scale().to_parquet, folder=tmp_path / "x")
     seen: list[Progress] = []
-    scale(where={"Version": "public.Plan"}).to_parquet(tmp_path / "x", progress=seen.append)
-    assert (beginnings(sandbox), seen[0].rows, seen[-1].pages) == (2, 6_000, 9)
+    scale(since="2018").to_parquet(tmp_path / "x", progress=seen.append)
+    assert (beginnings(sandbox), seen[0].rows) == (2, 600)
+    assert 2_000 < seen[-1].rows < 9_000
 
 
 def test_a_pull_starts_over_if_the_row_count_has_changed(sandbox: Sandbox, scale: Any) -> None:
-    from sacnb.sandbox.models.scale import scale as model_of
-
     interrupted(scale().refresh)
-    sandbox.add_model(model_of(90_000))
+    sandbox.add_model(scale_model(9_000))
     result = scale().refresh()
-    assert len(result) == 90_000
-    assert result.polars().select(KEYS).n_unique() == 90_000
+    assert len(result) == 9_000
+    assert result.polars().select(KEYS).n_unique() == 9_000
 
 
 def test_the_plan_of_the_first_run_holds_for_the_second_one(sandbox: Sandbox, scale: Any, tmp_path: Path) -> None:
     whole = scale(partitions=3, settings={"streams": 1}).fetch()
     interrupted(scale(partitions=3, settings={"streams": 1}).to_parquet, folder=tmp_path / "x")
     result = scale(partitions=8).to_parquet(tmp_path / "x")
-    assert result.resumed_rows == 24_000
+    assert result.resumed_rows == 2_400
     assert pq.read_table(result.path).equals(whole.arrow())
 
 
@@ -287,7 +301,7 @@ def test_a_full_disk_ends_an_export_and_keeps_its_pages(
     (blocker,) = tmp_path.glob(".x.*.partial")
     blocker.unlink()
     (tmp_path / "away").rename(blocker)
-    assert scale().to_parquet(target).resumed_rows >= 12_000
+    assert scale().to_parquet(target).resumed_rows >= 1_200
 
 
 def test_a_cache_that_cannot_be_written_costs_the_resume_and_not_the_refresh(
@@ -296,7 +310,7 @@ def test_a_cache_that_cannot_be_written_costs_the_resume_and_not_the_refresh(
     (tmp_path / "file").touch()
     said: list[str] = []
     result = scale(settings={"cache_dir": tmp_path / "file"}).refresh(announce=said.append)
-    assert len(result) == 100_000
+    assert len(result) == 10_000
     assert "could not be cached" in said[0]
     assert "cannot be resumed" in caplog.text
 
@@ -311,7 +325,7 @@ def test_two_at_once_do_not_get_into_each_others_way(scale: Any, tmp_path: Path)
             with pytest.raises(ExportError, match="Another process is exporting to"):
                 scale().to_parquet(tmp_path / "x")
 
-    assert scale().to_parquet(tmp_path / "x", progress=progress).row_count == 100_000
+    assert scale().to_parquet(tmp_path / "x", progress=progress).row_count == 10_000
     inside.clear()
 
     def in_refresh(now: Progress) -> None:
@@ -319,8 +333,8 @@ def test_two_at_once_do_not_get_into_each_others_way(scale: Any, tmp_path: Path)
             inside.append(None)
             inside.append(len(scale().refresh()))
 
-    assert len(scale().refresh(progress=in_refresh)) == 100_000
-    assert inside == [None, 100_000]
+    assert len(scale().refresh(progress=in_refresh)) == 10_000
+    assert inside == [None, 10_000]
 
 
 # -- links and pages that SAC no longer gives ------------------------------------------------------------------------
@@ -337,7 +351,7 @@ def test_a_dead_link_restarts_its_partition_only(
     seen: list[Progress] = []
     again = scale(partitions=partitions, settings={"streams": 1}).fetch(progress=seen.append)
     assert again.arrow().equals(whole.arrow())
-    assert seen[-1].rows == 100_000
+    assert seen[-1].rows == 10_000
     assert caplog.text.count("restarting part") == 1
     if partitions:
         counts = sum("$top=0" in entry.query for entry in sandbox.log[-60:])
@@ -366,27 +380,28 @@ def test_an_outage_in_the_middle_loses_nothing_however_long_it_is(sandbox: Sandb
         with pytest.raises(ServerError):
             scale().to_parquet(tmp_path / "x")
     sandbox.behave()
-    assert scale().to_parquet(tmp_path / "x").resumed_rows == 18_000
+    assert scale().to_parquet(tmp_path / "x").resumed_rows == 1_800
 
 
 def test_a_link_that_fails_in_two_runs_restarts_its_partition_with_smaller_pages(
-    sandbox: Sandbox, scale: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    large: Sandbox, connect_to: ConnectTo, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sandbox.misbehave("next_link_expired", status=504, times=1, after=2)
+    facts = connect_to(large).model("SCALE").facts(page_size=6_000)
+    large.misbehave("next_link_expired", status=504, times=1, after=2)
     with pytest.raises(ServerError):
-        scale().to_parquet(tmp_path / "x")
-    result = scale().to_parquet(tmp_path / "x")
+        facts.to_parquet(tmp_path / "x")
+    result = facts.to_parquet(tmp_path / "x")
     assert (result.row_count, result.resumed_rows) == (100_000, 0)
     assert "with pages of 5,000 rows because" in caplog.text
 
 
 def test_a_page_that_is_too_large_is_asked_for_in_halves(
-    sandbox: Sandbox, connect_to: ConnectTo, caplog: pytest.LogCaptureFixture
+    large: Sandbox, connect_to: ConnectTo, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sandbox.misbehave("error_504", on="facts", times=4)  # as often as a request is tried
-    result = connect_to(sandbox).model("SCALE").facts(page_size=40_000).fetch()
+    large.misbehave("error_504", on="facts", times=4)  # as often as a request is tried
+    result = connect_to(large).model("SCALE").facts(page_size=40_000).fetch()
     assert len(result) == 100_000
-    sizes = [entry.query.rpartition("pagesize=")[2] for entry in sandbox.log if entry.kind == "facts"]
+    sizes = [entry.query.rpartition("pagesize=")[2] for entry in large.log if entry.kind == "facts"]
     assert [size.partition("&")[0] for size in sizes] == ["40000"] * 4 + ["20000"] * 5
     assert "with pages of 20,000 rows because" in caplog.text
 
@@ -394,7 +409,7 @@ def test_a_page_that_is_too_large_is_asked_for_in_halves(
 def test_a_stream_cannot_take_back_what_it_gave(sandbox: Sandbox, scale: Any) -> None:
     sandbox.misbehave("next_link_expired", status=410, times=1, after=1)
     stream = scale().stream()
-    assert next(stream).num_rows == 6_000
+    assert next(stream).num_rows == 600
     with pytest.raises(RequestError, match="410"):
         list(stream)
     assert isinstance(stream.error, RequestError)

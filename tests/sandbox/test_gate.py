@@ -50,8 +50,10 @@ def test_the_custom_auth_header_prevents_a_session(start: Callable[..., Any]) ->
     assert api.sandbox.counts["sessions_opened"] == 1
 
 
-def test_the_client_has_no_grant_for_the_data_import_service(start: Callable[..., Any]) -> None:
+def test_the_data_import_service_can_be_withheld(start: Callable[..., Any]) -> None:
     api = start()
+    assert api.get(f"{api.sandbox.tenant_url}/api/v1/dataimport/models").status_code == 200
+    api.sandbox.misbehave("forbidden", on="import")
     answer = api.get(f"{api.sandbox.tenant_url}/api/v1/dataimport/models")
     assert answer.status_code == 403
     assert answer.json()["error"]["message"].endswith("[3401]")

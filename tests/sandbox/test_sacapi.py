@@ -13,8 +13,10 @@ What it does with a tenant is worth knowing, because the sandbox has to bear it 
 * It means to tell dates from other dimensions and does not: dates end up among the dimensions.
 * It keeps what it learned of models in dictionaries of the class: one model's columns show up in the next one's. The
   fixture gives each test fresh ones.
-* It asks the Data Import Service for a CSRF token. That service is not granted here (403, [3401]): sacapi prints a
-  warning and goes on.
+* It asks the Data Import Service for a CSRF token. Where that service is not granted (403, [3401]), it prints a warning
+  and goes on.
+* It creates jobs with a body that is JSON only up to the end of its mapping, so SAC must ignore the rest, and maps no
+  version: a row's own column ``Version`` is taken as it is.
 """
 
 from __future__ import annotations
@@ -28,15 +30,22 @@ from typing import Any
 import pytest
 from sacapi import sacapi
 
+from sacnb.sandbox import Sandbox
+
 
 @pytest.fixture
-def connection(start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Any:
+def sandbox(start: Callable[..., Any]) -> Sandbox:
+    api: Any = start(login=False, max_page_size=500)
+    return api.sandbox
+
+
+@pytest.fixture
+def connection(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A ``SACConnection`` that is connected to a sandbox with small pages."""
     monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
     for name in ["dimensions", "dateDimensions", "accounts", "versions", "mapping"]:
         monkeypatch.setattr(sacapi.ModelMetadata, name, {})
     monkeypatch.setattr(sacapi.ModelMetadata, "measures", [])
-    sandbox = start(login=False, max_page_size=500).sandbox
     connection = sacapi.SACConnection("tenant", "eu10")
     https = "https://tenant.eu10.hcs.cloud.sap"
     for name, url in vars(connection).items():
@@ -58,7 +67,11 @@ def test_it_lists_the_models(connection: Any) -> None:
     assert connection.providers["PLANNING"].serviceURL.endswith("/providers/sac/PLANNING/")
 
 
-def test_it_warns_that_the_import_service_is_not_granted(connection: Any, capfd: pytest.CaptureFixture[str]) -> None:
+def test_it_warns_that_the_import_service_is_not_granted(
+    connection: Any, sandbox: Sandbox, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert connection.csrfTokenStatus is True
+    sandbox.misbehave("forbidden", on="import")
     connection.getProviders()
     assert "WARNING.  Failed to connect to" in capfd.readouterr().out
     assert connection.csrfTokenStatus is False
@@ -92,3 +105,36 @@ def test_it_reads_the_planning_model(connection: Any, data_files: Path) -> None:
     expected = _csv(data_files / "planning.csv")
     assert [list(r.values())[:5] for r in rows] == [list(r.values())[:5] for r in expected]
     assert [r["SignedData"] for r in rows] == [float(Decimal(r["SignedData"])) for r in expected]
+
+
+def _plan(connection: Any, date: str) -> dict[str, float]:
+    connection.addFilterProvider("US_EMPLOYMENT")
+    connection.addLogicalFilter("US_EMPLOYMENT", "Date", date, connection.filterOperators.EQUAL)
+    rows = connection.getFactData(connection.modelMetadata["US_EMPLOYMENT"])
+    return {row["Sector"]: row["Employees"] for row in rows if row["Version"] == "public.Plan"}
+
+
+def test_it_imports_rows_and_reads_them_back(connection: Any, sandbox: Sandbox) -> None:
+    model = connection.getModelMetadata("US_EMPLOYMENT")
+    before = _plan(connection, "201506")
+    rows = [
+        {"Version": "public.Plan", "Date": "201506", "Sector": "31", "Employees": 1.5},
+        {"Version": "public.Plan", "Date": "201601", "Sector": "31", "Employees": 2.25},
+    ]
+    connection.upload(model, rows)
+    assert _plan(connection, "201506") == {**before, "31": 1.5}
+    assert _plan(connection, "201601") == {"31": 2.25}
+    assert sandbox.counts["import_run_requests"] == 1
+
+
+def test_its_rejected_rows_are_told_and_its_job_is_deleted(connection: Any, sandbox: Sandbox) -> None:
+    model = connection.getModelMetadata("US_EMPLOYMENT")
+    row = {"Version": "public.Plan", "Date": "201506", "Sector": "nowhere", "Employees": 1.5}
+    good = {**row, "Sector": "31"}
+    with pytest.raises(sacapi.InvalidRowsError) as caught:
+        connection.upload(model, [good, row])
+    (told,) = caught.value.args
+    assert told["failedNumberRows"] == 1
+    assert told["failedRows"][0]["reason"] == "member does not exist: Sector nowhere"
+    assert sandbox.counts["import_delete_requests"] == 1
+    assert sandbox.counts["import_run_requests"] == 0

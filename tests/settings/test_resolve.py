@@ -5,13 +5,15 @@ from __future__ import annotations
 import pickle
 import shutil
 from dataclasses import fields
+from email.message import Message
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import certifi
 import pytest
 
-from sacnb._settings import VARIABLES, Secret, Settings
+from sacnb._settings import VARIABLES, Secret, Settings, variables
 from sacnb.errors import SettingsError
 
 TENANT = "https://acme.eu10.hcs.cloud.sap"
@@ -19,7 +21,7 @@ COMPLETE = {"SAC_TENANT_URL": TENANT, "SAC_CLIENT_ID": "sb-1!b2|client!b3", "SAC
 
 
 def test_every_field_has_a_variable_and_every_variable_a_field() -> None:
-    named = {f.name for f in fields(Settings)} - {"is_sandbox", "notes", "sources", "dotenv_path"}
+    named = {f.name for f in fields(Settings)} - {"is_sandbox", "notes", "warnings", "sources", "dotenv_path"}
     assert named == {v.argument for v in VARIABLES}
 
 
@@ -184,3 +186,11 @@ def test_secrets_compare_by_value() -> None:
     assert Secret("a") == Secret("a") != Secret("b")
     assert Secret("a") != "a"
     assert _hash_of(Secret("a")) == _hash_of(Secret("a"))
+
+
+def test_a_page_is_an_address_once_the_project_names_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert variables.documentation("docs/access.md") == "docs/access.md in the sources of sacnb"
+    found = Message()
+    found["Project-URL"] = "Documentation, https://docs.acme.example/sacnb/"
+    monkeypatch.setattr(metadata, "metadata", lambda _: found)
+    assert variables.documentation("docs/access.md") == "https://docs.acme.example/sacnb/docs/access.html"

@@ -13,8 +13,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from sacnb._auth import TokenSource
 from sacnb._auth.token import WarnOnce
 from sacnb._wire import DispatchContext
+from sacnb.snowflake import SnowflakeClient
 from sacnb.snowflake.engine import engine
 from sacnb.snowflake.keys import PrivateKey
+from sacnb.snowflake.settings import resolve
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -80,3 +82,31 @@ def contexts(clock: Clock) -> Iterator[Callable[..., DispatchContext]]:
     yield make
     for context in made:
         context.close()
+
+
+@pytest.fixture
+def connect(clock: Clock) -> Iterator[Callable[..., SnowflakeClient]]:
+    """Connect to a simulator, with time that passes only when slept."""
+    made: list[SnowflakeClient] = []
+
+    def make(simulator: Any, **options: Any) -> SnowflakeClient:
+        settings = resolve(
+            {
+                "account": simulator.account,
+                "user": simulator.user,
+                "private_key": simulator.private_key,
+                "url": simulator.url,
+                "ca_bundle": simulator.ca_file,
+                "database": "DB",
+                "schema": "PUBLIC",
+                **options,
+            },
+            {},
+        )
+        # Tokens are checked against the real time.
+        made.append(SnowflakeClient(settings, clock=clock.clock, sleep=clock.sleep, random=lambda: 0.5))
+        return made[-1]
+
+    yield make
+    for client in made:
+        client.close()

@@ -23,12 +23,16 @@ from sacnb.errors import (
     Cancelled,
     LargeScanWarning,
     LiveConnectionError,
+    MixedAccountsWarning,
+    MixedVersionsWarning,
     QueryError,
     SacError,
     ServerError,
     UnknownNameError,
 )
 from sacnb.sandbox import Column, Sandbox, start, table_model
+
+pytestmark = pytest.mark.filterwarnings("ignore::sacnb.errors.MixedVersionsWarning")  # sums are not the point here
 
 ConnectTo = Callable[..., Tenant]
 c = pl.col
@@ -67,6 +71,25 @@ def test_a_query_gives_a_frame_and_its_filter_goes_to_sac(sandbox: Sandbox, sac:
         "Date ge '201501'",
         "Version eq 'public.Actual'",
     ]
+
+
+def test_versions_and_accounts_that_are_added_up_are_warned_of(sac: Tenant) -> None:
+    actual = sac.sql("select sum(Employees) as n from US_EMPLOYMENT where Version = 'public.Actual'").item()
+    plan = sac.sql("select sum(Employees) as n from US_EMPLOYMENT where Version = 'public.Plan'").item()
+    with pytest.warns(MixedVersionsWarning, match="takes together several versions of 'US_EMPLOYMENT'") as caught:
+        mixed = sac.sql("select sum(Employees) as n from US_EMPLOYMENT").item()
+    assert mixed == pytest.approx(actual + plan)
+    assert [one.filename for one in caught] == [__file__]
+    rows = sac.sql("select Sector, Employees from US_EMPLOYMENT", lazy=True)
+    with pytest.warns(MixedVersionsWarning):
+        rows.collect()
+    with pytest.warns(MixedAccountsWarning):
+        sac.sql("select sum(SignedData) from PLANNING where Version = 'public.Actual'")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sac.sql("select Version, sum(Employees) from US_EMPLOYMENT group by Version")
+        sac.sql("select Sector from US_EMPLOYMENT group by Sector")
+        sac.sql("select count(*) as n from US_EMPLOYMENT where Sector = '31'")
 
 
 def test_measures_are_floats_unless_decimals_are_asked_for(sac: Tenant) -> None:

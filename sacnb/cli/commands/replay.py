@@ -158,6 +158,8 @@ def _variables(invocation: Invocation) -> dict[str, str]:
 
         given = read_dotenv(invocation.env_file)
         variables = {name: value for name, value in given.items() if name not in os.environ}
+    if invocation.profile is not None:
+        variables["SAC_PROFILE"] = invocation.profile
     if invocation.tenant_url is not None:
         variables["SAC_TENANT_URL"] = invocation.tenant_url
     if invocation.verbosity:

@@ -151,6 +151,16 @@ class Simulator:
         """Return the status of a channel without counting as a request for it; ``None`` where there is none."""
         return self._store.peek(_pipe(database, schema, table), channel)
 
+    def set_offset(self, database: str, schema: str, table: str, channel: str, token: str) -> None:
+        """Open a channel as another program would, with an offset of its own."""
+        self._store.open(_pipe(database, schema, table), channel, {"offset_token": token})
+
+    def reset(self) -> None:
+        """Forget all channels, rows, counts and misbehaviours; tokens stay valid."""
+        self._rules.switch_off()
+        self._store.clear()
+        self._app.forget()
+
     def close(self) -> None:
         """Stop the server and remove its files; closing twice does nothing."""
         self._http.close()

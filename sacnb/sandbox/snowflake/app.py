@@ -101,6 +101,13 @@ class App:
         self._sessions: dict[tuple[str, str], str] = {}
         self._lock = threading.Lock()
 
+    def forget(self) -> None:
+        """Forget the requests seen so far."""
+        with self._lock:
+            self.seen.clear()
+            self.counts.clear()
+            self._sessions.clear()
+
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         body = bytearray()

@@ -57,6 +57,7 @@ class Signatures:
         self._issuer = f"{self._subject}.SHA256:{base64.b64encode(hashlib.sha256(der).digest()).decode()}"
         self._secret = secrets.token_bytes(32)
         self._generation = 0
+        self._expires = 0
         self.scoped_lifetime_s = scoped_lifetime_s
         self._clock = clock
 
@@ -90,12 +91,14 @@ class Signatures:
         if scope != host:
             raise Refused(400, "390305", f"Invalid scope {scope}.")
         now = self._clock()
+        # Later than that of the one before, also within a second.
+        self._expires = max(int(now + self.scoped_lifetime_s), self._expires + 1)
         claims = {
             "iss": "sacnb-sandbox",
             "sub": self._subject,
             "aud": host,
             "iat": int(now),  # whole: the SDK reads unsigned numbers only
-            "exp": int(now + self.scoped_lifetime_s),
+            "exp": self._expires,
             "generation": self._generation,
             "jti": secrets.token_hex(8),
         }

@@ -186,6 +186,12 @@ class Store:
             channel = self._channels[pipe].get(_key(name))
             return None if channel is None else self._describe(pipe, channel)
 
+    def clear(self) -> None:
+        """Forget all channels and rows."""
+        with self._lock:
+            self._channels.clear()
+            self._rows.clear()
+
     def settle(self) -> None:
         """Commit everything that waits, as time would."""
         with self._lock:

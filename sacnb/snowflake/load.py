@@ -1,0 +1,285 @@
+"""Load a download into a table: resumable on both ends, each row once.
+
+    <work>/rows/         the download: Parquet files, complete and checked before the first row is sent
+    <work>/load.json     written before the first row is sent: the files, and the rows that each channel held by then
+    <work>.lock          held while a load runs
+
+Rows cannot be taken back from a stream, and only at its end does a download prove complete and consistent; so the rows
+go through the disk. A load that ended early goes on from there: what the channels have committed since ``load.json``
+was written says which rows are in the table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+from sacnb._arguments import flag, required_text, whole_number
+from sacnb._files import dump_with_digest, make_private_folder, read_with_digest, remove, replacing
+from sacnb._wire.telemetry import room_logger
+from sacnb.errors import Cancelled, ChannelError, ExportError
+from sacnb.snowflake.channel import Channel
+from sacnb.snowflake.client import SnowflakeClient
+
+__all__ = ["Load", "load", "load_facts"]
+
+log: Final = room_logger("snowflake")
+
+_BATCH_ROWS: Final = 20_000
+_STATE: Final = "load.json"
+
+
+class Download(Protocol):
+    """A folder of Parquet files."""
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        ...
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of its files, in the order of the rows."""
+        ...
+
+    @property
+    def started_at(self) -> datetime:
+        """When the download began."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A finished load: ``rows`` are in the table, ``resumed_rows`` of them since an earlier run that ended early.
+
+    ``rejected`` are rows that Snowflake could not load, of all. ``downloaded_at`` is when the download began.
+    """
+
+    __module__ = "sacnb.snowflake"
+
+    table: str
+    channels: tuple[str, ...]
+    rows: int
+    resumed_rows: int
+    rejected: int
+    downloaded_at: str
+    seconds: float
+
+    def __repr__(self) -> str:
+        resumed = f", {self.resumed_rows:,} of them by an earlier run" if self.resumed_rows else ""
+        rejected = f", {self.rejected:,} more could not be loaded" if self.rejected else ""
+        return f"<Load of {self.rows:,} rows into {self.table}{resumed}{rejected}>"
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What is in ``load.json``. ``bases`` are the rows that each channel had committed before the load."""
+
+    files: tuple[str, ...]
+    rows: tuple[int, ...]
+    bases: Mapping[str, int]
+    downloaded_at: str
+
+    @property
+    def total(self) -> int:
+        return sum(self.rows)
+
+    def share(self, channel: str) -> tuple[int, int]:
+        """Return the first row of a channel's share of the rows, and the row after its last."""
+        number, count = list(self.bases).index(channel), len(self.bases)
+        return self.total * number // count, self.total * (number + 1) // count
+
+
+def load(
+    download: Callable[[Path], Download],
+    work: Path,
+    *,
+    client: SnowflakeClient,
+    table: str,
+    channel: str,
+    channels: int = 1,
+    resume: bool = True,
+    cancelled: Callable[[], bool] | None = None,
+    **options: Any,
+) -> Load:
+    """Download into *work*, append the rows to *table* over one or several channels, and wait until all are committed.
+
+    ``options`` are those of ``client.open_channel``. The folder is removed at the end.
+
+    Raises what *download* and the channels raise; ExportError where another process loads the same; Cancelled.
+    """
+    started = time.monotonic()
+    names = [channel] if channels == 1 else [f"{channel}-{number}" for number in range(1, channels + 1)]
+    make_private_folder(work)
+    with _locked(work):
+        state = _read(work, names) if resume else None
+        if state is None:
+            (work / _STATE).unlink(missing_ok=True)
+            found = download(work / "rows")
+        opened = {name: client.open_channel(table, name, **options) for name in names}
+        if state is None:
+            state = _begin(work, found, {name: one.committed for name, one in opened.items()})
+        else:
+            log.warning(
+                "Resuming the load into %s that was downloaded at %s; run again for fresh rows.",
+                table,
+                state.downloaded_at,
+            )
+        resumed = sum(one.committed - state.bases[name] for name, one in opened.items())
+        _append_all(work / "rows", state, list(opened.values()), cancelled)
+        remove(work)
+    rejected = sum(one.rejected for one in opened.values())
+    return Load(
+        table=str(next(iter(opened.values())).pipe).removesuffix("-STREAMING"),
+        channels=tuple(names),
+        rows=state.total - rejected,
+        resumed_rows=resumed,
+        rejected=rejected,
+        downloaded_at=state.downloaded_at,
+        seconds=time.monotonic() - started,
+    )
+
+
+def load_facts(
+    download: Callable[[Path], Download],
+    about: Mapping[str, Any],
+    root: Path,
+    *,
+    client: SnowflakeClient | None,
+    table: str,
+    channel: str,
+    resume: bool,
+    channels: int = 1,
+    cancelled: Callable[[], bool] | None = None,
+    **options: Any,
+) -> Load:
+    """Load the answer to a query, described by *about*, through a folder of its own in *root*.
+
+    Raises what ``load`` raises.
+    """
+    from sacnb import snowflake
+
+    count = whole_number("channels", channels, least=1) or 1
+    with nullcontext(client) if client is not None else snowflake.connect() as connected:
+        pipe = connected.pipe(table, database=options.get("database"), schema=options.get("schema"))
+        identity = {**about, "account": connected.principal, "pipe": str(pipe), "channel": channel}
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+        return load(
+            download,
+            root / digest,
+            client=connected,
+            table=table,
+            channel=required_text("channel", channel),
+            channels=count,
+            resume=flag("resume", resume),
+            cancelled=cancelled,
+            **options,
+        )
+
+
+def _append_all(folder: Path, state: _State, channels: Sequence[Channel], cancelled: Callable[[], bool] | None) -> None:
+    """Append each channel's share; the first error stops the others."""
+    failed: list[BaseException] = []
+
+    def stopped() -> bool:
+        return bool(failed) or (cancelled is not None and cancelled())
+
+    def work(channel: Channel) -> None:
+        try:
+            _append(folder, state, channel, stopped)
+        except BaseException as error:
+            failed.append(error)
+            raise
+
+    if len(channels) == 1:
+        work(channels[0])
+        return
+    with ThreadPoolExecutor(len(channels), thread_name_prefix="sacnb-snowflake") as pool:
+        for done in [pool.submit(work, channel) for channel in channels]:
+            done.exception()
+    if failed:
+        raise failed[0]
+
+
+def _append(folder: Path, state: _State, channel: Channel, stopped: Callable[[], bool]) -> None:
+    start, end = state.share(channel.name)
+    done = channel.committed - state.bases[channel.name]
+    if not 0 <= done <= end - start:
+        raise ChannelError(
+            f"The channel {channel.name!r} has {channel.committed:,} rows; the load that is to be resumed began at "
+            f"{state.bases[channel.name]:,} and has {end - start:,}. Something else wrote to the channel.",
+            hint="Compare the table with its source, then start over: to_snowflake(..., resume=False).",
+        )
+    for batch in _rows(folder, state, start + done, end):
+        if stopped():
+            raise Cancelled("The load was cancelled. What is committed stays, and the next one goes on after it.")
+        channel.append_rows(batch)
+    channel.close()
+
+
+def _rows(folder: Path, state: _State, start: int, end: int) -> Iterator[pa.RecordBatch]:
+    """Yield the rows from *start* up to *end*, a few at a time."""
+    position = 0
+    for name, rows in zip(state.files, state.rows, strict=True):
+        if position + rows > start and position < end:
+            with pq.ParquetFile(folder / name) as file:
+                at = position
+                for batch in file.iter_batches(_BATCH_ROWS):
+                    low, high = max(start - at, 0), min(end - at, len(batch))
+                    at += len(batch)
+                    if low < high:
+                        yield batch.slice(low, high - low)
+        position += rows
+
+
+def _begin(work: Path, found: Download, bases: Mapping[str, int]) -> _State:
+    rows = tuple(pq.read_metadata(found.path / name).num_rows for name in found.files)
+    state = _State(found.files, rows, bases, f"{found.started_at:%Y-%m-%d %H:%M:%S} UTC")
+    about = {
+        "files": list(found.files),
+        "rows": list(rows),
+        "bases": [[name, base] for name, base in bases.items()],  # pairs, to keep their order
+        "downloaded_at": state.downloaded_at,
+    }
+    with replacing(work / _STATE, private=True) as file:
+        file.write(dump_with_digest(about))
+    return state
+
+
+def _read(work: Path, names: Sequence[str]) -> _State | None:
+    """Return the state of a load that ended early; ``None`` where there is none."""
+    path = work / _STATE
+    if not path.exists():
+        return None
+    about = read_with_digest(path)
+    if about is None or [name for name, _ in about["bases"]] != list(names):
+        raise ExportError(
+            f"{path} cannot be used: it is damaged, or of a load with other channels.",
+            hint="Load with the same channels, or start over: to_snowflake(..., resume=False).",
+        )
+    return _State(tuple(about["files"]), tuple(about["rows"]), dict(about["bases"]), about["downloaded_at"])
+
+
+@contextmanager
+def _locked(work: Path) -> Iterator[None]:
+    lock = FileLock(work.with_name(f"{work.name}.lock"), timeout=0, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ExportError(f"Another process is loading the same rows ({work}).", hint="Wait for it.") from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,205 @@
+"""From SAC into Snowflake: each row once, whatever ends the way early."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+import sacnb
+from sacnb.errors import Cancelled, ChannelError, ExportError, QueryError, RejectedRowsError
+from sacnb.sandbox import snowflake as sandbox
+from sacnb.snowflake import Channel, SnowflakeClient, create_table
+from sacnb.snowflake.rows import Chunker
+
+TABLE = ("DB", "PUBLIC", "JOBS")
+WHERE = {"Version": "public.Actual", "Sector": ["31", "32"]}
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[sandbox.Simulator]:
+    with sandbox.start() as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def simulator(running: sandbox.Simulator) -> sandbox.Simulator:
+    running.reset()
+    return running
+
+
+@pytest.fixture
+def client(simulator: sandbox.Simulator, connect: Callable[..., SnowflakeClient]) -> SnowflakeClient:
+    return connect(simulator)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def model(cache: Path) -> Iterator[sacnb.Model]:
+    with sacnb.connect("sandbox", cache_dir=cache) as tenant:
+        yield tenant.model("US_EMPLOYMENT")
+
+
+@pytest.fixture
+def facts(model: sacnb.Model, cache: Path) -> sacnb.Facts:
+    shutil.rmtree(cache / "snowflake", ignore_errors=True)
+    return model.facts(where=WHERE)
+
+
+@pytest.fixture
+def loading(simulator: sandbox.Simulator, connect: Any) -> tuple[sandbox.Simulator, Any]:
+    return simulator, connect
+
+
+def wanted(facts: sacnb.Facts) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = facts.fetch(progress=None).arrow().to_pylist()
+    return [{name: _told(value) for name, value in row.items()} for row in rows]
+
+
+def _told(value: Any) -> Any:
+    return f"{value:f}" if isinstance(value, Decimal) else value
+
+
+def test_a_model_is_loaded_row_by_row(
+    facts: sacnb.Facts, client: SnowflakeClient, simulator: sandbox.Simulator, cache: Path
+) -> None:
+    done = facts.to_snowflake("jobs", client=client, progress=None)
+    assert simulator.rows(*TABLE) == wanted(facts)
+    assert (done.rows, done.resumed_rows, done.rejected, done.channels) == (
+        len(wanted(facts)),
+        0,
+        0,
+        ("sacnb-US_EMPLOYMENT",),
+    )
+    assert not list((cache / "snowflake").glob("*/*"))
+    again = facts.to_snowflake("jobs", client=client, progress=None)  # another load, and not the same one again
+    assert (again.rows, again.resumed_rows) == (done.rows, 0)
+    assert simulator.rows(*TABLE) == wanted(facts) * 2
+
+
+def test_several_channels_share_the_rows(
+    facts: sacnb.Facts, client: SnowflakeClient, simulator: sandbox.Simulator
+) -> None:
+    facts.to_snowflake("jobs", client=client, channel="c", channels=3, progress=None)
+    found = [row for number in (1, 2, 3) for row in simulator.rows(*TABLE, f"c-{number}")]
+    assert found == wanted(facts)
+    assert len(simulator.rows(*TABLE, "c-1")) == pytest.approx(len(found) / 3, abs=1)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_a_load_that_ended_early_goes_on(
+    after: int, channels: int, facts: sacnb.Facts, loading: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash after some appends, of which not all are committed."""
+    simulator, connect = loading
+    monkeypatch.setattr("sacnb.snowflake.load._BATCH_ROWS", 100)
+    monkeypatch.setitem(Chunker.__init__.__kwdefaults__ or {}, "target_bytes", 0)
+    real, appends = Channel._send, 0
+
+    def send(self: Any, chunk: Any) -> None:
+        nonlocal appends
+        real(self, chunk)
+        appends += 1
+        if appends > after:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as crash:
+        crash.setattr(Channel, "_send", send)
+        with pytest.raises(KeyboardInterrupt):
+            facts.to_snowflake("jobs", client=connect(simulator), channels=channels, progress=None)
+    simulator.settle()
+    done = facts.to_snowflake("jobs", client=connect(simulator), channels=channels, progress=None)
+    assert done.rows == len(wanted(facts))
+    assert done.resumed_rows > 0
+    key = lambda row: sorted(row.items())  # noqa: E731
+    assert sorted(simulator.rows(*TABLE), key=key) == sorted(wanted(facts), key=key)
+
+
+def test_a_channel_that_somebody_wrote_to_meanwhile_is_found(
+    facts: sacnb.Facts, client: SnowflakeClient, simulator: sandbox.Simulator
+) -> None:
+    simulator.misbehave("forbidden", on="append")
+    with pytest.raises(sacnb.SacError, match="403"):
+        facts.to_snowflake("jobs", client=client, progress=None)
+    simulator.behave()
+    simulator.set_offset(*TABLE, "sacnb-US_EMPLOYMENT", "1000000")
+    with pytest.raises(ChannelError, match="Something else wrote"):
+        facts.to_snowflake("jobs", client=client, progress=None)
+    with pytest.raises(ExportError, match="other channels"):
+        facts.to_snowflake("jobs", client=client, channels=2, progress=None)
+    done = facts.to_snowflake("jobs", client=client, resume=False, progress=None)
+    assert (done.rows, done.resumed_rows) == (len(wanted(facts)), 0)
+
+
+def test_rows_that_cannot_be_loaded_raise_or_are_counted(
+    facts: sacnb.Facts, client: SnowflakeClient, simulator: sandbox.Simulator
+) -> None:
+    simulator.misbehave("row_errors", times=2)
+    with pytest.raises(RejectedRowsError, match="could not load 1 rows"):
+        facts.to_snowflake("jobs", client=client, progress=None)
+    done = facts.to_snowflake("jobs", client=client, channel="lenient", row_errors="warn", progress=None)
+    assert (done.rejected, done.rows) == (1, len(wanted(facts)) - 1)
+
+
+def test_a_load_can_be_cancelled(facts: sacnb.Facts, client: SnowflakeClient, simulator: sandbox.Simulator) -> None:
+    with pytest.raises(Cancelled):
+        facts.to_snowflake("jobs", client=client, cancelled=lambda: True, progress=None)
+    assert simulator.rows(*TABLE) == []
+
+
+def test_mistakes_are_found_before_anything_is_sent(facts: sacnb.Facts, connect: Any, simulator: Any) -> None:
+    client = connect(simulator, database=None)
+    with pytest.raises(QueryError, match="SNOWFLAKE_DATABASE"):
+        facts.to_snowflake("jobs", client=client)
+    for wrong in ({"channels": 0}, {"resume": "yes"}, {"channels": "two"}, {"channel": 3}):
+        with pytest.raises(QueryError, match=next(iter(wrong))):
+            facts.to_snowflake("jobs", client=connect(simulator), **wrong)
+    assert simulator.counts["append_requests"] == 0
+
+
+# -- create table ----------------------------------------------------------------------------------------------------
+
+
+def test_the_table_of_a_model_is_printed(facts: sacnb.Facts) -> None:
+    with facts.stream() as stream:
+        text = create_table(stream, "jobs", database="db", schema='"My Schema"')
+    assert text == (
+        'create table if not exists "DB"."My Schema"."JOBS" (\n'
+        '    "Version" VARCHAR,\n'
+        '    "Date" VARCHAR,\n'
+        '    "Sector" VARCHAR,\n'
+        '    "Employees" NUMBER(31, 7)\n'
+        ");"
+    )
+
+
+def test_every_type_has_a_column() -> None:
+    kinds = {
+        "BOOLEAN": pa.bool_(),
+        "NUMBER(20, 0)": pa.uint64(),
+        "NUMBER(19, 0)": pa.int8(),
+        "FLOAT": pa.float32(),
+        "NUMBER(38, 10)": pa.decimal256(60, 10),
+        "NUMBER(5, 0)": pa.decimal128(3, -2),
+        "DATE": pa.date32(),
+        "TIME": pa.time64("us"),
+        "TIMESTAMP_NTZ": pa.timestamp("us"),
+        "TIMESTAMP_TZ": pa.timestamp("us", "UTC"),
+        "BINARY": pa.binary(),
+        "VARIANT": pa.list_(pa.int8()),
+        "VARCHAR": pa.dictionary(pa.int8(), pa.string()),
+    }
+    text = create_table(pa.schema(list(zip(kinds, kinds.values(), strict=True))), "T")
+    assert [line.strip().rstrip(",") for line in text.splitlines()[1:-1]] == [f'"{name}" {name}' for name in kinds]
+    with pytest.raises(QueryError, match="'x' has the type month_day_nano_interval"):
+        create_table(pa.schema([("x", pa.month_day_nano_interval())]), "T")

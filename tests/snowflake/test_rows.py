@@ -1,0 +1,148 @@
+"""Rows become lines exactly, and lines become chunks that Snowflake takes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from sacnb.errors import QueryError
+from sacnb.snowflake.rows import MAX_APPEND_BYTES, Chunk, Chunker, batches
+
+
+def chunks(data: object, rows: int = 0, **options: Any) -> list[Chunk]:
+    chunker = Chunker(rows, **options)
+    return [*(chunk for batch in batches(data) for chunk in chunker.add(batch)), *chunker.finish()]
+
+
+def raw(chunk: Chunk) -> bytes:
+    if chunk.encoding == "gzip":
+        return gzip.decompress(chunk.body)
+    with pa.CompressedInputStream(pa.BufferReader(chunk.body), "zstd") as stream:
+        return bytes(stream.read())
+
+
+def rows_of(made: Iterable[Chunk]) -> list[dict[str, Any]]:
+    return [json.loads(line) for chunk in made for line in raw(chunk).splitlines()]
+
+
+EXACT = {
+    "amount": (
+        pa.array([Decimal("-123456789012345678901234.1234567")], pa.decimal128(31, 7)),
+        "-123456789012345678901234.1234567",
+    ),
+    "wide": (pa.array([Decimal("1" * 50)], pa.decimal256(60, 2)), "1" * 50 + ".00"),
+    "stamp": (pa.array([datetime.fromisoformat("2026-01-02T03:04:05.678901")]), "2026-01-02 03:04:05.678901"),
+    "nanos": (pa.array([1], pa.timestamp("ns")), "1970-01-01 00:00:00.000000001"),
+    "zoned": (pa.array([datetime(2026, 1, 2, 3, tzinfo=UTC)], pa.timestamp("us", "UTC")), "2026-01-02T03:00:00+00:00"),
+    "day": (pa.array([date(1, 1, 1)]), "0001-01-01"),
+    "clock": (pa.array([time(1, 2, 3, 4)]), "01:02:03.000004"),
+    "text": (pa.array(['a"\\\n\u2028\x00ü😀']), 'a"\\\n\u2028\x00ü😀'),
+    "whole": (pa.array([2**63 - 1]), 2**63 - 1),
+    "big": (pa.array([2**64 - 1], pa.uint64()), 2**64 - 1),
+    "float": (pa.array([0.1]), 0.1),
+    "tiny": (pa.array([5e-324]), 5e-324),
+    "flag": (pa.array([True]), True),
+    "none": (pa.nulls(1), None),
+    "bytes": (pa.array([b"\x00\xff"]), "00FF"),
+    "members": (pa.array(["a"]).dictionary_encode(), "a"),
+    "list": (pa.array([[1, None]]), [1, None]),
+    "struct": (pa.array([{"a": 1.5}]), {"a": 1.5}),
+}
+
+
+@pytest.mark.parametrize("kind", EXACT)
+def test_values_arrive_exactly(kind: str) -> None:
+    array, expected = EXACT[kind]
+    (row,) = rows_of(chunks(pa.table({kind: array})))
+    assert row == {kind: expected}
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize(
+    "shape", [lambda bad: [1.0, bad], lambda bad: [[1.0], [bad]], lambda bad: [{"a": 1.0}, {"a": bad}]]
+)
+def test_what_json_cannot_say_is_refused_or_null(bad: float, shape: Any) -> None:
+    table = pa.table({"x": shape(bad)})
+    with pytest.raises(QueryError, match=r"'x' holds NaN or an infinity"):
+        chunks(table)
+    assert json.dumps(rows_of(chunks(table, not_finite="null"))[1]).count("null") == 1
+
+
+def test_the_row_of_a_nan_is_named() -> None:
+    with pytest.raises(QueryError, match="row 12,346"):
+        chunks(pa.table({"x": [1.0, None, float("nan")]}), 12_343)
+
+
+FRAME = {"ID": [1, 2, 3], "NAME": ["a", None, "c"]}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pl.DataFrame(FRAME),
+        pl.LazyFrame(FRAME),
+        pd.DataFrame(FRAME, index=[7, 8, 9]),
+        pa.table(FRAME),
+        pa.record_batch(FRAME),
+        pa.table(FRAME).to_batches(),
+        iter(pa.table(FRAME).to_batches()),
+        pa.RecordBatchReader.from_batches(pa.table(FRAME).schema, pa.table(FRAME).to_batches()),
+    ],
+    ids=lambda data: type(data).__name__,
+)
+def test_frames_and_streams_are_taken(data: object) -> None:
+    assert rows_of(chunks(data)) == [{"ID": i, "NAME": n} for i, n in zip(*FRAME.values(), strict=True)]
+
+
+@pytest.mark.parametrize("data", [None, "text", {"a": [1]}, [{"a": 1}], 3])
+def test_what_is_no_frame_is_refused(data: object) -> None:
+    with pytest.raises(QueryError, match="rows must be"):
+        chunks(data)
+
+
+def test_columns_of_one_name_are_refused() -> None:
+    with pytest.raises(QueryError, match="same name twice"):
+        chunks(pa.Table.from_arrays([pa.array([1]), pa.array([2])], ["a", "a"]))
+
+
+@pytest.mark.parametrize("compression", ["zstd", "gzip"])
+def test_chunks_are_cut_by_their_compressed_size(compression: Any) -> None:
+    noise = np.random.default_rng(1).bytes(2_000_000).hex()
+    table = pa.table({"x": [noise[i : i + 100] for i in range(0, len(noise), 100)]})
+    made = chunks(table, 10, compression=compression, target_bytes=300_000)
+    assert len(made) > 3
+    assert all(len(chunk.body) < 300_000 + 700_000 for chunk in made)
+    assert [chunk.first for chunk in made] == [11, *(chunk.last + 1 for chunk in made[:-1])]
+    assert made[-1].last == 10 + len(table)
+    assert all(chunk.raw_bytes == len(raw(chunk)) for chunk in made)
+    assert [row["x"] for row in rows_of(made)] == table["x"].to_pylist()
+
+
+def test_noise_stays_below_the_limit_and_small_rows_share_a_chunk() -> None:
+    noise = np.random.default_rng(1).bytes(6_000_000).hex()
+    table = pa.table({"x": [noise[i : i + 5000] for i in range(0, len(noise), 5000)]})
+    assert all(2_500_000 < len(chunk.body) <= MAX_APPEND_BYTES for chunk in chunks(table)[:-1])
+    assert len(chunks(pa.table({"x": list(range(100_000))}))) == 1
+
+
+def test_a_row_of_many_megabytes_goes_alone_or_is_refused() -> None:
+    noise = np.random.default_rng(1).bytes(5_000_000).hex()
+    table = pa.table({"x": ["a", noise[:6_000_000], "b"]})
+    made = chunks(table)
+    assert [(chunk.first, chunk.last) for chunk in made] == [(1, 1), (2, 2), (3, 3)]
+    with pytest.raises(QueryError, match="Row 2 has"):
+        chunks(pa.table({"x": ["a", noise]}))
+
+
+def test_nothing_makes_no_chunk() -> None:
+    assert chunks(pa.table({"x": pa.array([], pa.int64())})) == []
