@@ -317,9 +317,11 @@ def complete_model(call: re.Match[str], knowledge: Knowledge) -> Suggestions:
 def complete_column(call: re.Match[str], model_id: str, knowledge: Knowledge) -> Suggestions | None:
     """Return the columns or members for a text in a call of a model; ``None`` after the end of the call."""
     before, fragment = call["before"], call["fragment"]
-    brackets = _TEXT.sub("", before)
-    if brackets.count(")") > brackets.count("("):
-        return None
+    depth = 1
+    for bracket in re.findall(r"[()]", _TEXT.sub("", before)):
+        depth += 1 if bracket == "(" else -1
+        if depth == 0:
+            return None
     member_of, argument = _MEMBER_OF.search(before), _ARGUMENT.search(before)
     if call["method"] == "members":
         known = knowledge.columns(model_id, "dimension")

@@ -143,7 +143,7 @@ def test_columns_are_known_before_the_model_is_written_down_to_the_cursor(shell:
 
 
 @pytest.mark.parametrize(
-    ("code", "expected"),
+    "case",
     [
         ("sac.model('us", ["US_EMPLOYMENT"]),
         ('chosen = sac["', ["US_EMPLOYMENT", "PLANNING", "SCALE", "EDM_TYPES"]),
@@ -159,9 +159,10 @@ def test_columns_are_known_before_the_model_is_written_down_to_the_cursor(shell:
         ("print('", []),
     ],
 )
-def test_suggestions_in_calls_of_tenants_and_models(  # noqa: PLR0917 - the columns of the table
-    shell: Any, sac: Tenant, connect_to: ConnectTo, sandbox: Sandbox, code: str, expected: list[str]
+def test_suggestions_in_calls_of_tenants_and_models(
+    shell: Any, sac: Tenant, connect_to: ConnectTo, sandbox: Sandbox, case: tuple[str, list[str]]
 ) -> None:
+    code, expected = case
     # A tenant that is not the one of the magics.
     other = connect_to(sandbox)
     shell.user_ns.update(sac=other, jobs=other.model("US_EMPLOYMENT"), other={"US_EMPLOYMENT": 1})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 
 import pytest
@@ -72,6 +73,29 @@ def test_our_log_is_shown_unless_the_program_has_its_own(
     monkeypatch.setattr(logging.getLogger(), "handlers", [logging.StreamHandler()])
     connect_to(sandbox)
     assert [type(handler) for handler in logger.handlers] == [logging.NullHandler]
+
+
+def test_the_log_tells_what_a_job_did_with_time_zone_level_and_logger(
+    sandbox: Sandbox, connect_to: ConnectTo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logger = logging.getLogger("sacnb")
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    logger.handlers[:] = [logging.NullHandler()]
+    sac = connect_to(sandbox, log="info")
+    sandbox.misbehave("error_503", on="facts", times=1)
+    sac.model("US_EMPLOYMENT").facts(page_size=500, limit=700).fetch()
+    logger.handlers[:] = [logging.NullHandler()]
+    lines = capsys.readouterr().err.splitlines()
+    at = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d"
+    assert all(re.match(rf"{at} INFO sacnb(\.\w+)?: ", line) for line in lines), lines
+    told = [line.split(": ", 1)[1] for line in lines if "sacnb.wire" in line or "sacnb.export" in line]
+    assert re.fullmatch(
+        r"pull facts: no answer to use \(503\); trying again in [\d.]+ s, after attempt 1 of \d.", told[0]
+    )
+    assert re.fullmatch(
+        r"US_EMPLOYMENT/FactData: downloaded 700 rows in 2 pages, in [\d.]+ s, [\d.]+ s of them waiting for 1 retries.",
+        told[1],
+    )
 
 
 def test_models_are_found_by_text_and_by_index() -> None:
