@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from sacnb._results.result import Result
     from sacnb._tenant import Facts, Model, Tenant, connect
     from sacnb._tenant.connection import ConnectSpec
+    from sacnb._write.report import WriteReport
 
 __version__ = "0.1.0"
 
@@ -50,6 +51,7 @@ __all__ = [
     "Tenant",
     "TidyFrame",
     "Variance",
+    "WriteReport",
     "__version__",
     "col",
     "connect",
@@ -68,6 +70,7 @@ _HOME = {
     "Tenant": "sacnb._tenant",
     "TidyFrame": "sacnb._frames.tidy",
     "Variance": "sacnb._charts.variance_plot",
+    "WriteReport": "sacnb._write.report",
     "col": "sacnb._odata.expression",
     "connect": "sacnb._tenant",
 }

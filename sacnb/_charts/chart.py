@@ -65,13 +65,16 @@ class Chart:
         page = self.altair.to_html(inline=True, json_kwds={"cls": _ScriptEncoder})
         Path(path).write_text(page, encoding="utf-8", newline="\n")
 
-    def png(self, *, scale: float = 1.0) -> bytes:
+    def png(self, *, scale: float = 1.0, ground: bool = True) -> bytes:
         """Return a PNG with *scale* pixels per pixel of the chart, drawn without a browser.
+
+        Without its *ground* the page shows through.
 
         Raises:
             MissingExtraError: vl-convert is not installed.
         """
-        picture: bytes = _converter().vegalite_to_png(self._json(), scale=scale)
+        spec = self._json() if ground else json.dumps({**json.loads(self._json()), "background": None})
+        picture: bytes = _converter().vegalite_to_png(spec, scale=scale)
         return picture
 
     def svg(self, *, ground: bool = True) -> str:

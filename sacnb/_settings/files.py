@@ -297,7 +297,7 @@ def _parsed(text: str) -> dict[str, Any] | str:
 def _lines(text: str) -> Iterator[tuple[str, str, str]]:
     """Return each line with its end, the profile it belongs to, and its key."""
     profile = ""
-    for line in text.splitlines(keepends=True):
+    for line in StringIO(text, newline="\n"):  # str.splitlines() also ends lines where TOML does not
         if header := _HEADER.fullmatch(line.rstrip("\n")):
             profile = header[2]
         key = _KEY.match(line)

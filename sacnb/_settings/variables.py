@@ -74,6 +74,16 @@ VARIABLES: Final = (
 )
 
 
+# Those of Snowflake are read by its own room; a search for secrets knows them too.
+SECRETS: Final = frozenset(
+    {
+        "SAC_CLIENT_SECRET",
+        "SAC_TOKEN",
+        "SNOWFLAKE_PRIVATE_KEY",
+        "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE",
+        "SNOWFLAKE_TOKEN",
+    }
+)
 # They say which tenant is read, and as whom. A profile has its own, never mixed with those of the environment.
 IDENTITY: Final = (
     "SAC_TENANT_URL",
@@ -83,7 +93,6 @@ IDENTITY: Final = (
     "SAC_AUTH",
     "SAC_TOKEN",
 )
-SECRETS: Final = frozenset({"SAC_CLIENT_SECRET", "SAC_TOKEN"})
 
 
 class Secret:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from sacnb._results.result import Result
     from sacnb._tenant.scan import Explanation, Scan
     from sacnb._write.report import WriteReport
+    from sacnb._write.slice import Place
 
 _log = logging.getLogger("sacnb.model")
 
@@ -383,7 +384,6 @@ class Model:
         WriteError for a failed run, a lost answer that the job cannot explain, and rows that read back otherwise;
         QueryError for arguments; AuthError, RequestError and BadAnswer.
         """
-        from sacnb._tenant.members import place_of
         from sacnb._write.order import make_order
         from sacnb._write.write import write
 
@@ -404,14 +404,46 @@ class Model:
             timeout_s=timeout_s,
             cancelled=cancelled,
         )
+        with progress_listener(callback("progress", progress, allowed=("auto",))) as listener:
+            return write(self._place(), frame, replace(order, listener=listener))
+
+    def write_members(
+        self,
+        dimension: str,
+        frame: object,
+        *,
+        mapping: Mapping[str, str] | None = None,
+        defaults: Mapping[str, Any] | None = None,
+        dry_run: bool = False,
+        verify: bool = True,
+        audit: str | os.PathLike[str] | None = None,
+        progress: ProgressOption = "auto",
+    ) -> WriteReport:
+        """Add or change members of a dimension, all or none; write them before the facts that use them.
+
+        Columns are ``ID`` and attributes such as ``Description``, as ``members()`` returns them. Hierarchies are not
+        written: the import service has none. The other arguments are those of ``write``.
+
+        Raises UnknownNameError for an unknown dimension, and what ``write`` raises. There is no undo: the import
+        service deletes no single member.
+        """
+        from sacnb._write.members import write_members
+        from sacnb._write.order import make_order
+
+        order = make_order(mapping=mapping, defaults=defaults, dry_run=dry_run, verify=verify, audit=audit)
+        name = text("dimension", dimension) or ""
+        with progress_listener(callback("progress", progress, allowed=("auto",))) as listener:
+            return write_members(self._place(), name, frame, replace(order, listener=listener))
+
+    def _place(self) -> Place:
+        """Return how a write reaches and reads the model."""
+        from sacnb._tenant.members import place_of
 
         def read_facts(where: Mapping[str, list[str]]) -> pa.Table:
             # The members were checked before, and a version may have no row yet.
             return replace(self.facts(where=where or None), check_members=False).fetch(progress=None).arrow()
 
-        place = place_of(self._connection, self._id, self._namespace, self.metadata.entity_sets, read_facts)
-        with progress_listener(callback("progress", progress, allowed=("auto",))) as listener:
-            return write(place, frame, replace(order, listener=listener))
+        return place_of(self._connection, self._id, self._namespace, self.metadata.entity_sets, read_facts)
 
     def _schema_for_questions(self) -> Schema:
         """Return the schema, or that of the last cached result while SAC is unreachable, so that it can be found."""

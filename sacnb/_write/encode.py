@@ -29,7 +29,7 @@ class Chunk:
 
 
 def chunks(rows: pl.DataFrame, *, max_rows: int = MAX_ROWS, max_bytes: int = MAX_BYTES) -> Iterator[Chunk]:
-    """Yield the rows in order; a chunk has at most *max_rows* rows, and *max_bytes* unless a single row is longer.
+    """Yield the rows in order, in chunks of at most *max_rows* rows, and *max_bytes* unless a single row is longer.
 
     Decimals are written as plain JSON numbers with all their digits, without trailing zeros, and nulls as ``null``.
     """

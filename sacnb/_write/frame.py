@@ -181,8 +181,9 @@ def _choose(frame: pl.DataFrame, table: ImportTable, layout: Layout, problems: P
     for key in table.keys:
         if key not in chosen:
             problems.add("missing column", f"The dimension {key!r} is missing. Add it, or give defaults.", column=key)
-    if not any(name in chosen for name in table.measures):
-        problems.add("missing column", f"None of the measures is there: {', '.join(table.measures)}.")
+    measures = [name for name in table.measures if table.column(name).kind == "number"]
+    if measures and not any(name in chosen for name in table.measures):
+        problems.add("missing column", f"None of the measures is there: {', '.join(measures)}.")
     return chosen
 
 

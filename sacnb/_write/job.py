@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sacnb._wire.session import SacSession
     from sacnb._write.encode import Chunk
 
-__all__ = ["Deletion", "ImportJob", "JobSettings", "Rejected", "delete_job", "import_table", "list_jobs"]
+__all__ = ["Deletion", "ImportJob", "JobSettings", "Rejected", "delete_job", "import_table", "list_jobs", "read_job"]
 
 _log = logging.getLogger("sacnb.write")
 
@@ -102,6 +102,14 @@ def list_jobs(session: SacSession) -> list[dict[str, Any]]:
     if not isinstance(rows, list):
         raise BadAnswer("The list of import jobs has no jobs where they are expected.")
     return [lower_keys(row) for row in rows if isinstance(row, Mapping)]
+
+
+def read_job(session: SacSession, job_id: str) -> dict[str, Any]:
+    """Return what SAC tells of a job, in one level, with keys in lower case. Raises NotFoundError and RequestError."""
+    answer = session.fetch("GET", import_job_path(job_id, "status"), operation="ask import job")
+    found = lower_keys(_read(answer.body))
+    more = found.pop("additionalinformation", None)
+    return {**found, **(lower_keys(more) if isinstance(more, Mapping) else {})}
 
 
 @dataclass(slots=True)

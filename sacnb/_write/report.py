@@ -89,7 +89,8 @@ class WriteReport(Previewed):
             )
         return self._undo(force)
 
-    def _facts(self) -> dict[str, str]:
+    def facts(self) -> dict[str, str]:
+        """Return the outcome in words, by name."""
         shown = {
             "model": self.model_id,
             "method": self.method,
@@ -112,10 +113,10 @@ class WriteReport(Previewed):
         return {**shown, **({"note": " ".join(self.notes)} if self.notes else {})}
 
     def __repr__(self) -> str:
-        return "\n".join(["WriteReport", *(f"  {name}: {value}" for name, value in self._facts().items())])
+        return "\n".join(["WriteReport", *(f"  {name}: {value}" for name, value in self.facts().items())])
 
     def _preview(self) -> Preview:
-        return fact_table("Write", self._facts())
+        return fact_table("Write", self.facts())
 
 
 def append_audit(path: Path, about: Mapping[str, Any], *, principal: str) -> None:

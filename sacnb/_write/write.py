@@ -20,11 +20,13 @@ from sacnb._write.report import WriteProgress, WriteReport, append_audit
 from sacnb._write.slice import Place, Slice, changes, differences, expected_after
 from sacnb._write.target import PRIVATE, VERSION, Dates, ImportTable, Members, dates_as_written
 from sacnb._write.undo import undo
-from sacnb.errors import ConfirmationError, ForbiddenError, QueryError, RowsError, SacError, WriteError
+from sacnb.errors import ConfirmationError, ForbiddenError, QueryError, RequestError, RowsError, SacError, WriteError
 
-__all__ = ["write"]
+__all__ = ["Writer", "explained", "write"]
 
 _NOT_GRANTED: Final = 3401
+_NO_PROBLEMS: Final = Problems().frame()
+_TOO_LARGE: Final = 413
 
 
 def write(place: Place, frame: object, order: Order) -> WriteReport:
@@ -35,7 +37,7 @@ def write(place: Place, frame: object, order: Order) -> WriteReport:
     with explained():
         table = import_table(place.session, place.model_id, "factData")
         layout = _layout(given, table, order)
-        return _Writer(place, order, table).write(given, layout)
+        return Writer(place, order, table).write(given, layout)
 
 
 @contextmanager
@@ -98,7 +100,7 @@ def _pivot(table: ImportTable, order: Order) -> tuple[str, str] | None:
     return dimension, measure[0]
 
 
-class _Writer:
+class Writer:
     """One write, step by step."""
 
     def __init__(self, place: Place, order: Order, table: ImportTable) -> None:
@@ -109,6 +111,7 @@ class _Writer:
         self._began = place.session.clock()
         self._started_at = place.session.now()
         self._notes: list[str] = []
+        self._uploads = self._total = 0
 
     def write(self, given: pl.DataFrame, layout: Layout) -> WriteReport:
         self._tell("check", 0, 0, given.height)
@@ -118,42 +121,63 @@ class _Writer:
         before = self._before(rows, scope)
         expected = None if before is None else expected_after(before, rows, self._order.method)
         versions = tuple(rows.get_column(VERSION).unique().sort()) if VERSION in rows.columns else ()
-        job = ImportJob(
-            self._session, self._place.model_id, self._settings(rows, versions, scope), self._order.cancelled
+        report = self.carry_out(
+            rows,
+            self._settings(rows, versions, scope),
+            versions=versions,
+            problems=problems,
+            confirmed=lambda job, deletion: self._confirmed(job, deletion, before, rows, scope) if scope else None,
         )
+        report = replace(
+            report,
+            changes=None if before is None or expected is None else changes(before, expected),
+            rounded=prepared.rounded,
+            _undo=self._undoing(before, rows, scope),
+        )
+        if self._order.verify and not self._order.dry_run and before is not None and expected is not None:
+            report = self._verified(report, before, expected, rows, scope)
+        return report
+
+    def carry_out(
+        self,
+        rows: pl.DataFrame,
+        settings: JobSettings,
+        *,
+        versions: tuple[str, ...] = (),
+        problems: pl.DataFrame = _NO_PROBLEMS,
+        confirmed: Callable[[ImportJob, Deletion], int | None] = lambda *_: None,
+    ) -> WriteReport:
+        """Take the rows through a job: create, upload, validate, run, wait; a dry run ends before the run."""
+        job = ImportJob(self._session, self._place.model_id, settings, self._order.cancelled)
         with self._attended(job, versions) as about:
             digest = about["sha256"] = self._upload(job, rows)
             self._tell("validate", rows.height, 0, rows.height)
             deletion = job.validate()
             problems = self._after_validation(job, rows, problems)
-            deleted = self._confirmed(job, deletion, before, rows, scope) if scope else None
+            deleted = confirmed(job, deletion)
             if not self._order.dry_run:
                 self._tell("run", rows.height, 0, rows.height)
                 job.run()
                 job.wait(self._order.timeout_s)
-            report = WriteReport(
-                model_id=self._place.model_id,
-                method=self._order.method,
-                versions=versions,
-                job_id=job.id or "",
-                state=job.state or "",
-                is_dry_run=self._order.dry_run,
-                rows=rows.height - job.rejected_count,
-                deleted=deleted,
-                rejected=problems,
-                changes=None if before is None or expected is None else changes(before, expected),
-                verified=None,
-                rounded=prepared.rounded,
-                notes=(*self._notes, *job.notes),
-                started_at=self._started_at,
-                elapsed_s=self._session.clock() - self._began,
-                digest=digest,
-                _undo=self._undoing(before, rows, scope),
-            )
-            about["rows"], about["deleted"] = report.rows, deleted
-        if self._order.verify and not self._order.dry_run and before is not None and expected is not None:
-            report = self._verified(report, before, expected, rows, scope)
-        return report
+            about["rows"], about["deleted"] = rows.height - job.rejected_count, deleted
+        return WriteReport(
+            model_id=self._place.model_id,
+            method=self._order.method,
+            versions=versions,
+            job_id=job.id or "",
+            state=job.state or "",
+            is_dry_run=self._order.dry_run,
+            rows=rows.height - job.rejected_count,
+            deleted=deleted,
+            rejected=problems,
+            changes=None,
+            verified=None,
+            rounded={},
+            notes=(*self._notes, *job.notes),
+            started_at=self._started_at,
+            elapsed_s=self._session.clock() - self._began,
+            digest=digest,
+        )
 
     # -- before anything is sent -------------------------------------------------------------------------------------
 
@@ -270,13 +294,23 @@ class _Writer:
         """Create the job, upload all rows, and return the hash of what was sent."""
         digest = hashlib.sha256()
         job.create()
-        sent = rows.drop(ROW)
-        parts = chunks(sent, max_rows=self._order.rows_per_upload, max_bytes=self._order.bytes_per_upload)
-        for chunk in parts:
-            job.upload(chunk)
-            digest.update(chunk.body)
-            self._tell("upload", job.sent, chunk.number + 1, rows.height)
+        self._total = rows.height
+        self._send(job, rows.drop(ROW), self._order.rows_per_upload, digest.update)
         return digest.hexdigest()
+
+    def _send(self, job: ImportJob, rows: pl.DataFrame, max_rows: int, note: Callable[[bytes], None]) -> None:
+        """Upload the rows in chunks; one that SAC finds too large (413) is halved."""
+        for chunk in chunks(rows, max_rows=max_rows, max_bytes=self._order.bytes_per_upload):
+            try:
+                job.upload(chunk)
+            except RequestError as error:
+                if error.status != _TOO_LARGE or chunk.rows == 1:
+                    raise
+                self._send(job, rows.slice(chunk.start, chunk.rows), chunk.rows // 2, note)
+                continue
+            self._uploads += 1
+            note(chunk.body)
+            self._tell("upload", job.sent, self._uploads, self._total)
 
     def _after_validation(self, job: ImportJob, rows: pl.DataFrame, problems: pl.DataFrame) -> pl.DataFrame:
         """Return all problems; raise RowsError for rejected rows, unless the others may be written without them."""
@@ -395,7 +429,7 @@ class _Writer:
 
         def again(frame: pl.DataFrame, method: str, scope: tuple[str, ...], confirm: int | None) -> WriteReport:
             order = Order(method=method, scope=scope or None, confirm=confirm, audit=audit)
-            return _Writer(place, order, table).write(frame, Layout({}, {}))
+            return Writer(place, order, table).write(frame, Layout({}, {}))
 
         return lambda force: undo(place, before, written, method=method, scope=scope, again=again, force=force)
 

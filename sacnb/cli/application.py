@@ -104,6 +104,7 @@ COMMANDS: Final = {
     "sql": "commands.browse:sql",
     "refresh": "commands.refresh:command",
     "export": "commands.export:command",
+    "import": "commands.export:import_command",
     "cache": "commands.cache:command",
     "replay": "commands.replay:command",
     "sandbox": "commands.sandbox:command",

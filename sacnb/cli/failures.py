@@ -7,7 +7,18 @@ import traceback
 from typing import Any
 
 from sacnb.cli.output import print_json, say
-from sacnb.errors import BadAnswer, CacheError, Cancelled, ErrorText, RefreshError, RequestError, SacError
+from sacnb.errors import (
+    BadAnswer,
+    CacheError,
+    Cancelled,
+    ConfirmationError,
+    ErrorText,
+    RefreshError,
+    RequestError,
+    RowsError,
+    SacError,
+    WriteError,
+)
 
 __all__ = ["EXIT_CODES", "ExitCode", "exit_code", "print_error", "report", "report_unexpected"]
 
@@ -47,7 +58,8 @@ def exit_code(error: SacError) -> ExitCode:
         return ExitCode.CACHE
     # An unreachable token endpoint is SAC's problem; one that refuses the client is the user's.
     unreachable = isinstance(error, RefreshError) and error.error_code == "refresh_failed"
-    if unreachable or isinstance(error, RequestError | BadAnswer):
+    failed_write = isinstance(error, WriteError) and not isinstance(error, RowsError | ConfirmationError)
+    if unreachable or failed_write or isinstance(error, RequestError | BadAnswer):
         return ExitCode.SAC
     return ExitCode.USAGE
 

@@ -10,7 +10,16 @@ import click
 
 from sacnb.cli.completion import complete_model
 
-__all__ = ["AGGREGATIONS", "GRAINS", "model_argument", "question_options", "source_option"]
+__all__ = [
+    "AGGREGATIONS",
+    "GRAINS",
+    "complete_model",
+    "model_argument",
+    "names_option",
+    "pairs_option",
+    "question_options",
+    "source_option",
+]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -53,6 +62,16 @@ def _names(
     from sacnb._tenant.question import read_names
 
     return tuple(name for text in values for name in read_names(text))
+
+
+def pairs_option(option: str, name: str, metavar: str, about: str) -> Callable[[_F], _F]:
+    """Return an option of pairs, ``NAME=VALUE``, which may be repeated."""
+    return click.option(option, name, multiple=True, metavar=metavar, callback=_conditions, help=f"{about} Repeatable.")
+
+
+def names_option(option: str, name: str, about: str) -> Callable[[_F], _F]:
+    """Return an option of names, ``A,B``; ``None`` where it is not given."""
+    return click.option(option, name, multiple=True, metavar="A,B", callback=_names, help=about)
 
 
 _OPTIONS: Final = (

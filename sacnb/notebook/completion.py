@@ -1,29 +1,34 @@
-"""Completion on Tab for the magics: commands, options, models, columns, members and values."""
+"""Completion on Tab for magics and calls: commands, options, models, columns, members and values."""
 
 from __future__ import annotations
 
 import argparse
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 
 from sacnb.notebook.arguments import options_of, words
 from sacnb.notebook.commands import COMMANDS
-from sacnb.notebook.session import texts
+from sacnb.notebook.session import Catalogue, texts
 from sacnb.replay.document import names as cassettes
 
 if TYPE_CHECKING:
     from sacnb._odata.schema import Schema
-    from sacnb.notebook.session import Catalogue, Session
+    from sacnb._tenant import Model, Tenant
+    from sacnb.notebook.session import Session
 
 __all__ = ["Completion", "Knowledge", "Suggestions", "complete_arguments", "complete_line", "complete_sql"]
 
 _VALUES: Final = (str, int, float, Decimal, date, list, tuple)
+# A longer type makes the popup as wide as the page.
+_MAX_CHARS: Final = 40
 _OF_IPYTHON: Final = frozenset({"In", "Out"})
 
 
@@ -46,13 +51,17 @@ class Knowledge:
     def models(self) -> Mapping[str, str]:
         """Return ids of models, and their names."""
         found = self.catalogue.models(self.until) if self.catalogue is not None else None
-        return {model: name or "model" for model, name in texts(found, "id", "name").items()}
+        return {model: described("model", name) for model, name in texts(found, "id", "name").items()}
 
     def columns(self, model: str, *roles: str) -> Mapping[str, str]:
-        """Return columns of a model with one of *roles* (or any), and their roles."""
+        """Return columns of a model with one of *roles* (or any), with their roles and labels."""
         schema = self._schema(model)
         columns = schema.columns if schema is not None else ()
-        return {column.name: column.role for column in columns if not roles or column.role in roles}
+        return {
+            one.name: described(one.role, one.label if one.label != one.name else "")
+            for one in columns
+            if not roles or one.role in roles
+        }
 
     def dates(self, model: str) -> Mapping[str, str]:
         """Return date columns of a model, and their grains."""
@@ -64,7 +73,7 @@ class Knowledge:
         if self.catalogue is None or dimension not in self.columns(model, "dimension"):
             return {}
         found = self.catalogue.members(model, dimension, self.until)
-        return {member: description or "member" for member, description in texts(found, "id", "description").items()}
+        return {one: described("member", text) for one, text in texts(found, "id", "description").items()}
 
     def values(self) -> Mapping[str, str]:
         """Return the user's variables that can be values in SQL, and their types."""
@@ -85,6 +94,19 @@ class Knowledge:
         return self.catalogue.schema(model, self.until)
 
 
+def described(kind: str, text: str | None) -> str:
+    """Return the type that a popup shows beside a suggestion: ``model: US employment by sector``.
+
+    JupyterLab has no other place for a description: its panel for documentation is closed by default and asks the
+    kernel about Python names. It draws the first letter as a sign, so the kind comes first.
+    """
+    summary = re.split(r"[:;.](?=\s|$)", text or "")[0].strip()
+    if not summary:
+        return kind
+    # JupyterLab would break a line at a blank, and rows of its popup are one line high.
+    return f"{kind}: {textwrap.shorten(summary, _MAX_CHARS, placeholder=' …')}".replace(" ", "\u00a0")
+
+
 def beginning_with(prefix: str, known: Mapping[str, str] | Iterable[str], what: str = "") -> dict[str, str]:
     """Return the texts that begin with *prefix*, ignoring case; if there are none, those that contain it."""
     described = known if isinstance(known, Mapping) else dict.fromkeys(known, what)
@@ -101,7 +123,8 @@ def complete_line(text: str, knowledge: Knowledge) -> Suggestions:
     """Return suggestions for ``%sac``; *text* is the line from there to the cursor."""
     earlier, fragment = split(text)
     if not earlier:
-        return Suggestions(fragment, beginning_with(fragment, {n: c.summary for n, c in COMMANDS.items()}))
+        known = {name: described("command", command.summary) for name, command in COMMANDS.items()}
+        return Suggestions(fragment, beginning_with(fragment, known))
     command = COMMANDS.get(earlier[0])
     if command is None:
         return Suggestions(fragment)
@@ -272,6 +295,43 @@ def _quoted_name(name: str) -> str:
     return name if _PLAIN.fullmatch(name) else f'"{name}"'
 
 
+# ``sac.model("US_`` and ``sac["US_``; the name is that of a variable with a tenant.
+_MODEL_CALL: Final = re.compile(r"""(?P<tenant>[^\W\d]\w*)(?:\.(?:model|explore)\(|\[)\s*['"](?P<fragment>[^'"]*)$""")
+# ``jobs.facts(dims=["Sec`` and ``sac["US_EMPLOYMENT"].members("Sec``.
+_MODEL: Final = r"""(?P<name>[^\W\d]\w*)(?:(?:\.model\(|\[)\s*(?P<q>['"])(?P<id>[^'"]+)(?P=q)\s*[\])])?"""
+_COLUMN_CALL: Final = re.compile(
+    rf"""{_MODEL}\.(?P<method>members|facts|scan|refresh_panel)\("""
+    r"""(?P<before>(?:[^'"]|'[^'\n]*'|"[^"\n]*")*)['"](?P<fragment>[^'"\n]*)$"""
+)
+_MEMBER_OF: Final = re.compile(r"""['"](?P<column>[^'"]+)['"]\s*:\s*(?:[\[({][^\])}]*)?$""")
+_ARGUMENT: Final = re.compile(r"""(?P<name>\w+)\s*=\s*[\[(]?[^=]*$""")
+_TEXT: Final = re.compile(r"""'[^']*'|"[^"]*\"""")
+_ROLE_OF: Final = {"dims": ("dimension",), "measures": ("measure",)}
+
+
+def complete_model(call: re.Match[str], knowledge: Knowledge) -> Suggestions:
+    """Return the models for ``sac.model("`` and ``sac["``."""
+    return Suggestions(call["fragment"], beginning_with(call["fragment"], knowledge.models()))
+
+
+def complete_column(call: re.Match[str], model_id: str, knowledge: Knowledge) -> Suggestions | None:
+    """Return the columns or members for a text in a call of a model; ``None`` after the end of the call."""
+    before, fragment = call["before"], call["fragment"]
+    brackets = _TEXT.sub("", before)
+    if brackets.count(")") > brackets.count("("):
+        return None
+    member_of, argument = _MEMBER_OF.search(before), _ARGUMENT.search(before)
+    if call["method"] == "members":
+        known = knowledge.columns(model_id, "dimension")
+    elif member_of is not None:
+        known = knowledge.members(model_id, member_of["column"])
+    elif argument is not None and argument["name"] == "date":
+        known = knowledge.dates(model_id)
+    else:
+        known = knowledge.columns(model_id, *_ROLE_OF.get(argument["name"] if argument is not None else "", ()))
+    return Suggestions(fragment, beginning_with(fragment, known))
+
+
 # A line of its own, or an assignment: ``models = %sac models``.
 _LINE: Final = re.compile(r"\s*(?:[^=%#'\"]+=\s*)?%sac\s")
 _REPLAY: Final = re.compile(r"\s*%sac_replay\s")
@@ -280,7 +340,7 @@ _matcher: Final[Any] = context_matcher
 
 
 class Completion:
-    """A matcher for IPython's completer.
+    """A matcher for IPython's completer, for magics and for calls of tenants and models.
 
     It suggests what is known of the connected tenant, waits up to ``wait_s()`` seconds for SAC, and never connects.
     ``cell`` parses the first line of ``%%sac``, ``replay`` a line of ``%sac_replay``; ``variables`` are the user's.
@@ -299,6 +359,7 @@ class Completion:
         self._cell = cell
         self._replay = replay
         self._variables = variables
+        self._catalogues: WeakKeyDictionary[Tenant | Model, Catalogue] = WeakKeyDictionary()
 
     @_matcher(identifier="sacnb")  # type: ignore[untyped-decorator]
     def matcher(self, context: CompletionContext) -> SimpleMatcherResult:
@@ -320,8 +381,8 @@ class Completion:
         line = _LINE.match(before)
         replay = _REPLAY.match(before)
         if cell is None and line is None and replay is None:
-            return None
-        knowledge = self._knowledge()
+            return self._in_call("\n".join([*lines[: context.cursor_line], before]))
+        knowledge = self._knowledge(self._session.catalogue)
         if replay is not None:
             return complete_arguments(self._replay, *split(before[replay.end() :]), knowledge)
         if cell is None:
@@ -331,7 +392,35 @@ class Completion:
         earlier = lines[1 : context.cursor_line]
         return complete_sql("\n".join([*earlier, before]), "\n".join(lines[1:]), knowledge)
 
-    def _knowledge(self) -> Knowledge:
+    def _in_call(self, before: str) -> Suggestions | None:
+        """Return suggestions for a text in a call of a tenant or a model that is a variable."""
+        from sacnb._tenant import Model, Tenant
+
+        call = _MODEL_CALL.search(before)
+        if call is not None:
+            tenant = self._variables.get(call["tenant"])
+            return complete_model(call, self._knowledge_of(tenant)) if isinstance(tenant, Tenant) else None
+        call = _COLUMN_CALL.search(before)
+        if call is None:
+            return None
+        found = self._variables.get(call["name"])
+        if isinstance(found, Tenant) and call["id"]:
+            return complete_column(call, call["id"], self._knowledge_of(found))
+        if isinstance(found, Model) and not call["id"]:
+            return complete_column(call, found.id, self._knowledge_of(found))
+        return None
+
+    def _knowledge_of(self, found: Tenant | Model) -> Knowledge:
+        from sacnb._tenant import Tenant
+
         catalogue = self._session.catalogue
+        if catalogue is None or not catalogue.belongs_to(found):
+            catalogue = self._catalogues.get(found)
+        if catalogue is None:
+            # Another object with the same connection: the catalogue must not keep *found* alive.
+            catalogue = self._catalogues[found] = Catalogue(Tenant(found._connection))
+        return self._knowledge(catalogue)
+
+    def _knowledge(self, catalogue: Catalogue | None) -> Knowledge:
         until = catalogue.clock() + self._wait_s() if catalogue is not None else 0.0
         return Knowledge(catalogue, until, self._variables)

@@ -13,7 +13,7 @@ from sacnb._frames.tidy import Aggregation
 from sacnb._odata.schema import Grain
 from sacnb.errors import SacError
 from sacnb.notebook.background import TableAndChart, row, show_html, style_sheet
-from sacnb.notebook.words import Problem, as_html, charts_html
+from sacnb.notebook.words import Problem, as_html, draw_for_page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["ExplorerView", "draw", "table"]
 
 _ALL_ROWS = "rows as in SAC"
+_MAX_CODE_LINES: Final = 24
 _FEWER: Final = "Choose fewer dimensions or measures, one version, or fewer members."
 
 
@@ -35,7 +36,7 @@ _FEWER: Final = "Choose fewer dimensions or measures, one version, or fewer memb
 _COPY: Final = """
 const explorer = this.closest('.sacnb'), box = explorer.querySelector('.sacnb-python textarea');
 const say = text => { explorer.querySelector('.sacnb-copied').textContent = text; };
-const done = () => say('Copied.');
+const done = () => { say('Copied.'); setTimeout(() => say(''), 5000); };
 const select = () => {
   box.focus(); box.select();
   document.execCommand('copy') ? done() : say('The code is selected: press Ctrl+C (on a Mac \u2318C).');
@@ -65,17 +66,17 @@ class ExplorerView:
             description="Grain", options=[(_ALL_ROWS, None), *((grain, grain) for grain in get_args(Grain))]
         )
         self.agg = widgets.Dropdown(description="Made by", options=list(get_args(Aggregation)))
-        self._show = widgets.Button(description="Show", icon="play", tooltip="Query SAC and show the result")
+        self._show = widgets.Button(description="Show", tooltip="Query SAC and show the result")
         self._show.button_style = "primary"
-        self._cancel = widgets.Button(description="Cancel", icon="times", tooltip="Stop what is running")
+        self._cancel = widgets.Button(description="Cancel", tooltip="Stop what is running")
         self._copy = widgets.HTML(
             '<button type="button" class="lm-Widget jupyter-widgets jupyter-button widget-button" '
             f'title="Copy the Python code" onclick="{html.escape(_COPY, quote=True)}">'
-            '<i class="fa fa-copy" aria-hidden="true"></i>Copy code</button>'
+            "Copy code</button>"
             '<span role="status" class="sacnb-copied"></span>'
         )
-        self._python = widgets.Textarea(description="Python", rows=9)
-        self._sql = widgets.Textarea(description="SQL", rows=4)
+        self._python = widgets.Textarea(description="Python")
+        self._sql = widgets.Textarea(description="SQL")
         self._texts = {name: widgets.HTML() for name in ("filters", "found", "status", "failure")}
         self._data = TableAndChart()
         for part, name in ((self.members, "above"), (self._python, "above"), (self._sql, "above")):
@@ -144,7 +145,9 @@ class ExplorerView:
 
     def show_code(self, python: str, sql: str) -> None:
         """Show the code that returns the frame."""
-        self._python.value, self._sql.value = python, sql
+        for box, code in ((self._python, python), (self._sql, sql)):
+            box.rows = min(code.count("\n") + 2, _MAX_CODE_LINES)
+            box.value = code
         self._code.layout.display = None if python else "none"
         self._sql.layout.display = None if sql else "none"
 
@@ -194,7 +197,7 @@ def draw(
         return result.plot(choice.grain, agg=choice.agg, labels=labels, **theme)
 
     try:
-        return plot(), charts_html(lambda theme: plot(theme=theme)), None
+        return *draw_for_page(plot), None
     except SacError as error:
         said = Problem.of(error, again="Show", advice=_FEWER)
         return None, "", Problem(f"No chart: {said.headline}", said.advice)

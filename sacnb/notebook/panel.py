@@ -36,7 +36,7 @@ from sacnb.notebook.words import (
     State,
     as_html,
     cancelled_status,
-    charts_html,
+    draw_for_page,
     failed_status,
     progress_text,
     result_status,
@@ -227,12 +227,12 @@ class RefreshPanel(BackgroundWidget):
             return result.plot(self._grain, agg=self._agg, **drawing, **theme)
 
         try:
-            chart = plot()
-            self._view.show_chart(charts_html(lambda theme: plot(theme=theme)))
+            chart, shown = draw_for_page(plot)
         except SacError as error:
             self._view.show_chart("")
             self._view.show_problems(chart=Problem(f"No chart: {error.message}", error.hint or ""))
             return None
+        self._view.show_chart(shown)
         return chart
 
     def _renew(self, _: Interrupt) -> None:
@@ -346,11 +346,9 @@ class _View:
     """
 
     def __init__(self, *, automatic: str | None) -> None:
-        self._refresh = widgets.Button(description="Refresh", icon="refresh", tooltip="Query SAC again")
+        self._refresh = widgets.Button(description="Refresh", tooltip="Query SAC again")
         self._refresh.button_style = "primary"
-        self._cancel = widgets.Button(
-            description="Cancel", icon="times", tooltip="Cancel the running refresh or renewal"
-        )
+        self._cancel = widgets.Button(description="Cancel", tooltip="Cancel the running refresh or renewal")
         self._renew = widgets.Button(description="Renew token", tooltip="Get a new token from SAC now")
         self._automatic = widgets.Checkbox(value=True, description=automatic, indent=False) if automatic else None
         self._bar = widgets.FloatProgress(value=0.0, min=0.0, max=1.0)

@@ -48,6 +48,10 @@ class Catalogue:
         self._failed_at: dict[Path, float] = {}
         self._models: dict[str, Model] = {}
 
+    def belongs_to(self, found: Tenant | Model) -> bool:
+        """Return whether *found* has this tenant's connection."""
+        return found._connection is self._tenant._connection
+
     def models(self, until: float | None = None) -> pl.DataFrame | None:
         """Return the list of models, as ``tenant.models()`` does."""
         found: pl.DataFrame | None = self._find((), until)

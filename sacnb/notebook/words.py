@@ -8,8 +8,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal, Self, get_args
 
+from sacnb._charts.style import Theme, theme_of_notebook
 from sacnb._pull.collect import age_in_words
 from sacnb._redact import redact_text
 from sacnb._rendering import Preview, Previewed, fact_table, printable
@@ -42,7 +43,7 @@ __all__ = [
     "State",
     "as_html",
     "cancelled_status",
-    "charts_html",
+    "draw_for_page",
     "error_lines",
     "failed_status",
     "progress_text",
@@ -155,16 +156,27 @@ def status_html(state: State, text: str, *, subject: str = "") -> str:
     return f'<div role="status" class="sacnb-status sacnb-{state}">{sign}{words}</div>'
 
 
-def charts_html(draw: Callable[[Literal["light", "dark"]], Chart]) -> str:
-    """Return the chart for light and for dark pages; the page shows the one that fits its theme."""
-    return "".join(_picture(draw(theme), f"sacnb-{theme}") for theme in ("light", "dark"))
+# Sharp on screens with more pixels than their page has.
+_PICTURE_SCALE: Final = 1.5
+
+
+def draw_for_page(plot: Callable[..., Chart]) -> tuple[Chart, str]:
+    """Draw for light and for dark pages; return the chart for Altair's theme, and HTML that shows what fits the page.
+
+    *plot* takes a ``theme``. Raises what it raises.
+    """
+    charts: dict[Theme, Chart] = {theme: plot(theme=theme) for theme in get_args(Theme)}
+    shown = "".join(_picture(chart, f"sacnb-{theme}") for theme, chart in charts.items())
+    return charts[theme_of_notebook()], shown
 
 
 def _picture(chart: Chart, name: str) -> str:
-    # In an image, the names within two SVGs cannot clash.
-    data = base64.b64encode(chart.svg(ground=False).encode()).decode()
+    # No SVG: the browser's fonts are wider than those it was laid out for, and labels at the edge would be cut.
+    png = chart.png(scale=_PICTURE_SCALE, ground=False)
+    width = int.from_bytes(png[16:20], "big") / _PICTURE_SCALE
     alt = html.escape(chart.description, quote=True)
-    return f'<img class="{name}" alt="{alt}" src="data:image/svg+xml;base64,{data}">'
+    data = base64.b64encode(png).decode()
+    return f'<img class="{name}" style="max-width: {width:.0f}px" alt="{alt}" src="data:image/png;base64,{data}">'
 
 
 # A remedy in Python: a call, an argument, or an option of the command line.

@@ -256,6 +256,9 @@ class ImportService:
     def _upload(self, exchange: Exchange, job: _Job, body: bytes) -> Answer:
         if job.state != "READY_FOR_DATA":
             raise Refusal(400, "Request job action is not supported.", 1001)
+        limit = exchange.take("upload_limit")
+        if limit and len(body) > int(limit["kib"]) << 10:
+            raise Refusal(413, "Payload Too Large")
         rows = _rows(exchange, body, job)
         if job.is_fact and not job.ignores_columns:
             unknown = job.table.unknown(dict.fromkeys(name for row in rows for name in row))

@@ -111,6 +111,7 @@ OPTIONS: Final[Mapping[str, Option]] = MappingProxyType(
         "redirect_status": _one_of(301, 302, 303, 307, 308),
         "location": Option("a URL; {url} stands for that of the request", _is_text),
         "body_kib": Option("KiB of blanks, at least 0", lambda v: v == 0 or _is_count(v)),
+        "kib": Option("a number of KiB, at least 1", _is_count),
         "mib": Option("a number of MiB, at least 1", _is_count),
         "origin": Option("scheme and host, a text", _is_text),
         "column": Option("a name, a text", _is_text),
@@ -229,6 +230,7 @@ def _catalogue() -> Mapping[str, Misbehaviour]:
         # The import service
         entry("import_limit", "creating a job is refused: too many active jobs (1002, or 1007 of the model)",
               "import_create", number=1002),
+        entry("upload_limit", "an upload of more than this many KiB is refused with 413", "import_upload", kib=64),
         entry("upload_drops_rows", "the last rows of an upload are dropped; said=false: only the counts show it",
               "import_upload", rows=1, said=True),
         entry("rejected_rows_flat", "rejected rows are flat, with _REJECTION_REASON", "import"),

@@ -27,6 +27,8 @@ __all__ = ["HttpThread", "Sandbox"]
 
 # Generous, so that the application refuses long request lines in SAC's envelope, and not the HTTP parser.
 _MAX_LINE_BYTES: Final = 1 << 20
+# SAC's limit of an upload is not published; aiohttp's own is 1 MiB.
+_MAX_BODY_BYTES: Final = 256 << 20
 _SHUTDOWN_S: Final = 0.5
 _TURNS: Final = 5
 
@@ -84,7 +86,20 @@ class HttpThread:
             self._ready.set()
 
     async def _serve(self) -> None:
-        server = web.Server(self._handler, max_line_size=_MAX_LINE_BYTES, access_log=None, auto_decompress=False)
+        loop = asyncio.get_running_loop()
+
+        def make_request(*parts: Any) -> web.BaseRequest:
+            request: Any = web.BaseRequest
+            made: web.BaseRequest = request(*parts, loop, client_max_size=_MAX_BODY_BYTES)
+            return made
+
+        server = web.Server(
+            self._handler,
+            request_factory=make_request,
+            max_line_size=_MAX_LINE_BYTES,
+            access_log=None,
+            auto_decompress=False,
+        )
         runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_S)
         await runner.setup()
         try:

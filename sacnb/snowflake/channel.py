@@ -47,6 +47,9 @@ _MAX_UNCOMMITTED_BYTES: Final = 32_000_000
 _WARN_EVERY_S: Final = 60.0
 _POLLS_S: Final = (0.05, 0.1, 0.25, 0.5, 1.0)
 _MAX_REOPENED: Final = 5
+# How long to wait for commits before a channel is opened again, and after each append behind that.
+_GRACE_S: Final = 2.0
+_CAUTION_S: Final = 5.0
 _GONE: Final = "ERR_CHANNEL_DOES_NOT_EXIST_OR_IS_NOT_AUTHORIZED"
 # After these a channel has to be opened again.
 _REOPEN_CODES: Final = frozenset(
@@ -125,6 +128,7 @@ class Channel:
         self._pending: deque[Chunk] = deque()  # not committed
         self._sent = 0  # of those, from the left
         self._reopened = 0  # without an append that went through
+        self._is_cautious = False  # wait for each commit, since the channel was opened again
         self._session: str | None = None
         self._next_append_at = 0.0
         self._is_closed = False
@@ -203,8 +207,30 @@ class Channel:
             else:
                 self._sent += 1
                 self._reopened = 0
+                if self._is_cautious:
+                    self._let_commit(_CAUTION_S)
+                    self._is_cautious = self._sent > 0
                 continue
+            self._let_commit(_GRACE_S)
             self._reopen(failure)
+
+    def _let_commit(self, limit_s: float) -> None:
+        """Give Snowflake a moment to commit what was sent, since opening the channel anew discards the rest.
+
+        Where appends fail again and again, no row would ever be committed without it.
+        """
+        client = self._client
+        ends_at, polls = client.clock() + limit_s, 0
+        while self._sent:
+            status = client.statuses_of(self.pipe, [self.name]).get(self.name)
+            if status is None or not status.is_healthy:
+                return  # whatever it is, opening the channel or the next append tells
+            self._settle(max(self.committed, self._checked(status)))
+            self._note_errors(status)
+            if not self._sent or client.clock() >= ends_at:
+                return
+            client.sleep(_POLLS_S[min(polls, len(_POLLS_S) - 1)])
+            polls += 1
 
     def _send(self, chunk: Chunk) -> None:
         self._keep_pace(chunk)
@@ -248,7 +274,7 @@ class Channel:
         log.warning("Channel %s: %s Opening it again to read what is committed.", self.name, failure.message)
         last_sent = self._pending[-1].last if self._pending else self.committed
         self._continuation, status = self._client.open_on(self.pipe, self.name)
-        self._session, self._sent = None, 0
+        self._session, self._sent, self._is_cautious = None, 0, True
         committed = self._rows_of(status)
         if committed < self.committed:
             raise self._broken(

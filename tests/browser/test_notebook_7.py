@@ -41,6 +41,6 @@ def test_the_panel_works_in_notebook_7(open_notebook: Callable[..., Any], tenant
     notebook.page.keyboard.press("Shift+Tab")
     notebook.page.keyboard.press("Enter")
     expect(status).to_contain_text("SAC did not answer; showing data from")
-    expect(panel.get_by_role("alert")).to_contain_text("503")
+    expect(panel.get_by_role("alert")).to_contain_text("from an earlier refresh")
     expect(panel.get_by_role("row")).to_have_count(11)
     expect(chart).to_be_visible()

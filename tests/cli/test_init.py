@@ -98,6 +98,15 @@ def test_without_a_terminal_all_that_is_missing_is_named(init: Init, tmp_path: P
     assert not (tmp_path / ".env").exists()
 
 
+def test_a_token_url_that_is_derived_is_not_written(init: Init, tmp_path: Path) -> None:
+    given = ("--tenant-url", "https://acme.eu10.hcs.cloud.sap/x", "--client-id", "id", "--secret-stdin", "--no-check")
+    result = init(*given, stdin="s")
+    assert "Note: The token URL was derived" in result.output
+    assert (tmp_path / ".env").read_text(encoding="utf-8") == (
+        "SAC_TENANT_URL='https://acme.eu10.hcs.cloud.sap'\nSAC_CLIENT_ID='id'\nSAC_CLIENT_SECRET='s'\n"
+    )
+
+
 def test_an_option_that_cannot_be_is_refused_in_its_own_words(init: Init) -> None:
     for may_ask in ("x\n", ""):
         result = init("--tenant-url", "nowhere", typed=may_ask)
@@ -119,7 +128,9 @@ def test_values_that_do_not_work_are_not_written_unasked(init: Init, tenant: San
 
 def test_what_is_there_is_replaced_only_after_a_yes(init: Init, tenant: Sandbox, tmp_path: Path) -> None:
     file = tmp_path / ".env"
-    before = "# mine\nDATABASE='x y'  # keep\nexport SAC_TENANT_URL=sandbox\nSAC_TOKEN=old\nSAC_STREAMS=2"
+    before = (
+        "# mine\nDATABASE='x y'  # keep\nexport SAC_TENANT_URL=sandbox\nSAC_TOKEN=old\nSAC_AUTH=static\nSAC_STREAMS=2"
+    )
     file.write_text(before, encoding="utf-8")
     result = init(*options(tenant), "--secret-stdin", stdin=tenant.client_secret)
     assert result.exit_code == ExitCode.USAGE

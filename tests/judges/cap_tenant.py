@@ -42,7 +42,7 @@ _REGIONS: Final = tuple(text for text in TEXTS if text.strip() == text and text)
 _PRODUCTS: Final = tuple(f"P-{number:03}" for number in range(1, 10))
 _ROWS: Final = 4_000
 _PAGE: Final = 500  # as the model of CAP declares it
-_START_TIMEOUT_S: Final = 60
+_START_TIMEOUT_S: Final = 300
 _PULL_TIMEOUT_S: Final = 120
 
 _PULL: Final = """
@@ -122,7 +122,9 @@ def make_facts(random_: random.Random, count: int = _ROWS) -> list[Row]:
 
 
 @contextmanager
-def serving(inputs: Inputs, rows: Sequence[Row], folder: Path, *, delay_ms: int) -> Iterator[Cap]:
+def serving(
+    inputs: Inputs, rows: Sequence[Row], folder: Path, *, delay_ms: int, page_rows: int = _PAGE
+) -> Iterator[Cap]:
     """Run CAP with these facts; each page of them is held back for *delay_ms*."""
     assert inputs.node is not None
     data = {
@@ -134,11 +136,14 @@ def serving(inputs: Inputs, rows: Sequence[Row], folder: Path, *, delay_ms: int)
             {"ProviderID": "CAP", "NamespaceID": "sac", "ProviderName": "Judged", "Description": "", "ServiceURL": ""}
         ],
     }
+    declared = (_HERE / "cap_model.cds").read_text(encoding="utf-8")
+    model = folder / "model.cds"
+    model.write_text(declared.replace(f"@cds.query.limit: {_PAGE}", f"@cds.query.limit: {page_rows}"), encoding="utf-8")
     stored = folder / "rows.json"
     stored.write_text(json.dumps(data, default=str), encoding="utf-8")
     command = [
         inputs.node, "--no-warnings", str(_HERE / "cap_server.cjs"), str(inputs.node_modules),
-        str(_HERE / "cap_model.cds"), str(stored), str(delay_ms),
+        str(model), str(stored), str(delay_ms),
     ]  # fmt: skip
     with (
         (folder / "cap.log").open("w", encoding="utf-8") as log,

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from sacnb._tenant import Tenant
+from sacnb.notebook.completion import described
 from sacnb.notebook.session import Catalogue, texts
 from sacnb.sandbox import Sandbox
 
@@ -141,6 +142,37 @@ def test_columns_are_known_before_the_model_is_written_down_to_the_cursor(shell:
     assert found == ["Sector"]
 
 
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("sac.model('us", ["US_EMPLOYMENT"]),
+        ('chosen = sac["', ["US_EMPLOYMENT", "PLANNING", "SCALE", "EDM_TYPES"]),
+        ("jobs.members('", ["Version", "Date", "Sector"]),
+        ("sac['US_EMPLOYMENT'].members('Se", ["Sector"]),
+        ("sac.model('US_EMPLOYMENT').facts(dims=['Version', '", ["Version", "Date", "Sector"]),
+        ("jobs.facts(measures=['", ["Employees"]),
+        ("jobs.facts(where={'", ["Version", "Date", "Sector", "Employees"]),
+        ("jobs.facts(where={'Version': 'public.Actual', 'Sector': ['30', '3", ["30", "31", "32"]),
+        ("jobs.facts(\n    since='2010',\n    date='", ["Date"]),
+        ("jobs.facts().fetch().to_csv('", []),
+        ("other['", []),
+        ("print('", []),
+    ],
+)
+def test_suggestions_in_calls_of_tenants_and_models(  # noqa: PLR0917 - the columns of the table
+    shell: Any, sac: Tenant, connect_to: ConnectTo, sandbox: Sandbox, code: str, expected: list[str]
+) -> None:
+    # A tenant that is not the one of the magics.
+    other = connect_to(sandbox)
+    shell.user_ns.update(sac=other, jobs=other.model("US_EMPLOYMENT"), other={"US_EMPLOYMENT": 1})
+    start = max(code.rfind("'"), code.rfind('"')) + 1
+    found = [text[start:] for text in shell.complete_at_end(code)]
+    if expected:
+        assert found == expected
+    else:
+        assert not {"Sector", "Version", "Employees", "31"} & set(found)
+
+
 def test_outside_of_the_magics_it_suggests_nothing(shell: Any, sac: Tenant) -> None:
     for code in ("sac", "x = 1 # %sac ", "print('%sac ')", "%%sacred\nselect "):
         assert not {"connect", "US_EMPLOYMENT"} & set(offered(shell, code))
@@ -207,3 +239,17 @@ def test_a_column_without_members_has_no_suggestions(shell: Any, sac: Tenant) ->
 def test_values_of_parameters_are_texts_numbers_and_dates(shell: Any, sac: Tenant) -> None:
     shell.user_ns.update(pa=1, pb="x", pc=Decimal(1), pd=[1], pe=object(), pf=len, _pg=1)
     assert offered(shell, "%%sac\nselect * from US_EMPLOYMENT where Sector = :p") == [":pa", ":pb", ":pc", ":pd"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("US employment by sector", "model: US employment by sector"),
+        (None, "model"),
+        ("", "model"),
+        ("Connect to a tenant: a connected one, or another.", "model: Connect to a tenant"),
+        ("The plan of all regions, accounts and cost centres", "model: The plan of all regions, accounts and …"),
+    ],
+)
+def test_a_popup_shows_a_short_type_with_the_description(text: str | None, shown: str) -> None:
+    assert described("model", text) == shown.replace(" ", "\u00a0")

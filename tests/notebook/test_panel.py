@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import threading
 import time as clock
 from collections.abc import Callable, Iterator
@@ -206,6 +207,40 @@ def test_rows_that_cannot_be_tidy_are_shown_nevertheless(jobs: Model, make: Call
     assert panel.tidy is None
     assert "Ask for month or quarter or year" in text(panel)
     assert panel.status.startswith("fresh, 228 rows")
+
+
+def test_the_chart_follows_each_refresh(jobs: Model, make: Callable[..., RefreshPanel]) -> None:
+    panel = make(jobs, where={"Sector": ["20", "31"], "Version": "public.Actual"}, grain="year", plot={"unit": "k"})
+    drawn: list[Any] = []
+    panel.observe(lambda change: drawn.append(change.new), "chart")
+    assert panel.chart is None
+    assert "<img" not in text(panel)
+    for _ in range(2):
+        panel.refresh(wait=True)
+    assert len(drawn) == 2
+    assert panel.chart.description.startswith("Line chart. US_EMPLOYMENT: Employees.")
+    assert re.findall(r'<img class="(sacnb-\w+)" style="[^"]*" alt="Line chart', text(panel)) == [
+        "sacnb-light",
+        "sacnb-dark",
+    ]
+
+
+def test_what_cannot_be_drawn_is_explained_and_no_failure(
+    sandbox: Sandbox, connect_to: ConnectTo, make: Callable[..., RefreshPanel]
+) -> None:
+    panel = make(connect_to(sandbox, page_size=5000).model("PLANNING"), plot=True)
+    panel.refresh(wait=True)
+    assert (panel.chart, panel.error) == (None, None)
+    assert "No chart: The result also varies in" in text(panel)
+    assert panel.status.startswith("fresh")
+
+
+@pytest.mark.parametrize(
+    ("plot", "words"), [("line", "plot is 'line'"), ({"theme": "dark"}, "plot has 'theme'"), (1, "plot is 1")]
+)
+def test_plot_is_checked_at_once(jobs: Model, make: Callable[..., RefreshPanel], plot: Any, words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        make(jobs, plot=plot)
 
 
 # -- progress --------------------------------------------------------------------------------------------------------

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from sacnb.sandbox import MISBEHAVIOURS
+
 PLAN = {"Version": "public.Plan", "Date": "201506", "Sector": "31", "Employees": 1.5}
 ROOT = "/api/v1/dataimport"
 
@@ -232,3 +234,73 @@ def test_an_answer_is_lost_after_the_request_was_carried_out(imports: Imports) -
     with pytest.raises(OSError, match=r"reset|aborted"):
         imports.job()
     assert len(imports.send("GET", "jobs")[1]["jobs"]) == 1
+
+
+def _limit(imports: Imports) -> None:
+    assert imports.number("POST", "models/US_EMPLOYMENT/factData", {}) == 1002
+
+
+def _too_large(imports: Imports) -> None:
+    assert imports.send("POST", f"jobs/{imports.job()}", {"Data": [PLAN] * 1000})[0] == 413
+
+
+def _drops(imports: Imports) -> None:
+    found = imports.send("POST", f"jobs/{imports.job()}", {"Data": [PLAN, plan(Sector="32")]})[1]
+    assert (found["upsertedNumberRows"], found["failedNumberRows"]) == (1, 1)
+
+
+def _flat(imports: Imports) -> None:
+    (found,) = imports.send("POST", f"jobs/{imports.job()}", {"Data": [plan(Employees="x")]})[1]["failedRows"]
+    assert found == plan(Employees="x", _REJECTION_REASON="Invalid column value for: Employees")
+
+
+def _counted(imports: Imports) -> None:
+    job = imports.job(importMethod="CleanAndReplace", dimensionScope=["Version", "Date"])
+    imports.send("POST", f"jobs/{job}", {"Data": [PLAN]})
+    found = imports.send("POST", f"jobs/{job}/validate")[1]["additionalInformation"]
+    assert found["cleanAndReplaceAffectedRows"]["dimensionScope"] == ["Version", "Date"]
+
+
+def _run(imports: Imports) -> Any:
+    job = imports.job()
+    imports.send("POST", f"jobs/{job}", {"Data": [PLAN]})
+    imports.send("POST", f"jobs/{job}/validate")
+    imports.send("POST", f"jobs/{job}/run")
+    return imports.send("GET", f"jobs/{job}/status")[1]
+
+
+def _writes_nothing(imports: Imports) -> None:
+    before = imports.facts(Version="public.Plan", Date="201506")
+    assert _run(imports)["jobStatus"] == "COMPLETED"
+    assert imports.facts(Version="public.Plan", Date="201506") == before
+
+
+def _fails(imports: Imports) -> None:
+    found = _run(imports)
+    assert (found["jobStatus"], found["jobStatusDescription"]) == ("FAILED", "Internal error")
+
+
+def _is_slow(imports: Imports) -> None:
+    assert _run(imports)["jobStatus"] == "PROCESSING"
+
+
+SHOWN: dict[str, Callable[[Imports], None]] = {
+    "import_limit": _limit,
+    "upload_limit": _too_large,
+    "upload_drops_rows": _drops,
+    "rejected_rows_flat": _flat,
+    "affected_rows_counted": _counted,
+    "run_writes_nothing": _writes_nothing,
+    "run_fails": _fails,
+    "import_is_slow": _is_slow,
+}
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_a_misbehaviour_strikes(imports: Imports, name: str) -> None:
+    imports.api.sandbox.misbehave(name)
+    SHOWN[name](imports)
+
+
+def test_every_misbehaviour_of_imports_is_shown_here() -> None:
+    assert set(SHOWN) == {name for name, entry in MISBEHAVIOURS.items() if entry.within.startswith("import")}

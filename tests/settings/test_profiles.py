@@ -245,6 +245,13 @@ def test_saving_keeps_the_rest_and_is_for_the_user_alone(profiles: Path) -> None
         assert profiles.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_comment_with_another_line_break_stays() -> None:
+    path = put(f"# a\u2028b\x85c\n[prod]\ntenant_url = '{PROD}'  # d\u2028e\n# end\u2028f")
+    save_profile("prod", {"SAC_TENANT_URL": TEST}, in_keyring=False)
+    text = path.read_text(encoding="utf-8")
+    assert text == f"# a\u2028b\x85c\n[prod]\ntenant_url = '{TEST}'\n# end\u2028f\n"
+
+
 def test_the_first_profile_makes_the_file() -> None:
     path = save_profile("prod", {"SAC_TENANT_URL": PROD, "SAC_CLIENT_ID": "x"}, in_keyring=True)
     assert profile_names() == ("prod",)

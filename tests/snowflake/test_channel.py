@@ -131,6 +131,21 @@ def test_each_row_is_committed_once_and_in_order(
     assert simulator.status(*KEPT, "night")["last_committed_offset_token"] == "90"
 
 
+@pytest.mark.parametrize("name", ["lost_answer", "stale_token", "error_after"])
+def test_trouble_without_an_end_does_not_stop_the_rows(
+    name: str, client: SnowflakeClient, simulator: sandbox.Simulator
+) -> None:
+    """Opening anew discards what is not committed: rows need a moment to be committed in between."""
+    channel = client.open_channel("SALES", "night")
+    simulator.misbehave(name, on="append", every=3)
+    simulator.misbehave("delayed_commit", polls=3)
+    for first in range(1, 101, 10):
+        append(channel, first, first + 9)
+    channel.close()
+    assert ids(simulator) == list(range(1, 101))
+    assert simulator.counts["append_requests"] < 30
+
+
 @pytest.mark.parametrize("kind", ["open", "status", "hostname", "token"])
 @pytest.mark.parametrize("name", ["lost_answer", "lost_request", "error_500", "throttle_seconds"])
 def test_requests_that_may_be_repeated_are(

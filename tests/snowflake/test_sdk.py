@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from sacnb.sandbox import snowflake as sandbox
+from sacnb.snowflake import SnowflakeClient
 
 pytest.importorskip("snowflake.ingest.streaming")
 SDK = Path(__file__).parent / "sdk.py"
@@ -40,11 +42,20 @@ def run_sdk(simulator: sandbox.Simulator, tmp_path: Path) -> Callable[[list[dict
     return run
 
 
-def test_the_sdk_opens_appends_waits_and_closes(simulator: sandbox.Simulator, run_sdk: Any) -> None:
-    rows = [{"ID": number, "NAME": f"row {number}"} for number in range(1, 1001)]
-    told = run_sdk(rows)
+def test_the_sdk_and_we_write_one_table_each_row_once(
+    simulator: sandbox.Simulator, run_sdk: Any, connect: Callable[..., SnowflakeClient]
+) -> None:
+    theirs = [{"ID": number, "NAME": f"row {number}"} for number in range(1, 1001)]
+    ours = [{"ID": -number, "NAME": f"line {number}"} for number in range(1, 1001)]
+    with connect(simulator).open_channel("SALES", "OURS") as channel:
+        channel.append_rows(pl.DataFrame(ours))
+    told = run_sdk(theirs)
     assert (told["from"], told["last"]) == (0, "1000")
-    assert simulator.rows("DB", "PUBLIC", "SALES") == rows
+    assert simulator.rows("DB", "PUBLIC", "SALES", "SDK") == theirs
+    assert simulator.rows("DB", "PUBLIC", "SALES", "OURS") == ours
+    assert len(simulator.rows("DB", "PUBLIC", "SALES")) == 2000
+    # We go on where the SDK has stopped, by its offset.
+    assert connect(simulator).open_channel("SALES", "SDK").committed == 1000
     kinds = {seen.kind for seen in simulator.seen}
     assert {"hostname", "token", "pipe_info", "open", "append", "status"} <= kinds
     assert {seen.status for seen in simulator.seen} == {200}

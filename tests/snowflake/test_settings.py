@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 import sacnb.snowflake
+from sacnb._settings import configured_secrets
 from sacnb.errors import DeprecatedTokenWarning, SettingsError
 from sacnb.snowflake.settings import VARIABLES, resolve
 
@@ -105,3 +106,8 @@ def test_importing_is_light() -> None:
     heavy = "{'polars', 'pandas', 'pyarrow', 'cryptography', 'jwt', 'aiohttp', 'requests'}"
     code = f"import sys, sacnb.snowflake; print(sorted({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_search_for_secrets_knows_those_of_snowflake() -> None:
+    environ = {"SNOWFLAKE_PRIVATE_KEY_PASSPHRASE": WORD, "SNOWFLAKE_TOKEN": TOKEN}
+    assert {secret.reveal() for secret in configured_secrets(environ=environ)} == {WORD, TOKEN}

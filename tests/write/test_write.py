@@ -12,7 +12,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from sales import facts, plan
+from sales import facts, plan, sales
 
 from sacnb import Model
 from sacnb.errors import Cancelled, ConfirmationError, ForbiddenError, QueryError, RowsError, WriteError
@@ -300,3 +300,19 @@ def test_a_report_shows_itself(model: Model) -> None:
     report = model.write(plan(), version="public.Plan")
     assert "changes: 3 changed" in repr(report)
     assert "<td" in report._repr_html_()
+
+
+def test_an_upload_that_is_too_large_is_halved(model: Model, sandbox: Sandbox) -> None:
+    sandbox.misbehave("upload_limit", kib=2)
+    report = model.write(plan(100), version="public.Plan")
+    assert report.verified
+    statuses = [entry.status for entry in sandbox.log if entry.kind == "import_upload"]
+    assert statuses.count(413) > 2
+
+
+def test_a_default_upload_is_not_too_large_for_the_sandbox(model: Model, sandbox: Sandbox) -> None:
+    sandbox.add_model(sales(store_count=900))
+    rows = model.facts(where={"Version": "public.Actual"}).fetch().polars(decimals=True)
+    report = model.write(rows.drop("Version"), version="public.Plan", undo=False, verify=False)
+    assert report.rows == 21_600
+    assert sandbox.counts["import_upload_requests"] == 1

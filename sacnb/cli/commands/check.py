@@ -151,7 +151,17 @@ def _finding(check: Check) -> str:
     return f"{check.detail}\n-> {check.remedy}" if check.remedy else check.detail
 
 
-@click.command("init", short_help="Ask for your tenant and client, test them, and write the settings.")
+_INIT_EXAMPLES: Final = """\b
+Examples, the last two for scripts:
+  sacnb init
+  SAC_CLIENT_SECRET=... sacnb init --tenant-url URL --client-id ID
+  pass show sac | sacnb init --tenant-url URL --client-id ID --secret-stdin --profile prod
+"""
+
+
+@click.command(
+    "init", short_help="Ask for your tenant and client, test them, and write the settings.", epilog=_INIT_EXAMPLES
+)
 @click.option("--tenant-url", metavar="URL", help="The tenant, or 'sandbox'; by default SAC_TENANT_URL.")
 @click.option("--token-url", metavar="URL", help="The Token URL of App Integration, if it cannot be derived.")
 @click.option("--client-id", metavar="ID", help="The OAuth client's id; by default SAC_CLIENT_ID.")
@@ -175,15 +185,10 @@ def init(
     force: bool,
     check: bool,
 ) -> None:
-    r"""Write tenant and client into .env in this folder (or into --env-file or a profile), readable by you alone.
+    """Write tenant and client into .env in this folder (or into --env-file or a profile), readable by you alone.
 
     In a terminal it asks for what is not given, the secret without showing it. The values are tested as sacnb doctor
     does it. Other lines of the file stay. Exit code 1, and nothing is written, if data cannot be read with them.
-
-    \b
-    In a script, with the secret in a variable or from stdin:
-      SAC_CLIENT_SECRET=... sacnb init --tenant-url URL --client-id ID
-      pass show sac | sacnb init --tenant-url URL --client-id ID --secret-stdin --profile prod
     """
     from sacnb._settings import check_profile_name
 
@@ -292,7 +297,7 @@ def _works(settings: Settings, profile: str | None, file: Path) -> bool:
     diagnosis = diagnose(
         environ={name: value for name, value in os.environ.items() if name not in {*IDENTITY, "SAC_PROFILE"}},
         dotenv_path=file if profile is None and file.exists() else None,
-        **{**arguments, **_values(settings), "profile": "", "replay": "off"},
+        **{**arguments, **_values(settings), "auth": settings.auth, "profile": "", "replay": "off"},
     )
     _print_checks(diagnosis)
     return diagnosis.healthy
@@ -312,6 +317,8 @@ def _write(settings: Settings, profile: str | None, file: Path, *, in_keyring: b
     from sacnb._settings import keep_in_keyring, save_dotenv, save_profile
 
     values = {f"SAC_{name.upper()}": value for name, value in _values(settings).items()}
+    if "SAC_TOKEN_URL" not in settings.sources:  # derived, and so it is again by whoever reads the rest
+        values.pop("SAC_TOKEN_URL", None)
     if profile is None:
         save_dotenv(file, values)
         say(f"Wrote tenant and client to {file}, readable by you alone.")

@@ -1,4 +1,4 @@
-"""``sacnb export``: write facts to a file or to stdout."""
+"""``sacnb export`` writes facts to a file or to stdout, ``sacnb import`` a file into a model."""
 
 from __future__ import annotations
 
@@ -9,18 +9,39 @@ from typing import IO, TYPE_CHECKING, Any, Final, Literal
 import click
 
 from sacnb.cli.application import Invocation, Source
-from sacnb.cli.output import announce, is_discarded, is_terminal, progress_bar, say
-from sacnb.cli.question import AGGREGATIONS, GRAINS, model_argument, question_options, source_option
+from sacnb.cli.output import (
+    announce,
+    is_discarded,
+    is_terminal,
+    json_option,
+    print_facts,
+    print_json,
+    print_table,
+    progress_bar,
+    say,
+)
+from sacnb.cli.question import (
+    AGGREGATIONS,
+    GRAINS,
+    complete_model,
+    model_argument,
+    names_option,
+    pairs_option,
+    question_options,
+    source_option,
+)
 
 if TYPE_CHECKING:
+    import polars as pl
     import pyarrow as pa
 
     from sacnb._frames.tidy import Aggregation
     from sacnb._odata.schema import Grain
     from sacnb._results.result import Result
     from sacnb._tenant import Facts
+    from sacnb._write.report import WriteReport
 
-__all__ = ["Format", "command", "format_of", "write_table"]
+__all__ = ["Format", "command", "format_of", "import_command", "write_table"]
 
 Format = Literal["parquet", "csv", "arrow"]
 
@@ -189,3 +210,140 @@ def write_table(table: pa.Table, form: Format, target: str | IO[bytes]) -> None:
         write_csv(table, target)
     else:
         {"parquet": write_parquet, "arrow": write_arrow}[form](table, {}, target)
+
+
+# -- import -----------------------------------------------------------------------------------------------------------
+
+_METHODS: Final = ("Update", "Append", "CleanAndReplace")
+_PROBLEMS_SHOWN: Final = 20
+_IMPORT_EXAMPLES: Final = """\b
+Examples:
+  sacnb import SALES plan.csv --version public.Plan --dry-run
+  sacnb import SALES plan.csv --version public.Plan --pivot Date,Amount --map Store=Shop
+  sacnb import SALES plan.csv --version public.Plan --method CleanAndReplace --confirm 120
+  sacnb import --jobs
+"""
+
+
+@click.command("import", short_help="Write a file into a model.", epilog=_IMPORT_EXAMPLES)
+@click.argument("model_id", metavar="[MODEL", required=False, shell_complete=complete_model)
+@click.argument("file", metavar="FILE]", required=False, type=click.Path(path_type=Path))
+@click.option("--version", "version", metavar="ID", help="The version to write into, unless the file has a column.")
+@click.option("--method", type=click.Choice(_METHODS), default="Update", help="What becomes of what is there.")
+@pairs_option("--map", "mapping", "MODEL_COLUMN=FILE_COLUMN", "The file's name of a column.")
+@pairs_option("--default", "defaults", "COLUMN=VALUE", "The value of a column that the file does not have.")
+@names_option("--pivot", "pivot", "The dimension and measure of a file with members as columns.")
+@names_option("--scope", "scope", "The dimensions of the slice that CleanAndReplace clears.")
+@click.option("--separator", default=",", metavar="CHAR", help="The separator of a CSV file.")
+@click.option("--dry-run", is_flag=True, help="Have everything checked, by SAC too, and write nothing.")
+@click.option("--allow-partial", is_flag=True, help="Write the good rows, and report the others.")
+@click.option("--confirm", type=click.IntRange(0), metavar="ROWS", help="The number of rows CleanAndReplace deletes.")
+@click.option("--verify/--no-verify", default=True, help="Read the rows back and compare them (the default).")
+@click.option("--audit", type=click.Path(path_type=Path), metavar="FILE", help="Append counts and a hash, no values.")
+@click.option("--problems", type=click.Path(path_type=Path), metavar="FILE", help="Write all problems as CSV.")
+@click.option("--jobs", is_flag=True, help="List your import jobs instead.")
+@click.option("--job", metavar="ID", help="Show the state of an import job instead.")
+@click.option("--delete-job", metavar="ID", help="Delete an import job instead.")
+@json_option(
+    "model, method, versions, job, state, dry_run, rows, deleted, verified, changes (new, changed, same), rejected (a "
+    "list of row, column, value, problem, message); with --jobs or --job what SAC tells of them"
+)
+@click.pass_obj
+def import_command(
+    invocation: Invocation,
+    /,
+    *,
+    model_id: str | None,
+    file: Path | None,
+    separator: str,
+    problems: Path | None,
+    jobs: bool,
+    job: str | None,
+    delete_job: str | None,
+    as_json: bool,
+    **order: Any,
+) -> None:
+    """Write a CSV, Parquet or Arrow file into the facts of a model: all rows or none.
+
+    Columns go by name. Everything is checked before anything is sent; afterwards the rows are read back and compared.
+    A CSV file is read as text, so members keep their leading zeros.
+    """
+    if jobs or job or delete_job:
+        _about_jobs(invocation, job, delete_job, as_json=as_json)
+        return
+    if model_id is None or file is None:
+        raise click.UsageError("Name the model and the file: sacnb import MODEL FILE --version public.Plan")
+    from sacnb.errors import RowsError
+
+    frame = _read_file(file, separator)
+    with invocation.connect() as tenant, progress_bar(f"Writing {model_id}") as listener:
+        try:
+            report = tenant.model(model_id).write(frame, progress=listener, **_given(order))
+        except RowsError as error:
+            if problems is not None:
+                error.problems.write_csv(problems)
+                say(f"Wrote {error.problems.height:,} problems to {problems}.")
+            raise
+    if problems is not None:
+        report.rejected.write_csv(problems)
+    if as_json:
+        print_json(_report(report))
+        return
+    print_facts({name: value for name, value in report.facts().items() if name != "model"})
+    if report.rejected.height:
+        print_table(report.rejected.columns, report.rejected.head(_PROBLEMS_SHOWN).rows(), right=("row",))
+
+
+def _given(order: dict[str, Any]) -> dict[str, Any]:
+    pairs = {name: dict(order[name]) or None for name in ("mapping", "defaults")}
+    return {**order, **pairs}
+
+
+def _read_file(path: Path, separator: str) -> pl.DataFrame:
+    import polars as pl
+
+    form = format_of(path.name)
+    try:
+        if form == "csv":
+            return pl.read_csv(path, separator=separator, infer_schema=False)
+        return pl.read_parquet(path) if form == "parquet" else pl.read_ipc(path)
+    except (pl.exceptions.PolarsError, TypeError) as error:
+        raise click.UsageError(f"{path} cannot be read as {form}: {error}") from None
+
+
+def _report(report: WriteReport) -> dict[str, Any]:
+    counts = {} if report.changes is None else dict(report.changes.group_by("change").len().iter_rows())
+    return {
+        "model": report.model_id,
+        "method": report.method,
+        "versions": list(report.versions),
+        "job": report.job_id,
+        "state": report.state,
+        "dry_run": report.is_dry_run,
+        "rows": report.rows,
+        "deleted": report.deleted,
+        "verified": report.verified,
+        "changes": {kind: counts.get(kind, 0) for kind in ("new", "changed", "same")},
+        "rejected": report.rejected.to_dicts(),
+    }
+
+
+def _about_jobs(invocation: Invocation, job: str | None, delete: str | None, *, as_json: bool) -> None:
+    from sacnb._write.job import delete_job, list_jobs, read_job
+
+    with invocation.connect() as tenant:
+        session = tenant._connection.context.session
+        if delete is not None:
+            delete_job(session, delete)
+            say(f"The import job {delete} is deleted.")
+            return
+        if job is not None:
+            found = read_job(session, job)
+            print_json(found) if as_json else print_facts(found)
+            return
+        every = list_jobs(session)
+    if as_json:
+        print_json(every)
+    else:
+        names = ("jobid", "modelid", "importtype", "jobstatus", "createdtime")
+        print_table(names, [tuple(str(one.get(name, "")) for name in names) for one in every], whole=("jobid",))

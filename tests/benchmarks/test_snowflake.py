@@ -1,0 +1,167 @@
+"""Rows into the Snowflake simulator: sacnb, Snowflake's own SDK, and a client that appends a page at a time.
+
+All of them write the same rows into one simulator in a process of its own, in turns; ratios count, and not seconds.
+Also what signing a token and the guard cost.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import requests
+
+import sacnb.snowflake
+from sacnb._auth import RefreshPolicy, TokenGuard
+from sacnb._auth.token import utc_now
+from sacnb.sandbox.models.scale import scale
+from sacnb.snowflake.keys import PrivateKey
+from sacnb.snowflake.tokens import KeyPairJwt
+
+pytestmark = pytest.mark.benchmark
+
+ROWS = 300_000
+PAGE_ROWS = 10_000
+SDK = Path(__file__).parents[1] / "snowflake" / "sdk.py"
+SERVER = """
+import json, sys
+from sacnb.sandbox import snowflake
+with snowflake.start() as running:
+    print(json.dumps([running.url, str(running.ca_file), running.private_key.decode()]), flush=True)
+    sys.stdin.read()
+"""
+COLUMNS = ["Version", "Date", "Region", "Channel", "Product", "Customer", "Amount"]
+
+
+@dataclass
+class Server:
+    url: str
+    ca_file: str
+    key: str
+
+    def connect(self) -> sacnb.snowflake.SnowflakeClient:
+        return sacnb.snowflake.connect(
+            "SANDBOX-ACCOUNT",
+            "SVC_SAC",
+            private_key=self.key,
+            url=self.url,
+            ca_bundle=self.ca_file,
+            database="DB",
+            schema="PUBLIC",
+            environ={},
+        )
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    command = [sys.executable, "-c", SERVER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield Server(*json.loads(process.stdout.readline()))
+        process.communicate()
+
+
+def rows() -> pl.DataFrame:
+    made = scale(ROWS).facts.rows(pl.int_range(ROWS, dtype=pl.Int64, eager=True), COLUMNS)
+    return made.with_columns(pl.col("Amount").cast(pl.Decimal(31, 7)))
+
+
+def ours(server: Server, frame: pl.DataFrame, channel: str) -> float:
+    started = time.perf_counter()
+    with server.connect() as client, client.open_channel("BENCH", channel) as opened:
+        opened.append_rows(frame)
+    return time.perf_counter() - started
+
+
+def sdk(server: Server, frame: pl.DataFrame, channel: str, folder: Path) -> float:
+    key, data = folder / "key.p8", folder / "rows.json"
+    key.write_text(server.key)
+    data.write_text(json.dumps(frame.with_columns(pl.col("Amount").cast(pl.String)).to_dicts()))
+    environ = {**os.environ, "SSL_CERT_FILE": server.ca_file, "SS_LOG_LEVEL": "error"}
+    command = [sys.executable, str(SDK), server.url, str(key), "DB", "PUBLIC", "BENCH", channel, str(data)]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["last"] == str(len(frame))
+    seconds: float = told["seconds"]
+    return seconds
+
+
+def naive(server: Server, frame: pl.DataFrame, channel: str) -> float:
+    """One append for each page, as JSON of Python's own, and on with the next when it is committed."""
+    started = time.perf_counter()
+    with server.connect() as client:
+        token = client.get_scoped_token().value.reveal()
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/x-ndjson"}
+    path = "databases/DB/schemas/PUBLIC/pipes/BENCH-STREAMING"
+    with requests.Session() as session:
+        session.verify = server.ca_file
+        session.headers.update(headers)
+        base = f"{server.url}/v2/streaming"
+        opened = session.put(f"{base}/{path}/channels/{channel}", data=b"{}", params={"requestId": str(uuid.uuid4())})
+        token = opened.json()["next_continuation_token"]
+        for start in range(0, len(frame), PAGE_ROWS):
+            page = frame[start : start + PAGE_ROWS].to_dicts()
+            body = "".join(json.dumps({**row, "Amount": str(row["Amount"])}) + "\n" for row in page).encode()
+            end = str(start + len(page))
+            answer = session.post(
+                f"{base}/data/{path}/channels/{channel}/rows",
+                params={"continuationToken": token, "offsetToken": end},
+                data=body,
+            )
+            token = answer.json()["next_continuation_token"]
+            committed = None
+            while committed != end:
+                status = session.post(f"{base}/{path}:bulk-channel-status", json={"channel_names": [channel]}).json()
+                committed = status["channel_statuses"][channel]["last_committed_offset_token"]
+                if committed != end:
+                    time.sleep(1)  # as the SDK polls
+    return time.perf_counter() - started
+
+
+def test_rows_beside_the_sdk_and_a_naive_client(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = rows()
+    best: dict[str, float] = {}
+    for number in range(2):
+        for name, seconds in (
+            ("sacnb", ours(server, frame, f"ours-{number}")),
+            ("sdk", sdk(server, frame, f"sdk-{number}", tmp_path)),
+            ("naive", naive(server, frame, f"naive-{number}")),
+        ):
+            best[name] = min(best.get(name, seconds), seconds)
+    with capsys.disabled():
+        print(f"\n{ROWS:,} rows into the simulator: " + ", ".join(f"{name} {best[name]:.2f} s" for name in best))
+        print(f"sacnb / sdk {best['sacnb'] / best['sdk']:.2f} (goal: at most 1.5), ", end="")
+        print(f"naive / sacnb {best['naive'] / best['sacnb']:.2f} (goal: at least 3)")
+
+
+def test_signing_and_the_guard(capsys: pytest.CaptureFixture[str], server: Server) -> None:
+    source = KeyPairJwt("org-acc", "svc", PrivateKey(server.key))
+    guard = TokenGuard(source, RefreshPolicy(margin_s=30))
+    guard.ensure()
+
+    def best_ms(work: Any, times: int) -> float:
+        measured = []
+        for _ in range(7):
+            started = time.perf_counter()
+            for _ in range(times):
+                work()
+            measured.append((time.perf_counter() - started) / times * 1000)
+        return min(measured)
+
+    signing, reuse = best_ms(lambda: source.fetch(utc_now()), 5), best_ms(guard.ensure, 200)
+    with capsys.disabled():
+        print(f"\nsigning with 2048 bits {signing:.2f} ms (goal: below 10), guard {reuse:.4f} ms (goal: below 5)")
+    assert signing < 10
+    assert reuse < 5

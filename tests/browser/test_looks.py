@@ -1,0 +1,70 @@
+"""What people see first in JupyterLab: the list of models, a wide result, charts, and the completion popup."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import polars as pl
+
+from sacnb.sandbox import Column, Sandbox, table_model
+
+CELLS = [
+    "import sacnb\n\nsac = sacnb.connect()\n%load_ext sacnb\n%sac connect sac",
+    "%sac models",
+    "wide = sac.model('WIDE').facts().fetch()\nwide",
+    (
+        "jobs = sac.model('US_EMPLOYMENT')\n"
+        "question = dict(where={'Version': 'public.Actual', 'Sector': ['20', '31', '32']}, since='2006-01')\n"
+        "result = jobs.facts(**question).fetch()\n"
+        "result.plot('quarter', agg='mean', labels={'Sector': jobs.members('Sector')})"
+    ),
+    "result.plot('quarter', agg='mean', labels={'Sector': jobs.members('Sector')}, theme='dark')",
+    "",
+]
+
+
+def wide_model() -> Any:
+    """Return a model with 30 dimensions."""
+    names = ["Date", "Version", *(f"Dimension{number:02}" for number in range(3, 31))]
+    rows = {name: [f"{name[-2:]}-{row}" for row in range(40)] for name in names}
+    rows |= {"Date": [f"2026{1 + row % 12:02}" for row in range(40)], "Version": ["public.Actual"] * 40}
+    amounts = [1234567.891 * (row + 1) for row in range(40)]
+    columns = [*(Column(name, key=True) for name in names), Column("SignedData", "Edm.Double")]
+    return table_model("WIDE", columns=columns, rows=pl.DataFrame({**rows, "SignedData": amounts}))
+
+
+def test_tables_charts_and_the_popup(open_notebook: Callable[..., Any], tenant: Sandbox, expect: Any) -> None:
+    tenant.add_model(wide_model())
+    notebook = open_notebook(CELLS)
+    notebook.run_all()
+    cells = notebook.page.locator(".jp-CodeCell")
+    outputs = {"models": 1, "wide": 2}
+    for theme in ("dark", "light"):
+        notebook.show(theme)
+        for name, number in outputs.items():
+            notebook.picture(f"{name}_{theme}", cells.nth(number).locator(".jp-OutputArea-output").last, scale="css")
+        hero = cells.nth({"light": 3, "dark": 4}[theme]).locator(".jp-OutputArea-output").last
+        expect(hero.locator("svg, canvas, img").first).to_be_visible()
+        notebook.picture(f"chart_{theme}", hero, scale="css")
+    expect(cells.nth(1)).to_contain_text("US_EMPLOYMENT")
+
+    # The popup: the thing in full, and beside it its kind and what it is called.
+    editor, popup = cells.nth(5).locator(".cm-content"), notebook.page.locator(".jp-Completer")
+    for line, item, kind in (
+        ("%sac refresh US_EMPLOYMENT --where Sector=", "Sector=20", "member: construction"),
+        ("%sac describe ", "US_EMPLOYMENT", "model: us employment by sector"),
+    ):
+        editor.click()
+        notebook.page.keyboard.press("Control+A")
+        notebook.page.keyboard.type(line)
+        notebook.page.keyboard.press("Tab")
+        shown = popup.locator(".jp-Completer-item").filter(has_text=re.compile(re.escape(item)))
+        expect(shown.first).to_be_visible()
+        expect(shown.first.locator(".jp-Completer-typeExtended")).to_have_text(kind)
+        name = "popup_members" if "where" in line else "popup_models"
+        for theme in ("dark", "light"):
+            notebook.show(theme)
+            notebook.picture(f"{name}_{theme}", popup, scale="css")
+        notebook.page.keyboard.press("Escape")

@@ -1,0 +1,73 @@
+"""Files written into a model from the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+from click.testing import Result
+from sales import sales
+
+from sacnb.cli.failures import ExitCode
+from sacnb.sandbox import Sandbox
+
+Invoke = Callable[..., Result]
+PLAN = "Date;Shop;Amount\n202401;S0;1.5\n202401;S1;2\n"
+WRITE = ("import", "SALES", "plan.csv", "--separator", ";", "--map", "Store=Shop", "--default", "Pieces=3")
+
+
+@pytest.fixture(autouse=True)
+def _plan(tenant: Sandbox) -> None:
+    tenant.add_model(sales())
+    Path("plan.csv").write_text(PLAN, encoding="utf-8")
+
+
+def test_a_file_is_written_and_the_report_is_printed(invoke: Invoke) -> None:
+    found = invoke(*WRITE, "--version", "public.Plan")
+    assert found.exit_code == ExitCode.OK, found.output
+    assert "read back, as written" in found.stdout
+    again = json.loads(invoke(*WRITE, "--version", "public.Plan", "--dry-run", "--json").stdout)
+    assert again["changes"] == {"new": 0, "changed": 0, "same": 2}
+    assert (again["state"], again["dry_run"], again["rows"]) == ("READY_FOR_WRITE", True, 2)
+
+
+def test_problems_are_shown_and_written_to_a_file(invoke: Invoke) -> None:
+    Path("plan.csv").write_text(PLAN + "202401;nowhere;3\n", encoding="utf-8")
+    found = invoke(*WRITE, "--version", "public.Plan", "--problems", "problems.csv")
+    assert found.exit_code == ExitCode.USAGE
+    assert "row 2: 'nowhere': nowhere of 'Store' does not exist" in found.stderr
+    assert pl.read_csv("problems.csv").select("row", "problem").rows() == [(2, "unknown member")]
+    partly = invoke(*WRITE, "--version", "public.Plan", "--allow-partial")
+    assert partly.exit_code == ExitCode.OK
+    assert "unknown member" in partly.stdout
+
+
+def test_clean_and_replace_needs_its_number(invoke: Invoke) -> None:
+    found = invoke(*WRITE, "--version", "public.Plan", "--method", "CleanAndReplace")
+    assert found.exit_code == ExitCode.USAGE
+    assert "would delete 5 rows" in found.stderr
+    assert invoke(*WRITE, "--version", "public.Plan", "--method", "CleanAndReplace", "--confirm", "5").exit_code == 0
+
+
+def test_a_failed_run_is_a_failure_of_sac(invoke: Invoke, tenant: Sandbox) -> None:
+    tenant.misbehave("run_fails", text="Locked")
+    found = invoke(*WRITE, "--version", "public.Plan")
+    assert found.exit_code == ExitCode.SAC
+    assert "Locked" in found.stderr
+
+
+def test_jobs_are_listed_shown_and_deleted(invoke: Invoke) -> None:
+    assert invoke(*WRITE, "--version", "public.Plan").exit_code == 0
+    (*_, job) = json.loads(invoke("import", "--jobs", "--json").stdout)
+    assert job["jobid"] in invoke("import", "--jobs").stdout
+    assert "COMPLETED" in invoke("import", "--job", job["jobid"]).stdout
+    assert "is deleted" in invoke("import", "--delete-job", job["jobid"]).stderr
+    assert invoke("import", "--job", job["jobid"]).exit_code == ExitCode.SAC
+
+
+@pytest.mark.parametrize("arguments", [(), ("SALES",), ("SALES", "nothing.csv"), ("SALES", "plan.txt")])
+def test_what_is_missing_is_said(invoke: Invoke, arguments: tuple[str, ...]) -> None:
+    assert invoke("import", *arguments, "--version", "public.Plan").exit_code == ExitCode.USAGE

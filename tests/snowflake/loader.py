@@ -1,0 +1,26 @@
+"""A program that loads SCALE into Snowflake, to be killed; its last line is JSON. Settings come from the environment.
+
+python loader.py CACHE_DIR CHANNELS APPEND_BYTES
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+
+
+def main(cache_dir: str, channels: str, append_bytes: str) -> None:
+    import sacnb
+    from sacnb.snowflake.rows import Chunker
+
+    (Chunker.__init__.__kwdefaults__ or {})["target_bytes"] = int(append_bytes)
+    with sacnb.connect(cache_dir=cache_dir) as tenant:
+        facts = tenant.model("SCALE").facts(page_size=20_000)
+        done = facts.to_snowflake("scale", channel="kills", channels=int(channels), progress=None)
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    print(json.dumps({"rows": done.rows, "resumed": done.resumed_rows, "peak_mb": peak_mb}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
