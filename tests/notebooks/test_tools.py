@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import papermill
 import pytest
 
 import sacnb.sandbox
@@ -68,7 +69,7 @@ def test_where_it_can_be_unplugged_there_is_no_network() -> None:
 # Every notebook is replayed and compared by `make notebooks`; other programs that run notebooks get one each.
 def test_papermill_runs_a_notebook_from_its_cassette(run: Run, environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     environment.setenv("SAC_REPLAY", "replay")
-    path = FOLDER / "03_sql_and_frames.ipynb"
+    path = FOLDER / "05_offline_and_tests.ipynb"
     done = run(*PAPERMILL, "--cwd", FOLDER, path, tmp_path / path.name)
     assert done.returncode == 0, done.stderr
     assert shown(tmp_path / path.name) == shown(path)
@@ -101,27 +102,25 @@ def test_unchanged_it_asks_a_live_tenant(path: Path, execute: Execute, tenant: S
     assert live == shipped
 
 
-def test_papermill_hands_parameters_in(run: Run, environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_papermill_hands_parameters_in(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """They are another question than the recorded one, so that a tenant is asked: the sandbox within the kernel."""
     environment.setenv("SAC_REPLAY", "off")
     environment.setenv("SAC_TENANT_URL", "sandbox")
     path = FOLDER / "05_offline_and_tests.ipynb"
-    parameters = ("-r", "sector", "20", "-p", "since", "2015-07")
-    done = run(*PAPERMILL, *parameters, "--cwd", tmp_path, path, tmp_path / "july.ipynb")
-    assert done.returncode == 0, done.stderr
+    parameters = {"sector": "20", "since": "2015-07"}
+    papermill.execute_notebook(path, tmp_path / "july.ipynb", parameters, cwd=tmp_path, progress_bar=False)
     facts = shown(tmp_path / "july.ipynb")["facts"]
     assert facts.startswith("US_EMPLOYMENT/FactData: 6 rows")
     assert "public.Actual  201507  20" in facts
 
 
 def test_parameters_that_were_not_recorded_fail_when_they_are_replayed(
-    run: Run, environment: pytest.MonkeyPatch, tmp_path: Path
+    environment: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path = FOLDER / "05_offline_and_tests.ipynb"
     environment.setenv("SAC_REPLAY", "replay")
-    done = run(*PAPERMILL, "-r", "sector", "20", "--cwd", FOLDER, path, tmp_path / "out.ipynb")
-    assert done.returncode != 0
-    assert "has no answer to GET " in done.stderr
+    with pytest.raises(papermill.PapermillExecutionError, match="has no answer to GET "):
+        papermill.execute_notebook(path, tmp_path / "out.ipynb", {"sector": "20"}, cwd=FOLDER, progress_bar=False)
 
 
 def test_a_kernel_of_a_replay_reaches_nobody_by_any_other_way(
