@@ -103,8 +103,9 @@ def described(kind: str, text: str | None) -> str:
     summary = re.split(r"[:;.](?=\s|$)", text or "")[0].strip()
     if not summary:
         return kind
-    # JupyterLab would break a line at a blank, and rows of its popup are one line high.
-    return f"{kind}: {textwrap.shorten(summary, _MAX_CHARS, placeholder=' …')}".replace(" ", "\u00a0")
+    # JupyterLab would break the line at blanks and hyphens, and rows of its popup are one line high.
+    line = f"{kind}: {textwrap.shorten(summary, _MAX_CHARS, placeholder=' …')}"
+    return line.replace(" ", "\u00a0").replace("-", "\u2011")
 
 
 def beginning_with(prefix: str, known: Mapping[str, str] | Iterable[str], what: str = "") -> dict[str, str]:

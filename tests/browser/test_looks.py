@@ -14,13 +14,14 @@ CELLS = [
     "import sacnb\n\nsac = sacnb.connect()\n%load_ext sacnb\n%sac connect sac",
     "%sac models",
     "wide = sac.model('WIDE').facts().fetch()\nwide",
-    (
-        "jobs = sac.model('US_EMPLOYMENT')\n"
-        "question = dict(where={'Version': 'public.Actual', 'Sector': ['20', '31', '32']}, since='2006-01')\n"
-        "result = jobs.facts(**question).fetch()\n"
-        "result.plot('quarter', agg='mean', labels={'Sector': jobs.members('Sector')})"
-    ),
-    "result.plot('quarter', agg='mean', labels={'Sector': jobs.members('Sector')}, theme='dark')",
+    """
+jobs = sac.model("US_EMPLOYMENT")
+question = dict(where={"Version": "public.Actual", "Sector": ["20", "31", "32"]}, since="2006-01")
+result = jobs.facts(**question).fetch()
+drawing = dict(agg="mean", labels={"Sector": jobs.members("Sector")})
+result.plot("quarter", **drawing)
+""",
+    "result.plot('quarter', **drawing, theme='dark')",
     "",
 ]
 
@@ -53,8 +54,8 @@ def test_tables_charts_and_the_popup(open_notebook: Callable[..., Any], tenant: 
     # The popup: the thing in full, and beside it its kind and what it is called.
     editor, popup = cells.nth(5).locator(".cm-content"), notebook.page.locator(".jp-Completer")
     for line, item, kind in (
-        ("%sac refresh US_EMPLOYMENT --where Sector=", "Sector=20", "member: construction"),
-        ("%sac describe ", "US_EMPLOYMENT", "model: us employment by sector"),
+        ("%sac refresh US_EMPLOYMENT --where Sector=", "Sector=20", r"^member:\sconstruction$"),
+        ("%sac describe ", "US_EMPLOYMENT", r"^model:\sus\semployment\sby\ssector$"),
     ):
         editor.click()
         notebook.page.keyboard.press("Control+A")
@@ -62,9 +63,14 @@ def test_tables_charts_and_the_popup(open_notebook: Callable[..., Any], tenant: 
         notebook.page.keyboard.press("Tab")
         shown = popup.locator(".jp-Completer-item").filter(has_text=re.compile(re.escape(item)))
         expect(shown.first).to_be_visible()
-        expect(shown.first.locator(".jp-Completer-typeExtended")).to_have_text(kind)
+        line_height = shown.first.evaluate("item => item.getBoundingClientRect().height")
+        assert popup.locator(".jp-Completer-typeExtended").evaluate_all(
+            "(all, most) => all.every(one => one.scrollHeight <= most)", line_height
+        )  # no text runs into the row below
+        expect(shown.first.locator(".jp-Completer-typeExtended")).to_have_text(re.compile(kind))
         name = "popup_members" if "where" in line else "popup_models"
         for theme in ("dark", "light"):
             notebook.show(theme)
+            expect(popup).to_be_visible()
             notebook.picture(f"{name}_{theme}", popup, scale="css")
         notebook.page.keyboard.press("Escape")
