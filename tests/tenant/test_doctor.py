@@ -53,8 +53,7 @@ def test_a_healthy_connection(examine: Examine) -> None:
         "clock": "ok",
         "token": "ok",
         "grant: Data Export Service": "ok",
-        # The sandbox has no import service yet, and a model can be read without one.
-        "grant: Data Import Service": "warning",
+        "grant: Data Import Service": "ok",
     }
 
 
