@@ -193,7 +193,8 @@ def _measures(table: pa.Table, schema: Schema) -> list[str]:
         )
     if len(names) > 1 and any(one.name == "measure" for one in schema.dimensions if one.name in table.column_names):
         raise ContractError(
-            "A dimension is called 'measure', and so is the column that would tell the measures apart.",
+            f"A dimension is called 'measure', and so is the column that would tell the measures "
+            f"{', '.join(map(repr, names))} apart.",
             hint=f"Fetch one measure at a time: facts(measures=[{names[0]!r}]).",
         )
     return names

@@ -13,6 +13,7 @@ from sacnb.errors import (
     Cancelled,
     ConfirmationError,
     ErrorText,
+    NotCommittedError,
     RefreshError,
     RequestError,
     RowsError,
@@ -42,7 +43,7 @@ EXIT_CODES = {
     ExitCode.OK: "success",
     ExitCode.NO: "the answer is no: not healthy, secrets found, a check failed",
     ExitCode.USAGE: "something for you to change: arguments, settings, sign-in, a file or folder",
-    ExitCode.SAC: "SAC refused, did not answer, or sent an invalid response",
+    ExitCode.SAC: "SAC or Snowflake refused, did not answer, or sent an invalid response",
     ExitCode.CACHE: "a cached result cannot be used",
     ExitCode.BUG: "a bug in sacnb: please report it",
     ExitCode.INTERRUPTED: "interrupted",
@@ -59,7 +60,7 @@ def exit_code(error: SacError) -> ExitCode:
     # An unreachable token endpoint is SAC's problem; one that refuses the client is the user's.
     unreachable = isinstance(error, RefreshError) and error.error_code == "refresh_failed"
     failed_write = isinstance(error, WriteError) and not isinstance(error, RowsError | ConfirmationError)
-    if unreachable or failed_write or isinstance(error, RequestError | BadAnswer):
+    if unreachable or failed_write or isinstance(error, RequestError | BadAnswer | NotCommittedError):
         return ExitCode.SAC
     return ExitCode.USAGE
 

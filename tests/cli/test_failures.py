@@ -31,6 +31,14 @@ CODES: dict[str, ExitCode] = {
     # A token endpoint that cannot be reached, which is what is assumed unless it is said otherwise.
     "RefreshError": ExitCode.SAC,
     "CacheError": ExitCode.CACHE,
+    "WriteError": ExitCode.SAC,
+    # Nothing was written: the rows, or the confirmation, are the user's to change.
+    "RowsError": ExitCode.USAGE,
+    "ConfirmationError": ExitCode.USAGE,
+    "ChannelError": ExitCode.SAC,
+    "NotCommittedError": ExitCode.SAC,
+    # Snowflake works; the rows are not what the table takes.
+    "RejectedRowsError": ExitCode.USAGE,
     "Cancelled": ExitCode.INTERRUPTED,
     "UsageError": ExitCode.USAGE,
 }
