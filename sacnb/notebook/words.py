@@ -187,7 +187,7 @@ _CONTROLS: Final = {"agg": "Made by ", "dims": "Dimensions "}
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What a widget says of an error: what happened, what to do in the widget, and the error in full, folded away."""
+    """The words of a widget for an error: what happened, what to do in the widget, and the error in full, folded away."""
 
     headline: str
     advice: str = ""

@@ -65,7 +65,7 @@ _REOPEN_CODES: Final = frozenset(
 
 
 class Sender(Protocol):
-    """What a channel needs of its client."""
+    """The part of a client that a channel needs."""
 
     def open_on(self, pipe: Pipe, name: str) -> tuple[str, ChannelStatus]:
         """Open a channel; return its first continuation token and its status."""

@@ -85,7 +85,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What is in ``load.json``. ``bases`` are the rows that each channel had committed before the load."""
+    """The content of ``load.json``. ``bases`` are the rows that each channel had committed before the load."""
 
     files: tuple[str, ...]
     rows: tuple[int, ...]

@@ -42,7 +42,7 @@ VARIABLES: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class SnowflakeSettings:
-    """What a client needs; tokens come from ``source``, and are of Snowflake's kind ``token_type``."""
+    """The needs of a client; tokens come from ``source``, and are of Snowflake's kind ``token_type``."""
 
     url: str
     source: TokenSource = field(repr=False)
