@@ -43,6 +43,8 @@ def check_members(
 ) -> None:
     """Add a problem for each member or date that takes no facts."""
     for name, known in members.items():
+        if name not in rows.columns:
+            continue
         private = name == VERSION  # private versions are those of a user, and no list has them
         found = [
             (one, *why)
@@ -55,6 +57,8 @@ def check_members(
             message = pl.format("{} of {} {}.", pl.col(name), pl.lit(repr(name)), "\0why")
             problems.add_rows(hit.filter(pl.col("\0kind") == kind), name, kind, message)
     for name, written in dates.items():
+        if name not in rows.columns:
+            continue
         wrong = [one for one in _values(rows, name) if not written.accepts(one)]
         hit = rows.select(ROW, name).filter(pl.col(name).is_in(wrong))
         example = f" such as {written.example!r}" if written.example else ""
@@ -62,8 +66,6 @@ def check_members(
 
 
 def _values(rows: pl.DataFrame, name: str) -> list[str]:
-    if name not in rows.columns:
-        return []
     return [one for one in rows.get_column(name).unique(maintain_order=True) if one]
 
 

@@ -41,7 +41,7 @@ def chunks(rows: pl.DataFrame, *, max_rows: int = MAX_ROWS, max_bytes: int = MAX
         start = 0
         while start < block.height:
             sizes = ends.slice(start).cum_sum()
-            count = max(1, int((sizes <= max_bytes - len(_HEAD) - len(_TAIL)).sum()))
+            count = max(1, int((sizes <= max(0, max_bytes - len(_HEAD) - len(_TAIL))).sum()))
             body = ",".join(texts.slice(start, count).to_list()).encode()
             yield Chunk(number, low + start, count, _HEAD + body + _TAIL)
             number += 1
