@@ -126,7 +126,8 @@ class Pull:
         """Log what the pull did; waits are those of the whole connection meanwhile."""
         after, meter = self._job.context.telemetry.summary(), self.meter
         retries = sum(after.retries.values()) - sum(before.retries.values())
-        waited = f", {after.seconds_waited - before.seconds_waited:.1f} s of them waiting for {retries} retries"
+        times = f"{retries} retr{'y' if retries == 1 else 'ies'}"
+        waited = f", {after.seconds_waited - before.seconds_waited:.1f} s of them waiting for {times}"
         resumed = f", {meter.resumed_rows:,} of them from an earlier run" if meter.resumed_rows else ""
         _log.info(
             "%s: downloaded %s rows%s in %s pages, in %.1f s%s.",

@@ -226,10 +226,6 @@ class Telemetry:
         with self._lock:
             self._retries[event.cause] += 1
             self._seconds_waited += event.delay_s
-        log.info(
-            "%s: no answer to use (%s); trying again in %.1f s, after attempt %d of %d.",
-            *(event.operation, event.cause, event.delay_s, event.attempt, event.max_attempts),
-        )
         self._tell(event)
 
     def on_failure(self, event: FailureEvent) -> None:
