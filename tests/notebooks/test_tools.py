@@ -69,7 +69,7 @@ def test_where_it_can_be_unplugged_there_is_no_network() -> None:
 # Every notebook is replayed and compared by `make notebooks`; other programs that run notebooks get one each.
 def test_papermill_runs_a_notebook_from_its_cassette(run: Run, environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     environment.setenv("SAC_REPLAY", "replay")
-    path = FOLDER / "05_offline_and_tests.ipynb"
+    path = FOLDER / "03_sql_and_frames.ipynb"
     done = run(*PAPERMILL, "--cwd", FOLDER, path, tmp_path / path.name)
     assert done.returncode == 0, done.stderr
     assert shown(tmp_path / path.name) == shown(path)
