@@ -73,7 +73,7 @@ class ExplorerView:
             '<button type="button" class="lm-Widget jupyter-widgets jupyter-button widget-button" '
             f'title="Copy the Python code" onclick="{html.escape(_COPY, quote=True)}">'
             "Copy code</button>"
-            '<span role="status" class="sacnb-copied"></span>'
+            '<span aria-live="polite" class="sacnb-copied"></span>'
         )
         self._python = widgets.Textarea(description="Python")
         self._sql = widgets.Textarea(description="SQL")

@@ -23,6 +23,11 @@ NAME_OF_THE_FOCUS = "(document.activeElement.labels?.[0] ?? document.activeEleme
 MODEL = "US employment by sector (US_EMPLOYMENT)"
 
 
+def output(notebook: Any) -> Any:
+    """Return the explorer, which has its list of models from the first moment."""
+    return notebook.page.locator(".jp-OutputArea-output").filter(has=notebook.page.get_by_label("Model", exact=True))
+
+
 @pytest.fixture
 def notebook(open_notebook: Callable[..., Any]) -> Any:
     notebook = open_notebook(CELLS)
@@ -32,7 +37,7 @@ def notebook(open_notebook: Callable[..., Any]) -> Any:
 
 
 def test_a_model_is_chosen_looked_at_and_taken_away_as_code(notebook: Any, tenant: Sandbox, expect: Any) -> None:
-    explorer = notebook.output("Show")
+    explorer = output(notebook)
     status = explorer.get_by_role("status")
     chart = explorer.get_by_role("img")
 
@@ -107,7 +112,7 @@ def test_a_model_is_chosen_looked_at_and_taken_away_as_code(notebook: Any, tenan
 
 def test_the_explorer_obeys_the_keyboard_alone(notebook: Any, expect: Any) -> None:
     """By the keys that JupyterLab leaves to lists: it takes letters and plain arrows for commands to the notebook."""
-    explorer = notebook.output("Show")
+    explorer = output(notebook)
     status = explorer.get_by_role("status")
     press, write = notebook.page.keyboard.press, notebook.page.keyboard.type
 

@@ -80,6 +80,14 @@ def test_a_panel_from_its_first_refresh_to_the_day_when_sac_is_away(
         notebook.picture(f"panel_{theme}", panel)
         notebook.check_access(panel)
 
+    # Where there is room, the chart is beside the table, and else below it.
+    places = [panel.get_by_role("table"), chart]
+    assert places[0].bounding_box()["y"] + 100 < places[1].bounding_box()["y"]
+    notebook.page.set_viewport_size({"width": 1500, "height": 2000})
+    notebook.picture("panel_wide", panel)
+    assert places[0].bounding_box()["x"] + 100 < places[1].bounding_box()["x"]
+    notebook.page.set_viewport_size({"width": 1000, "height": 2000})
+
     # SAC is unreachable: the data stays, and table and chart are marked as old.
     tenant.misbehave("error_503", on="any")
     refresh.click()
