@@ -187,7 +187,7 @@ _CONTROLS: Final = {"agg": "Made by ", "dims": "Dimensions "}
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """The words of a widget for an error: what happened, what to do in the widget, and the error in full, folded away."""
+    """An error in the words of a widget: what happened, what to do in it, and the error in full, folded away."""
 
     headline: str
     advice: str = ""

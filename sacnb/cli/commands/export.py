@@ -135,12 +135,12 @@ def command(
     With --to snowflake the rows are appended to a table, each once; a run that ended early is resumed by the same
     command.
     """
-    from sacnb._tenant.question import Question
-
     if sink is not None or table or channel or create_table:
         files = form or output != _STDOUT or tidy or not decimals or allow_stale or max_age_s is not None
         if sink is None or not table or files:
             raise click.UsageError("--to snowflake needs --table, and goes with --channel and --create-table only.")
+        from sacnb._tenant.question import Question
+
         with invocation.connect(source) as tenant:
             facts = Question(**question).facts(tenant.model(model_id))
             _to_snowflake(facts, table, channel, only_print=create_table)
@@ -154,6 +154,8 @@ def command(
         raise click.UsageError(f"{form} is binary, and stdout is a terminal. Name a file with --output, or use a pipe.")
     if output == _STDOUT and is_discarded(sys.stdout):
         raise click.UsageError("This process has no stdout. Name a file with --output.")
+    from sacnb._tenant.question import Question  # loads polars, which a mistake in the arguments need not wait for
+
     with invocation.connect(source) as tenant:
         result = _rows(Question(**question).facts(tenant.model(model_id)), allow_stale=allow_stale, max_age_s=max_age_s)
     target: str | IO[bytes] = sys.stdout.buffer if output == _STDOUT else output
