@@ -175,7 +175,7 @@ def init(
     force: bool,
     check: bool,
 ) -> None:
-    r"""Write tenant and client into .env in this folder (or into --env-file or a profile), readable by you alone.
+    """Write tenant and client into .env in this folder (or into --env-file or a profile), readable by you alone.
 
     In a terminal it asks for what is not given, the secret without showing it. The values are tested as sacnb doctor
     does it. Other lines of the file stay. Exit code 1, and nothing is written, if data cannot be read with them.
@@ -184,7 +184,7 @@ def init(
     In a script, with the secret in a variable or from stdin:
       SAC_CLIENT_SECRET=... sacnb init --tenant-url URL --client-id ID
       pass show sac | sacnb init --tenant-url URL --client-id ID --secret-stdin --profile prod
-    """
+    """  # noqa: D301 - click reads the character
     from sacnb._settings import check_profile_name
 
     invocation: Invocation = ctx.obj
