@@ -22,7 +22,7 @@ drawing = dict(agg="mean", labels={"Sector": jobs.members("Sector")})
 result.plot("quarter", **drawing)
 """,
     "result.plot('quarter', **drawing, theme='dark')",
-    "",
+    "None",  # where the popup is opened; Jupyter runs no empty cell
 ]
 
 

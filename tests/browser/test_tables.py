@@ -14,23 +14,18 @@ ROWS = 510  # at the top and to page through
 
 
 @pytest.fixture
-def page(chromium: str) -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
+def page(browser: Any) -> Iterator[Any]:
     numbers = [float(1500 * place - 3000) for place in range(600)]
     frame = pl.DataFrame({"Sector": [f"<b>{place:03}" for place in range(600)], "Amount": [None, *numbers[1:]]})
     shown = shown_frame(frame)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--disable-gpu", "--no-sandbox"])
-        page = browser.new_context(offline=True).new_page()
-        said: list[str] = []
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.set_content(
-            f"<html lang='en'><title>t</title><main>{shown._repr_mimebundle_()['text/html']}</main></html>"
-        )
-        yield page
-        browser.close()
+    context = browser.new_context(offline=True)
+    page = context.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.set_content(f"<html lang='en'><title>t</title><main>{shown._repr_mimebundle_()['text/html']}</main></html>")
+    yield page
+    context.close()
     assert said == []
 
 

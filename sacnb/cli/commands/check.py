@@ -151,17 +151,7 @@ def _finding(check: Check) -> str:
     return f"{check.detail}\n-> {check.remedy}" if check.remedy else check.detail
 
 
-_INIT_EXAMPLES: Final = """\b
-Examples, the last two for scripts:
-  sacnb init
-  SAC_CLIENT_SECRET=... sacnb init --tenant-url URL --client-id ID
-  pass show sac | sacnb init --tenant-url URL --client-id ID --secret-stdin --profile prod
-"""
-
-
-@click.command(
-    "init", short_help="Ask for your tenant and client, test them, and write the settings.", epilog=_INIT_EXAMPLES
-)
+@click.command("init", short_help="Ask for your tenant and client, test them, and write the settings.")
 @click.option("--tenant-url", metavar="URL", help="The tenant, or 'sandbox'; by default SAC_TENANT_URL.")
 @click.option("--token-url", metavar="URL", help="The Token URL of App Integration, if it cannot be derived.")
 @click.option("--client-id", metavar="ID", help="The OAuth client's id; by default SAC_CLIENT_ID.")
@@ -189,7 +179,12 @@ def init(
 
     In a terminal it asks for what is not given, the secret without showing it. The values are tested as sacnb doctor
     does it. Other lines of the file stay. Exit code 1, and nothing is written, if data cannot be read with them.
-    """
+
+    \b
+    In a script, with the secret in a variable or from stdin:
+      SAC_CLIENT_SECRET=... sacnb init --tenant-url URL --client-id ID
+      pass show sac | sacnb init --tenant-url URL --client-id ID --secret-stdin --profile prod
+    """  # noqa: D301 - click reads the character
     from sacnb._settings import check_profile_name
 
     invocation: Invocation = ctx.obj
