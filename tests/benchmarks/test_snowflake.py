@@ -1,4 +1,6 @@
-"""Rows into the Snowflake simulator: sacnb, Snowflake's own SDK, and a client that appends a page at a time.
+"""Rows into the Snowflake simulator: sacnb, and a client that appends a page at a time.
+
+Snowflake's own SDK is not measured: it sends many rows as encrypted files, which the simulator does not take.
 
 All of them write the same rows into one simulator in a process of its own, in turns; ratios count, and not seconds.
 Also what signing a token and the guard cost.
@@ -7,14 +9,12 @@ Also what signing a token and the guard cost.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -32,7 +32,6 @@ pytestmark = pytest.mark.benchmark
 
 ROWS = 300_000
 PAGE_ROWS = 10_000
-SDK = Path(__file__).parents[1] / "snowflake" / "sdk.py"
 SERVER = """
 import json, sys
 from sacnb.sandbox import snowflake
@@ -83,19 +82,6 @@ def ours(server: Server, frame: pl.DataFrame, channel: str) -> float:
     return time.perf_counter() - started
 
 
-def sdk(server: Server, frame: pl.DataFrame, channel: str, folder: Path) -> float:
-    key, data = folder / "key.p8", folder / "rows.json"
-    key.write_text(server.key)
-    data.write_text(json.dumps(frame.with_columns(pl.col("Amount").cast(pl.String)).to_dicts()))
-    environ = {**os.environ, "SSL_CERT_FILE": server.ca_file, "SS_LOG_LEVEL": "error"}
-    command = [sys.executable, str(SDK), server.url, str(key), "DB", "PUBLIC", "BENCH", channel, str(data)]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert told["last"] == str(len(frame))
-    seconds: float = told["seconds"]
-    return seconds
-
-
 def naive(server: Server, frame: pl.DataFrame, channel: str) -> float:
     """One append for each page, as JSON of Python's own, and on with the next when it is committed."""
     started = time.perf_counter()
@@ -104,7 +90,7 @@ def naive(server: Server, frame: pl.DataFrame, channel: str) -> float:
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/x-ndjson"}
     path = "databases/DB/schemas/PUBLIC/pipes/BENCH-STREAMING"
     with requests.Session() as session:
-        session.verify = server.ca_file
+        session.trust_env, session.verify = False, server.ca_file
         session.headers.update(headers)
         base = f"{server.url}/v2/streaming"
         opened = session.put(f"{base}/{path}/channels/{channel}", data=b"{}", params={"requestId": str(uuid.uuid4())})
@@ -128,21 +114,17 @@ def naive(server: Server, frame: pl.DataFrame, channel: str) -> float:
     return time.perf_counter() - started
 
 
-def test_rows_beside_the_sdk_and_a_naive_client(
-    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_rows_beside_a_naive_client(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     frame = rows()
     best: dict[str, float] = {}
     for number in range(2):
         for name, seconds in (
             ("sacnb", ours(server, frame, f"ours-{number}")),
-            ("sdk", sdk(server, frame, f"sdk-{number}", tmp_path)),
             ("naive", naive(server, frame, f"naive-{number}")),
         ):
             best[name] = min(best.get(name, seconds), seconds)
     with capsys.disabled():
         print(f"\n{ROWS:,} rows into the simulator: " + ", ".join(f"{name} {best[name]:.2f} s" for name in best))
-        print(f"sacnb / sdk {best['sacnb'] / best['sdk']:.2f} (goal: at most 1.5), ", end="")
         print(f"naive / sacnb {best['naive'] / best['sacnb']:.2f} (goal: at least 3)")
 
 
