@@ -11,6 +11,7 @@ import ipywidgets as widgets  # type: ignore[import-untyped]
 from sacnb._frames.preview import preview
 from sacnb._frames.tidy import Aggregation
 from sacnb._odata.schema import Grain
+from sacnb._results.info import said_of_mixed
 from sacnb.errors import SacError
 from sacnb.notebook.background import TableAndChart, row, show_html, style_sheet
 from sacnb.notebook.words import Problem, as_html, draw_for_page
@@ -185,7 +186,9 @@ def table(choice: Choice, result: Result, frame: pl.DataFrame) -> str:
     """Return the first rows as HTML; with a grain, those of the tidy frame."""
     if choice.grain is None:
         return result._repr_html_()
-    return preview(frame.to_arrow(), title=f"{choice.model_id} by {choice.grain}: {len(frame):,} rows").html()
+    notes = list(filter(None, [said_of_mixed(result.info.mixed)]))
+    title = f"{choice.model_id} by {choice.grain}: {len(frame):,} rows"
+    return preview(frame.to_arrow(), title=title, notes=notes).html()
 
 
 def draw(

@@ -20,6 +20,8 @@ from sacnb.notebook.choice import Choice, python_code, sql_code
 from sacnb.sandbox import Sandbox
 
 ConnectTo = Callable[..., Tenant]
+# The explorer tells it above the table; printed in its thread, it would reach nobody.
+pytestmark = pytest.mark.filterwarnings("ignore::sacnb.errors.MixedVersionsWarning")
 
 
 @pytest.fixture
@@ -395,3 +397,10 @@ def test_cancelling_and_closing_end_the_wait_for_a_list(
     assert explorer.error is None
     explorer.close()
     assert not [one for one in threading.enumerate() if one.name == "sacnb-explorer"]
+
+
+def test_added_versions_are_told_above_the_table(explore: Callable[..., Explorer]) -> None:
+    explorer = explore("US_EMPLOYMENT")
+    choose(explorer, dimensions=("Date", "Sector"))
+    explorer.show(wait=True)
+    assert "Adds up versions." in text(explorer)
