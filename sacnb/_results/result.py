@@ -352,7 +352,7 @@ class Result(Paged, Tabular):
             f"{_count(self.table.num_columns, 'column')}{span} ({info.source})"
         )
         dates = [date.name for date in self.schema.date_columns]
-        notes = [note for note in (self.warning, said_of_mixed(info.mixed)) if note]
+        notes = tuple(note for note in (self.warning, said_of_mixed(info.mixed)) if note)
         return preview(self.table, title=title, notes=notes, kept=dates, more_rows=rows)
 
 

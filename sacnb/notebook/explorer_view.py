@@ -186,7 +186,7 @@ def table(choice: Choice, result: Result, frame: pl.DataFrame) -> str:
     """Return the first rows as HTML; with a grain, those of the tidy frame."""
     if choice.grain is None:
         return result._repr_html_()
-    notes = list(filter(None, [said_of_mixed(result.info.mixed)]))
+    notes = tuple(filter(None, [said_of_mixed(result.info.mixed)]))
     title = f"{choice.model_id} by {choice.grain}: {len(frame):,} rows"
     return preview(frame.to_arrow(), title=title, notes=notes).html()
 
