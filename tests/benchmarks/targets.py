@@ -67,7 +67,7 @@ def _over_network(ours: str) -> Callable[[Results], float]:
 
 
 _LAST: Final = (
-    "where decoding a page takes longer than the 50 ms that it is waited for, the processor is the limit; the last page "
+    "where decoding a page takes longer than the 50 ms of waiting for it, the processor is the limit; the last page "
     "is decoded when there is nothing left to wait for"
 )
 _WAIT: Final = "half and more of our time is the wait for the pages, which nobody can save with one stream"
