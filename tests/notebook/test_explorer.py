@@ -13,7 +13,7 @@ import polars as pl
 import polars.testing
 import pytest
 
-from sacnb._tenant import Tenant
+from sacnb._tenant import Tenant, connector
 from sacnb.errors import NotFoundError, SacError
 from sacnb.notebook import Explorer
 from sacnb.notebook.choice import Choice, python_code, sql_code
@@ -27,6 +27,12 @@ pytestmark = pytest.mark.filterwarnings("ignore::sacnb.errors.MixedVersionsWarni
 @pytest.fixture
 def tenant(sandbox: Sandbox, connect_to: ConnectTo) -> Tenant:
     return connect_to(sandbox, page_size=5000)
+
+
+@pytest.fixture(autouse=True)
+def _embedded(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the explorer's code connect to the same sandbox: tests of writing change the embedded one."""
+    monkeypatch.setattr(connector._embedded, "sandbox", sandbox)
 
 
 @pytest.fixture

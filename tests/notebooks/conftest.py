@@ -35,6 +35,7 @@ def execute(environment: pytest.MonkeyPatch) -> Iterator[Execute]:
 
     The kernel is talked to by files: the ports that a client looks for may be taken before the kernel has them.
     """
+    environment.delenv("COLUMNS", raising=False)  # tables were recorded in the width without a terminal
     with tempfile.TemporaryDirectory(prefix="sacnb-") as connections:
         config = Config()
         config.KernelManager.transport = "ipc"

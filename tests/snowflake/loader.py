@@ -6,8 +6,8 @@ python loader.py CACHE_DIR CHANNELS APPEND_BYTES
 from __future__ import annotations
 
 import json
-import resource
 import sys
+from pathlib import Path
 
 
 def main(cache_dir: str, channels: str, append_bytes: str) -> None:
@@ -18,7 +18,9 @@ def main(cache_dir: str, channels: str, append_bytes: str) -> None:
     with sacnb.connect(cache_dir=cache_dir) as tenant:
         facts = tenant.model("SCALE").facts(page_size=20_000)
         done = facts.to_snowflake("scale", channel="kills", channels=int(channels), progress=None)
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    # ru_maxrss may still be that of the process that started this one.
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    peak_mb = int(status.partition("VmHWM:")[2].split()[0]) / 1000
     print(json.dumps({"rows": done.rows, "resumed": done.resumed_rows, "peak_mb": peak_mb}))
 
 
