@@ -223,7 +223,7 @@ class Preview:
     def _narrow(self) -> tuple[Preview, tuple[str, ...]]:
         """Return the table with as many columns as fit on a page, and the names of the others."""
         return self._dropped(
-            lambda shown: sum(min(width, _WRAP_AFTER_CHARS) * 7 + 24 for width in shown._widths()) <= _PAGE_PIXELS
+            lambda shown: sum(min(width, _WRAPPED_CHARS) * 8 + 24 for width in shown._widths()) <= _PAGE_PIXELS
         )
 
     def _fitted(self, width: int) -> tuple[Preview, tuple[str, ...]]:
@@ -290,8 +290,10 @@ class Preview:
 _GAP: Final = "  "
 # A text that is shortened keeps this many characters, so that it can be told from others.
 _LEAST_CHARS: Final = 12
-# The width of an output in a notebook, for characters of about 7 pixels.
-_PAGE_PIXELS: Final = 960
+# The width of an output in JupyterLab beside its file browser on a small screen, for the 8 pixels of a bold character.
+_PAGE_PIXELS: Final = 800
+# A text that wraps can be as narrow as this.
+_WRAPPED_CHARS: Final = 45
 _NAMED_CHARS: Final = 300
 # The rows to page through weigh at most this much in the saved notebook.
 _PAGED_BYTES: Final = 32 * 1024

@@ -126,20 +126,11 @@ class Pull:
         """Log what the pull did; waits are those of the whole connection meanwhile."""
         after, meter = self._job.context.telemetry.summary(), self.meter
         retries = sum(after.retries.values()) - sum(before.retries.values())
-        times = f"{retries} retr{'y' if retries == 1 else 'ies'}"
-        waited = f", {after.seconds_waited - before.seconds_waited:.1f} s of them waiting for {times}"
+        waited = after.seconds_waited - before.seconds_waited
         resumed = f", {meter.resumed_rows:,} of them from an earlier run" if meter.resumed_rows else ""
-        _log.info(
-            "%s: downloaded %s rows%s in %s pages, in %.1f s%s.",
-            *(
-                self._job.label,
-                f"{meter.rows:,}",
-                resumed,
-                f"{meter.pages:,}",
-                meter.elapsed_s,
-                waited if retries else "",
-            ),
-        )
+        done = f"{meter.rows:,} rows{resumed} in {meter.pages:,} pages, in {meter.elapsed_s:.1f} s"
+        waits = f", {waited:.1f} s of them waiting for {retries} retr{'y' if retries == 1 else 'ies'}"
+        _log.info("%s: downloaded %s%s.", self._job.label, done, waits if retries else "")
 
     def _steps(self, sink: Sink, may_restart: Callable[[int], bool]) -> Generator[None, None, None]:
         open_segments: list[int] = []

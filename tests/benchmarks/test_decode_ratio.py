@@ -6,9 +6,12 @@ noise only ever adds. The ratios are printed, and recorded for docs/performance.
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import random
 import time
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -19,6 +22,7 @@ import pytest
 from sacnb._frames.decode import decode_natively, decode_rows
 from sacnb._frames.strict import decode_strictly
 from sacnb._odata.schema import Column
+from sacnb._wire import message
 from sacnb.sandbox import Column as SandboxColumn
 from sacnb.sandbox.misbehaviours import PAGE_SHAPES
 from sacnb.sandbox.shapes import shape_body, shape_rows
@@ -90,6 +94,22 @@ def test_two_threads_decode_two_pages_at_once(page: bytes, record_property: Call
         )
     record_property("decode_threads_ratio", one / two)
     print(f"\ndecode 4 pages: one thread {one * 1000:.0f} ms, two threads {two * 1000:.0f} ms: {one / two:.2f} times")
+
+
+def test_unpacking_a_page_beside_zlib(
+    page: bytes, record_property: Callable[[str, Any], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    isal = pytest.importorskip("isal.isal_zlib")
+    packed = gzip.compress(page)
+
+    def unpack(module: object) -> None:
+        monkeypatch.setattr(message, "_inflate", module)
+        message.read_body(io.BytesIO(packed), "gzip")
+
+    ours, theirs = best(lambda: unpack(isal), lambda: unpack(zlib))
+    print(f"\nunpack {len(page) / 1e6:.1f} MB: isal {ours * 1000:.1f} ms, zlib {theirs * 1000:.1f} ms")
+    record_property("unpack_isal_ms", ours * 1000)
+    record_property("unpack_zlib_ms", theirs * 1000)
 
 
 @pytest.mark.parametrize("shape", sorted(PAGE_SHAPES.keys() - REFUSED))

@@ -266,6 +266,8 @@ class Notebook:
         self.page.evaluate("name => jupyterapp.commands.execute('apputils:change-theme', {theme: name})", name)
         is_light = "true" if theme == "light" else "false"
         self.page.locator(f"body[data-jp-theme-light={is_light}]").wait_for(state="attached")
+        # JupyterLab shows its splash meanwhile, and removes it twice where a theme follows before it has faded.
+        self.page.locator("#jupyterlab-splash").wait_for(state="detached")
 
     def output(self, button: str) -> Any:
         """The output that has a button of this name: the panel has *Refresh*, the explorer *Show*."""

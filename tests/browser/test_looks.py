@@ -50,6 +50,13 @@ def test_tables_charts_and_the_popup(open_notebook: Callable[..., Any], tenant: 
         expect(hero.locator("svg, canvas, img").first).to_be_visible()
         notebook.picture(f"chart_{theme}", hero, scale="css")
     expect(cells.nth(1)).to_contain_text("US_EMPLOYMENT")
+    # Date and measure are in sight without scrolling.
+    wide = cells.nth(2).locator(".jp-OutputArea-output").last
+    expect(wide.locator("th").first).to_have_text("Date")
+    expect(wide.locator("th").last).to_have_text("SignedData")
+    assert wide.locator("table").evaluate(
+        "table => table.getBoundingClientRect().right <= table.closest('.jp-OutputArea').getBoundingClientRect().right"
+    )
 
     # The popup: the thing in full, and beside it its kind and what it is called.
     editor, popup = cells.nth(5).locator(".cm-content"), notebook.page.locator(".jp-Completer")
