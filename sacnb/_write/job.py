@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from sacnb._endpoints import IMPORT_JOBS_PATH, import_job_path, import_model_path
 from sacnb._write.target import ImportTable, lower_keys, read_import_metadata
-from sacnb.errors import BadAnswer, NoAnswerError, NotFoundError, RequestError, SacError, ServerError, WriteError
+from sacnb.errors import (
+    BadAnswer,
+    Cancelled,
+    NoAnswerError,
+    NotFoundError,
+    RequestError,
+    SacError,
+    ServerError,
+    WriteError,
+)
 
 if TYPE_CHECKING:
     from sacnb._wire.session import SacSession
@@ -450,8 +459,6 @@ class ImportJob:
 
     def _pause(self, seconds: float) -> None:
         if self.cancelled is not None and self.cancelled():
-            from sacnb.errors import Cancelled
-
             raise Cancelled("The write was cancelled.")
         self.session.sleep(seconds)
 

@@ -113,7 +113,12 @@ class HttpThread:
             for _ in range(_TURNS):
                 await asyncio.sleep(0)
         finally:
+            # Under TLS, closing waits for the client's farewell, which may never come.
+            transports = [one.transport for one in server.connections if one.transport is not None]
             await runner.cleanup()
+            for transport in transports:
+                transport.abort()
+            await asyncio.sleep(0)  # a transport closes its socket in the next turn
 
 
 _WORKERS: Final = 2

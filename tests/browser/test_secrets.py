@@ -31,7 +31,7 @@ def test_secrets_are_nowhere_and_are_found_where_somebody_shows_them(
     panel = notebook.output("Refresh")
     status = panel.get_by_role("status")
     panel.get_by_role("button", name="Refresh", exact=True).click()
-    expect(status).to_contain_text("fresh")
+    expect(status).to_contain_text("fresh, ")
     expect(notebook.page.get_by_text("the token is valid until")).to_be_visible()
     expect(notebook.page.get_by_text(re.compile("DEBUG")).first).to_be_visible()
     tenant.revoke_tokens()
