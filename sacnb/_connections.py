@@ -34,6 +34,7 @@ from typing import Any, Final, Literal
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.utils import default_user_agent
 
 from sacnb._fork import renew_after_fork
 from sacnb.errors import SettingsError
@@ -327,8 +328,9 @@ class NoRedirects:
 
 
 def prepare_session(session: requests.Session, *, pool_size: int = 10) -> None:
-    """Give ``session`` watched connections; it keeps no cookies, and asks neither .netrc nor the environment."""
+    """Give ``session`` watched connections and our name; it keeps no cookies, and reads no .netrc, no environment."""
     session.trust_env = False
+    session.headers["User-Agent"] = f"sacnb {default_user_agent()}"
     session.cookies.set_policy(_NoCookies())
     for scheme in ("https://", "http://"):
         session.mount(scheme, WatchedAdapter(pool_connections=4, pool_maxsize=pool_size))

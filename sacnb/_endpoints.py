@@ -15,6 +15,9 @@ API_ROOT: Final = "/api/v1"
 CSRF_PATH: Final = "/api/v1/csrf"
 EXPORT_ROOT: Final = "/api/v1/dataexport"
 IMPORT_ROOT: Final = "/api/v1/dataimport"
+# Both serve users and teams: the first is reported from live tenants, the second is read in public code.
+SCIM_ROOT: Final = "/api/v1/scim"
+SCIM2_ROOT: Final = "/api/v1/scim2"
 NAMESPACES_PATH: Final = f"{EXPORT_ROOT}/administration/Namespaces"
 IMPORT_MODELS_PATH: Final = f"{IMPORT_ROOT}/models"
 

@@ -19,6 +19,7 @@ from sacnb.errors import QueryError
 if TYPE_CHECKING:
     import polars as pl
 
+    from sacnb._admin.admin import Admin
     from sacnb._cache.store import Cache
     from sacnb._frontend import Explorer
     from sacnb._settings import Settings
@@ -129,6 +130,13 @@ class Tenant(Previewed):
     def cache(self) -> Cache:
         """The cache of this tenant's results."""
         return self._connection.cache
+
+    @property
+    def admin(self) -> Admin:
+        """Users, teams and import jobs as frames, read only: ``sac.admin.users()``."""
+        from sacnb._admin.admin import Admin
+
+        return Admin(self._connection.context.session)
 
     @property
     def sandbox(self) -> Sandbox | None:

@@ -13,7 +13,6 @@ import requests
 import urllib3
 from oauthlib.oauth2 import BackendApplicationClient
 from requests.auth import AuthBase
-from requests.utils import default_user_agent
 from requests_oauthlib import OAuth2Session
 
 from sacnb._auth.guard import TokenGuard
@@ -135,7 +134,6 @@ class SacSession(NoRedirects, OAuth2Session):
         self.max_redirects = _MAX_REDIRECTS
         self.headers.update(
             {
-                "User-Agent": f"sacnb {default_user_agent()}",
                 "Accept-Encoding": ACCEPT_ENCODING,
                 **service.headers,
             }

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from sacnb.sandbox.directory import directory_answer
 from sacnb.sandbox.exchange import Answer, Exchange, Refusal, deliver, pack, reset
 from sacnb.sandbox.export import ExportService, Target, target
 from sacnb.sandbox.faults import forced_answer
@@ -156,6 +157,8 @@ class App:
         try:
             if goal.kind in IMPORTS:
                 return self.imports.answer(exchange, body)
+            if goal.kind == "directory":
+                return directory_answer(exchange)
             return self.export.answer(exchange, goal)
         except KeyboardInterrupt as error:  # polars raises Ctrl-C on whichever thread runs its next operation
             raise Refusal(503, "The sandbox was interrupted") from error

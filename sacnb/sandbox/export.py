@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import polars as pl
 
+from sacnb.sandbox.directory import SCIM_ROOT
 from sacnb.sandbox.exchange import Answer, Exchange, Refusal
 from sacnb.sandbox.filters import parse_filter
 from sacnb.sandbox.imports import IMPORT_ROOT, import_kind
@@ -64,6 +65,8 @@ def target(method: str, raw_path: str) -> Target:
         return Target("admin")
     if raw_path.startswith(IMPORT_ROOT + "/"):
         return Target(import_kind(method, raw_path))
+    if raw_path.startswith(SCIM_ROOT + "/"):
+        return Target("directory")
     if raw_path.startswith(EXPORT_ROOT + "/"):
         return _export([decode(part) for part in raw_path[len(EXPORT_ROOT) + 1 :].split("/")])
     return Target("other")

@@ -22,7 +22,7 @@ IMPORTS: Final = (
     "import_models", "import_create", "import_upload", "import_validate", "import_run", "import_status", "import_rows",
     "import_jobs", "import_delete",
 )  # fmt: skip
-API: Final = (*PAGES, "namespaces", "providers", "service", "metadata", "csrf", *IMPORTS, "count", "other")
+API: Final = (*PAGES, "namespaces", "providers", "service", "metadata", "csrf", "directory", *IMPORTS, "count", "other")
 # The values of ``on``: a kind of request, or a group of kinds.
 KINDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {

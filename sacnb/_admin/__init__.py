@@ -1,0 +1,1 @@
+"""Users, teams and import jobs of a tenant as frames, read only."""
