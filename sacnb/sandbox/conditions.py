@@ -42,7 +42,7 @@ _STORAGE: Final[Mapping[str, pa.DataType]] = {
 _ORDER: Final = {"lt": python.lt, "le": python.le, "gt": python.gt, "ge": python.ge}
 _FLOATS: Final = frozenset({"Edm.Single", "Edm.Double"})
 _INTEGERS: Final = frozenset({"Edm.Byte", "Edm.SByte", "Edm.Int16", "Edm.Int32", "Edm.Int64"})
-_FALSE: Final = pa.scalar(False)  # noqa: FBT003 - the signature of pyarrow
+_FALSE: Final = pl.Series([False]).to_arrow()[0]
 
 
 def storage(column: Column) -> pa.DataType:
