@@ -42,8 +42,8 @@ def test_every_row_comes_once_and_the_log_shows_renewals_with_reasons_and_no_sec
     short_lived.misbehave("revoke_tokens", on="facts", after=15, times=1)
 
     def progress(now: Progress) -> None:
-        # A page takes three seconds, so a token lives for hardly three of them. Downloads run ahead of this clock: three
-        # of these steps within one request would kill a token on its way that was renewed for that request.
+        # A page takes three seconds, so a token lives for hardly three of them. Downloads run ahead of this clock: as
+        # many steps within one request would kill the token that was renewed for it.
         since_token = itertools.takewhile(lambda seen: seen.kind != "token", reversed(short_lived.log))
         if any(seen.kind == "facts" and seen.status == 200 for seen in since_token):
             time.advance(3)
