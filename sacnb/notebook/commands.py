@@ -168,6 +168,14 @@ def _printable(frame: pl.DataFrame, word: str) -> pl.DataFrame:
     metavar="COLUMN=VALUE",
     help="Keep rows with this value. Repeat it: for one column any of the values, for several columns all of them.",
 )
+@argument(
+    "--under",
+    action="append",
+    type=condition,
+    default=[],
+    metavar="DIMENSION=MEMBER",
+    help="Keep the rows of this member and of all below it in its hierarchy. Repeatable like --where.",
+)
 @argument("--since", metavar="PERIOD", help="The first period, such as 2010, 2010-Q1, 2010-01 or 2010-01-31.")
 @argument("--until", metavar="PERIOD", help="The last period, inclusive.")
 @argument("--date", metavar="COLUMN", help="The date column for --since and --until, if there are several.")
@@ -197,6 +205,7 @@ def refresh(call: Call) -> object:
     given = call.arguments
     question = Question(
         where=tuple(given.where),
+        under=tuple(given.under),
         since=given.since,
         until=given.until,
         date=given.date,
