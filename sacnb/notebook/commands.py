@@ -255,6 +255,9 @@ def _plan(facts: Facts) -> Lines:
 @argument("--confirm", type=row_count, metavar="ROWS", help="The number of rows that CleanAndReplace deletes.")
 @argument("--allow-partial", action="store_true", help="Write the good rows, and report the others.")
 @argument("--dry-run", action="store_true", help="Have everything checked, by SAC too, and write nothing.")
+@argument(
+    "--panel", action="store_true", help="Show problems and changes in a panel, and write at the push of a button."
+)
 def write(call: Call) -> object:
     """Write a frame into a model: all rows or none, checked before and read back after.
 
@@ -263,18 +266,21 @@ def write(call: Call) -> object:
     given = call.arguments
     if given.rows not in call.namespace:
         raise UsageError(f"%sac write: there is no variable {given.rows!r}.", hint="Name the variable of a frame.")
-    return call.session.tenant.model(given.model).write(
-        call.namespace[given.rows],
-        version=given.version,
-        method=given.method,
-        mapping=dict(given.map),
-        defaults=dict(given.default),
-        pivot=given.pivot,
-        scope=given.scope,
-        confirm=given.confirm,
-        allow_partial=given.allow_partial,
-        dry_run=given.dry_run,
-    )
+    if given.panel and (given.dry_run or given.confirm is not None):
+        raise UsageError("%sac write --panel checks and asks by itself.", hint="Leave out --dry-run and --confirm.")
+    model, rows = call.session.tenant.model(given.model), call.namespace[given.rows]
+    options = {
+        "version": given.version,
+        "method": given.method,
+        "mapping": dict(given.map),
+        "defaults": dict(given.default),
+        "pivot": given.pivot,
+        "scope": given.scope,
+        "allow_partial": given.allow_partial,
+    }
+    if given.panel:
+        return model.write_panel(rows, **options)
+    return model.write(rows, confirm=given.confirm, dry_run=given.dry_run, **options)
 
 
 @_command

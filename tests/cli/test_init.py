@@ -95,6 +95,7 @@ def test_without_a_terminal_all_that_is_missing_is_named(init: Init, tmp_path: P
     assert result.exit_code == ExitCode.USAGE
     for name in ("SAC_TENANT_URL", "SAC_CLIENT_ID", "SAC_CLIENT_SECRET"):
         assert f"{name} is missing" in result.output
+    assert "There is no terminal to ask in: give --tenant-url, --client-id and --secret-stdin." in result.output
     assert not (tmp_path / ".env").exists()
 
 
