@@ -22,7 +22,7 @@ from sacnb.notebook.write_panel_view import WriteView, counted, problem_of, repo
 if TYPE_CHECKING:
     from sacnb._connections import Interrupt
     from sacnb._tenant import Model
-    from sacnb._write.report import WriteProgress, WriteReport
+    from sacnb._write.report import WriteReport
 
 __all__ = ["WritePanel"]
 
@@ -281,7 +281,7 @@ class WritePanel(BackgroundWidget):
 
     # -- events ------------------------------------------------------------------------------------------------------
 
-    def _on_progress(self, interrupt: Interrupt, progress: WriteProgress) -> None:
+    def _on_progress(self, interrupt: Interrupt, progress: Any) -> None:
         """Show a step. Raises Cancelled if Cancel was pressed before the run began; afterwards it does nothing."""
         is_new = progress.step != self._step
         self._enter(progress.step)
