@@ -12,7 +12,8 @@ from urllib.parse import unquote
 from sacnb._rendering import printable
 from sacnb._settings import is_profile_name, profile_names
 from sacnb._tenant.question import Question, read_names
-from sacnb.errors import UsageError
+from sacnb._write.order import hint_in_options
+from sacnb.errors import ConfirmationError, QueryError, RowsError, UsageError
 from sacnb.notebook.arguments import argument, condition, frame_options, manual, parser_of, row_count, variable
 from sacnb.notebook.words import FactTable, Lines
 from sacnb.replay import active
@@ -280,7 +281,13 @@ def write(call: Call) -> object:
     }
     if given.panel:
         return model.write_panel(rows, **options)
-    return model.write(rows, confirm=given.confirm, dry_run=given.dry_run, **options)
+    try:
+        return model.write(rows, confirm=given.confirm, dry_run=given.dry_run, **options)
+    except (ConfirmationError, QueryError, RowsError) as error:
+        error.hint = hint_in_options(error)
+        if isinstance(error, RowsError):
+            error.hint = f"{error.hint} --panel shows all of them as a table."
+        raise
 
 
 @_command

@@ -118,7 +118,7 @@ def test_an_option_that_cannot_be_is_refused_in_its_own_words(init: Init) -> Non
 def test_values_that_do_not_work_are_not_written_unasked(init: Init, tenant: Sandbox, tmp_path: Path) -> None:
     result = init(*options(tenant), "--secret-stdin", stdin="wrong")
     assert (result.exit_code, (tmp_path / ".env").exists()) == (ExitCode.NO, False)
-    assert "nothing was written" in result.output
+    assert "Nothing was written." in result.output
     assert init(typed=answers(tenant, secret="wrong") + "n\n").exit_code == ExitCode.NO
     assert not (tmp_path / ".env").exists()
     assert init(typed=answers(tenant, secret="wrong") + "y\n").exit_code == 0

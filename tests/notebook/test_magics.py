@@ -456,6 +456,9 @@ def test_a_frame_is_written_from_its_variable(shell: Any, sac: Tenant) -> None:
     shell.user_ns["plan"] = pl.DataFrame(row)
     checked = shell.run("%sac write US_EMPLOYMENT plan --version public.Plan --dry-run")
     assert checked.is_dry_run
+    named = "--version public.Plan"
+    for options, hint in (("", named), (f"{named} --method CleanAndReplace", "--confirm 15")):
+        assert hint in shell.attempt(f"%sac write US_EMPLOYMENT plan {options}").error_in_exec.hint
     report = shell.run("%sac write US_EMPLOYMENT plan --version public.Plan")
     assert (report.rows, report.verified) == (1, True)
     report.undo()

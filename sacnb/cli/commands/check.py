@@ -209,7 +209,8 @@ def init(
         say(f"Note: {note}")
     works = not check or _works(settings, profile, file)
     if not works and not (may_ask and click.confirm("Data cannot be read with these values. Write them anyway?")):
-        say("Data cannot be read with these values, so nothing was written. To write them untested: --no-check")
+        asked = "" if may_ask else "Data cannot be read with these values; to write them untested: --no-check. "
+        say(f"{asked}Nothing was written.")
         ctx.exit(ExitCode.NO)
     _write(settings, profile, file, in_keyring=in_keyring)
     _say_what_next(profile, file)
