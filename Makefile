@@ -37,7 +37,7 @@ BESIDE = --jobs 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=line)
 # uv knows nothing of pip's settings either.
 WITH_INDEX = UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$(PIP_INDEX)}"
 
-.PHONY: help setup demo lab test docs announce suite search judges notebooks browser pictures secrets check format bench lock dist lowest pythons clean
+.PHONY: help setup demo lab test docs announce suite search chaos judges notebooks browser pictures secrets check format bench lock dist lowest pythons clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -103,6 +103,11 @@ pictures: setup ## Make the pictures of panel and explorer anew, by the same tes
 search: setup ## Look for failures with new generated examples, another order and the long pulls; takes its time
 	$(BIN)/pytest -q -n 2 --dist worksteal --timeout 3600 --hypothesis-profile search -m 'not benchmark' \
 		$$(grep -rlE '@given|mark\.long' tests --include 'test_*.py')
+
+# make chaos RUNS=200 SEED=7
+RUNS ?= 2000
+chaos: setup ## Pull and write in a spoiled world, many times; prints its seed and a report
+	PYTHONPATH=tests:tests/support $(BIN)/python -m chaos --runs $(RUNS) $(if $(SEED),--seed $(SEED))
 
 # Sphinx and its extensions are of use to nobody else. The build itself needs no network.
 $(DOCS): $(READY)

@@ -101,7 +101,10 @@ class App:
             goal, malformed = target(request.method, path), None
         except Refusal as refusal:
             goal, malformed = Target("other"), refusal
-        body = await request.read()
+        try:
+            body = await request.read()
+        except ConnectionResetError:  # the client left before its request was whole
+            return web.Response()
         origin = f"{request.scheme}://{request.host}"
         exchange = Exchange(goal.kind, request.method, path, query, origin, request.headers, self.rules.take)
         if goal.kind == "admin":

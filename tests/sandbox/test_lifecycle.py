@@ -7,6 +7,7 @@ import pickle
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -66,6 +67,17 @@ def test_a_client_that_leaves_in_the_middle_of_an_answer_is_no_failure_of_the_sa
         with pytest.raises(requests.RequestException):
             requests.get(sandbox.tenant_url, timeout=5)
     assert caplog.messages == []
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_request_is_none_either(caplog: pytest.LogCaptureFixture) -> None:
+    with sacnb.sandbox.start(scale_rows=0) as sandbox:
+        port = int(sandbox.tenant_url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+            client.sendall(b"POST /oauth/token HTTP/1.1\r\nHost: sandbox\r\nContent-Length: 100\r\n\r\ngrant")
+            requests.get(sandbox.tenant_url, timeout=5).close()  # served after the other one was begun
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        requests.get(sandbox.tenant_url, timeout=5).close()
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("aiohttp")] == []
 
 
 def test_connections_that_were_never_used_are_closed_too() -> None:

@@ -1,0 +1,1 @@
+"""Many seeded runs in a spoiled world: ``make chaos``."""

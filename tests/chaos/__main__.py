@@ -1,0 +1,7 @@
+"""Make chaos runs from the command line."""
+
+from __future__ import annotations
+
+from .run import main
+
+raise SystemExit(main())
