@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import os
 import threading
@@ -100,6 +99,8 @@ class WritePanel(BackgroundWidget):
         self._now = model._connection.context.session.now
         self._lock = threading.Lock()
         self._step = ""
+        self._is_cancelled = False
+        self._last: WriteReport | None = None  # the write that Undo takes back
         self._shown_at_s = -SHOW_EVERY_S
         self._worker = Worker("sacnb-write-panel", self._on_worker)
         self._view = WriteView()
@@ -153,18 +154,19 @@ class WritePanel(BackgroundWidget):
         Raises:
             SacError: Nothing was written that can be undone, or the panel is closed.
         """
-        report = self.result
-        if report is None or not report.can_undo:
+        report = self._last
+        if report is None:
             raise SacError("There is no write of this panel to undo.")
         self._start(lambda _: self._undo(report), wait=wait)
 
     def cancel(self) -> None:
         """Cancel a check, or a write whose run has not begun; nothing is written then."""
-        with self._lock:
-            if self._step in _NO_WAY_BACK:
-                self._view.show_progress("SAC is writing; this can no longer be cancelled")
-            elif self._worker.stop():
-                self._show_state("busy", "cancelling")
+        with self._lock:  # the run begins before this, or sees it
+            self._is_cancelled = self._step not in _NO_WAY_BACK
+        if not self._is_cancelled:
+            self._view.show_progress("SAC is writing; this can no longer be cancelled")
+        elif self._worker.stop():
+            self._show_state("busy", "cancelling")
 
     def _start(self, job: Callable[[Interrupt], None], *, wait: bool) -> None:
         if self._worker.is_closed:
@@ -178,7 +180,7 @@ class WritePanel(BackgroundWidget):
             self.write()
 
     def _press_undo(self) -> None:
-        if self.result is not None and self.result.can_undo and not self._worker.is_busy:
+        if self._last is not None and not self._worker.is_busy:
             self.undo()
 
     def __repr__(self) -> str:
@@ -223,22 +225,24 @@ class WritePanel(BackgroundWidget):
             undone = report.undo()
         except Exception as error:  # noqa: BLE001 - shown to the user
             self._show_error(error, "not undone", again="Undo")
-            self._view.allow_undo(can_undo=True)
             return
         finally:
             self._enter("")
             self._view.hide_progress()
+        self._last = None
         self._set("result", undone)
         self._set("error", None)
-        self._view.show_report(undone, can_undo=False)
+        self._view.show_report(undone)
         self._show_state("good", f"undone, {clock_text(self._now())}, the rows are as they were")
 
     def _carried_out(self, interrupt: Interrupt, **how: Any) -> WriteReport | None:
         """Return the report of a write or a dry run; show a failure and return ``None``."""
         self._shown_at_s = -SHOW_EVERY_S  # always show the first step
-        listener = functools.partial(self._on_progress, interrupt)
+        with self._lock:
+            self._is_cancelled = False
         try:
-            return self._model.write(self._frame, progress=listener, cancelled=interrupt, **self._options, **how)
+            options = {**self._options, **how, "progress": self._on_progress, "cancelled": interrupt}
+            return self._model.write(self._frame, **options)
         except Cancelled:
             self._set("error", None)
             self._show_state("stopped", "cancelled; nothing was written")
@@ -265,6 +269,7 @@ class WritePanel(BackgroundWidget):
         self._show_error(error, "the outcome is not known" if may_have_run else "nothing was written", again="Check")
 
     def _show_written(self, report: WriteReport, error: Exception | None) -> None:
+        self._last = report if report.can_undo else None
         self._set("result", report)
         if error is not None:
             self._show_error(error, f"{counted(report.rows, 'row')} written, and not as asked", again="Check")
@@ -272,7 +277,7 @@ class WritePanel(BackgroundWidget):
             self._set("error", None)
             how = "read back as written" if report.verified else "not read back"
             self._show_state("good", f"written, {counted(report.rows, 'row')}, {clock_text(self._now())}, {how}")
-        self._view.show_report(report, can_undo=report.can_undo)
+        self._view.show_report(report)
 
     def _show_error(self, error: Exception, status: str, *, again: str) -> None:
         self._set("error", error)
@@ -281,11 +286,11 @@ class WritePanel(BackgroundWidget):
 
     # -- events ------------------------------------------------------------------------------------------------------
 
-    def _on_progress(self, interrupt: Interrupt, progress: Any) -> None:
+    def _on_progress(self, progress: Any) -> None:
         """Show a step. Raises Cancelled if Cancel was pressed before the run began; afterwards it does nothing."""
         is_new = progress.step != self._step
         self._enter(progress.step)
-        if progress.step == "run" and interrupt():
+        if self._is_cancelled:
             raise Cancelled("The write was cancelled.")
         if not is_new and progress.elapsed_s - self._shown_at_s < SHOW_EVERY_S:
             return
@@ -298,6 +303,7 @@ class WritePanel(BackgroundWidget):
             self._step = step
 
     def _on_worker(self) -> None:
+        self._view.allow_undo(can_undo=self._last is not None and not self._worker.is_busy)
         self._set("busy", self._worker.is_busy)
 
     def _show_state(self, state: State, status: str) -> None:

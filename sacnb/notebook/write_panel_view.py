@@ -122,7 +122,6 @@ class WriteView:
     def show_nothing_checked(self) -> None:
         """Show neither problems nor tables: a check begins, or there was none yet."""
         self._forbid_write()
-        self._undo.disabled = True
         self._check.button_style = "primary"
         show_html(self._failure, "")
         self._show_tables()
@@ -130,7 +129,6 @@ class WriteView:
     def show_writing(self) -> None:
         """Show that a write or an undo begins; the tables stay."""
         self._forbid_write()
-        self._undo.disabled = True
         show_html(self._failure, "")
 
     def show_check(self, report: WriteReport) -> None:
@@ -155,11 +153,10 @@ class WriteView:
         """Show a failure; the tables stay."""
         show_html(self._failure, problem.html())
 
-    def show_report(self, report: WriteReport, *, can_undo: bool) -> None:
+    def show_report(self, report: WriteReport) -> None:
         """Show the report of a write."""
         self._show_tables(report_html(report), _totals_html(report))
         self._check.button_style, self._write.button_style = "", ""
-        self.allow_undo(can_undo=can_undo)
 
     def allow_undo(self, *, can_undo: bool) -> None:
         """Let the last write be undone, or not."""

@@ -113,8 +113,11 @@ def test_a_check_shows_what_changes_and_a_write_can_be_undone(make: Callable[...
         panel.write()
     assert "read back, as written" in panel._repr_html_()
 
+    panel.check(wait=True)  # does not forget what can be undone
     assert not button(panel, "Undo").disabled
     panel.undo(wait=True)
+    with pytest.raises(SacError, match="no write of this panel"):
+        panel.undo()
     assert panel.status.startswith("undone, ")
     assert facts(model) == before
     assert button(panel, "Undo").disabled
