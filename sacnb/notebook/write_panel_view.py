@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
@@ -32,6 +33,8 @@ _STEPS: Final = {
     "run": "SAC writes the rows",
     "verify": "reading the rows back",
 }
+_ROWS_SHOWN: Final = 10
+_NONE: Final = "\u2013"
 # What people and spreadsheets put between thousands.
 _BETWEEN_THOUSANDS: Final = re.compile(r"[\s,.'\u2019_]")
 
@@ -225,15 +228,14 @@ def _totals_html(report: WriteReport) -> str:
     if report.changes is None:
         return ""
     frame, by = report.changes, [VERSION] if len(report.versions) > 1 and VERSION in report.changes.columns else []
-    measures = [name.removesuffix("_before") for name in frame.columns if name.endswith("_before")]
     rows: list[tuple[str, ...]] = []
     for keys, part in frame.group_by(by, maintain_order=True) if by else [((), frame)]:
-        for name in measures:
+        for name in _measures(frame):
             before, after = (Decimal(part.get_column(f"{name}_{when}").sum() or 0) for when in ("before", "after"))
             rows.append((*map(str, keys), name, *as_shown([before, after, after - before])))
     columns = (*by, "measure", "before", "after", "difference")
     numeric = range(len(by) + 1, len(columns))
-    return html_table(columns, rows, numeric=numeric, title="Totals of these rows")
+    return html_table(columns, rows, numeric=numeric, title="Totals before and after")
 
 
 def _rows_html(report: WriteReport) -> str:
@@ -245,18 +247,31 @@ def _rows_html(report: WriteReport) -> str:
         return ""
     if len(report.versions) == 1:  # in the title of the changes
         different = different.drop(VERSION, strict=False)
-    words = {name: f"{name[:cut]} {name[cut + 1 :]}" for name in different.columns if (cut := _suffix(name))}
-    shown = different.rename(words)
-    return preview_of(shown, title="The first rows that change", whole=shown.columns).html()
+    numbers: dict[str, list[str]] = {}
+    first = different.head(_ROWS_SHOWN)
+    for before, after in ((f"{name}_before", f"{name}_after") for name in _measures(different)):
+        # Both with the same decimals.
+        cells = as_shown([*first.get_column(before), *first.get_column(after)])
+        shown = [_NONE if cell == "null" else cell for cell in cells]
+        numbers[before], numbers[after] = shown[: first.height], shown[first.height :]
+    amounts = {name: f"{name[: name.rindex('_')]} {name[name.rindex('_') + 1 :]}" for name in numbers}
+    texts = first.with_columns(pl.Series(name, cells, pl.String) for name, cells in numbers.items()).rename(amounts)
+    kept = tuple(amounts.values())
+    made = preview_of(texts, title="The first rows that change", whole=texts.columns, kept=kept)
+    left = different.height - first.height
+    numeric = tuple(name in kept for name in texts.columns)
+    return replace(made, numeric=numeric, more=f"… {counted(left, 'more row')}" if left else "").html()
 
 
-def _suffix(name: str) -> int:
-    """Return where ``_before`` or ``_after`` begins; 0 for other names."""
-    return name.rfind("_") if name.endswith(("_before", "_after")) else 0
+def _measures(changes: pl.DataFrame) -> list[str]:
+    """Return the measures of ``report.changes``, which has each before and after."""
+    stems = [name.removesuffix("_before") for name in changes.columns if name.endswith("_before")]
+    return [name for name in stems if f"{name}_after" in changes.columns]
 
 
 def _problems_html(problems: pl.DataFrame) -> str:
-    first = problems.sort("row", nulls_last=False, maintain_order=True)
+    # The message says more than the kind of problem, for which there is no room.
+    first = problems.sort("row", nulls_last=False, maintain_order=True).drop("problem")
     return preview_of(first, title="Problems, by the row of your frame (from 0)", whole=["column", "value"]).html()
 
 

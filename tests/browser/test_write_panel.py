@@ -55,7 +55,7 @@ def test_a_write_from_its_problems_to_its_undo(notebook: Any, tenant: Sandbox, e
     expect(button("Write")).to_be_disabled()
     button("Check").click()
     expect(status).to_have_text("SALES: 3 problems in 3 rows; nothing was written")
-    expect(panel.get_by_role("row").nth(1)).to_contain_text("duplicate key")
+    expect(panel.get_by_role("row").nth(1)).to_contain_text("The key occurs 2 times")
     expect(button("Write")).to_be_disabled()
     for theme in ("dark", "light"):
         notebook.show(theme)
