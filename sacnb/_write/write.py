@@ -130,7 +130,7 @@ class Writer:
         )
         report = replace(
             report,
-            changes=None if before is None or expected is None else changes(before, expected),
+            changes=changes(before, expected, rows, scope),
             rounded=prepared.rounded,
             _undo=self._undoing(before, rows, scope),
         )
