@@ -15,6 +15,7 @@ import polars as pl
 from sacnb.sandbox.exchange import Answer, Exchange, Refusal
 from sacnb.sandbox.filters import parse_filter
 from sacnb.sandbox.imports import IMPORT_ROOT, import_kind
+from sacnb.sandbox.login import AUTHORIZE_PATH
 from sacnb.sandbox.metadata import csdl_json, csdl_xml
 from sacnb.sandbox.misbehaviours import Rules
 from sacnb.sandbox.model import Model
@@ -38,7 +39,7 @@ __all__ = ["ADMIN_ROOT", "EXPORT_ROOT", "TOKEN_PATH", "ExportService", "Target",
 TOKEN_PATH: Final = "/oauth/token"  # noqa: S105 - a path
 ADMIN_ROOT: Final = "/sandbox/"
 EXPORT_ROOT: Final = "/api/v1/dataexport"
-_FIXED: Final = {TOKEN_PATH: "token", "/api/v1/csrf": "csrf"}
+_FIXED: Final = {TOKEN_PATH: "token", AUTHORIZE_PATH: "authorize", "/api/v1/csrf": "csrf"}
 _NAMESPACE: Final = re.compile(r"Namespaces\((?:NamespaceID=)?'((?:[^']|'')*)'\)")
 
 

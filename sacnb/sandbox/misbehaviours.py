@@ -30,6 +30,7 @@ KINDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "import": IMPORTS,
         "api": API,
         "token": ("token",),
+        "authorize": ("authorize",),
         "any": (*API, "token"),
         **{kind: (kind,) for kind in API},
     }
@@ -246,6 +247,13 @@ def _catalogue() -> Mapping[str, Misbehaviour]:
         entry("token_429", "the token endpoint answers 429; null: without Retry-After", "token", retry_after_s=1),
         entry("token_500", "the token endpoint answers 500", "token"),
         entry("token_invalid_client", "the token endpoint refuses the right client id and secret", "token"),
+        # The login of named users
+        entry("login_wrong_state", "the browser is sent back with another state", "authorize"),
+        entry("login_refused", "the login is refused although the password is right", "authorize"),
+        entry("code_expired", "the code of a login has expired when it is exchanged", "token"),
+        entry("refresh_token_expired", "the refresh token has expired, and with it the login", "token"),
+        entry("refresh_token_kept", "a refresh brings no new refresh token: the old one stays valid", "token"),
+        entry("refresh_token_missing", "the token endpoint hands out no refresh token", "token"),
     ]  # fmt: skip
     return MappingProxyType({e.name: e for e in entries})
 
