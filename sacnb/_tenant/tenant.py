@@ -19,6 +19,7 @@ from sacnb.errors import QueryError
 if TYPE_CHECKING:
     import polars as pl
 
+    from sacnb._actions.multi_action import MultiAction
     from sacnb._auth.named_user_flow import Identity
     from sacnb._cache.store import Cache
     from sacnb._frontend import Explorer
@@ -170,6 +171,12 @@ class Tenant(Previewed):
     def _ipython_key_completions_(self) -> list[str]:
         """Return ids for the Tab key: those that ``models()`` returned. Tab sends no request."""
         return list(self._model_ids)
+
+    def multi_action(self, action_id: str) -> MultiAction:
+        """Return a multi-action, by the id in its *Starter API URL*; named users only may run it (``login()``)."""
+        from sacnb._actions.multi_action import MultiAction
+
+        return MultiAction.of(self._connection.context.session, action_id)
 
     def explore(self, model_id: str | None = None) -> Explorer:
         """Return a notebook widget to choose a model, look at its data and copy the code; see ``Explorer``.

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import polars as pl
 
+from sacnb.sandbox.actions import ACTIONS_ROOT, action_kind
 from sacnb.sandbox.exchange import Answer, Exchange, Refusal
 from sacnb.sandbox.filters import parse_filter
 from sacnb.sandbox.imports import IMPORT_ROOT, import_kind
@@ -65,6 +66,8 @@ def target(method: str, raw_path: str) -> Target:
         return Target("admin")
     if raw_path.startswith(IMPORT_ROOT + "/"):
         return Target(import_kind(method, raw_path))
+    if raw_path.startswith(ACTIONS_ROOT + "/"):
+        return Target(action_kind(method))
     if raw_path.startswith(EXPORT_ROOT + "/"):
         return _export([decode(part) for part in raw_path[len(EXPORT_ROOT) + 1 :].split("/")])
     return Target("other")
