@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from sacnb._wire.session import SacSession
 
-__all__ = ["MemberPath", "MultiAction", "Run"]
+__all__ = ["MemberPath", "MultiAction", "Run", "read_parameters"]
 
 _POLLS_S: Final = (0.2, 0.5, 1.0, 2.0, 3.0, 5.0)
 _RUNNING, _SUCCESSFUL, _FAILED = "running", "successful", "failed"
@@ -176,6 +176,10 @@ class MultiAction:
         """Return the multi-action with this id; nothing is asked."""
         return cls(required_text("action_id", action_id), session)
 
+    def find(self, run_id: str) -> Run:
+        """Return a run that was started before, as it stands now. Raises NotFoundError, AuthError and RequestError."""
+        return Run(self.id, required_text("run_id", run_id), "unknown", None, (), self._session).refresh()
+
     def run(self, parameters: Mapping[str, Any] | None = None) -> Run:
         """Start the multi-action, and return its run at once; ``run.wait()`` waits for its end.
 
@@ -212,6 +216,33 @@ class MultiAction:
         if run_id is None:
             raise BadAnswer(f"SAC started {self.id!r} and named no run: {sorted(found)}.")
         return Run(self.id, run_id, _RUNNING, None, (), self._session)
+
+
+def read_parameters(
+    members: Sequence[tuple[str, str]], paths: Sequence[tuple[str, str]], numbers: Sequence[tuple[str, str]]
+) -> dict[str, Any]:
+    """Return the parameters that were typed as texts: members, paths such as ``YM:(all)/2026/202601``, and numbers.
+
+    Raises QueryError for a number that is none, a path without its hierarchy, and a parameter of two kinds.
+    """
+    found: dict[str, Any] = {}
+    for name, member in members:
+        found.setdefault(name, []).append(member)
+    for name, path in paths:
+        hierarchy, colon, levels = path.partition(":")
+        if not (hierarchy and colon and levels):
+            raise QueryError(f"{name}={path} is no path.", hint=f"Write {name}=HIERARCHY:(all)/2026/202601.")
+        if name in dict(members):
+            raise QueryError(f"{name} is given as a member and as a path.")
+        found.setdefault(name, []).append(MemberPath(*levels.split("/"), hierarchy=hierarchy))
+    for name, number in numbers:
+        if name in found:
+            raise QueryError(f"{name} has more than one value.")
+        try:
+            found[name] = int(number) if number.lstrip("+-").isdecimal() else float(number)
+        except ValueError:
+            raise QueryError(f"{name}={number} is no number.", hint=f"For a member: --member {name}=...") from None
+    return found
 
 
 def _named_values(parameters: Mapping[str, Any] | None) -> list[tuple[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import time
 import webbrowser
@@ -9,7 +10,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from getpass import getpass
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -116,8 +116,8 @@ def log_in(
     paste: bool | None,
     timeout_s: float,
     show: Callable[[str], None] | None = None,
-    ask: Callable[[str], str] = getpass,
-    find: Callable[[], Browser | None] = find_browser,
+    ask: Callable[[str], str] | None = None,
+    find: Callable[[], Browser | None] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> TokenEnvelope:
     """Log a named user in, and return the token, which *guard* gives out from now on.
@@ -130,7 +130,8 @@ def log_in(
     if keep:
         source.check_keeping()
     show = show or (lambda link: print(f"Log in to {to}: {link}", flush=True))  # noqa: T201 - a user asked for it
-    browser = find()
+    ask = ask or getpass.getpass  # looked up now: Jupyter replaces it while a cell runs
+    browser = (find or find_browser)()
     is_here = is_served_here(source.redirect_uri)
     if paste is False and not is_here:
         raise AuthError(

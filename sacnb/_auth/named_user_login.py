@@ -73,7 +73,12 @@ class LoginAttempt:
         return cls(add_params_to_uri(authorize_url, list(parameters.items())), redirect_uri, state, verifier, nonce)
 
     def is_mine(self, answer: Mapping[str, str]) -> bool:
-        """Return whether the state of an answer is that of this login."""
+        """Return whether the state of an answer is that of this login.
+
+        A refusal may come without a state, though RFC 6749 asks for one: it gives nobody anything.
+        """
+        if "state" not in answer and answer.get("error"):
+            return True
         return hmac.compare_digest(answer.get("state", "").encode(), self.state.reveal().encode())
 
     def code_in(self, answer: Mapping[str, str]) -> Secret:

@@ -115,7 +115,8 @@ class LoginService:
         if filled_in.get("action") == "cancel" or exchange.strikes("login_refused"):
             return back(error="access_denied", error_description="The user denied the request")
         user = filled_in.get("username", "")
-        if not hmac.compare_digest(filled_in.get("password", "").encode(), self._users.get(user, "\0").encode()):
+        right = self._users.get(user)
+        if right is None or not hmac.compare_digest(filled_in.get("password", "").encode(), right.encode()):
             return _page(200, "The user or the password is wrong.")
         code = f"sandbox-code.{secrets.token_urlsafe(24)}"
         expires_at = self._clock() + _CODE_LIFETIME_S

@@ -382,7 +382,7 @@ def test_a_pasted_token_is_deprecated_in_the_log_too(caplog: pytest.LogCaptureFi
 def test_an_invalid_token_is_refused_without_being_shown(text: str) -> None:
     with pytest.raises(SettingsError, match="SAC_TOKEN") as caught:
         StaticToken(text)
-    assert "canary" not in shown(caught.value)
+    assert "canary" not in shown(caught.value, __file__)
 
 
 def test_the_expiry_is_read_from_a_jwt() -> None:
