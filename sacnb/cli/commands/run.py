@@ -8,7 +8,7 @@ import click
 
 from sacnb.cli.application import Invocation
 from sacnb.cli.output import json_option, print_facts, print_json, print_table, say
-from sacnb.cli.question import CONDITION
+from sacnb.cli.question import pairs_option
 
 __all__ = ["command"]
 
@@ -21,16 +21,9 @@ Examples:
 
 @click.command("run", short_help="Start a multi-action and wait for its end.", epilog=_EXAMPLES)
 @click.argument("action_id", metavar="ACTION_ID")
-@click.option("--member", "members", multiple=True, type=CONDITION, metavar="NAME=ID", help="A member; repeatable.")
-@click.option(
-    "--path",
-    "paths",
-    multiple=True,
-    type=CONDITION,
-    metavar="NAME=HIERARCHY:A/B/C",
-    help="A member within a hierarchy, with all levels from the top; repeatable.",
-)
-@click.option("--number", "numbers", multiple=True, type=CONDITION, metavar="NAME=NUMBER", help="A number.")
+@pairs_option("--member", "members", "NAME=ID", "A member.")
+@pairs_option("--path", "paths", "NAME=HIERARCHY:A/B/C", "A member within a hierarchy, with all levels from the top.")
+@pairs_option("--number", "numbers", "NAME=NUMBER", "A number.")
 @click.option("--run-id", metavar="ID", help="Follow this run, and start none.")
 @click.option("--no-wait", is_flag=True, help="Return when the run has been started.")
 @click.option("--timeout-s", type=click.FloatRange(0), default=3600.0, show_default=True, help="How long to wait.")
@@ -70,4 +63,4 @@ def command(
         return
     print_facts(facts)
     if run.messages.height:
-        print_table(run.messages)
+        print_table(["severity", "code", "message"], run.messages.select("severity", "code", "message").rows())
