@@ -33,15 +33,20 @@ class Connection:
     """A connected tenant: what requests, results and the cache need to know of it.
 
     ``tenant_host`` names the tenant in cache keys and results (``sandbox`` for the embedded one, whose port changes);
-    ``principal`` is the client or user, because two users may see different rows.
     """
 
     context: DispatchContext
     settings: Settings
     cache: Cache
     tenant_host: str
-    principal: str
     source: Source
+
+    @property
+    def principal(self) -> str:
+        """The client or user, because two users may see different rows; a named user is known once logged in."""
+        if self.source == "sandbox" and self.settings.auth != "authorization_code":
+            return SANDBOX  # it makes up a client at each start; all of them see the same data
+        return self.context.guard.principal
 
     @property
     def tenant_url(self) -> str:
@@ -125,7 +130,7 @@ def _whose(info: ResultInfo) -> tuple[str, str, str, str]:
 
 
 _NEVER: Final = frozenset({"client_secret", "token", "is_sandbox", "notes", "warnings", "sources", "dotenv_path"})
-_TENANT: Final = frozenset({"profile", "token_url", "client_id", "auth"})
+_TENANT: Final = frozenset({"profile", "token_url", "client_id", "auth", "redirect_uri"})
 
 
 @dataclass(frozen=True, slots=True)

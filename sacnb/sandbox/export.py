@@ -12,9 +12,11 @@ from urllib.parse import quote
 
 import polars as pl
 
+from sacnb.sandbox.actions import ACTIONS_ROOT, action_kind
 from sacnb.sandbox.exchange import Answer, Exchange, Refusal
 from sacnb.sandbox.filters import parse_filter
 from sacnb.sandbox.imports import IMPORT_ROOT, import_kind
+from sacnb.sandbox.login import AUTHORIZE_PATH
 from sacnb.sandbox.metadata import csdl_json, csdl_xml
 from sacnb.sandbox.misbehaviours import Rules
 from sacnb.sandbox.model import Model
@@ -38,7 +40,7 @@ __all__ = ["ADMIN_ROOT", "EXPORT_ROOT", "TOKEN_PATH", "ExportService", "Target",
 TOKEN_PATH: Final = "/oauth/token"  # noqa: S105 - a path
 ADMIN_ROOT: Final = "/sandbox/"
 EXPORT_ROOT: Final = "/api/v1/dataexport"
-_FIXED: Final = {TOKEN_PATH: "token", "/api/v1/csrf": "csrf"}
+_FIXED: Final = {TOKEN_PATH: "token", AUTHORIZE_PATH: "authorize", "/api/v1/csrf": "csrf"}
 _NAMESPACE: Final = re.compile(r"Namespaces\((?:NamespaceID=)?'((?:[^']|'')*)'\)")
 
 
@@ -64,6 +66,8 @@ def target(method: str, raw_path: str) -> Target:
         return Target("admin")
     if raw_path.startswith(IMPORT_ROOT + "/"):
         return Target(import_kind(method, raw_path))
+    if raw_path.startswith(ACTIONS_ROOT + "/"):
+        return Target(action_kind(method))
     if raw_path.startswith(EXPORT_ROOT + "/"):
         return _export([decode(part) for part in raw_path[len(EXPORT_ROOT) + 1 :].split("/")])
     return Target("other")
