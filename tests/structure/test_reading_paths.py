@@ -17,7 +17,7 @@ import sacnb
 PACKAGE = Path(sacnb.__file__).parent
 ARCHITECTURE = PACKAGE.parent / "docs" / "architecture.md"
 # Rooms of their own size, beside the house that the number below is about.
-NEW_ROOMS = ("sacnb._write", "sacnb.snowflake", "sacnb.sandbox.snowflake", "sacnb.sandbox.imports")
+NEW_ROOMS = ("sacnb._write", "sacnb.planning", "sacnb.snowflake", "sacnb.sandbox.snowflake", "sacnb.sandbox.imports")
 MOST_FILES = {"fetch facts to a frame": 43, "get a valid token": 11}
 
 
