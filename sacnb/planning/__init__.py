@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from sacnb.planning.clear import clear
 from sacnb.planning.spread import spread
+from sacnb.planning.template import template
+from sacnb.planning.template_read import read_template
 from sacnb.planning.what_if import WhatIf, what_if
 
-__all__ = ["WhatIf", "clear", "spread", "what_if"]
+__all__ = ["WhatIf", "clear", "read_template", "spread", "template", "what_if"]
