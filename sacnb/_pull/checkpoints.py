@@ -19,7 +19,7 @@ from sacnb._pull.plan import Job, Plan
 
 __all__ = ["Checkpoints", "Copy", "Staging", "can_be_resumed", "plan_of"]
 
-_log = logging.getLogger("sacnb.export")
+_log = logging.getLogger("sacnb.pull")
 
 _T = TypeVar("_T")
 

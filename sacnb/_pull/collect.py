@@ -55,7 +55,7 @@ __all__ = [
     "summed",
 ]
 
-_log = logging.getLogger("sacnb.export")
+_log = logging.getLogger("sacnb.pull")
 
 _QUERY: Final = re.compile(r"\?[$\w]+=\S*")
 # Rows that are added up at a time; of a larger answer only as many are in memory.

@@ -31,7 +31,7 @@ __all__ = [
     "run_concurrently",
 ]
 
-_log = logging.getLogger("sacnb.export")
+_log = logging.getLogger("sacnb.pull")
 
 # Statuses with which a service refuses a count, or a filter, that it does not support.
 _NOT_SUPPORTED: Final = frozenset({400, 404, 405, 406, 501})

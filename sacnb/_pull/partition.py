@@ -33,7 +33,7 @@ from sacnb.errors import QueryError
 
 __all__ = ["Lists", "Members", "Partitions", "Ranges", "checked_partitions", "make_plan", "member_groups"]
 
-_log = logging.getLogger("sacnb.export")
+_log = logging.getLogger("sacnb.pull")
 
 # A number of partitions, a dimension to split by, or one of the words; None is one stream.
 Partitions = int | Literal["auto", "package"] | tuple[str] | None

@@ -36,7 +36,7 @@ def decode_threads(streams: int) -> int:
     return max(1, min(_MAX_WORKERS, cores if streams > 1 else cores - 1))
 
 
-_log = logging.getLogger("sacnb.export")
+_log = logging.getLogger("sacnb.pull")
 
 T = TypeVar("T")  # a page as it is fetched
 R = TypeVar("R")  # what is made of it

@@ -35,7 +35,7 @@ from sacnb.errors import BadAnswer
 
 __all__ = ["Pull"]
 
-_log = logging.getLogger("sacnb.export")
+_log = logging.getLogger("sacnb.pull")
 
 _MAX_RESTARTS: Final = 3
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Fetched", "Pace", "PageSize", "PageSource", "Start"]
 
-_log = logging.getLogger("sacnb.export")
+_log = logging.getLogger("sacnb.pull")
 
 _WINDOW: Final = 20
 _CUT: Final = 0.5

@@ -27,7 +27,7 @@ from sacnb.errors import BadAnswer, QueryError, RequestError
 
 __all__ = ["Tally", "check_records", "count_keys", "has_single_records"]
 
-_log = logging.getLogger("sacnb.export")
+_log = logging.getLogger("sacnb.pull")
 
 _EXACT: Final = Context(prec=200)
 # Sums and means of floats depend on the order in which they are added up.

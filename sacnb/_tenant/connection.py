@@ -94,7 +94,7 @@ def list_models(connection: Connection, namespace: str = DEFAULT_NAMESPACE) -> t
     )
 
 
-_log = logging.getLogger("sacnb.model")
+_log = logging.getLogger("sacnb.tenant")
 
 
 def schema_of_last_result(connection: Connection, model_id: str, namespace: str, reason: SacError) -> Schema | None:

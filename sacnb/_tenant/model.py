@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from sacnb._write.report import WriteReport
     from sacnb._write.slice import Place
 
-_log = logging.getLogger("sacnb.model")
+_log = logging.getLogger("sacnb.tenant")
 
 Where = Mapping[str, Any] | Expression | None
 

@@ -94,7 +94,7 @@ def _short(text: str) -> str:
     return text if len(text) <= _MOST_CHARS else f"{text[:_MOST_CHARS]}… ({len(text):,} characters)"
 
 
-_log = logging.getLogger("sacnb.model")
+_log = logging.getLogger("sacnb.tenant")
 
 _TYPE_ERRORS: Final = (
     pl.exceptions.ColumnNotFoundError,

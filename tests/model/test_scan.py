@@ -79,7 +79,7 @@ def test_reading_stops_early_where_polars_has_enough(sandbox: Sandbox, connect_t
 def test_what_was_sent_is_told_to_hooks_and_to_the_log(jobs: Model, connect_to: ConnectTo, caplog: Any) -> None:
     events: list[object] = []
     jobs._connection.context.telemetry.add_hook(events.append)
-    with caplog.at_level("INFO", logger="sacnb.model"):
+    with caplog.at_level("INFO", logger="sacnb.tenant"):
         jobs.scan().filter(c("Sector") == "31", c("Version") != "x").collect()
     urls = [event.url for event in events if isinstance(event, RequestEvent) and "FactData" in event.url]
     assert "Sector%20eq%20'31'" in urls[0]

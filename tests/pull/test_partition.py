@@ -211,7 +211,7 @@ def test_without_counts_there_is_one_stream_and_the_log_says_why(
     job = facts._job(facts._named_members())
     job = dataclasses.replace(job, context=dataclasses.replace(job.context, session=NotCounting(job.context.session)))
     assert count_rows(job, [None]) == [None]
-    with caplog.at_level(logging.WARNING, "sacnb.export"):
+    with caplog.at_level(logging.WARNING, "sacnb.pull"):
         assert len(make_plan(job, 4, lambda _: MONTHS).segments) == 1
     assert "one stream, because SAC does not count the rows" in caplog.text
     with pytest.raises(QueryError, match="needs a row count"):
@@ -238,7 +238,7 @@ def test_groups_that_do_not_add_up_are_not_used(
         sandbox.add_model(model_of(rows_for_all_months()[:-1]))
         return MONTHS
 
-    with caplog.at_level(logging.WARNING, "sacnb.export"):
+    with caplog.at_level(logging.WARNING, "sacnb.pull"):
         plan = make_plan(facts._job(facts._named_members()), 4, members_of)
     assert len(plan.segments) == 1
     assert "do not add up to the 250 rows" in caplog.text

@@ -88,7 +88,7 @@ def test_the_log_tells_what_a_job_did_with_time_zone_level_and_logger(
     lines = capsys.readouterr().err.splitlines()
     at = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d"
     assert all(re.match(rf"{at} INFO sacnb(\.\w+)?: ", line) for line in lines), lines
-    told = [line.split(": ", 1)[1] for line in lines if "sacnb.wire" in line or "sacnb.export" in line]
+    told = [line.split(": ", 1)[1] for line in lines if "sacnb.wire" in line or "sacnb.pull" in line]
     assert re.fullmatch(r"pull facts: no good answer \(503\); waiting [\d.]+ s before attempt 2 of \d.", told[0])
     assert re.fullmatch(
         r"US_EMPLOYMENT/FactData: downloaded 700 rows in 2 pages, in [\d.]+ s, [\d.]+ s of them waiting for 1 retry.",
