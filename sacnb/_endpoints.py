@@ -17,6 +17,13 @@ EXPORT_ROOT: Final = "/api/v1/dataexport"
 IMPORT_ROOT: Final = "/api/v1/dataimport"
 NAMESPACES_PATH: Final = f"{EXPORT_ROOT}/administration/Namespaces"
 MULTI_ACTIONS_ROOT: Final = "/api/v1/multiActions"
+# Namespace and entity set of what is exported beside models: the names are those of one public client, and another one
+# got a 404 for the first (unconfirmed).
+TABLES: Final = {
+    "dimension": ("sac_public_dimensions", "PublicDimensionData"),
+    "currency": ("sac_currency_tables", "CurrencyTable"),
+    "unit": ("sac_unit_conversion", "ConversionRates"),
+}
 IMPORT_MODELS_PATH: Final = f"{IMPORT_ROOT}/models"
 
 FACT_DATA: Final = "FactData"

@@ -20,7 +20,7 @@ ARCHITECTURE = PACKAGE.parent / "docs" / "architecture.md"
 NEW_ROOMS = (
     *("sacnb._write", "sacnb.snowflake", "sacnb.sandbox.snowflake", "sacnb.sandbox.imports"),
     *("sacnb.notebook.write_panel", "sacnb._auth.named_user", "sacnb.sandbox.login", "sacnb._actions"),
-    *("sacnb.sandbox.actions", "sacnb.cli.commands.run"),
+    *("sacnb.sandbox.actions", "sacnb.cli.commands.run", "sacnb.planning"),
 )
 MOST_FILES = {"fetch facts to a frame": 43, "get a valid token": 11}
 
