@@ -45,7 +45,7 @@ class Admin:
         """
         import polars as pl
 
-        columns = {
+        columns: dict[str, Any] = {
             "id": pl.String,
             "user_name": pl.String,
             "display_name": pl.String,
@@ -75,7 +75,7 @@ class Admin:
         """
         import polars as pl
 
-        columns = {"id": pl.String, "name": pl.String, "members": pl.List(pl.String)}
+        columns: dict[str, Any] = {"id": pl.String, "name": pl.String, "members": pl.List(pl.String)}
         rows = [
             (one["id"], _text(one, "displayname"), _names(one, "members", "value")) for one in self._resources("Groups")
         ]
