@@ -6,11 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 import openid
+import pytest
 
 from sacnb._auth.guard import TokenGuard
 from sacnb._auth.named_user import AuthorizationCode
 from sacnb._auth.named_user_flow import log_in
 from sacnb.sandbox import Sandbox
+
+# The provider, in a thread of this process, uses what its own libraries are about to drop.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 LOGIN = """
 import os
