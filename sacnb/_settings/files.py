@@ -121,6 +121,10 @@ class Dotenv:
         if isinstance(text, int):
             problem = f"The file {str(file)!r} is not UTF-8 text (line {text}). Save it as UTF-8."
             return cls(file, is_named, problems=(problem,), notes=notes)
+        if "\x00" in text:
+            line = text[: text.index("\x00")].count("\n") + 1
+            problem = f"The file {str(file)!r} holds a NUL character (line {line}). Remove it."
+            return cls(file, is_named, problems=(problem,), notes=notes)
         # Without interpolation: a "$" in a client's secret is a "$".
         read = dotenv_values(stream=StringIO(text), interpolate=False)
         values = {
@@ -148,7 +152,8 @@ def _decoded(content: bytes) -> str | int:
     Windows PowerShell writes UTF-16; Notepad marks UTF-8.
     """
     encoding = next((encoding for mark, encoding in _MARKS if content.startswith(mark)), "utf-8")
-    if encoding == "utf-8" and b"\x00" in content[:200]:
+    beginning = content[:200]
+    if encoding == "utf-8" and 3 * beginning.count(b"\x00") > len(beginning):
         encoding = "utf-16-be" if content[:1] == b"\x00" else "utf-16-le"
     try:
         return content.decode(encoding)

@@ -271,7 +271,7 @@ class _Resolver:
         if not text:
             self._problems.append(
                 "SAC_TENANT_URL is missing: the address of your tenant, for example https://acme.eu10.hcs.cloud.sap, "
-                "or 'sandbox' for the embedded one. sacnb init asks for it and writes it down."
+                "or 'sandbox' for the embedded one."
             )
             return None
         try:
@@ -360,7 +360,10 @@ class _Resolver:
 
     def _raise_problems(self) -> None:
         if self._problems:
-            raise SettingsError(tuple(dict.fromkeys(self._problems)))
+            error = SettingsError(tuple(dict.fromkeys(self._problems)))
+            if any(problem.startswith("SAC_TENANT_URL is missing") for problem in self._problems):
+                error.hint = "Run sacnb init, which asks for them, tests and writes them. Without a tenant: sacnb demo"
+            raise error
 
     def _path_text(self, name: str) -> str | None:
         given = self._given(name)

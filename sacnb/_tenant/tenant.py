@@ -6,19 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, cast, get_args, overload
 
-from sacnb._arguments import flag, required_text, seconds, text
+from sacnb._arguments import flag, one_of, required_text, seconds, text
 from sacnb._endpoints import DEFAULT_NAMESPACE
 from sacnb._frontend import frontend
 from sacnb._rendering import Preview, Previewed, fact_table
-from sacnb._tenant.connection import Connection, ConnectSpec, list_models
+from sacnb._tenant.connection import Connection, ConnectSpec, list_models, list_tables, read_table
 from sacnb._tenant.model import Model
 from sacnb.errors import QueryError
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from sacnb._actions.multi_action import MultiAction
     from sacnb._auth.named_user_flow import Identity
     from sacnb._cache.store import Cache
     from sacnb._frontend import Explorer
@@ -26,6 +27,14 @@ if TYPE_CHECKING:
     from sacnb._tenant.scan import Explanation
     from sacnb._wire.telemetry import Telemetry
     from sacnb.sandbox import Sandbox
+
+
+TableKind = Literal["dimension", "currency", "unit"]
+
+
+def _table_kind(kind: object) -> TableKind:
+    found = one_of("kind", kind, get_args(TableKind))
+    return cast("TableKind", found or "dimension")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +168,49 @@ class Tenant(Previewed):
         """
         return Model(self._connection, model_id, namespace, version=version)
 
+    def tables(self, kind: TableKind = "dimension") -> pl.DataFrame:
+        """Return the public dimensions, currency or unit tables of the tenant: ``id``, ``name``, ``description``.
+
+        Their place in the Data Export Service is unconfirmed, so SAC's list of namespaces is asked first.
+
+        Raises QueryError where SAC offers none of this kind to the client; AuthError and RequestError.
+        """
+        import polars as pl
+
+        from sacnb._frames.preview import shown_frame
+
+        entries = list_tables(self._connection, _table_kind(kind))
+        rows = [(entry.id, entry.name, entry.description) for entry in entries]
+        frame = pl.DataFrame(rows, schema=dict.fromkeys(("id", "name", "description"), pl.String), orient="row")
+        return shown_frame(frame, "table", whole=("id",))
+
+    def table(self, table_id: str, kind: TableKind = "dimension") -> pl.DataFrame:
+        """Return the rows of a public dimension, a currency or a unit table.
+
+        A public dimension has the columns of ``Model.members``. Of the others all columns are String, except those with
+        numbers only (Float64).
+
+        Raises UnknownNameError for an unknown table, and what ``tables`` raises.
+        """
+        import polars as pl
+
+        from sacnb._frames.preview import shown_frame
+        from sacnb._tenant.members import members_frame
+
+        kind = _table_kind(kind)
+        rows = read_table(self._connection, kind, required_text("table_id", table_id))
+        if kind == "dimension":
+            return members_frame(rows)
+        names = dict.fromkeys(name for row in rows for name in row)
+        columns = {name: [row.get(name) for row in rows] for name in names}
+        series = [
+            pl.Series(name, values, dtype=pl.Float64, strict=False)
+            if all(isinstance(one, int | float | None) and not isinstance(one, bool) for one in values)
+            else pl.Series(name, [None if one is None else str(one) for one in values], dtype=pl.String)
+            for name, values in columns.items()
+        ]
+        return shown_frame(pl.DataFrame(series), "row")
+
     def __getitem__(self, model_id: str) -> Model:
         """Return the model with this id, as ``model()`` does."""
         return self.model(model_id)
@@ -170,6 +222,12 @@ class Tenant(Previewed):
     def _ipython_key_completions_(self) -> list[str]:
         """Return ids for the Tab key: those that ``models()`` returned. Tab sends no request."""
         return list(self._model_ids)
+
+    def multi_action(self, action_id: str) -> MultiAction:
+        """Return a multi-action, by the id in its *Starter API URL*; named users only may run it (``login()``)."""
+        from sacnb._actions.multi_action import MultiAction
+
+        return MultiAction.of(self._connection.context.session, action_id)
 
     def explore(self, model_id: str | None = None) -> Explorer:
         """Return a notebook widget to choose a model, look at its data and copy the code; see ``Explorer``.

@@ -108,6 +108,7 @@ COMMANDS: Final = {
     "refresh": "commands.refresh:command",
     "export": "commands.export:command",
     "import": "commands.export:import_command",
+    "run": "commands.run:command",
     "cache": "commands.cache:command",
     "replay": "commands.replay:command",
     "sandbox": "commands.sandbox:command",

@@ -14,7 +14,8 @@ from IPython import display as _untyped
 from sacnb._rendering import printable
 from sacnb._settings import is_profile_name, profile_names
 from sacnb._tenant.question import Question, read_names
-from sacnb.errors import UsageError
+from sacnb._write.order import hint_in_options
+from sacnb.errors import ConfirmationError, QueryError, RowsError, UsageError
 from sacnb.notebook.arguments import argument, condition, frame_options, manual, parser_of, row_count, variable
 from sacnb.notebook.words import FactTable, Lines, LoginLink
 from sacnb.replay import active
@@ -171,6 +172,14 @@ def _printable(frame: pl.DataFrame, word: str) -> pl.DataFrame:
     metavar="COLUMN=VALUE",
     help="Keep rows with this value. Repeat it: for one column any of the values, for several columns all of them.",
 )
+@argument(
+    "--under",
+    action="append",
+    type=condition,
+    default=[],
+    metavar="DIMENSION=MEMBER",
+    help="Keep the rows of this member and of all below it in its hierarchy. Repeatable like --where.",
+)
 @argument("--since", metavar="PERIOD", help="The first period, such as 2010, 2010-Q1, 2010-01 or 2010-01-31.")
 @argument("--until", metavar="PERIOD", help="The last period, inclusive.")
 @argument("--date", metavar="COLUMN", help="The date column for --since and --until, if there are several.")
@@ -200,6 +209,7 @@ def refresh(call: Call) -> object:
     given = call.arguments
     question = Question(
         where=tuple(given.where),
+        under=tuple(given.under),
         since=given.since,
         until=given.until,
         date=given.date,
@@ -249,6 +259,9 @@ def _plan(facts: Facts) -> Lines:
 @argument("--confirm", type=row_count, metavar="ROWS", help="The number of rows that CleanAndReplace deletes.")
 @argument("--allow-partial", action="store_true", help="Write the good rows, and report the others.")
 @argument("--dry-run", action="store_true", help="Have everything checked, by SAC too, and write nothing.")
+@argument(
+    "--panel", action="store_true", help="Show problems and changes in a panel, and write at the push of a button."
+)
 def write(call: Call) -> object:
     """Write a frame into a model: all rows or none, checked before and read back after.
 
@@ -257,18 +270,54 @@ def write(call: Call) -> object:
     given = call.arguments
     if given.rows not in call.namespace:
         raise UsageError(f"%sac write: there is no variable {given.rows!r}.", hint="Name the variable of a frame.")
-    return call.session.tenant.model(given.model).write(
-        call.namespace[given.rows],
-        version=given.version,
-        method=given.method,
-        mapping=dict(given.map),
-        defaults=dict(given.default),
-        pivot=given.pivot,
-        scope=given.scope,
-        confirm=given.confirm,
-        allow_partial=given.allow_partial,
-        dry_run=given.dry_run,
-    )
+    if given.panel and (given.dry_run or given.confirm is not None):
+        raise UsageError("%sac write --panel checks and asks by itself.", hint="Leave out --dry-run and --confirm.")
+    model, rows = call.session.tenant.model(given.model), call.namespace[given.rows]
+    options = {
+        "version": given.version,
+        "method": given.method,
+        "mapping": dict(given.map),
+        "defaults": dict(given.default),
+        "pivot": given.pivot,
+        "scope": given.scope,
+        "allow_partial": given.allow_partial,
+    }
+    if given.panel:
+        return model.write_panel(rows, **options)
+    try:
+        return model.write(rows, confirm=given.confirm, dry_run=given.dry_run, **options)
+    except (ConfirmationError, QueryError, RowsError) as error:
+        error.hint = hint_in_options(error)
+        if isinstance(error, RowsError):
+            error.hint = f"{error.hint} --panel shows all of them as a table."
+        raise
+
+
+@_command
+@argument("action", help="The id of the multi-action, from its Starter API URL.")
+@argument("--member", action="append", type=condition, default=[], metavar="NAME=ID", help="A member; repeatable.")
+@argument(
+    "--path",
+    action="append",
+    type=condition,
+    default=[],
+    metavar="NAME=HIERARCHY:A/B/C",
+    help="A member within a hierarchy, with all levels from the top; repeatable.",
+)
+@argument("--number", action="append", type=condition, default=[], metavar="NAME=NUMBER", help="A number.")
+@argument("--no-wait", action="store_true", help="Return the run when it has been started.")
+@argument("--timeout", type=float, default=3600.0, metavar="SECONDS", help="How long to wait for its end.")
+def run(call: Call) -> object:
+    """Start a multi-action as a named user (%sac login), and wait until its run is over.
+
+    Steps commit one by one: if one fails, those before it have written, and stay.
+    """
+    from sacnb._actions.multi_action import read_parameters
+
+    given = call.arguments
+    parameters = read_parameters(given.member, given.path, given.number)
+    started = call.session.tenant.multi_action(given.action).run(parameters)
+    return started if given.no_wait else started.wait(timeout_s=given.timeout)
 
 
 @_command

@@ -18,13 +18,14 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from sacnb.sandbox.actions import ActionService
 from sacnb.sandbox.exchange import Answer, Exchange, Refusal, deliver, pack, reset
 from sacnb.sandbox.export import ExportService, Target, target
 from sacnb.sandbox.faults import forced_answer
 from sacnb.sandbox.imports import ImportService
 from sacnb.sandbox.journal import Journal, SeenRequest
 from sacnb.sandbox.login import LoginService
-from sacnb.sandbox.misbehaviours import IMPORTS, Rules
+from sacnb.sandbox.misbehaviours import ACTIONS, IMPORTS, Rules
 from sacnb.sandbox.oauth import Gate, TokenService, token_answer
 
 __all__ = ["Admin", "App"]
@@ -87,6 +88,7 @@ class App:
     logins: LoginService
     export: ExportService
     imports: ImportService
+    actions: ActionService
     gate: Gate
     rules: Rules
     journal: Journal
@@ -160,6 +162,8 @@ class App:
         try:
             if goal.kind in IMPORTS:
                 return self.imports.answer(exchange, body)
+            if goal.kind in ACTIONS:
+                return self.actions.answer(exchange, body)
             return self.export.answer(exchange, goal)
         except KeyboardInterrupt as error:  # polars raises Ctrl-C on whichever thread runs its next operation
             raise Refusal(503, "The sandbox was interrupted") from error

@@ -19,7 +19,7 @@ from sacnb.sandbox.exchange import Answer, Exchange, Refusal
 from sacnb.sandbox.faults import retry_after
 from sacnb.sandbox.journal import Journal
 from sacnb.sandbox.login import LoginService, user_token
-from sacnb.sandbox.misbehaviours import IMPORTS
+from sacnb.sandbox.misbehaviours import ACTIONS, IMPORTS
 
 __all__ = [
     "Gate",
@@ -138,6 +138,12 @@ class TokenService:
         with self._lock:
             self._live.clear()
 
+    def is_of_user(self, authorization: str) -> bool:
+        """Return whether the bearer token is that of a named user."""
+        with self._lock:
+            issued = self._live.get(authorization.partition(" ")[2])
+        return issued is not None and bool(issued.login)
+
     def revoke_login(self, login: str) -> None:
         """Revoke the tokens of one login."""
         with self._lock:
@@ -244,7 +250,7 @@ class Gate:
             expected = self._csrf.get(exchange.headers.get("Authorization", ""))
         if expected is None or exchange.headers.get(_CSRF) != expected:
             raise Refusal(403, "CSRF token required", headers={_CSRF: "Required"})
-        if exchange.kind in IMPORTS:
+        if exchange.kind in {*IMPORTS, *ACTIONS}:
             return
         raise Refusal(405, f"The method {exchange.method} is not allowed.", headers={"Allow": "GET, HEAD"})
 

@@ -14,6 +14,7 @@ from typing import Any, Final, Self
 
 from aiohttp import web
 
+from sacnb.sandbox.actions import ActionService
 from sacnb.sandbox.app import App
 from sacnb.sandbox.export import TOKEN_PATH, ExportService
 from sacnb.sandbox.imports import ImportService
@@ -184,6 +185,12 @@ class Sandbox:
             logins=self._logins,
             export=self._export,
             imports=self._imports,
+            actions=ActionService(
+                models=self._export.models,
+                replace_model=self._export.add,
+                is_named_user=self._tokens.is_of_user,
+                now=now,
+            ),
             gate=Gate(self._tokens, self._journal),
             rules=self._rules,
             journal=self._journal,

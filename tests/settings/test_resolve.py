@@ -83,6 +83,8 @@ def test_an_empty_environment_names_everything_that_is_missing_at_once() -> None
     assert [name in text for name in ("SAC_TENANT_URL", "SAC_CLIENT_ID", "SAC_CLIENT_SECRET")] == [True] * 3
     assert "sandbox" in text
     assert "https://acme.eu10.hcs.cloud.sap" in text
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith("Run sacnb init")
 
 
 @pytest.mark.parametrize("blank", ["", "   "])

@@ -129,6 +129,7 @@ def sql(
 
     Filters, columns and limits are sent to SAC; sums and joins are done here. A table shows the first 100 rows.
     """
+    from sacnb._frames.preview import as_shown
     from sacnb.cli.commands.export import format_of, write_table
 
     if output is not None and as_json:
@@ -142,8 +143,11 @@ def sql(
     elif as_json:
         print_json(json.loads(frame.write_json()))
     else:
-        right = tuple(name for name, dtype in frame.schema.items() if dtype.is_numeric())
-        print_table(frame.columns, frame.head(_ROWS_IN_A_TABLE).rows(), right=right)
+        shown = frame.head(_ROWS_IN_A_TABLE)
+        right = tuple(name for name, dtype in frame.schema.items() if dtype.is_float() or dtype.is_decimal())
+        cells = [as_shown(column.to_list()) if column.name in right else column.to_list() for column in shown]
+        whole = tuple(name for name, dtype in frame.schema.items() if dtype.is_integer())
+        print_table(frame.columns, list(zip(*cells, strict=True)), right=(*right, *whole))
         if len(frame) > _ROWS_IN_A_TABLE:
             say(f"{_ROWS_IN_A_TABLE} of {len(frame):,} rows are shown; --json and --output FILE give all.")
 
