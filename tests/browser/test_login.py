@@ -41,7 +41,11 @@ def test_a_login_at_a_real_provider(browser: Any, expect: Any) -> None:
 
     with openid.provider() as provider:
         source = AuthorizationCode(
-            f"{provider}/oauth2/token", "client", redirect_uri="http://127.0.0.1:0/back", scope="openid email"
+            f"{provider}/oauth2/token",
+            "client",
+            "s$e!c|r=e+t/",  # planted
+            redirect_uri="http://127.0.0.1:0/back",
+            scope="openid email",
         )
         guard = TokenGuard(source)
         log_in(guard, to="x", keep=False, paste=None, timeout_s=90, show=str, find=lambda: browse)
