@@ -39,11 +39,12 @@ def pieces(secret: str) -> set[str]:
 
 def places(texts: Mapping[str, str], secrets: Iterable[str]) -> list[str]:
     """Where a piece of a secret stands. Signs, blanks and line ends do not count, so folded lines are read as one."""
-    plain = {name: _SIGNS.sub("", text).lower() for name, text in texts.items()}
-    return [
-        f"{name}: {piece} of a secret of {len(secret)} characters"
-        for secret in secrets
-        for piece in sorted(pieces(secret))
-        for name, text in plain.items()
-        if piece in text
-    ]
+    wanted = {piece: secret for secret in secrets for piece in pieces(secret)}
+    found = []
+    for name, text in texts.items():
+        plain = _SIGNS.sub("", text).lower()
+        there = {plain[at : at + PIECE_CHARS] for at in range(len(plain) - PIECE_CHARS + 1)}
+        found += [
+            f"{name}: {one} of a secret of {len(wanted[one])} characters" for one in sorted(there & wanted.keys())
+        ]
+    return found
