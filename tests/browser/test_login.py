@@ -62,8 +62,10 @@ def test_a_login_from_a_notebook(open_notebook: Callable[..., Any], tenant: Sand
     page = notebook.page
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    link = page.get_by_role("link", name="Log in with the browser")
+    expect(link).to_be_visible()
     with page.expect_popup() as opened:
-        page.get_by_role("link", name="Log in with the browser").click()
+        link.click()
     form = opened.value
     form.get_by_label("User").fill("planner")
     form.get_by_label("Password").fill("planner")
@@ -74,7 +76,7 @@ def test_a_login_from_a_notebook(open_notebook: Callable[..., Any], tenant: Sand
     form.close()
     expect(page.get_by_text("planner@sandbox.invalid")).to_be_visible()
     expect(page.get_by_text("US_EMPLOYMENT").first).to_be_visible()
-    expect(page.get_by_role("link", name="Log in with the browser")).to_have_count(0)
+    expect(link).to_have_count(0)
     notebook.save()
     assert code.startswith("sandbox-code.")
     # CANARIES are looked for when the notebook is closed; these are what only a login has.
