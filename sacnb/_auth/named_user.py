@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -23,12 +23,11 @@ from sacnb._rendering import printable
 from sacnb._settings import Secret
 from sacnb.errors import AuthError, RefreshError, SacError, SettingsError
 
-__all__ = ["AuthorizationCode", "SamlBearer", "Who", "who_of"]
+__all__ = ["AuthorizationCode", "Who", "who_of"]
 
 log = logging.getLogger("sacnb.auth")
 
 LOGIN_HINT: Final = "Log in: sacnb login at the command line, %sac login in a notebook, tenant.login() in Python."
-_SAML_GRANT: Final = "urn:ietf:params:oauth:grant-type:saml2-bearer"
 _MAX_CLAIM_CHARS: Final = 200
 
 
@@ -68,78 +67,7 @@ def _claims(token: Secret) -> Mapping[str, Any]:
     return claims if isinstance(claims, dict) else {}
 
 
-class _UserSource:
-    """What the sources for a named user share: the client, the endpoint, and the one user they are for."""
-
-    def __init__(
-        self,
-        token_url: str,
-        client_id: str,
-        client_secret: Secret | str,
-        *,
-        assumed_lifetime_s: float = 3600.0,
-        max_skew_s: float = 30.0,
-        timeout: tuple[float, float] = (10.0, 30.0),
-        deadline_s: float | None = None,
-        verify: bool | str = True,
-        trust_env: bool = True,
-        warn_once: WarnOnce = PROCESS_WARNINGS,
-    ) -> None:
-        self._secret = client_secret if isinstance(client_secret, Secret) else Secret(client_secret)
-        if not client_id:
-            raise SettingsError("SAC_CLIENT_ID is missing, and a login of a named user needs it.")
-        self.client_id = client_id
-        # Results are cached under the principal. As long as nobody is logged in it is nobody's, in this process or any.
-        self._principal = f"{client_id}/nobody-{uuid.uuid4()}"
-        self._is_known = False
-        self.who = Who()
-        self._assumed_lifetime_s = assumed_lifetime_s
-        self._max_skew_s = max_skew_s
-        self._warn_once = warn_once
-        self._endpoint = TokenEndpoint(
-            token_url, timeout=timeout, deadline_s=deadline_s, verify=verify, trust_env=trust_env
-        )
-
-    @property
-    def principal(self) -> str:
-        """Return the user; before the first login a name that nobody has."""
-        return self._principal
-
-    def _post(self, form: Mapping[str, Secret | str], now: datetime) -> TokenReply:
-        if self._secret.reveal():
-            return self._endpoint.post(form, basic=(self.client_id, self._secret), now=now)
-        return self._endpoint.post({**form, "client_id": self.client_id}, basic=None, now=now)  # a public client
-
-    def _envelope(self, reply: TokenReply, now: datetime) -> TokenEnvelope:
-        return envelope_from_reply(
-            reply.fields,
-            now=now,
-            server_date=reply.server_date,
-            assumed_lifetime_s=self._assumed_lifetime_s,
-            max_skew_s=self._max_skew_s,
-            warn_once=self._warn_once,
-        )
-
-    def _recognise(self, token: TokenEnvelope, id_token: Secret | None, *, is_login: bool) -> None:
-        """Remember whose token this is. Raises RefreshError if it is another user's than before.
-
-        A connection is for one user: two may see different rows, and a pull must not mix them.
-        """
-        found = who_of(token.value, id_token)
-        if not found.id and self._is_known and not is_login:
-            return  # a refreshed opaque token
-        principal = f"{self.client_id}/{found.id or f'login-{uuid.uuid4()}'}"
-        if self._is_known and principal != self._principal:
-            raise RefreshError(
-                f"This connection belongs to {self.who.user or 'an earlier login'}, and the token to "
-                f"{found.user or 'a login whose user is not known'}.",
-                error_code="non_retriable",
-                hint="Connect again for another user: sacnb.connect(), or %sac connect.",
-            )
-        self._principal, self.who, self._is_known = principal, found, True
-
-
-class AuthorizationCode(_UserSource):
+class AuthorizationCode:
     """A named user who logs in with a browser; afterwards refresh tokens renew the access token.
 
     ``begin`` makes the link, ``exchange`` turns the code that comes back into tokens. ``fetch`` uses the refresh token,
@@ -160,19 +88,43 @@ class AuthorizationCode(_UserSource):
         redirect_uri: str,
         scope: str = "",
         kept: KeptLogin | None = None,
-        **options: Any,
+        assumed_lifetime_s: float = 3600.0,
+        max_skew_s: float = 30.0,
+        timeout: tuple[float, float] = (10.0, 30.0),
+        deadline_s: float | None = None,
+        verify: bool | str = True,
+        trust_env: bool = True,
+        warn_once: WarnOnce = PROCESS_WARNINGS,
     ) -> None:
-        super().__init__(token_url, client_id, client_secret, **options)
+        self._secret = client_secret if isinstance(client_secret, Secret) else Secret(client_secret)
+        if not client_id:
+            raise SettingsError("SAC_CLIENT_ID is missing, and a login of a named user needs it.")
+        self.client_id = client_id
         self.authorize_url = authorize_url(token_url)
         self.redirect_uri = redirect_uri
         self._scope = scope
         self._kept = kept
         self._refresh_token: Secret | None = None
         self._pid = os.getpid()
+        # Results are cached under the principal. As long as nobody is logged in it is nobody's, in this process or any.
+        self._principal = f"{client_id}/nobody-{uuid.uuid4()}"
+        self._is_known = False
+        self.who = Who()
+        self._assumed_lifetime_s = assumed_lifetime_s
+        self._max_skew_s = max_skew_s
+        self._warn_once = warn_once
+        self._endpoint = TokenEndpoint(
+            token_url, timeout=timeout, deadline_s=deadline_s, verify=verify, trust_env=trust_env
+        )
         self._adopt(None if kept is None else kept.read())
 
     def __repr__(self) -> str:
         return f"AuthorizationCode({self._endpoint.host!r}, client_id={self.client_id!r})"
+
+    @property
+    def principal(self) -> str:
+        """Return the user; before the first login a name that nobody has."""
+        return self._principal
 
     @property
     def is_kept(self) -> bool:
@@ -302,54 +254,38 @@ class AuthorizationCode(_UserSource):
             # This process can go on with the new one in memory; the next has to log in.
             log.warning("The renewed login could not be kept; log in again in the next session. %s", error.message)
 
+    def _post(self, form: Mapping[str, Secret | str], now: datetime) -> TokenReply:
+        if self._secret.reveal():
+            return self._endpoint.post(form, basic=(self.client_id, self._secret), now=now)
+        return self._endpoint.post({**form, "client_id": self.client_id}, basic=None, now=now)  # a public client
 
-class SamlBearer(_UserSource):
-    """A named user for whom a trusted identity provider vouches with a SAML assertion: no browser is needed.
+    def _envelope(self, reply: TokenReply, now: datetime) -> TokenEnvelope:
+        return envelope_from_reply(
+            reply.fields,
+            now=now,
+            server_date=reply.server_date,
+            assumed_lifetime_s=self._assumed_lifetime_s,
+            max_skew_s=self._max_skew_s,
+            warn_once=self._warn_once,
+        )
 
-    ``assertion`` is the assertion, base64url-encoded or as XML, or a function that returns a new one: an assertion
-    lives for minutes, so only a function can renew the token. ``token_url`` is the *OAuth2SAML Token URL* of App
-    Integration.
-    """
+    def _recognise(self, token: TokenEnvelope, id_token: Secret | None, *, is_login: bool) -> None:
+        """Remember whose token this is. Raises RefreshError if it is another user's than before.
 
-    name = "saml_bearer"
-
-    def __init__(
-        self,
-        token_url: str,
-        client_id: str,
-        client_secret: Secret | str,
-        assertion: Secret | str | Callable[[], Secret | str],
-        **options: Any,
-    ) -> None:
-        super().__init__(token_url, client_id, client_secret, **options)
-        self.renewable = callable(assertion)
-        self._assertion = Secret(assertion) if isinstance(assertion, str) else assertion
-        self.migrate_hint = "Hand in a function that returns a new assertion, or a new assertion."
-
-    def __repr__(self) -> str:
-        return f"SamlBearer({self._endpoint.host!r}, client_id={self.client_id!r})"
-
-    def fetch(self, now: datetime) -> TokenEnvelope:
-        """Exchange an assertion for a token. Raises RefreshError; its traceback holds no secret."""
-        try:
-            given = self._assertion() if callable(self._assertion) else self._assertion
-            assertion = given if isinstance(given, Secret) else Secret(given)
-            del given
-            reply = self._post({"grant_type": _SAML_GRANT, "assertion": _encoded(assertion)}, now)
-            token = self._envelope(reply, now)
-            self._recognise(token, None, is_login=False)
-        except BaseException as error:
-            seal(error)
-            raise
-        return token
-
-
-def _encoded(assertion: Secret) -> Secret:
-    """Return the assertion as RFC 7522 sends it, base64url without padding; XML is encoded."""
-    text = assertion.reveal().strip()
-    if not text.startswith("<"):
-        return Secret(text)
-    return Secret(base64.urlsafe_b64encode(text.encode()).decode("ascii").rstrip("="))
+        A connection is for one user: two may see different rows, and a pull must not mix them.
+        """
+        found = who_of(token.value, id_token)
+        if not found.id and self._is_known and not is_login:
+            return  # a refreshed opaque token
+        principal = f"{self.client_id}/{found.id or f'login-{uuid.uuid4()}'}"
+        if self._is_known and principal != self._principal:
+            raise RefreshError(
+                f"This connection belongs to {self.who.user or 'an earlier login'}, and the token to "
+                f"{found.user or 'a login whose user is not known'}.",
+                error_code="non_retriable",
+                hint="Connect again for another user: sacnb.connect(), or %sac connect.",
+            )
+        self._principal, self.who, self._is_known = principal, found, True
 
 
 def authorize_url(token_url: str) -> str:

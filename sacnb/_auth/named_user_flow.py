@@ -36,7 +36,7 @@ Browser = Callable[[str], object]
 
 @dataclass(frozen=True, slots=True)
 class Identity(Previewed):
-    """Who a connection acts as: the user, where a named user is logged in, and the client.
+    """The user and the client that a connection acts as.
 
     ``kind`` is ``"named user"``, ``"technical user"`` or ``"pasted token"``. ``user`` and ``email`` are what the token
     says, empty where it does not say. ``is_kept`` tells that the login is in the system's keyring.

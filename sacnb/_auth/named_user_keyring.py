@@ -25,7 +25,7 @@ _LOCK_TIMEOUT_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What is kept of a login: the refresh token, and whose it is."""
+    """A kept login: the refresh token and its owner."""
 
     refresh_token: Secret
     principal: str

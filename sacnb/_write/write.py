@@ -54,7 +54,9 @@ def explained() -> Iterator[None]:
                 "Integration); it is granted apart from the Data Export Service. It needs a planning license."
             )
         elif error.url.endswith("privateFactData"):
-            error.hint = "Private versions belong to a user: connect as a named user, not with client credentials."
+            error.hint = (
+                "Private versions belong to a named user: set SAC_AUTH=authorization_code, and log in (sacnb login)."
+            )
         else:
             error.hint = (
                 "The import service answers, and forbids this model: look at the model's setting for imports by the "

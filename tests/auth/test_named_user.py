@@ -20,7 +20,7 @@ from sealing import shown
 import sacnb
 import sacnb.sandbox
 from sacnb import Tenant
-from sacnb._auth.named_user import AuthorizationCode, SamlBearer, authorize_url, who_of
+from sacnb._auth.named_user import AuthorizationCode, authorize_url, who_of
 from sacnb._auth.named_user_flow import log_in
 from sacnb._auth.named_user_keyring import KeptLogin
 from sacnb._auth.named_user_login import Listener
@@ -611,23 +611,3 @@ def test_the_authorization_url() -> None:
         assert authorize_url(f"https://acme.example{path}") == f"https://acme.example{expected}"
     with pytest.raises(SettingsError, match="must end in /token"):
         authorize_url("https://acme.example/")
-
-
-# -- SAML
-
-
-@pytest.mark.parametrize(
-    ("assertion", "sent"), [("PHNhbWw-", "PHNhbWw-"), ("<saml>", "PHNhbWw-"), (lambda: Secret("<saml>"), "PHNhbWw-")]
-)
-def test_a_saml_assertion_is_exchanged(assertion: Any, sent: str, endpoint: Any) -> None:
-    endpoint.replies = [Reply(body=GOOD.replace(b"opaque", user_token("planner").encode()))]
-    source = SamlBearer(endpoint.url, "client", "secret", assertion)
-    token = source.fetch(NOW)
-    assert token.lifetime_s == 3599
-    assert source.renewable is callable(assertion)
-    assert source.who.user == "planner"
-    assert parse_qs(endpoint.seen[0].body.decode()) == {
-        "grant_type": ["urn:ietf:params:oauth:grant-type:saml2-bearer"],
-        "assertion": [sent],
-    }
-    assert endpoint.seen[0].headers["Authorization"].startswith("Basic ")

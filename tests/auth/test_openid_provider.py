@@ -15,6 +15,9 @@ from sacnb._auth.named_user_flow import log_in
 from sacnb._settings import Secret
 from sacnb.errors import AuthError, RefreshError
 
+# The provider, in a thread of this process, uses what its own libraries are about to drop.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[str]:

@@ -43,7 +43,7 @@ def command(
 ) -> None:
     """Start a multi-action, and wait until its run is over.
 
-    SAC takes named users only: set SAC_AUTH=authorization_code, and run sacnb login --keep. Steps commit one by one: if
+    SAC takes named users only: set SAC_AUTH=authorization_code, and run sacnb login. Steps commit one by one: if
     one fails, those before it have written, and stay. The id stands in the Starter API URL of the multi-action.
     """
     from sacnb._actions.multi_action import read_parameters
