@@ -332,11 +332,11 @@ class Paragraphs:
     def html(self) -> str:
         """Return the text as static HTML."""
         paragraphs = "".join(f"<p>{html.escape(line)}</p>" for line in self.lines)
-        return f"<div><p><strong>{html.escape(self.title)}</strong></p>{paragraphs}</div>"
+        return printable(f"<div><p><strong>{html.escape(self.title)}</strong></p>{paragraphs}</div>")
 
     def markdown(self) -> str:
         """Return the text as Markdown."""
-        return "\n\n".join([f"**{_escaped(self.title)}**", *(_escaped(line) for line in self.lines)])
+        return printable("\n\n".join([f"**{_escaped(self.title)}**", *(_escaped(line) for line in self.lines)]))
 
 
 class Previewed(ABC):

@@ -52,6 +52,21 @@ def test_connecting_to_a_tenant_loads_no_optional_part(name: str) -> None:
     assert name not in loaded_by(program)
 
 
+def test_adding_up_a_page_with_missing_values_loads_no_pandas() -> None:
+    """The import takes seconds on a busy machine, and a download does not see the stop button meanwhile."""
+    program = """
+import pyarrow as pa, pyarrow.json as json
+from sacnb._pull.duplicates import limbs_of
+schema = pa.schema([("Amount", pa.decimal128(31, 7)), ("Count", pa.int32())])
+options = json.ParseOptions(explicit_schema=schema)
+rows = b'{"Amount":1.5,"Count":7}\\n{"Amount":null,"Count":null}'
+page = json.read_json(pa.BufferReader(rows), parse_options=options)
+for column in page.columns:
+    assert limbs_of(column.combine_chunks())[:, 0].tolist()[1] == 0
+"""
+    assert "pandas" not in loaded_by(program)
+
+
 def test_filters_of_the_sandbox_load_no_pandas() -> None:
     program = (
         "import tempfile, sacnb\n"

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from sacnb._charts.members import drawable
+from sacnb._rendering import printable
 from sacnb.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -73,8 +75,7 @@ class Chart:
         Raises:
             MissingExtraError: vl-convert is not installed.
         """
-        spec = self._json() if ground is None else json.dumps({**json.loads(self._json()), "background": ground})
-        picture: bytes = _converter().vegalite_to_png(spec, scale=scale)
+        picture: bytes = _converter().vegalite_to_png(self._json(ground), scale=scale)
         return picture
 
     def svg(self) -> str:
@@ -86,8 +87,9 @@ class Chart:
         picture: str = _converter().vegalite_to_svg(self._json())
         return picture
 
-    def _json(self) -> str:
-        return str(self.altair.to_json(indent=None))
+    def _json(self, ground: str | None = None) -> str:
+        spec = _drawable(self.altair.to_dict())
+        return json.dumps(spec if ground is None else {**spec, "background": ground}, sort_keys=True)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:  # noqa: ARG002 - IPython's signature
         """Return the chart as a picture, as a live chart if it is small enough, and in words."""
@@ -102,6 +104,15 @@ class Chart:
         else:
             bundle["text/plain"] += "\nThis notebook holds a picture only: the live chart is too large."
         return bundle
+
+
+def _drawable(part: Any) -> Any:
+    """Return a part of a specification with all its texts drawable; names are, since XML declares them."""
+    if isinstance(part, str):
+        return drawable(part)
+    if isinstance(part, dict):
+        return {key: _drawable(one) for key, one in part.items()}
+    return [_drawable(one) for one in part] if isinstance(part, list | tuple) else part
 
 
 class _ScriptEncoder(json.JSONEncoder):
@@ -121,11 +132,12 @@ def chart_of(spec: dict[str, Any], data: pl.DataFrame, title: str, description: 
         import altair as alt
     except ImportError as e:
         raise MissingExtraError("plot", "A chart") from e
+    spec = _drawable(spec)
     # Screen readers read the description. Set the values last, and as a dict: Altair checks each of them against its
     # schema otherwise, a second for three thousand with InlineData and minutes for ten thousand with from_dict.
     chart = alt.Chart.from_dict({**spec, "data": {"values": []}, "description": description})
     chart.data = spec["data"]
-    return Chart(chart, data, title, description)
+    return Chart(chart, data, title, printable(description))
 
 
 def _converter() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -37,6 +38,15 @@ _MOST_CUT: Final = 12  # letters of a word that is cut
 def plain(text: str) -> str:
     """Return *text* as one line; Vega breaks it, or does not draw it at all, at a line end."""
     return " ".join(text.split())
+
+
+# Characters that XML, and so an SVG, cannot hold: vl-convert ends the process, a notebook's kernel, where it meets one.
+_UNDRAWABLE: Final = re.compile("[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\ud800-\\udfff\\ufffe\\uffff]")
+
+
+def drawable(text: str) -> str:
+    r"""Return *text* with the characters that cannot be drawn written out: ``\x1b``."""
+    return _UNDRAWABLE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def listed(words: Sequence[str]) -> str:

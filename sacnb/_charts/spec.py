@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 import polars as pl
 
-from sacnb._charts.members import in_order, listed, outstanding, shortened
+from sacnb._charts.members import drawable, in_order, listed, outstanding, shortened
 from sacnb._charts.style import COLOURS, PAPERS, Theme, looks
 from sacnb._odata.schema import Grain, is_version
 
@@ -131,7 +131,8 @@ def scaled(values: Sequence[float]) -> dict[str, Any]:
 
 def short(members: Sequence[str], member: str = "datum.value", **more: str) -> dict[str, Any]:
     """Return the labels of members if any is too long; *more* are labels of single members."""
-    changed = {**shortened(members), **more}
+    # An expression holds them as JSON: what cannot be drawn would be escaped there, and not be seen later.
+    changed = {drawable(one): drawable(label) for one, label in {**shortened(members), **more}.items()}
     if not changed:
         return {}
     place = f"indexof({json.dumps(list(changed))}, {member})"
@@ -258,7 +259,7 @@ def _lines(parts: Parts) -> dict[str, Any]:
         points["encoding"] = {key: channels[key] for key in channels if key == "shape"}
         main = outstanding(parts.frame, name)
         if len(main) < len(channels["color"]["scale"]["domain"]):
-            shown.append(f"indexof({json.dumps(main)}, datum[{json.dumps(name)}]) >= 0")
+            shown.append(f"indexof({json.dumps([drawable(one) for one in main])}, datum[{json.dumps(name)}]) >= 0")
     for name in parts.split[1:]:
         line["encoding"] = _dashed(parts, name)
     if shown:

@@ -24,14 +24,16 @@ import pyarrow.compute as pc
 import pyarrow.json as pa_json
 
 from sacnb._frames.convert import arrow_field, arrow_schema
-from sacnb._frames.strict import MAX_LEVELS, decode_strictly, refuse_deep, values_of
+from sacnb._frames.strict import MAX_LEVELS, decode_by_pieces, decode_strictly, refuse_deep, values_of
 from sacnb._frames.types import (
     DECIMAL,
     MAX_DECIMAL_DIGITS,
     TEXT_TYPES,
     arrow_type,
+    breaks_decimals,
     decimal_type,
     fitted,
+    longest_fraction,
     wider_decimal,
     wire_type,
 )
@@ -43,27 +45,14 @@ __all__ = ["Lines", "compact_lines", "decode_natively", "decode_rows", "spaced_l
 Lines = npt.NDArray[np.uint8] | bytes
 
 
-def _bytes_of(characters: bytes) -> npt.NDArray[np.bool_]:
-    """Return a table of 256 flags, true for these bytes."""
-    return np.isin(np.arange(256, dtype=np.uint8), np.frombuffer(characters, dtype=np.uint8))
-
-
-_DIGITS: Final = b"0123456789"
-_OPEN, _CLOSE, _COMMA, _QUOTE, _NEWLINE, _DOT, _MINUS = (np.uint8(ord(c)) for c in '{},"\n.-')
+_OPEN, _CLOSE, _COMMA, _QUOTE, _NEWLINE = (np.uint8(ord(c)) for c in '{},"\n')
 _BRACKET: Final = np.uint8(ord("["))
 # What follows a quote that closes a string. After ``},{"`` any other byte proves that the quote opens one.
-_AFTER_STRING: Final = _bytes_of(b',:}]" \t\r\n')
-_DIGIT: Final = _bytes_of(_DIGITS)
-_EXPONENT: Final = _bytes_of(b"eE")
+_AFTER_STRING: Final = np.isin(np.arange(256, dtype=np.uint8), np.frombuffer(b',:}]" \t\r\n', dtype=np.uint8))
 
 _SPACED_ARRAY: Final = re.compile(rb"\s*\[\s*(\{.*\})\s*\]\s*", re.DOTALL)
 _SPACED_COMMA: Final = re.compile(rb'\}\s*,\s*(\{\s*"(?![,:}\]"\s]))')
 
-# Digits after the point that are safe even together with the one digit of an exponent: 28 + 9 < 38.
-_SAFE_FRACTION: Final = 28
-_AFTER_NUMBER: Final = (b"", b",", b"}", b'"', b" ", b"\t", b"\r", b"\n")  # or nothing within _LONGEST_NUMBER
-_START_OF_NUMBER: Final = re.compile(rb'[:"\s][+-]?[0-9.]*\Z')
-_LONGEST_NUMBER: Final = 1000
 _BARE_VALUE: Final = rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|true|false"
 
 
@@ -99,44 +88,6 @@ def spaced_lines(rows: bytes | bytearray | memoryview) -> tuple[Lines, int]:
     return text, commas + 1
 
 
-def _breaks_decimals(text: Lines, fraction: int) -> bool:
-    """Return whether the rows hold a number that ``pyarrow.json`` may misread as a decimal.
-
-    To bring a number to a column's scale, pyarrow 26 looks up a power of ten in a table of 39, without a look at the
-    table's end: ``1e-46`` becomes 0 without a word, and ``1e-9999999`` ends the process. Both need 39 or more digits
-    after the point, written out or by an exponent below -9. Text of that shape is taken for a number as well, which
-    costs time and nothing else; GUIDs, which are full of ``e-12``, are not. *fraction* is the longest of the rows.
-    """
-    if fraction > _SAFE_FRACTION:
-        return True
-    data = np.frombuffer(text, dtype=np.uint8)
-    signs = np.flatnonzero(data[:-2] == _MINUS)
-    signs = signs[signs > 0]
-    signs = signs[_EXPONENT[data[signs - 1]] & _DIGIT[data[signs + 1]] & _DIGIT[data[signs + 2]]]
-    return any(_is_exponent(data, int(sign)) for sign in signs)
-
-
-def _longest_fraction(text: Lines) -> int:
-    """Return the most digits behind a point, in numbers and in texts alike; counting ends above _SAFE_FRACTION."""
-    data = np.frombuffer(text, dtype=np.uint8)
-    points, last = np.flatnonzero(data == _DOT), len(data) - 1  # the last byte closes a row, and is no digit
-    for ahead in range(1, _SAFE_FRACTION + 2):
-        points = points[_DIGIT[data[np.minimum(points + ahead, last)]]]
-        if not len(points):
-            return ahead - 1
-    return _SAFE_FRACTION + 1
-
-
-def _is_exponent(data: npt.NDArray[np.uint8], sign: int) -> bool:
-    """Return whether the minus at ``sign`` belongs to the exponent of a number, below -9."""
-    after = data[sign + 1 : sign + _LONGEST_NUMBER].tobytes()
-    digits = after[: len(after) - len(after.lstrip(_DIGITS))]
-    if len(digits.lstrip(b"0")) < 2 or after[len(digits) :][:1] not in _AFTER_NUMBER:
-        return False
-    before = data[max(sign - 1 - _LONGEST_NUMBER, 0) : sign - 1].tobytes()
-    return _START_OF_NUMBER.search(before) is not None or not before.strip(_DIGITS + b".")
-
-
 _log = logging.getLogger("sacnb.frames")
 
 
@@ -168,7 +119,12 @@ def decode_rows(
         view = view[3:]
     if len(view) == 2 and bytes(view) == b"[]":
         return pa.Table.from_batches([], arrow_schema(columns))  # empty_table() would load pandas
-    table = decode_natively(view, columns, block_bytes=_BLOCK_BYTES if by_all_cores else None)
+    table, lines = _decode_natively(view, columns, _BLOCK_BYTES if by_all_cores else None)
+    if table is None and lines is not None:
+        _log.debug("a page of %d bytes has rows that only the strict decoder reads", len(view))
+        table = decode_by_pieces(
+            bytes(lines.text), columns, lambda piece, count: _decode(_Lines(piece, count, None), columns)
+        )
     if table is None:
         _log.debug("a page of %d bytes is read by the strict decoder", len(view))
         table = decode_strictly(view, columns)
@@ -182,13 +138,24 @@ def decode_natively(
 
     With ``block_bytes`` several threads read them, in blocks of this size.
     """
+    return _decode_natively(rows, columns, block_bytes)[0]
+
+
+def _decode_natively(
+    rows: bytes | bytearray | memoryview, columns: Sequence[Column], block_bytes: int | None
+) -> tuple[pa.Table | None, _Lines | None]:
+    """Return the table; where there is none, lines that may be read in pieces, if there are such."""
+    parted: _Lines | None = None
     for text, count in _cuts(rows):
         if _may_hold_nested(text, count):
             refuse_deep(rows)
-        table = _decode(_Lines(text, count, block_bytes), columns)
+        lines = _Lines(text, count, block_bytes)
+        table = _decode(lines, columns)
         if table is not None:
-            return table
-    return None
+            return table, None
+        if parted is None and _may_be_torn(text, count):
+            parted = lines
+    return None, parted
 
 
 def _cuts(rows: bytes | bytearray | memoryview) -> Iterator[tuple[Lines, int]]:
@@ -234,8 +201,8 @@ def _decode(lines: _Lines, columns: Sequence[Column]) -> pa.Table | None:
     decimals = {column.name: arrow_type(column) for column in columns if column.edm_type == DECIMAL}
     wide: dict[str, pa.DataType] = {}
     written: set[str] = set()  # the columns that are read as texts
-    fraction = _longest_fraction(lines.text) if decimals else 0
-    if decimals and _breaks_decimals(lines.text, fraction):
+    fraction = longest_fraction(lines.text) if decimals else 0
+    if decimals and breaks_decimals(lines.text, fraction):
         written = set(decimals)
     else:
         wide = _widened(decimals, fraction)
@@ -402,7 +369,7 @@ def _typed(
                 array = _from_texts(array, column)
             elif column.name in wide:
                 array = fitted(array, arrow_type(column))
-        except (ValueError, BadAnswer):  # ArrowInvalid is a ValueError
+        except ValueError:  # ArrowInvalid is one too
             return None
         arrays.append(array)
         fields.append(arrow_field(column).with_type(array.type))

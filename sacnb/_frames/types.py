@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -30,9 +32,11 @@ __all__ = [
     "TextType",
     "Unfit",
     "arrow_type",
+    "breaks_decimals",
     "decimal_type",
     "duration_text",
     "fitted",
+    "longest_fraction",
     "wider_decimal",
     "wire_type",
 ]
@@ -280,3 +284,53 @@ def wire_type(column: Column) -> pa.DataType:
     if pa.types.is_temporal(kind) or pa.types.is_binary(kind):
         return pa.string()
     return kind
+
+
+# -- numbers that pyarrow.json misreads as decimals -----------------------------------------------------------------
+
+_DIGITS: Final = b"0123456789"
+_DIGIT: Final = np.isin(np.arange(256, dtype=np.uint8), np.frombuffer(_DIGITS, dtype=np.uint8))
+_EXPONENT: Final = np.isin(np.arange(256, dtype=np.uint8), np.frombuffer(b"eE", dtype=np.uint8))
+# Digits after the point that are safe even together with the one digit of an exponent: 28 + 9 < 38.
+_SAFE_FRACTION: Final = 28
+_AFTER_NUMBER: Final = (b"", b",", b"}", b'"', b" ", b"\t", b"\r", b"\n")  # or nothing within _LONGEST_NUMBER
+_START_OF_NUMBER: Final = re.compile(rb'[:"\s][+-]?[0-9.]*\Z')
+_LONGEST_NUMBER: Final = 1000
+
+
+def breaks_decimals(text: npt.NDArray[np.uint8] | bytes, fraction: int) -> bool:
+    """Return whether the rows hold a number that ``pyarrow.json`` may misread as a decimal.
+
+    To bring a number to a column's scale, pyarrow 26 looks up a power of ten in a table of 39, without a look at the
+    table's end: ``1e-46`` becomes 0 without a word, and ``1e-9999999`` ends the process. Both need 39 or more digits
+    after the point, written out or by an exponent below -9. Text of that shape is taken for a number as well, which
+    costs time and nothing else; GUIDs, which are full of ``e-12``, are not. *fraction* is the longest of the rows.
+    """
+    if fraction > _SAFE_FRACTION:
+        return True
+    data = np.frombuffer(text, dtype=np.uint8)
+    signs = np.flatnonzero(data[:-2] == ord("-"))
+    signs = signs[signs > 0]
+    signs = signs[_EXPONENT[data[signs - 1]] & _DIGIT[data[signs + 1]] & _DIGIT[data[signs + 2]]]
+    return any(_is_exponent(data, int(sign)) for sign in signs)
+
+
+def longest_fraction(text: npt.NDArray[np.uint8] | bytes) -> int:
+    """Return the most digits behind a point, in numbers and in texts alike; counting ends above _SAFE_FRACTION."""
+    data = np.frombuffer(text, dtype=np.uint8)
+    points, last = np.flatnonzero(data == ord(".")), len(data) - 1  # the last byte closes a row, and is no digit
+    for ahead in range(1, _SAFE_FRACTION + 2):
+        points = points[_DIGIT[data[np.minimum(points + ahead, last)]]]
+        if not len(points):
+            return ahead - 1
+    return _SAFE_FRACTION + 1
+
+
+def _is_exponent(data: npt.NDArray[np.uint8], sign: int) -> bool:
+    """Return whether the minus at ``sign`` belongs to the exponent of a number, below -9."""
+    after = data[sign + 1 : sign + _LONGEST_NUMBER].tobytes()
+    digits = after[: len(after) - len(after.lstrip(_DIGITS))]
+    if len(digits.lstrip(b"0")) < 2 or after[len(digits) :][:1] not in _AFTER_NUMBER:
+        return False
+    before = data[max(sign - 1 - _LONGEST_NUMBER, 0) : sign - 1].tobytes()
+    return _START_OF_NUMBER.search(before) is not None or not before.strip(_DIGITS + b".")

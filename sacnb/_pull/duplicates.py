@@ -285,7 +285,10 @@ def _refuse_unequal(name: str, values: pa.Array, starts: Integers) -> None:
 def limbs_of(values: pa.Array) -> Integers:
     """Return integers and decimals as 32-bit words with the lowest first, nulls as 0; only the last word has a sign."""
     if values.null_count:
-        values = pc.fill_null(values, pa.scalar(0, values.type))  # a cast needs the digits of an int64
+        # A cast needs the digits of an int64. pa.scalar() would load pandas, which takes seconds on a busy machine,
+        # while neither the stop button nor a cancel is seen.
+        zero = pa.py_buffer(bytes(values.type.bit_width // 8))
+        values = pc.fill_null(values, pa.Array.from_buffers(values.type, 1, [None, zero])[0])
     if pa.types.is_integer(values.type):
         values = values.cast(pa.int64())
     words = values.type.bit_width // 32

@@ -25,6 +25,7 @@ from sacnb._odata.where import both, columns_of
 from sacnb._pull.progress import progress_listener
 from sacnb._pushdown.source import Ask, Source
 from sacnb._pushdown.translate import Kept, PushDown
+from sacnb._rendering import printable
 from sacnb._results.info import warn_of_mixed
 from sacnb._tenant.facts import is_single_record, summed_batches
 from sacnb._tenant.members import mixed_dimensions
@@ -73,7 +74,7 @@ class ScanExplanation:
         lines += [f"           and {len(self.requests) - 1:,} more"] if len(self.requests) > 1 else []
         lines += [] if self.requests else ["  request  none: no row can match"]
         lines += [f"  rows     {self.rows:,}"] if self.rows is not None else []
-        return "\n".join(lines)
+        return printable("\n".join(lines))
 
     __repr__ = __str__
 

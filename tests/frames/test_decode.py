@@ -11,8 +11,9 @@ import pyarrow as pa
 import pytest
 
 from sacnb._frames.convert import arrow_schema
-from sacnb._frames.decode import _longest_fraction, decode_natively, decode_rows
+from sacnb._frames.decode import decode_natively, decode_rows
 from sacnb._frames.strict import decode_strictly
+from sacnb._frames.types import longest_fraction
 from sacnb._odata.schema import Column
 from sacnb.errors import BadAnswer
 
@@ -380,7 +381,7 @@ def test_line_ends_of_the_page_itself_tear_no_row_apart(block_bytes: int) -> Non
     ],
 )
 def test_digits_far_behind_the_point_are_not_left_to_pyarrow(number: str, meaning: Decimal) -> None:
-    """It makes a zero of the first four and ends the process at the fifth: see ``_breaks_decimals``."""
+    """It makes a zero of the first four and ends the process at the fifth: see ``breaks_decimals``."""
     page = b'[{"Key":"a","Amount":1},{"Key":"b","Amount":%s}]' % number.encode()
     native = decode_natively(page, [KEY, AMOUNT])
     assert native is not None
@@ -407,4 +408,4 @@ def test_the_message_shows_the_value_and_not_a_whole_page() -> None:
 )
 def test_the_longest_fraction_counts_that_of_the_last_row(text: bytes, digits: int) -> None:
     """Else a page whose last number alone is long is read three times."""
-    assert _longest_fraction(text) == digits
+    assert longest_fraction(text) == digits

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from decimal import Context, Decimal
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -155,6 +157,65 @@ def test_whatever_comes_the_native_decoder_agrees_with_the_strict_one_or_steps_b
     if native is None:
         return
     assert native.equals(decode_strictly(page, COLUMNS), check_metadata=True)
+
+
+ODD = ['"\\ud83d"', '{"a":1}', "[1]", "NaN", "1e99", '"x"', "null", "true", '"1.5"', "0.123456789", "12"]
+
+
+@given(
+    st.lists(st.sampled_from(ODD), min_size=2, max_size=7),
+    st.lists(st.sampled_from(ODD), min_size=7, max_size=7),
+    st.sampled_from(["", ',"More":[{"Key":"a","b":1},{"Key":"c"}]']),
+    st.sampled_from([",", ", "]),
+)
+@example(['"a"', '"b"', '{"a":1}'], ["1.5", "2", "0.123456789"], "", ",")
+@example(["1", "2", '"\\ud83d"'], ["1.5", "2", "3"], ',"More":[{"Key":"a","b":1},{"Key":"c"}]', ",")
+def test_a_page_read_in_pieces_is_what_the_strict_decoder_reads(
+    keys: list[str], amounts: list[str], more: str, comma: str
+) -> None:
+    columns = [
+        Column("Key", "Custom.Text", "attribute"),
+        Column("Amount", "Edm.Decimal", "measure", precision=9, scale=2),
+    ]
+    rows = [f'{{"Key":{key},"Amount":{amount}{more}}}' for key, amount in zip(keys, amounts, strict=False)]
+    page = f"[{comma.join(rows)}]".encode()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sacnb._frames.strict._SMALLEST_PIECE", 1)
+        try:
+            found = decode_rows(page, columns)
+        except BadAnswer as error:
+            odd = page if error.row is None else f"[{rows[error.row]}]".encode()
+            with pytest.raises(BadAnswer):
+                decode_strictly(odd, columns)
+            return
+    strict = decode_strictly(page, columns)
+    assert found.schema.equals(strict.schema, check_metadata=True)
+    assert found.to_pylist() == strict.to_pylist()
+
+
+@pytest.mark.parametrize("odd", [0, 777, 1999])
+def test_one_odd_value_leaves_the_rest_of_its_page_to_the_native_decoder(
+    odd: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = [Column("Key", "Edm.String", "dimension"), Column("Note", "Custom.Text", "attribute")]
+    seen: list[int] = []
+
+    def strictly(rows: bytes, columns: Sequence[Column], *, first_row: int = 0) -> pa.Table:
+        seen.append(rows.count(b'"Key"'))
+        return decode_strictly(rows, columns, first_row=first_row)
+
+    monkeypatch.setattr("sacnb._frames.strict.decode_strictly", strictly)
+
+    def page(value: str) -> bytes:
+        rows = [f'{{"Key":"k{i}","Note":{value if i == odd else 1}}}' for i in range(2000)]
+        return f"[{','.join(rows)}]".encode()
+
+    assert decode_rows(page('{"a":1}'), columns).column("Note")[odd].as_py() == '{"a":1}'
+    with pytest.raises(BadAnswer, match=f"^Row {odd}, column 'Note'") as caught:
+        decode_rows(page('"\\ud83d"'), columns)
+    assert (caught.value.row, caught.value.column) == (odd, "Note")
+    assert seen == [100, 100]
 
 
 NUMBERS = [

@@ -325,3 +325,18 @@ def test_a_member_cannot_close_the_script_of_a_saved_page(tmp_path: Path) -> Non
     text = page.read_text(encoding="utf-8")
     assert "\\u003c/script>\\u003cscript>document.title" in text
     assert member not in text
+
+
+@pytest.mark.parametrize("odd", ["\x1b", "\x00", "\ufffe"])
+def test_a_character_that_no_picture_can_hold_does_not_end_the_process(odd: str) -> None:
+    member = f"{odd}[31m" + "a long text that is shortened " * 4
+    frame = pl.DataFrame({"dim_Item": [member, "B"], "value": [1.0, 2.0]})
+    parts = Parts(frame=frame, grain=None, split=["dim_Item"], names={"dim_Item": "Item"}, value_title="Amount")
+    chart = chart_of({**drawing("bar", parts), "title": odd}, frame, "Items", f"Two items, {odd}.")
+    # vl-convert aborts where it draws such a character, so look at what it gets first.
+    for ground in (None, "#111111"):
+        assert not re.search(r"(?<!\\)\\u(?:001b|0000|fffe)", chart._json(ground))
+    assert chart.svg().startswith("<svg")
+    assert chart.png().startswith(b"\x89PNG")
+    assert "\x1b" not in repr(chart)
+    assert "\x00" not in repr(chart)
