@@ -67,7 +67,7 @@ for column in page.columns:
     assert "pandas" not in loaded_by(program)
 
 
-def test_filters_of_the_sandbox_load_no_pandas() -> None:
+def test_filters_on_text_load_no_pandas_in_the_sandbox() -> None:
     program = (
         "import tempfile, sacnb\n"
         "with tempfile.TemporaryDirectory() as folder, sacnb.connect('sandbox', cache_dir=folder) as sac:\n"
