@@ -30,6 +30,7 @@ __all__ = [
     "read_profile",
     "save_dotenv",
     "save_profile",
+    "system_keyring",
 ]
 
 # UTF-32 first: its mark begins with that of UTF-16.
@@ -120,6 +121,10 @@ class Dotenv:
         if isinstance(text, int):
             problem = f"The file {str(file)!r} is not UTF-8 text (line {text}). Save it as UTF-8."
             return cls(file, is_named, problems=(problem,), notes=notes)
+        if "\x00" in text:
+            line = text[: text.index("\x00")].count("\n") + 1
+            problem = f"The file {str(file)!r} holds a NUL character (line {line}). Remove it."
+            return cls(file, is_named, problems=(problem,), notes=notes)
         # Without interpolation: a "$" in a client's secret is a "$".
         read = dotenv_values(stream=StringIO(text), interpolate=False)
         values = {
@@ -147,7 +152,8 @@ def _decoded(content: bytes) -> str | int:
     Windows PowerShell writes UTF-16; Notepad marks UTF-8.
     """
     encoding = next((encoding for mark, encoding in _MARKS if content.startswith(mark)), "utf-8")
-    if encoding == "utf-8" and b"\x00" in content[:200]:
+    beginning = content[:200]
+    if encoding == "utf-8" and 3 * beginning.count(b"\x00") > len(beginning):
         encoding = "utf-16-be" if content[:1] == b"\x00" else "utf-16-le"
     try:
         return content.decode(encoding)
@@ -338,7 +344,7 @@ def keyring_secret(name: str) -> Secret:
 
     Raises MissingExtraError without the extra ``keyring``, SettingsError where the keyring has or gives no secret.
     """
-    keyring = _keyring()
+    keyring = system_keyring()
     try:
         text = keyring.get_password(_SERVICE, name)
     except keyring.errors.KeyringError as error:
@@ -360,7 +366,7 @@ def keep_in_keyring(name: str, secret: Secret) -> None:
 
     Raises MissingExtraError without the extra ``keyring``, SettingsError where the keyring does not keep it.
     """
-    keyring = _keyring()
+    keyring = system_keyring()
     try:
         keyring.set_password(_SERVICE, name, secret.reveal())
         is_kept = keyring.get_password(_SERVICE, name) == secret.reveal()
@@ -371,7 +377,8 @@ def keep_in_keyring(name: str, secret: Secret) -> None:
         raise SettingsError(f"The system's keyring does not keep the secret: {reason:.200} Leave --keyring out.")
 
 
-def _keyring() -> Any:
+def system_keyring() -> Any:
+    """Return the module ``keyring``. Raises MissingExtraError without it."""
     try:
         import keyring
         import keyring.errors

@@ -63,6 +63,7 @@ def connect(
     client_id: str | None = None,
     client_secret: str | Secret | None = None,
     auth: str | None = None,
+    redirect_uri: str | None = None,
     token: str | Secret | None = None,
     token_lifetime_s: float | None = None,
     refresh_margin_s: float | None = None,
@@ -90,6 +91,9 @@ def connect(
     arguments, no ``.env`` is looked for, and the environment only fills in other settings. ``""`` means no profile,
     whatever SAC_PROFILE says.
 
+    With ``auth="authorization_code"`` a named user works: ``tenant.login()`` opens the browser, or ``sacnb login``
+    keeps a login in the system's keyring, where it is found. Nothing else ever opens a browser.
+
     With ``replay="replay"``, or within ``sacnb.replay.cassette()``, the cassette answers instead of a tenant, and no
     other setting is needed. A replay runs at the time of its recording. Replays and recordings cache results in a
     folder of their own.
@@ -110,6 +114,7 @@ def connect(
         "client_id": client_id,
         "client_secret": client_secret,
         "auth": auth,
+        "redirect_uri": redirect_uri,
         "token": token,
         "token_lifetime_s": token_lifetime_s,
         "refresh_margin_s": refresh_margin_s,
@@ -185,8 +190,6 @@ def connect_with(settings: Settings, *, sandbox: Sandbox | None = None, **engine
         settings=settings,
         cache=Cache(settings.cache_dir),
         tenant_host=SANDBOX if is_sandbox else urlsplit(settings.tenant_url).netloc,
-        # The sandbox makes up a client at each start; all of them see the same data.
-        principal=SANDBOX if is_sandbox else context.guard.principal,
         source="sandbox" if is_sandbox else "sac",
     )
     return Tenant(connection, sandbox, spec)

@@ -47,15 +47,14 @@ class Document:
     sets: Mapping[str, tuple[Declared, ...]]
 
 
-def make_document(random_: random.Random, *, tame: bool = False) -> Document:
-    """Return a document; *tame* leaves out UTF-16, the length 2**31 - 1, and ``<html>`` in a comment."""
-    return _Writer(random_, tame=tame).document()
+def make_document(random_: random.Random) -> Document:
+    """Return a document."""
+    return _Writer(random_).document()
 
 
 class _Writer:
-    def __init__(self, random_: random.Random, *, tame: bool) -> None:
+    def __init__(self, random_: random.Random) -> None:
         self._random = random_
-        self._tame = tame
         self._namespace = random_.choice(["sac", "com.sap.cloud.export", "A"])
         self._types_namespace = random_.choice([self._namespace, "types.v1"])
         self._alias = random_.choice([None, "Self", "t"])
@@ -112,7 +111,7 @@ class _Writer:
         found = Declared(name, "Edm.String", is_key)
         kind = "text" if is_key else self._random.choice(["text", "decimal", "decimal", "plain", "other", "named"])
         if kind in {"text", "named"}:
-            lengths = ["6", "256", "max", None, *([] if self._tame else ["2147483647"])]
+            lengths = ["6", "256", "max", None, "2147483647"]
             length = self._random.choice(lengths)
             if length is not None:
                 facets["MaxLength"] = length
@@ -203,12 +202,12 @@ class _Writer:
         return f"<{prefix}Edmx {root}>{inside}</{prefix}Edmx>"
 
     def _encoded(self, text: str) -> bytes:
-        encoding = self._random.choice([one for one in _ENCODINGS if not (self._tame and one == "utf-16")])
+        encoding = self._random.choice(_ENCODINGS)
         if encoding == "iso-8859-1":
             head = "<?xml version='1.0' encoding='ISO-8859-1'?>"
             return (head + text).encode("iso-8859-1", "xmlcharrefreplace")
         head = self._random.choice(
             ["", "<?xml version='1.0'?>", f"<?xml version=\"1.0\" encoding='{encoding[:6].rstrip('-')}'?>"]
         )
-        said = "" if self._tame else self._random.choice(["", "<!-- made from <html> pages -->"])
+        said = self._random.choice(["", "<!-- made from <html> pages -->"])
         return (head + said + text).encode(encoding)

@@ -18,12 +18,12 @@ _LARGEST: Final = 2**31 - 1
 Sets = Mapping[str, tuple[Declared, ...]]
 
 
-def judge_generated(*, seed: int, count: int, tame: bool = False) -> Verdict:
+def judge_generated(*, seed: int, count: int) -> Verdict:
     """Judge documents whose meaning is known before they are written."""
     verdict = Verdict("$metadata against what was declared, generated documents")
     random_ = random.Random(seed)
     for number in range(count):
-        document = make_document(random_, tame=tame)
+        document = make_document(random_)
         verdict.tried += 1
         _compare(verdict, f"document {number} of seed {seed}", document.body, document.sets)
     return verdict

@@ -26,10 +26,9 @@ _SQL_TYPES: Final = frozenset({"Edm.String", "Edm.Int32", "Edm.Int64", "Edm.Deci
 class PolarsConditions:
     """Conditions over the judged rows as expressions of polars."""
 
-    def __init__(self, random_: random.Random, *, decimals: bool, tame: bool = False) -> None:
+    def __init__(self, random_: random.Random, *, decimals: bool) -> None:
         self._random = random_
         self._decimals = decimals
-        self._tame = tame
         self._names = [name for name, kind in TYPES.items() if name != "Id" and kind not in _LEFT_OUT]
 
     def one(self, depth: int = 3) -> tuple[Condition, pl.Expr]:
@@ -46,7 +45,7 @@ class PolarsConditions:
     def _leaf(self) -> tuple[Condition, pl.Expr]:
         name = self._random.choice(self._names)
         kind, column = TYPES[name], pl.col(name)
-        values = [value for value in pool(kind, tame=self._tame) if value == value]  # noqa: PLR0124 - no NaN
+        values = [value for value in pool(kind) if value == value]  # noqa: PLR0124 - no NaN
         if kind == "Edm.Decimal" and not self._decimals:
             kind, values = "Edm.Double", _near(values)
         choice = self._random.random()
@@ -62,7 +61,7 @@ class PolarsConditions:
         if choice < 0.36:
             members = self._random.choices(values, k=self._random.randint(1, 4))
             # Without nulls_equal the list holds no null: what that means differs between versions of polars.
-            null_safe = not self._tame and self._random.random() < 0.3
+            null_safe = self._random.random() < 0.3
             listed = [*members, *([None] if null_safe and self._random.random() < 0.5 else [])]
             series = pl.Series(listed, dtype=_dtype(kind)).implode()
             return OneOf(name, tuple(listed), null_safe), column.is_in(series, nulls_equal=null_safe)

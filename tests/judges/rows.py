@@ -66,18 +66,14 @@ _POOLS: Final[dict[str, Sequence[Any]]] = {
 _MOST_PARTS: Final = 3
 
 
-def pool(edm_type: str, *, tame: bool = False) -> Sequence[Any]:
-    """Return the values that columns of this type hold; *tame* leaves out NaN and years below 1000."""
-    return [value for value in _POOLS[edm_type] if not (tame and _is_wild(value))]
+def pool(edm_type: str) -> Sequence[Any]:
+    """Return the values that columns of this type hold."""
+    return _POOLS[edm_type]
 
 
-def _is_wild(value: Any) -> bool:
-    return (isinstance(value, float) and math.isnan(value)) or (isinstance(value, date) and value.year < 1000)
-
-
-def make_rows(random_: random.Random, count: int, types: dict[str, str] = TYPES, *, tame: bool = False) -> list[Row]:
+def make_rows(random_: random.Random, count: int, types: dict[str, str] = TYPES) -> list[Row]:
     """Return *count* rows; every column but ``Id`` has some without a value."""
-    pools = {kind: pool(kind, tame=tame) for kind in types.values()}
+    pools = {kind: pool(kind) for kind in types.values()}
     return [
         {
             name: number
@@ -99,14 +95,11 @@ class Conditions:
         random_: random.Random,
         types: dict[str, str] = TYPES,
         texts: Sequence[str] = TEXTS,
-        *,
-        tame: bool = False,
     ) -> None:
         self._random = random_
         self._names = [name for name in types if name != "Id"]
         self._types = types
         self._texts = texts
-        self._tame = tame
 
     def one(self, depth: int = 3) -> tuple[Condition, Any]:
         """Return a condition and its expression, with ``and``, ``or`` and ``not`` nested up to *depth* times."""
@@ -152,7 +145,7 @@ class Conditions:
         """Return a value, and one of the forms in which a user may say it."""
         if self._random.random() < none:
             return None, None
-        values = self._texts if kind == "Edm.String" else pool(kind, tame=self._tame)
+        values = self._texts if kind == "Edm.String" else pool(kind)
         value = self._random.choice([one for one in values if one == one])  # noqa: PLR0124 - no NaN
         said = self._random.choice(_FORMS.get(kind, (_as_it_is,)))(value)
         return value, said

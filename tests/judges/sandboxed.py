@@ -61,7 +61,7 @@ def judged(rows: Sequence[Row], cache_dir: Path) -> Iterator[sacnb.Tenant]:
 
 
 def judge_filters(
-    tenant: sacnb.Tenant, rows: Sequence[Row], *, seed: int, count: int, answered: bool = True, tame: bool = False
+    tenant: sacnb.Tenant, rows: Sequence[Row], *, seed: int, count: int, answered: bool = True
 ) -> Verdict:
     """Judge ``where=``: the filter in the URL means what was said, and the rows that come are those it means.
 
@@ -69,7 +69,7 @@ def judge_filters(
     """
     verdict = Verdict("filters against plain Python, as written in the URL and as answered by the sandbox")
     model = tenant.model(MODEL)
-    conditions = Conditions(random.Random(seed), tame=tame)
+    conditions = Conditions(random.Random(seed))
     for _ in range(count):
         condition, expression = conditions.one()
         verdict.tried += 1
@@ -92,7 +92,7 @@ def judge_filters(
     return verdict
 
 
-def judge_scans(tenant: sacnb.Tenant, rows: Sequence[Row], *, seed: int, count: int, tame: bool = False) -> Verdict:
+def judge_scans(tenant: sacnb.Tenant, rows: Sequence[Row], *, seed: int, count: int) -> Verdict:
     """Judge ``scan()``: with what is sent and what is left to polars, the rows are those meant."""
     verdict = Verdict("conditions of polars on scan() against plain Python")
     model = tenant.model(MODEL)
@@ -100,7 +100,7 @@ def judge_scans(tenant: sacnb.Tenant, rows: Sequence[Row], *, seed: int, count: 
     random_ = random.Random(seed)
     for number in range(count):
         decimals = number % 2 == 0
-        condition, predicate = PolarsConditions(random_, decimals=decimals, tame=tame).one()
+        condition, predicate = PolarsConditions(random_, decimals=decimals).one()
         verdict.tried += 1
         try:
             found = model.scan(decimals=decimals).filter(predicate).select("Id").collect()
@@ -127,9 +127,9 @@ def judge_sql(tenant: sacnb.Tenant, rows: Sequence[Row], *, seed: int, count: in
     return verdict
 
 
-def judged_rows(seed: int, *, tame: bool = False) -> list[Row]:
+def judged_rows(seed: int) -> list[Row]:
     """Return the rows that everything here is tried on."""
-    return make_rows(random.Random(seed), 60, tame=tame)
+    return make_rows(random.Random(seed), 60)
 
 
 def ids(rows: Sequence[Row]) -> list[Any]:

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sacnb.errors.PrecisionWarning")
 
 @pytest.fixture(scope="module")
 def rows() -> Sequence[Row]:
-    return judged_rows(7, tame=True)
+    return judged_rows(7)
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +41,11 @@ def test_filters_are_written_as_they_are_meant(tenant: sacnb.Tenant, rows: Seque
 def test_filters_are_answered_by_the_sandbox_as_plain_python_answers_them(
     tenant: sacnb.Tenant, rows: Sequence[Row]
 ) -> None:
-    assert passes(judge_filters(tenant, rows, seed=12, count=25, tame=True), 25)
+    assert passes(judge_filters(tenant, rows, seed=12, count=25), 25)
 
 
 def test_scans_give_the_rows_that_plain_python_gives(tenant: sacnb.Tenant, rows: Sequence[Row]) -> None:
-    assert passes(judge_scans(tenant, rows, seed=13, count=25, tame=True), 25)
+    assert passes(judge_scans(tenant, rows, seed=13, count=25), 25)
 
 
 def test_sql_gives_the_rows_that_plain_python_gives(tenant: sacnb.Tenant, rows: Sequence[Row]) -> None:
@@ -53,13 +53,13 @@ def test_sql_gives_the_rows_that_plain_python_gives(tenant: sacnb.Tenant, rows: 
 
 
 def test_metadata_is_read_as_it_was_declared() -> None:
-    assert passes(judge_generated(seed=15, count=150, tame=True), 150)
+    assert passes(judge_generated(seed=15, count=150), 150)
 
 
 def test_the_judges_can_say_no(tenant: sacnb.Tenant, rows: Sequence[Row]) -> None:
     other = [{**row, "Region": "elsewhere", "Count": None, "Flag": row["Flag"] is None} for row in rows]
     assert judge_filters(tenant, other, seed=11, count=8).wrong
-    assert judge_scans(tenant, other, seed=13, count=8, tame=True).wrong
+    assert judge_scans(tenant, other, seed=13, count=8).wrong
     assert judge_sql(tenant, other, seed=14, count=8).wrong
 
 

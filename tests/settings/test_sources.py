@@ -268,6 +268,15 @@ def test_a_dotenv_in_another_encoding_names_the_line_and_shows_nothing(tmp_path:
     assert caught.value.__context__ is None
 
 
+@pytest.mark.parametrize("line", [1, 2])
+def test_a_nul_character_does_not_make_a_dotenv_utf_16(line: int, tmp_path: Path) -> None:
+    lines = [f"{name}='{value}'" for name, value in COMPLETE.items()]
+    lines[line - 1] += "\x00"
+    (tmp_path / ".env").write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(SettingsError, match=rf"holds a NUL character \(line {line}\)"):
+        Settings.resolve(environ={}, dotenv_path=tmp_path / ".env")
+
+
 def test_a_dotenv_under_an_unknown_users_home_is_not_found() -> None:
     with pytest.raises(SettingsError, match="There is no file '~nosuchuser"):
         Settings.resolve(environ={}, dotenv_path="~nosuchuser/.env")
