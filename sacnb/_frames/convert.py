@@ -156,6 +156,7 @@ def first_lossy(values: pa.ChunkedArray) -> tuple[int, str] | None:
 COLUMN_KEY: Final = b"sacnb.column"
 
 POLARS_DECIMAL_DIGITS: Final = 38
+_LARGE_CHUNK_ROWS: Final = 500_000
 
 
 def column_to_dict(column: Column) -> dict[str, Any]:
@@ -258,7 +259,9 @@ def to_polars(table: pa.Table, *, decimals: bool = False) -> pl.DataFrame:
     """
     refuse_polars_after_fork()
     table = _narrowed(table) if decimals else with_floats(table)
-    return pl.DataFrame(table)
+    # Joining the chunks doubles the time and the memory. Large ones, as a cache entry has, serve as well as one.
+    are_large = all(column.num_chunks * _LARGE_CHUNK_ROWS <= len(table) for column in table.columns)
+    return pl.DataFrame(pl.from_arrow(table, rechunk=not are_large))
 
 
 def _narrowed(table: pa.Table) -> pa.Table:

@@ -204,10 +204,30 @@ def rest(results: Results) -> str:
         ("decode 50,000 rows: sacnb", f"{ours:.0f} ms, {theirs / ours:.1f} times as fast"),
         ("decode 50,000 rows that the fast decoder refuses", f"{inside['decode_strict_ms']:.0f} ms"),
         ("decode with two threads beside one", f"{inside['decode_threads_ratio']:.2f} times as fast"),
+        *_writes(inside),
     ]
     return f"""## The rest
 
 {table(("what", "measured"), rows)}"""
+
+
+def _writes(inside: dict[str, float]) -> list[tuple[str, str]]:
+    """Rows sent to SAC and to Snowflake, as far as a run has measured them."""
+    uploaded = f"{inside.get('upload_rows', 50_000):,.0f}"
+    appended = f"{inside.get('snowpipe_rows', 0):,.0f}"
+    lines = {
+        "upload_ours_ms": (f"upload {uploaded} rows of a write: sacnb", "ms", 0),
+        "upload_theirs_ms": ("the same: `sacapi`, from a list of dictionaries", "ms", 0),
+        "upload_wire_ms": ("the same bytes by `requests` alone", "ms", 1),
+        "snowpipe_ours_s": (f"append {appended} rows to the Snowflake simulator: sacnb", "s", 2),
+        "snowpipe_sdk_s": ("the same: Snowflake's SDK", "s", 2),
+        "snowpipe_naive_s": ("the same: one append a page, each waited for", "s", 2),
+        "snowflake_sign_ms": ("sign a token for Snowflake (goal: below 10 ms)", "ms", 2),
+        "snowflake_guard_ms": ("its guard, for each request (goal: below 5 ms)", "ms", 4),
+    }
+    return [
+        (what, f"{inside[name]:,.{digits}f} {unit}") for name, (what, unit, digits) in lines.items() if name in inside
+    ]
 
 
 def _file_mb(run: dict[str, Any]) -> float:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,7 +114,9 @@ def naive(server: Server, frame: pl.DataFrame, channel: str) -> float:
     return time.perf_counter() - started
 
 
-def test_rows_beside_a_naive_client(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rows_beside_a_naive_client(
+    server: Server, capsys: pytest.CaptureFixture[str], record_property: Callable[[str, Any], None]
+) -> None:
     frame = rows()
     best: dict[str, float] = {}
     for number in range(2):
@@ -126,9 +128,14 @@ def test_rows_beside_a_naive_client(server: Server, capsys: pytest.CaptureFixtur
     with capsys.disabled():
         print(f"\n{ROWS:,} rows into the simulator: " + ", ".join(f"{name} {best[name]:.2f} s" for name in best))
         print(f"naive / sacnb {best['naive'] / best['sacnb']:.2f} (goal: at least 3)")
+    record_property("snowpipe_rows", ROWS)
+    record_property("snowpipe_ours_s", best["sacnb"])
+    record_property("snowpipe_naive_s", best["naive"])
 
 
-def test_signing_and_the_guard(capsys: pytest.CaptureFixture[str], server: Server) -> None:
+def test_signing_and_the_guard(
+    capsys: pytest.CaptureFixture[str], server: Server, record_property: Callable[[str, Any], None]
+) -> None:
     source = KeyPairJwt("org-acc", "svc", PrivateKey(server.key))
     guard = TokenGuard(source, RefreshPolicy(margin_s=30))
     guard.ensure()
@@ -145,5 +152,7 @@ def test_signing_and_the_guard(capsys: pytest.CaptureFixture[str], server: Serve
     signing, reuse = best_ms(lambda: source.fetch(utc_now()), 5), best_ms(guard.ensure, 200)
     with capsys.disabled():
         print(f"\nsigning with 2048 bits {signing:.2f} ms (goal: below 10), guard {reuse:.4f} ms (goal: below 5)")
+    record_property("snowflake_sign_ms", signing)
+    record_property("snowflake_guard_ms", reuse)
     assert signing < 10
     assert reuse < 5

@@ -267,3 +267,12 @@ def test_polars_users_do_not_pay_for_pandas() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_only_small_chunks_are_joined() -> None:
+    part = pa.table({"Amount": pa.array(range(500_000), pa.int64())})
+    large = pa.concat_tables([part, part])
+    small = pa.concat_tables([part.slice(0, 2), part.slice(0, 2)])
+    assert to_polars(large).n_chunks() == 2
+    assert to_polars(small).n_chunks() == 1
+    assert to_polars(large).to_series().sum() == 2 * sum(range(500_000))
