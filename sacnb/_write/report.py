@@ -45,7 +45,8 @@ class WriteReport(Previewed):
     changed, same, or removed by CleanAndReplace; ``None`` where the facts were not read. ``rejected`` is a frame like
     ``RowsError.problems``; it is empty unless ``allow_partial`` was set. ``verified`` is true where the rows were read
     back and are as written, ``None`` where they were not read. ``rounded`` tells by measure how many floats had more
-    decimals than the model. ``digest`` is the SHA-256 of the rows as they were sent.
+    decimals than the model. ``digest`` is the SHA-256 of the rows as they were sent, and ``written`` those rows (of a
+    dry run: would be sent).
     """
 
     __module__ = "sacnb"
@@ -66,6 +67,7 @@ class WriteReport(Previewed):
     started_at: datetime
     elapsed_s: float
     digest: str
+    written: pl.DataFrame
     _undo: Callable[[bool], WriteReport] | None = field(default=None, compare=False)
 
     @property

@@ -177,6 +177,7 @@ class Writer:
             started_at=self._started_at,
             elapsed_s=self._session.clock() - self._began,
             digest=digest,
+            written=rows.drop(ROW),
         )
 
     # -- before anything is sent -------------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ __all__ = [
     "NOT_YET",
     "FactTable",
     "Lines",
+    "LoginLink",
     "Problem",
     "State",
     "as_html",
@@ -304,6 +305,24 @@ class Lines:
 
     def __repr__(self) -> str:
         return self._text
+
+
+class LoginLink:
+    """The link of a login as the output of a cell."""
+
+    __module__ = "sacnb.notebook"
+    __slots__ = ("_link",)
+
+    def __init__(self, link: str) -> None:
+        self._link = link
+
+    def __repr__(self) -> str:
+        return f"Log in: {self._link}"
+
+    def _repr_html_(self) -> str:
+        return (
+            f'<a href="{html.escape(self._link)}" target="_blank" rel="noopener noreferrer">Log in with the browser</a>'
+        )
 
 
 class FactTable(Previewed):
