@@ -26,8 +26,10 @@ PIP_INDEX = $$($(PYTHON) -c "from pip._internal.commands import create_command a
 	print(c('install').parser.get_default_values().index_url)" 2>/dev/null)
 WITH_MIRROR = POETRY_PYPI_MIRROR_URL="$${POETRY_PYPI_MIRROR_URL:-$(PIP_INDEX)}"
 INSTALL = install --no-interaction --quiet
-# nbval, the plugin that runs notebooks, takes five seconds to load in each of three processes.
+# nbval, the plugin that runs notebooks, takes a second to load in each of three processes.
 SUITE = $(BIN)/pytest -q -p no:nbval -n 2 --dist worksteal --randomly-seed 1
+# Imported first by every process that tests start: nbformat without seconds of grammars.
+suite notebooks browser: export PYTHONPATH := $(CURDIR)/tests/support/quick
 # What coverage is asked of: the tests of the rooms that are held to a limit reach it alone.
 CORE := tests/auth tests/wire tests/odata
 REPORT = --junit-xml=".tools/test/$(1).xml"

@@ -23,6 +23,7 @@ from sacnb.errors import SacError
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from sacnb._actions.multi_action import MemberPath, MultiAction, Run
     from sacnb._charts.chart import Chart
     from sacnb._charts.variance_plot import Variance
     from sacnb._odata.expression import col
@@ -43,9 +44,12 @@ __all__ = [
     "ConnectSpec",
     "DateColumn",
     "Facts",
+    "MemberPath",
     "Model",
+    "MultiAction",
     "ParquetFolder",
     "Result",
+    "Run",
     "SacError",
     "Schema",
     "Tenant",
@@ -64,9 +68,12 @@ _HOME = {
     "ConnectSpec": "sacnb._tenant.connection",
     "DateColumn": "sacnb._odata.schema",
     "Facts": "sacnb._tenant",
+    "MemberPath": "sacnb._actions.multi_action",
     "Model": "sacnb._tenant",
+    "MultiAction": "sacnb._actions.multi_action",
     "ParquetFolder": "sacnb._pull.publish",
     "Result": "sacnb._results.result",
+    "Run": "sacnb._actions.multi_action",
     "Schema": "sacnb._odata.schema",
     "Tenant": "sacnb._tenant",
     "TidyFrame": "sacnb._results.result",

@@ -16,6 +16,14 @@ CSRF_PATH: Final = "/api/v1/csrf"
 EXPORT_ROOT: Final = "/api/v1/dataexport"
 IMPORT_ROOT: Final = "/api/v1/dataimport"
 NAMESPACES_PATH: Final = f"{EXPORT_ROOT}/administration/Namespaces"
+MULTI_ACTIONS_ROOT: Final = "/api/v1/multiActions"
+# Namespace and entity set of what is exported beside models: the names are those of one public client, and another one
+# got a 404 for the first (unconfirmed).
+TABLES: Final = {
+    "dimension": ("sac_public_dimensions", "PublicDimensionData"),
+    "currency": ("sac_currency_tables", "CurrencyTable"),
+    "unit": ("sac_unit_conversion", "ConversionRates"),
+}
 IMPORT_MODELS_PATH: Final = f"{IMPORT_ROOT}/models"
 
 FACT_DATA: Final = "FactData"
@@ -70,6 +78,11 @@ def import_model_path(model_id: str, below: str = "") -> str:
 def import_job_path(job_id: str, step: str = "") -> str:
     """Return the path of an import job, or of one of its steps: validate, run, status, invalidRows."""
     return f"{IMPORT_JOBS_PATH}/{segment(job_id)}" + (f"/{step}" if step else "")
+
+
+def multi_action_path(action_id: str, run_id: str = "") -> str:
+    """Return the path of the runs of a multi-action, or of one run."""
+    return f"{MULTI_ACTIONS_ROOT}/{segment(action_id)}/executions" + (f"/{segment(run_id)}" if run_id else "")
 
 
 def providers_path(namespace: str = DEFAULT_NAMESPACE) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import errno
 import hashlib
+import io
 import json
 import os
 import re
@@ -19,7 +20,10 @@ from typing import IO, Any, Final
 
 __all__ = [
     "DISK_FULL",
+    "NO_DIGEST",
     "TEMPORARY_NAME",
+    "Sealed",
+    "digest_of_file",
     "dump_with_digest",
     "exchange",
     "load_with_digest",
@@ -216,3 +220,60 @@ def read_with_digest(path: Path) -> dict[str, Any] | None:
 
 def _digest_of(values: Mapping[str, Any]) -> str:
     return hashlib.sha256(to_json(values)).hexdigest()
+
+
+# -- digests of whole files -------------------------------------------------------------------------------------------
+
+NO_DIGEST: Final = b"0" * 64
+
+
+class Sealed(io.RawIOBase):
+    """Forward what is written to a stream, and hash it; hold the footer back until the hash is known.
+
+    The footer holds ``NO_DIGEST`` where the digest of all bytes, taken with these zeros, is to stand.
+    """
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._hash = hashlib.sha256()
+        self._footer: bytearray | None = None
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._stream.tell() + len(self._footer or b"")
+
+    def write(self, data: Any, /) -> int:
+        self._hash.update(data)
+        if self._footer is None:
+            self._forward(data)
+        else:
+            self._footer += data
+        return len(data)
+
+    def begin_footer(self) -> None:
+        """Hold back what is written from now on."""
+        self._footer = bytearray()
+
+    def finish(self) -> None:
+        """Write the footer, with the digest of all bytes in the place that is kept for it."""
+        footer = bytes(self._footer or b"")
+        # A text of the footer may hold 64 zeros too; such a file gets no digest, and its pages have checksums anyway.
+        if footer.count(NO_DIGEST) == 1:
+            footer = footer.replace(NO_DIGEST, self._hash.hexdigest().encode())
+        self._forward(footer)
+
+    def _forward(self, data: bytes) -> None:
+        # An unbuffered file on a full disk takes a part, and raises only for the rest.
+        while (written := self._stream.write(data)) is not None and written < len(data):
+            data = data[written:]
+
+
+def digest_of_file(content: bytes, digest: bytes) -> bytes:
+    """Return the digest of a file of ``Sealed``, which holds *digest* in its footer."""
+    place, view = content.rfind(digest), memoryview(content)
+    found = hashlib.sha256(view[:place])
+    found.update(NO_DIGEST)
+    found.update(view[place + len(digest) :])
+    return found.hexdigest().encode()

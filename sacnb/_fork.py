@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from sacnb.errors import SacError
 
-__all__ = ["PerProcess", "is_forked_since", "refuse_polars_after_fork", "renew_after_fork"]
+__all__ = ["PerProcess", "is_forked_since", "is_polars_lost", "refuse_polars_after_fork", "renew_after_fork"]
 
 _TASKS: Final = Path("/proc/self/task")
 # Threads of polars' pool are called polars-0, polars-1, ...; others it starts when it is imported do no harm.
@@ -42,6 +42,11 @@ def renew_after_fork(owner: PerProcess) -> None:
 def is_forked_since(pid: int) -> bool:
     """Return whether this process is a fork of the process *pid*, in which something was made."""
     return os.getpid() != pid
+
+
+def is_polars_lost() -> bool:
+    """Return whether this process is a fork in which polars would wait for ever."""
+    return _Polars.is_lost
 
 
 def refuse_polars_after_fork() -> None:

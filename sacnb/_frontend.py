@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Explorer", "Frontend", "Panel", "Widget", "frontend", "register"]
+__all__ = ["Explorer", "Frontend", "Panel", "Widget", "WritePanel", "frontend", "register"]
 
 
 class Widget(Protocol):
@@ -73,11 +73,29 @@ class Explorer(Widget, Protocol):
         """Wait until nothing is running."""
 
 
+class WritePanel(Widget, Protocol):
+    """A write panel; see ``sacnb.notebook.WritePanel``."""
+
+    checked: Any
+
+    def check(self, *, wait: bool = False) -> None:
+        """Check the frame in the background."""
+
+    def write(self, *, confirm: int | None = None, wait: bool = False) -> None:
+        """Write the frame in the background."""
+
+    def undo(self, *, wait: bool = False) -> None:
+        """Take the write back in the background."""
+
+
 class Frontend(Protocol):
     """The notebook room, as the rooms below it know it."""
 
     def RefreshPanel(self, facts: Any, **options: Any) -> Panel:  # noqa: N802 - the name of a class
         """Make a panel."""
+
+    def WritePanel(self, model: Any, frame: object, **options: Any) -> WritePanel:  # noqa: N802 - the name of a class
+        """Make a write panel."""
 
     def Explorer(self, tenant: Any, model: str | None = None) -> Explorer:  # noqa: N802 - the name of a class
         """Make an explorer."""

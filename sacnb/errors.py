@@ -20,6 +20,7 @@
     ├── WriteError               a write that SAC did not carry out, or not as asked
     │   ├── RowsError            rows that SAC rejects, or would reject (also a ValueError)
     │   └── ConfirmationError    CleanAndReplace without the number of rows that it deletes
+    ├── ActionError              a multi-action that failed, or may be running
     ├── ContractError            a frame that does not fit the tidy contract (also a ValueError)
     ├── CacheError               a cache entry that cannot be used; ``repair_command`` is the command to run
     ├── ExportError              the result cannot be written to the chosen place
@@ -61,6 +62,7 @@ from typing import Any, ClassVar, Final, Self
 from sacnb._rendering import Paragraphs, printable
 
 __all__ = [
+    "ActionError",
     "Attempt",
     "AuthError",
     "BadAnswer",
@@ -472,6 +474,19 @@ class ConfirmationError(WriteError):
         super().__init__(message, job_id=job_id, state=state, hint=hint, outcome=outcome)
         self.rows = rows
         self.affected = affected
+
+
+class ActionError(SacError):
+    """A multi-action failed, did not end in time, or may be running although no answer came.
+
+    ``run`` is the run, ``None`` where it is not known; ``run.messages`` is a frame of what SAC says.
+    """
+
+    def __init__(
+        self, message: str, *, run: Any = None, hint: str | None = None, outcome: RetryOutcome | None = None
+    ) -> None:
+        super().__init__(message, hint=hint, outcome=outcome)
+        self.run = run
 
 
 class ContractError(SacError, ValueError):

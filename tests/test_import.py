@@ -52,6 +52,15 @@ def test_connecting_to_a_tenant_loads_no_optional_part(name: str) -> None:
     assert name not in loaded_by(program)
 
 
+def test_filters_of_the_sandbox_load_no_pandas() -> None:
+    program = (
+        "import tempfile, sacnb\n"
+        "with tempfile.TemporaryDirectory() as folder, sacnb.connect('sandbox', cache_dir=folder) as sac:\n"
+        "    sac.model('PLANNING').facts(where={'Region': 'JP'}).fetch()"
+    )
+    assert "pandas" not in loaded_by(program)
+
+
 def test_the_public_face_is_exactly_this() -> None:
     assert sacnb.__all__ == [
         "BatchStream",

@@ -46,6 +46,7 @@ ARGUMENTS: dict[str, Any] = {
     "request_id": "r-1",
     "retry_after_s": 7.5,
     "row": 3,
+    "run": None,
     "sac_number": 1402,
     "status": 503,
     "truncated": True,

@@ -61,6 +61,12 @@ class TokenReply:
     server_date: datetime | None
 
 
+class TokenRefusal(RefreshError):
+    """A refusal in the form of RFC 6749; ``code`` is its ``error``, such as ``invalid_grant``."""
+
+    code: str
+
+
 class TokenEndpoint:
     """Posts forms to a token endpoint, each over a connection of its own.
 
@@ -218,12 +224,14 @@ class TokenEndpoint:
         code = _quotable(fields.get("error"))
         text = _quotable(fields.get("error_description"))
         passing = code in _PASSING_CODES or status in _PASSING_STATUSES or status >= 500
-        return RefreshError(
+        refusal = TokenRefusal(
             f"The token endpoint {self.host} answered {status} {code}" + (f" ({text})." if text else "."),
             error_code="refresh_failed" if passing else "non_retriable",
             retry_after_s=retry_after_s,
             hint=None if passing else _CLIENT_HINT,
         )
+        refusal.code = code
+        return refusal
 
 
 def _chunks(response: requests.Response) -> Iterator[bytes]:

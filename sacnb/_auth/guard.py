@@ -151,6 +151,23 @@ class TokenGuard:
         """Refresh now, whatever the age; simultaneous callers share one refresh. Raises as ``ensure`` does."""
         return self._refresh(forced=True)
 
+    def adopt(self, obtain: Callable[[datetime], TokenEnvelope]) -> TokenEnvelope:
+        """Enter the token that *obtain* brings, once, in place of a refresh: a login, after which all go on with it.
+
+        Waits for a refresh that is running. Raises RefreshError, and whatever *obtain* raises.
+        """
+        lease = RefreshLease(threading.get_ident())
+        try:
+            with self._changed:
+                self._wait_for_outcome(lease)
+                self._lease = lease
+            result, _ = self._fetch(lease, "forced", patient=False, obtain=obtain)
+        finally:
+            self._release(lease)
+        if isinstance(result, Failure):
+            raise result.error()
+        return result
+
     def _refresh_early(self, token: TokenEnvelope) -> EnsureResult | None:
         """Refresh an aging ``token``; return ``None`` where this caller is to go on with it."""
         lease = RefreshLease(threading.get_ident())
@@ -222,9 +239,16 @@ class TokenGuard:
             raise refusal
 
     def _fetch(
-        self, lease: RefreshLease, reason: RefreshReason, *, patient: bool
+        self,
+        lease: RefreshLease,
+        reason: RefreshReason,
+        *,
+        patient: bool,
+        obtain: Callable[[datetime], TokenEnvelope] | None = None,
     ) -> tuple[TokenEnvelope | Failure, int]:
         """Ask the source, as the owner of ``lease``; enter the result and let the next caller in before the listener.
+
+        ``obtain`` is asked instead of the source.
 
         Anything but a RefreshError (Ctrl-C, Cancelled, a defect of the source) passes through and counts as no attempt.
         """
@@ -239,7 +263,7 @@ class TokenGuard:
             if refusal is not None:
                 raise refusal  # as if the endpoint had repeated its Retry-After
             attempts += 1
-            return self.source.fetch(now)
+            return (obtain or self.source.fetch)(now)
 
         def on_retry(error: RefreshError, delay_s: float) -> None:
             self._tell(RefreshEvent(attempt_id, reason, "retrying", delay_s=delay_s, error_kind=error.error_code))

@@ -14,8 +14,8 @@ __all__ = [
     "OUTCOMES",
     "PAPERS",
     "SHAPES",
-    "TOTAL",
     "Look",
+    "Paper",
     "Theme",
     "config",
     "looks",
@@ -41,12 +41,11 @@ SHAPES: Final = (
 )
 DASHES: Final = ((1, 0), (6, 3), (2, 3), (10, 3, 2, 3))
 OUTCOMES: Final = {"favourable": "#0072b2", "unfavourable": "#d55e00", "neutral": "#767676"}
-TOTAL: Final = "#767676"
 
 
 @dataclass(frozen=True, slots=True)
 class Paper:
-    """The colours of a chart: background, text, grid, line at zero, lines behind others, and cells of heat maps.
+    """The colours of a chart: background, text, grid, line at zero, lines behind others, totals, cells of heat maps.
 
     ``one`` and ``both`` colour values of one sign and of both. Zero has nearly the colour of the background.
     """
@@ -56,6 +55,7 @@ class Paper:
     line: str
     zero: str
     behind: str
+    total: str
     one: dict[str, Any]
     both: dict[str, Any]
 
@@ -64,7 +64,7 @@ class Paper:
 # own background.
 PAPERS: Final[dict[Theme, Paper]] = {
     "light": Paper(
-        "#ffffff", "#333333", "#e5e5e5", "#767676", "#b8b8b8", {"scheme": "blues"}, {"scheme": "blueorange"}
+        "#ffffff", "#333333", "#e5e5e5", "#767676", "#b8b8b8", "#404040", {"scheme": "blues"}, {"scheme": "blueorange"}
     ),
     "dark": Paper(
         "#1e1e1e",
@@ -72,6 +72,7 @@ PAPERS: Final[dict[Theme, Paper]] = {
         "#3a3a3a",
         "#8c8c8c",
         "#5c5c5c",
+        "#d0d0d0",
         {"range": ["#22303c", "#1f5f8f", "#4aa3df", "#c6e5fa"]},
         {"range": ["#8cc8f2", "#2f7fb8", "#2b2b2b", "#c06a1e", "#ffb573"]},
     ),

@@ -12,7 +12,7 @@ from sacnb._charts.chart import Chart, chart_of
 from sacnb._charts.members import Labels, listed, plain, texts_of, with_texts
 from sacnb._charts.plot import titled
 from sacnb._charts.spec import HEIGHT, NOTHING, WIDTH, number, period_text, scaled, short
-from sacnb._charts.style import OUTCOMES, PAPERS, TOTAL, Theme, config, theme_of_notebook, version_text
+from sacnb._charts.style import OUTCOMES, PAPERS, Paper, Theme, config, theme_of_notebook, version_text
 from sacnb._frames.preview import preview_of
 from sacnb._odata.schema import Grain
 from sacnb._rendering import Paged, Preview
@@ -22,7 +22,6 @@ __all__ = ["Variance"]
 
 _MOST: Final = {"bar": 25, "waterfall": 15}
 _TOTAL: Final = "total"
-_COLOURS: Final = {**OUTCOMES, _TOTAL: TOTAL}
 # An axis from zero would hide steps smaller than this share of the totals.
 _SMALL: Final = 0.2
 _MARGIN: Final = 0.25
@@ -98,6 +97,7 @@ def _chart(
         if value is not None and value not in known:
             raise UnknownNameError(name, str(value), known)
     theme = theme or theme_of_notebook()
+    paper = PAPERS[theme]
     key = _key(variance)
     names = (version_text(variance.base), version_text(variance.against))
     steps, note = _steps(variance, key, labels, _MOST[kind], with_rest=kind == "waterfall")
@@ -105,11 +105,11 @@ def _chart(
     heading = title or f"{variance.title.partition(',')[0]}, {names[1]} against {names[0]}"
     value_title = plain(f"{variance.measure} ({unit})" if unit else variance.measure)
     if kind == "bar":
-        drawn = _bars(steps, key, f"{names[1]} minus {names[0]}: {value_title}")
+        drawn = _bars(steps, key, f"{names[1]} minus {names[0]}: {value_title}", paper)
     else:
         steps, domain, cut = _waterfall(steps, names)
         notes += [cut] if cut else []
-        drawn = _falling(steps, domain, value_title, PAPERS[theme].text)
+        drawn = _falling(steps, domain, value_title, paper)
     spec = {
         **titled(heading, notes),
         **config(theme),
@@ -164,15 +164,16 @@ def _steps(
     return pl.concat([kept, rest.head(1)]), f"{said}, and the sum of the others."
 
 
-def _colour(steps: pl.DataFrame) -> dict[str, Any]:
+def _colour(steps: pl.DataFrame, paper: Paper) -> dict[str, Any]:
     """Return the colours of the outcomes that occur, with a legend if there are several."""
-    there = [one for one in _COLOURS if one in set(steps["outcome"])]
-    scale = {"domain": there, "range": [_COLOURS[one] for one in there]}
+    colours = {**OUTCOMES, _TOTAL: paper.total}
+    there = [one for one in colours if one in set(steps["outcome"])]
+    scale = {"domain": there, "range": [colours[one] for one in there]}
     legend = {} if len(there) > 1 else {"legend": None}
     return {"field": "outcome", "type": "nominal", "title": None, "scale": scale, **legend}
 
 
-def _bars(steps: pl.DataFrame, key: str, value_title: str) -> dict[str, Any]:
+def _bars(steps: pl.DataFrame, key: str, value_title: str, paper: Paper) -> dict[str, Any]:
     names = steps["name"].to_list()
     axis = {**scaled([0.0, *steps["variance"]]), "tickCount": 8}
     value = {"field": "variance", "type": "quantitative", "title": value_title, "axis": axis}
@@ -182,7 +183,7 @@ def _bars(steps: pl.DataFrame, key: str, value_title: str) -> dict[str, Any]:
         {"field": one, "type": "nominal" if one in {"name", "outcome"} else "quantitative"} for one in steps.columns
     ]
     height = {"height": HEIGHT} if key == "date" else {}
-    encoding = {along: value, across: name, "color": _colour(steps), "tooltip": tooltip}
+    encoding = {along: value, across: name, "color": _colour(steps, paper), "tooltip": tooltip}
     return {"mark": {"type": "bar"}, "encoding": encoding, **height}
 
 
@@ -209,7 +210,7 @@ def _waterfall(steps: pl.DataFrame, names: tuple[str, str]) -> tuple[pl.DataFram
     return frame, (low, high), cut
 
 
-def _falling(steps: pl.DataFrame, domain: tuple[float, float], value_title: str, ink: str) -> dict[str, Any]:
+def _falling(steps: pl.DataFrame, domain: tuple[float, float], value_title: str, paper: Paper) -> dict[str, Any]:
     name = {
         "field": "name",
         "type": "nominal",
@@ -226,10 +227,10 @@ def _falling(steps: pl.DataFrame, domain: tuple[float, float], value_title: str,
     ]
     bars = {
         "mark": {"type": "bar", "clip": True},
-        "encoding": {"x": name, "y": begin, "y2": {"field": "end"}, "color": _colour(steps), "tooltip": tooltip},
+        "encoding": {"x": name, "y": begin, "y2": {"field": "end"}, "color": _colour(steps, paper), "tooltip": tooltip},
     }
     text = {
-        "mark": {"type": "text", "dy": -8, "color": ink, "aria": False},
+        "mark": {"type": "text", "dy": -8, "color": paper.text, "aria": False},
         "encoding": {
             "x": name,
             "y": {"field": "top", "type": "quantitative", "scale": scale},

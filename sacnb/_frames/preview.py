@@ -18,7 +18,7 @@ from sacnb._frames.convert import column_of
 from sacnb._odata.schema import Column
 from sacnb._rendering import PAGED_ROWS, Preview
 
-__all__ = ["as_shown", "preview", "preview_of", "shown_frame"]
+__all__ = ["AT_TOP", "as_shown", "preview", "preview_of", "shown_frame"]
 
 # Digits of a column's largest number; decimal places are never fewer than the cents need.
 _DIGITS: Final = 6
@@ -87,8 +87,8 @@ def _digits_behind(number: Decimal) -> int:
 
 _ROWS: Final = 10
 # A few more rows are shown rather than announced.
-_MOST_ROWS: Final = 20
-_CELL_CHARS: Final = 120
+AT_TOP: Final = 20
+_CELL_CHARS: Final = 240
 _ID_CHARS: Final = 256
 # A whole number with such a name, or one that may be a period, is no quantity.
 _NO_QUANTITY: Final = re.compile(
@@ -113,7 +113,7 @@ def preview(
     rows beyond those at the top to hold for paging; *total* is the number of rows if *table* is only their beginning.
     """
     total = table.num_rows if total is None else total
-    at_top = _ROWS if total > _MOST_ROWS else total
+    at_top = _ROWS if total > AT_TOP else total
     head = table.slice(0, at_top + more_rows)
     columns = [column_of(field) for field in head.schema]
     ids = {
@@ -195,7 +195,7 @@ def _cell(value: Any, most: int) -> str:
 
 def preview_of(frame: pl.DataFrame, *, title: str, more_rows: int = 0, **options: Any) -> Preview:
     """Return the preview of a polars frame; see ``preview``."""
-    head = frame.head(_MOST_ROWS + more_rows).to_arrow()
+    head = frame.head(AT_TOP + more_rows).to_arrow()
     return preview(head, title=title, more_rows=more_rows, total=frame.height, **options)
 
 

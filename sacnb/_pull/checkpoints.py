@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from sacnb._cache.staging import StagingArea, has_area, staging_id
 from sacnb._cache.state import PageFile, SegmentState
@@ -83,6 +82,8 @@ class Checkpoints:
     def read_part(self, file: str, columns: list[str] | None = None) -> pa.Table:
         """Return some columns of a part file of an earlier run, or all."""
         assert self._area is not None  # noqa: S101 - without one there are no parts
+        import pyarrow.parquet as pq  # only where files are read: it takes a twentieth of a cold start
+
         with pq.ParquetFile(self._area.rows / file) as parquet:
             return parquet.read(columns=columns)
 

@@ -26,6 +26,7 @@ from sacnb._pull.progress import Progress, ProgressListener
 from sacnb._pull.pull import Pull
 from sacnb._pull.stream import BatchStream, Spool
 from sacnb._pull.totals import Tally, check_records, count_keys
+from sacnb._results.info import REASON
 from sacnb.errors import (
     AuthError,
     BadAnswer,
@@ -153,8 +154,8 @@ def _last_good(cache: Cache, key: CacheKey, error: SacError, now: datetime, anno
         else "of unknown age, since that is in the future: the clock of this machine was changed"
     )
     warning = (
-        f"SAC did not deliver; showing the data of {refreshed.astimezone(UTC):%Y-%m-%d %H:%M} UTC, {age}. "
-        f"Reason: {_briefly(error)}"
+        f"SAC did not deliver; showing the data of {refreshed.astimezone(UTC):%Y-%m-%d %H:%M} UTC, {age}."
+        f"{REASON}{_briefly(error)}"
     )
     _log.info("The error in full: %s", error)
     _warn(warning, announce)

@@ -10,19 +10,22 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import inf
 from pathlib import Path
-from typing import IO, Final, TypeAlias, overload
+from typing import IO, TYPE_CHECKING, Final, TypeAlias, overload
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.ipc
-import pyarrow.parquet as pq
 
 from sacnb._arguments import flag, folder, names, text, whole_number
-from sacnb._files import replacing
+from sacnb._files import NO_DIGEST, Sealed, digest_of_file, replacing
+from sacnb._fork import is_polars_lost
 from sacnb._frames.convert import to_polars, with_floats
 from sacnb._frames.preview import as_shown
 from sacnb._frames.types import duration_text
 from sacnb.errors import ContractError, MissingExtraError, UnknownNameError
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 __all__ = [
     "EXCEL_ROWS",
@@ -43,6 +46,9 @@ Target: TypeAlias = str | os.PathLike[str] | IO[bytes]
 _ROW_GROUP_ROWS: Final = 1_000_000
 
 _MAGIC: Final = b"PAR1"
+
+# Not one of the keys "sacnb.": earlier versions refuse a file with one that they do not know.
+_DIGEST_KEY: Final = "sacnb_file_sha256"
 
 
 class UnusableFileError(ValueError):
@@ -66,19 +72,25 @@ def opened(target: Target) -> Iterator[IO[bytes]]:
 def write_parquet(table: pa.Table, metadata: Mapping[str, str], target: Target) -> None:
     """Write a table as Parquet: zstd, checksums, row groups of a million rows, *metadata* in the footer.
 
-    The same table and metadata give the same bytes (with the same pyarrow), whatever the chunks.
+    The same table and metadata give the same bytes (with the same pyarrow), whatever the chunks. Beside *metadata* the
+    footer holds a digest of the whole file, taken with zeros in its own place.
     """
+    import pyarrow.parquet as pq
+
     table = table.replace_schema_metadata(None)
-    with (
-        opened(target) as stream,
-        pq.ParquetWriter(
-            stream, table.schema, compression="zstd", compression_level=1, write_page_checksum=True
-        ) as writer,
-    ):
-        for start in range(0, max(table.num_rows, 1), _ROW_GROUP_ROWS):
-            writer.write_table(table.slice(start, _ROW_GROUP_ROWS).combine_chunks(), row_group_size=_ROW_GROUP_ROWS)
-        # Not in the Arrow schema, which would write it a second time in base64.
-        writer.add_key_value_metadata(dict(metadata))
+    if metadata:
+        metadata = {**metadata, _DIGEST_KEY: NO_DIGEST.decode()}
+    with opened(target) as stream:
+        sealed = Sealed(stream)
+        with pq.ParquetWriter(
+            sealed, table.schema, compression="zstd", compression_level=1, write_page_checksum=True
+        ) as writer:
+            for start in range(0, max(table.num_rows, 1), _ROW_GROUP_ROWS):
+                writer.write_table(table.slice(start, _ROW_GROUP_ROWS).combine_chunks(), row_group_size=_ROW_GROUP_ROWS)
+            # Not in the Arrow schema, which would write it a second time in base64.
+            writer.add_key_value_metadata(dict(metadata))
+            sealed.begin_footer()
+        sealed.finish()
 
 
 def write_arrow(table: pa.Table, metadata: Mapping[str, str], target: Target) -> None:
@@ -320,12 +332,20 @@ def _reading(path: Path) -> Iterator[pq.ParquetFile]:
         file.seek(-min(len(_MAGIC), path.stat().st_size), os.SEEK_END)
         if file.read() != _MAGIC or file.tell() < 3 * len(_MAGIC):
             raise UnusableFileError("is incomplete")
-    try:
+    with _damage_named():
+        import pyarrow.parquet as pq
+
         # Open by path: pyarrow's threads release a Python file object shortly after the read, and a process that exits
         # just then aborts (13 of 80 runs with pyarrow 26 and Python 3.11).
         with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
             yield parquet
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as e:
+
+
+@contextmanager
+def _damage_named() -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as e:
         raise UnusableFileError(f"is damaged ({e})") from e
 
 
@@ -348,9 +368,43 @@ def read_parquet(path: Path) -> tuple[pa.Table, dict[str, str]]:
         OSError: It cannot be opened.
     """
     with _reading(path) as parquet:
-        return parquet.read().replace_schema_metadata(None), _texts(parquet)
+        if (
+            _digest_in(parquet) is None
+            or is_polars_lost()
+            or not all(map(_is_same_in_polars, parquet.schema_arrow.types))
+        ):
+            return parquet.read().replace_schema_metadata(None), _texts(parquet)
+    return _read_checked(path)
+
+
+def _read_checked(path: Path) -> tuple[pa.Table, dict[str, str]]:
+    """Read a file that has a digest by polars, which takes half of pyarrow's time and knows no checksums of pages."""
+    import pyarrow.parquet as pq
+
+    content = path.read_bytes()  # once: the file may be replaced by another one meanwhile
+    with _damage_named(), pq.ParquetFile(pa.BufferReader(content)) as parquet:
+        digest = _digest_in(parquet)
+        if digest is None or digest != digest_of_file(content, digest):
+            raise UnusableFileError("is damaged (its digest is another one)")
+        frame = pl.read_parquet(content)
+        schema = parquet.schema_arrow.remove_metadata()
+        return frame.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema), _texts(parquet)
+
+
+def _digest_in(parquet: pq.ParquetFile) -> bytes | None:
+    """Return the digest that a footer holds; ``None`` where it holds none."""
+    digest: bytes | None = (parquet.metadata.metadata or {}).get(_DIGEST_KEY.encode())
+    return None if digest == NO_DIGEST else digest
+
+
+def _is_same_in_polars(kind: pa.DataType) -> bool:
+    """Return whether a column comes back from polars exactly as it was."""
+    types = pa.types
+    kinds = (types.is_string, types.is_decimal128, types.is_integer, types.is_boolean, types.is_date32)
+    return any(is_kind(kind) for is_kind in kinds)
 
 
 def _texts(parquet: pq.ParquetFile) -> dict[str, str]:
     pairs = parquet.metadata.metadata or {}
-    return {key.decode(): value.decode("utf-8", "replace") for key, value in pairs.items() if key != b"ARROW:schema"}
+    hidden = {b"ARROW:schema", _DIGEST_KEY.encode()}
+    return {key.decode(): value.decode("utf-8", "replace") for key, value in pairs.items() if key not in hidden}

@@ -24,6 +24,7 @@ from sacnb.errors import MixedAccountsWarning, MixedVersionsWarning, QueryError,
 
 __all__ = [
     "METADATA_KEYS",
+    "REASON",
     "KnownMembers",
     "Repeated",
     "ResultInfo",
@@ -44,6 +45,8 @@ Source = Literal["sac", "sandbox"]
 Repeated = Literal["sum", "keep", "error"]
 
 _PREFIX: Final = "sacnb."
+# In the warning of an old result, between what everybody must know and the error, with address and request id.
+REASON: Final = " Reason: "
 METADATA_KEYS: Final = tuple(
     _PREFIX + name
     for name in (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,13 +12,14 @@ import pyarrow as pa
 
 from sacnb._arguments import flag, folder, mapping, names, one_of, required_text, text
 from sacnb._frames.convert import arrow_schema, to_pandas, to_polars, with_floats
-from sacnb._frames.preview import preview
+from sacnb._frames.preview import AT_TOP, preview
 from sacnb._frames.tidy import Aggregation, tidy, with_label_columns
 from sacnb._frames.tidy import TidyFrame as TidyRows
 from sacnb._odata.schema import DateColumn, Grain, Schema
 from sacnb._rendering import Paged, Preview
 from sacnb._results.files import Tabular, Target, UnusableFileError, read_parquet, write_arrow, write_parquet
 from sacnb._results.info import (
+    REASON,
     KnownMembers,
     ResultInfo,
     about_of,
@@ -252,7 +253,7 @@ class Result(Paged, Tabular):
             title=text("title", title),
             unit=text("unit", unit),
             theme=text("theme", theme),  # type: ignore[arg-type]
-            note=" ".join(filter(None, (self.warning, said_of_mixed(self.info.mixed)))),
+            note=" ".join(filter(None, (self._age(), said_of_mixed(self.info.mixed)))),
         )
 
     def _warn_of_mixed(self) -> None:
@@ -302,7 +303,7 @@ class Result(Paged, Tabular):
             grain=_grain(grain),
             accounts=accounts,
             better=text("better", better),  # type: ignore[arg-type]  # variance() names those there are
-            note=self.warning,
+            note=self._age(),
         )
 
     def variance_plot(
@@ -333,6 +334,10 @@ class Result(Paged, Tabular):
         )
         return made.plot(kind, labels=labels, title=title, unit=unit, theme=theme)
 
+    def _age(self) -> str | None:
+        """Return the warning of an old result as far as readers of a chart need it: no addresses, no request ids."""
+        return self.warning.partition(REASON)[0] if self.warning is not None else None
+
     def _about(self) -> Mapping[str, object]:
         return about_of(self.info, self.warning)
 
@@ -349,11 +354,13 @@ class Result(Paged, Tabular):
         span = f", {info.min_date} to {info.max_date}" if info.min_date else ""
         title = (
             f"{info.provider_id}/{info.entity_set}: {_count(info.row_count, 'row')}, "
-            f"{_count(self.table.num_columns, 'column')}{span} ({info.source})"
+            f"{_count(self.table.num_columns + len(self.labelled), 'column')}{span} ({info.source})"
         )
         dates = [date.name for date in self.schema.date_columns]
         notes = tuple(note for note in (self.warning, said_of_mixed(info.mixed)) if note)
-        return preview(self.table, title=title, notes=notes, kept=dates, more_rows=rows)
+        # Descriptions for the rows on show only: a result may have millions.
+        head = replace(self, table=self.table.slice(0, AT_TOP + rows))._shown()
+        return preview(head, title=title, notes=notes, kept=dates, more_rows=rows, total=len(self))
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -12,6 +12,7 @@ from sacnb._settings.files import (
     read_profile,
     save_dotenv,
     save_profile,
+    system_keyring,
 )
 from sacnb._settings.resolve import AuthMethod, LogLevel, ReplayChoice, ReplayMode, Settings
 from sacnb._settings.sources import configured_secrets
@@ -39,4 +40,5 @@ __all__ = [
     "read_profile",
     "save_dotenv",
     "save_profile",
+    "system_keyring",
 ]

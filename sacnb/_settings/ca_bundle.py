@@ -24,7 +24,11 @@ _CERTIFICATE: Final = re.compile(
 _HASHED_NAME: Final = re.compile(r"[0-9a-f]{8}\.\d+")
 _PKCS7_OID: Final = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02"
 
-_converted: dict[tuple[str, int, int], str] = {}
+# Path, time of the last change and size.
+_State = tuple[str, int, int]
+_converted: dict[_State, str] = {}
+# OpenSSL takes about 15 ms for a bundle of 150 certificates, and connecting asks for it three times.
+_accepted: set[_State] = set()
 _lock = threading.Lock()
 
 
@@ -41,8 +45,7 @@ def usable_bundle(path: Path) -> str:
     pem = _read(path)
     if pem is None:
         return str(path)
-    stat = path.stat()
-    key = (str(path), stat.st_mtime_ns, stat.st_size)
+    key = _state_of(path)
     with _lock:
         if not Path(_converted.get(key, "")).is_file():
             handle, name = tempfile.mkstemp(prefix="sacnb-ca-", suffix=".pem")
@@ -91,13 +94,27 @@ def _content(path: Path) -> bytes:
         return file.read(_MAX_BYTES)
 
 
+def _state_of(path: Path) -> _State:
+    stat = path.stat()
+    return str(path), stat.st_mtime_ns, stat.st_size
+
+
 def _is_accepted(path: Path) -> bool:
+    try:
+        state = _state_of(path)
+    except OSError:
+        return False
+    if state in _accepted:
+        return True
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         context.load_verify_locations(cafile=path)
     except (ssl.SSLError, OSError):
         return False
-    return bool(context.cert_store_stats()["x509"])
+    if not context.cert_store_stats()["x509"]:
+        return False
+    _accepted.add(state)
+    return True
 
 
 def _read_folder(path: Path) -> str | None:

@@ -30,6 +30,7 @@ __all__ = [
     "read_profile",
     "save_dotenv",
     "save_profile",
+    "system_keyring",
 ]
 
 # UTF-32 first: its mark begins with that of UTF-16.
@@ -343,7 +344,7 @@ def keyring_secret(name: str) -> Secret:
 
     Raises MissingExtraError without the extra ``keyring``, SettingsError where the keyring has or gives no secret.
     """
-    keyring = _keyring()
+    keyring = system_keyring()
     try:
         text = keyring.get_password(_SERVICE, name)
     except keyring.errors.KeyringError as error:
@@ -365,7 +366,7 @@ def keep_in_keyring(name: str, secret: Secret) -> None:
 
     Raises MissingExtraError without the extra ``keyring``, SettingsError where the keyring does not keep it.
     """
-    keyring = _keyring()
+    keyring = system_keyring()
     try:
         keyring.set_password(_SERVICE, name, secret.reveal())
         is_kept = keyring.get_password(_SERVICE, name) == secret.reveal()
@@ -376,7 +377,8 @@ def keep_in_keyring(name: str, secret: Secret) -> None:
         raise SettingsError(f"The system's keyring does not keep the secret: {reason:.200} Leave --keyring out.")
 
 
-def _keyring() -> Any:
+def system_keyring() -> Any:
+    """Return the module ``keyring``. Raises MissingExtraError without it."""
     try:
         import keyring
         import keyring.errors

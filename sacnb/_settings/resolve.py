@@ -16,11 +16,17 @@ from sacnb._endpoints import REPLAY_TENANT_URL, REPLAY_TOKEN_URL
 from sacnb._rendering import shown_path
 from sacnb._settings.ca_bundle import check_bundle
 from sacnb._settings.sources import Given, Sources, show
-from sacnb._settings.tenant_url import TOKEN_URL_EXAMPLE, TenantAddress, check_token_url, read_tenant_url
+from sacnb._settings.tenant_url import (
+    TOKEN_URL_EXAMPLE,
+    TenantAddress,
+    check_redirect_uri,
+    check_token_url,
+    read_tenant_url,
+)
 from sacnb._settings.variables import SANDBOX, VARIABLES, Secret, documentation
 from sacnb.errors import SettingsError
 
-AuthMethod = Literal["client_credentials", "static"]
+AuthMethod = Literal["client_credentials", "authorization_code", "static"]
 ReplayMode = Literal["off", "replay", "record"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -36,6 +42,7 @@ _REPLAYED: Final = MappingProxyType(
         "client_id": "replay",
         "client_secret": Secret("replay"),
         "auth": "client_credentials",
+        "redirect_uri": "",
         "token": None,
     }
 )
@@ -57,6 +64,7 @@ class Settings:
     client_id: str
     client_secret: Secret
     auth: AuthMethod = "client_credentials"
+    redirect_uri: str = "http://127.0.0.1:8414/"
     token: Secret | None = None
     token_lifetime_s: float = 3600.0
     refresh_margin_s: float | None = None
@@ -110,7 +118,7 @@ class Settings:
             token_url=token_url,
             client_id=client_id,
             client_secret=Secret(client_secret),
-            auth="client_credentials",
+            auth="authorization_code" if self.auth == "authorization_code" else "client_credentials",
             is_sandbox=True,
         )
 
@@ -263,7 +271,7 @@ class _Resolver:
         if not text:
             self._problems.append(
                 "SAC_TENANT_URL is missing: the address of your tenant, for example https://acme.eu10.hcs.cloud.sap, "
-                "or 'sandbox' for the embedded one. sacnb init asks for it and writes it down."
+                "or 'sandbox' for the embedded one."
             )
             return None
         try:
@@ -289,6 +297,16 @@ class _Resolver:
             )
             return ""
         return tenant.derived_token_url
+
+    def _redirect_uri(self) -> str:
+        text = self._text("SAC_REDIRECT_URI")
+        if not text:
+            return str(_DEFAULTS["redirect_uri"])
+        try:
+            return check_redirect_uri(text)
+        except ValueError as error:
+            self._problems.append(f"{self._given('SAC_REDIRECT_URI').origin} {error}")
+            return ""
 
     def settings(self) -> Settings:
         """Return the settings. Raises SettingsError with every problem."""
@@ -342,7 +360,10 @@ class _Resolver:
 
     def _raise_problems(self) -> None:
         if self._problems:
-            raise SettingsError(tuple(dict.fromkeys(self._problems)))
+            error = SettingsError(tuple(dict.fromkeys(self._problems)))
+            if any(problem.startswith("SAC_TENANT_URL is missing") for problem in self._problems):
+                error.hint = "Run sacnb init, which asks for them, tests and writes them. Without a tenant: sacnb demo"
+            raise error
 
     def _path_text(self, name: str) -> str | None:
         given = self._given(name)
@@ -370,7 +391,7 @@ class _Resolver:
                 tenant_url = tenant.url
                 self._sources.notes.extend(tenant.notes)
                 self._compare_with_profile(tenant)
-                if auth == "client_credentials" and token_url and self._given("SAC_TOKEN_URL").value is None:
+                if auth != "static" and token_url and self._given("SAC_TOKEN_URL").value is None:
                     self._sources.notes.append(f"The token URL was derived from the tenant URL: {token_url}.")
             self._check_client(auth, client_id, client_secret, token)
         return {
@@ -380,6 +401,7 @@ class _Resolver:
             "client_id": client_id,
             "client_secret": client_secret or Secret(""),
             "auth": auth,
+            "redirect_uri": self._redirect_uri(),
             "token": token,
         }
 
@@ -404,7 +426,7 @@ class _Resolver:
         if not client_id:
             example = "sb-00000000-0000-0000-0000-000000000000!b0|client!b0"
             self._problems.append(f"SAC_CLIENT_ID is missing: {where}. It looks like {example}.")
-        if client_secret is None:
+        if client_secret is None and auth == "client_credentials":  # a client of named users may be a public one
             self._problems.append(
                 "SAC_CLIENT_SECRET is missing: SAC shows it when the OAuth client is made; in .env put it in "
                 "single quotes, since it holds $ and !."

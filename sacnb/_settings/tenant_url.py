@@ -76,6 +76,21 @@ def read_tenant_url(text: str) -> TenantAddress:
     return TenantAddress(url, derive_token_url(host), tuple(notes))
 
 
+def check_redirect_uri(text: str) -> str:
+    """Return *text* if SAC can send a browser there. Raises ValueError with the rest of a sentence if it cannot."""
+    example = "http://127.0.0.1:8414/"
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        host, parts = "", SplitResult("", "", "", "", "")
+    if not host or re.search(r"\s", text) or parts.username is not None or parts.fragment:
+        raise ValueError(f"is {show(text)}, which is no address of a page; expected for example {example}.")
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
+        raise ValueError(f"begins with {parts.scheme}://; over http a login may come to this machine only: {example}.")
+    return text
+
+
 def check_token_url(text: str) -> str:
     """Return *text* if it can be a token URL. Raises ValueError with the rest of a sentence if it cannot."""
     try:

@@ -52,7 +52,18 @@ VARIABLES: Final = (
     ),
     Variable("SAC_CLIENT_ID", "the OAuth client's id", "", "sb-00000000-0000-0000-0000-000000000000!b0|client!b0"),
     Variable("SAC_CLIENT_SECRET", "the OAuth client's secret; single quotes keep $ and ! as they are", "", ""),
-    Variable("SAC_AUTH", "client_credentials, or static for a pasted token", "client_credentials", ""),
+    Variable(
+        "SAC_AUTH",
+        "client_credentials, authorization_code for a named user who logs in, or static for a pasted token",
+        "client_credentials",
+        "",
+    ),
+    Variable(
+        "SAC_REDIRECT_URI",
+        "where SAC sends the browser after a login, as registered with the OAuth client; port 0 takes a free one",
+        "http://127.0.0.1:8414/",
+        "",
+    ),
     Variable("SAC_TOKEN", "a pasted access token: deprecated, it cannot be refreshed", "", ""),
     Variable("SAC_TOKEN_LIFETIME_S", "seconds assumed where SAC does not say, within 30 to 3600", "3600", ""),
     Variable(
@@ -91,6 +102,7 @@ IDENTITY: Final = (
     "SAC_CLIENT_ID",
     "SAC_CLIENT_SECRET",
     "SAC_AUTH",
+    "SAC_REDIRECT_URI",
     "SAC_TOKEN",
 )
 

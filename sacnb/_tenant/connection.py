@@ -9,12 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from sacnb._cache.folder import CacheKey
-from sacnb._endpoints import DEFAULT_NAMESPACE, metadata_path, providers_path
+from sacnb._endpoints import (
+    DEFAULT_NAMESPACE,
+    NAMESPACES_PATH,
+    TABLES,
+    entity_set_path,
+    metadata_path,
+    provider_path,
+    providers_path,
+)
 from sacnb._odata.metadata import Metadata, parse_metadata
 from sacnb._odata.page import cut_page, next_page, read_list
 from sacnb._results.info import ResultInfo, principal_digest
 from sacnb._settings import SANDBOX, Settings, profile_names
-from sacnb.errors import CacheError, NotFoundError, SacError, UnknownNameError
+from sacnb.errors import BadAnswer, CacheError, NotFoundError, QueryError, SacError, UnknownNameError
 
 if TYPE_CHECKING:
     from sacnb._cache.store import Cache
@@ -33,15 +41,20 @@ class Connection:
     """A connected tenant: what requests, results and the cache need to know of it.
 
     ``tenant_host`` names the tenant in cache keys and results (``sandbox`` for the embedded one, whose port changes);
-    ``principal`` is the client or user, because two users may see different rows.
     """
 
     context: DispatchContext
     settings: Settings
     cache: Cache
     tenant_host: str
-    principal: str
     source: Source
+
+    @property
+    def principal(self) -> str:
+        """The client or user, because two users may see different rows; a named user is known once logged in."""
+        if self.source == "sandbox" and self.settings.auth != "authorization_code":
+            return SANDBOX  # it makes up a client at each start; all of them see the same data
+        return self.context.guard.principal
 
     @property
     def tenant_url(self) -> str:
@@ -94,6 +107,34 @@ def list_models(connection: Connection, namespace: str = DEFAULT_NAMESPACE) -> t
     )
 
 
+def list_tables(connection: Connection, kind: str) -> tuple[ModelEntry, ...]:
+    """Return the tables of a kind. Raises what ``Tenant.tables`` raises."""
+    namespace, _ = TABLES[kind]
+    listed = [str(row.get("NamespaceID")) for row in connection.read_list(NAMESPACES_PATH, "list namespaces")]
+    if namespace not in listed:
+        raise QueryError(
+            f"SAC offers this client no {kind} tables: the namespace {namespace!r} is not listed.",
+            hint=f"It lists: {', '.join(listed)}. Which tenants have more is unconfirmed (docs/planning.md).",
+        )
+    return list_models(connection, namespace)
+
+
+def read_table(connection: Connection, kind: str, table_id: str) -> list[dict[str, Any]]:
+    """Return the rows of a table. Raises what ``Tenant.table`` raises."""
+    namespace, entity_set = TABLES[kind]
+    known = [entry.id for entry in list_tables(connection, kind)]
+    if table_id not in known:
+        raise UnknownNameError(f"{kind} table", table_id, known, where="this tenant")
+    found = connection.read_list(provider_path(table_id, namespace), "read service document")
+    sets = [str(row.get("name")) for row in found]
+    # The name is that of one public client (unconfirmed), so the only set there is will do.
+    chosen = entity_set if entity_set in sets else sets[0] if len(sets) == 1 else None
+    if chosen is None:
+        raise BadAnswer(f"{table_id!r} has no entity set {entity_set!r}, and which to read of {sets!r} is not known.")
+    rows = connection.read_list(entity_set_path(table_id, chosen, namespace), "read table")
+    return [{name: value for name, value in row.items() if not name.startswith("@")} for row in rows]
+
+
 _log = logging.getLogger("sacnb.tenant")
 
 
@@ -125,7 +166,7 @@ def _whose(info: ResultInfo) -> tuple[str, str, str, str]:
 
 
 _NEVER: Final = frozenset({"client_secret", "token", "is_sandbox", "notes", "warnings", "sources", "dotenv_path"})
-_TENANT: Final = frozenset({"profile", "token_url", "client_id", "auth"})
+_TENANT: Final = frozenset({"profile", "token_url", "client_id", "auth", "redirect_uri"})
 
 
 @dataclass(frozen=True, slots=True)

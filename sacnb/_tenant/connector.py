@@ -6,6 +6,7 @@ import atexit
 import functools
 import logging
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -22,9 +23,9 @@ from sacnb._tenant.connection import Connection, ConnectSpec
 from sacnb._tenant.tenant import Tenant
 from sacnb._wire.context import build_context
 from sacnb.errors import MissingExtraError, SacWarning, SettingsError, warn_user
-from sacnb.replay import active, start_for
 
 if TYPE_CHECKING:
+    from sacnb.replay import ReplaySession
     from sacnb.sandbox import Sandbox
 
 _log = logging.getLogger("sacnb")
@@ -62,6 +63,7 @@ def connect(
     client_id: str | None = None,
     client_secret: str | Secret | None = None,
     auth: str | None = None,
+    redirect_uri: str | None = None,
     token: str | Secret | None = None,
     token_lifetime_s: float | None = None,
     refresh_margin_s: float | None = None,
@@ -89,6 +91,9 @@ def connect(
     arguments, no ``.env`` is looked for, and the environment only fills in other settings. ``""`` means no profile,
     whatever SAC_PROFILE says.
 
+    With ``auth="authorization_code"`` a named user works: ``tenant.login()`` opens the browser, or ``sacnb login``
+    keeps a login in the system's keyring, where it is found. Nothing else ever opens a browser.
+
     With ``replay="replay"``, or within ``sacnb.replay.cassette()``, the cassette answers instead of a tenant, and no
     other setting is needed. A replay runs at the time of its recording. Replays and recordings cache results in a
     folder of their own.
@@ -99,7 +104,7 @@ def connect(
     Raises SettingsError with all problems at once; MissingExtraError for the sandbox or a cassette without its extra;
     ReplayError for a missing cassette, or if another one is in use.
     """
-    in_use = active()
+    in_use = _active()
     if in_use is not None and replay_cassette is not None:
         in_use.must_be(replay_cassette)
     given: dict[str, Any] = {
@@ -109,6 +114,7 @@ def connect(
         "client_id": client_id,
         "client_secret": client_secret,
         "auth": auth,
+        "redirect_uri": redirect_uri,
         "token": token,
         "token_lifetime_s": token_lifetime_s,
         "refresh_margin_s": refresh_margin_s,
@@ -156,7 +162,7 @@ def connect_with(settings: Settings, *, sandbox: Sandbox | None = None, **engine
     spec = ConnectSpec.of(settings)
     if settings.sources:
         _log.info("Settings: %s.", "; ".join(_by_source(settings.sources)))
-    cassette = None if settings.replay == "off" else start_for(settings)
+    cassette = None if settings.replay == "off" else _start_for(settings)
     if cassette is not None:
         settings = replace(settings, cache_dir=cassette.cache_dir)
         if cassette.mode == "replay":  # nothing of this machine is used, so nothing of it is shown
@@ -184,8 +190,6 @@ def connect_with(settings: Settings, *, sandbox: Sandbox | None = None, **engine
         settings=settings,
         cache=Cache(settings.cache_dir),
         tenant_host=SANDBOX if is_sandbox else urlsplit(settings.tenant_url).netloc,
-        # The sandbox makes up a client at each start; all of them see the same data.
-        principal=SANDBOX if is_sandbox else context.guard.principal,
         source="sandbox" if is_sandbox else "sac",
     )
     return Tenant(connection, sandbox, spec)
@@ -231,12 +235,24 @@ def start_sandbox(**options: Any) -> Sandbox:
         raise MissingExtraError("sandbox", "The embedded tenant") from error
 
 
+def _active() -> ReplaySession | None:
+    """Return the cassette in use. There is none before the module is loaded, which takes 30 ms of a cold start."""
+    replay = sys.modules.get("sacnb.replay.session")
+    return None if replay is None else replay.active()
+
+
+def _start_for(settings: Settings) -> ReplaySession:
+    from sacnb.replay import start_for
+
+    return start_for(settings)
+
+
 class _Formatter(logging.Formatter):
     """Writes times with their zone, or leaves them out during a replay, whose output is the same each time."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = super().format(record)
-        return line.partition(" ")[2] if active() is not None else line
+        return line.partition(" ")[2] if _active() is not None else line
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's name
         del datefmt

@@ -6,7 +6,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -79,7 +79,8 @@ def diagnose(
 def _checks(now: Callable[[], datetime], arguments: dict[str, Any]) -> Iterator[Check]:
     try:
         settings = Settings.resolve(**arguments)
-        tenant = connect_with(settings)
+        warnings = settings.warnings
+        tenant = connect_with(replace(settings, warnings=()))  # they are among the checks
     except SettingsError as error:
         for problem in error.problems:
             yield Check("settings", "failed", problem, "Run sacnb init, or set it in the environment or in .env.")
@@ -92,10 +93,10 @@ def _checks(now: Callable[[], datetime], arguments: dict[str, Any]) -> Iterator[
         settings = tenant.settings
         file = _files_read(settings)
         if settings.replay == "replay":  # its settings name no file of this machine
-            file = ""
+            file, warnings = "", ()
         client = settings.client_id or "(pasted token)"
         yield Check("settings", "ok", f"tenant {settings.tenant_url}, client {client}{file}")
-        for note in (*settings.warnings, *settings.notes):
+        for note in (*warnings, *settings.notes):
             yield Check("settings", "warning", note)
         if settings.replay == "replay":
             yield from _skipped("a cassette answers instead of a tenant", "host", "clock", "token", "grants")

@@ -23,7 +23,6 @@ from sacnb._odata.render import to_odata
 from sacnb._pull.checkpoints import Staging
 from sacnb._pull.collect import pull, pull_resumable, refresh, summed
 from sacnb._pull.count import count_rows
-from sacnb._pull.parquet import ParquetFolder, to_parquet
 from sacnb._pull.partition import Partitions, make_plan
 from sacnb._pull.plan import CutKeys, Job, Plan, Records, Repeated
 from sacnb._pull.progress import ProgressListener, ProgressOption, progress_listener
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
 
     from sacnb._odata.query import Query
     from sacnb._odata.schema import Schema
+    from sacnb._pull.publish import ParquetFolder
     from sacnb._tenant.connection import Connection
     from sacnb.snowflake import SnowflakeClient
     from sacnb.snowflake.load import Load
@@ -226,6 +226,8 @@ class Facts(Previewed):
             job = self._job(named, listener, cancelled, repeated=mode)
             about = {**self._about(), "repeated": mode}
             with job.context.telemetry.operation(f"export {job.label}"):
+                from sacnb._pull.parquet import to_parquet  # a twentieth of a cold start
+
                 return to_parquet(
                     job,
                     self._plan,

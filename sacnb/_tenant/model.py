@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from sacnb._frames.tidy import Aggregation
-    from sacnb._frontend import Panel
+    from sacnb._frontend import Panel, WritePanel
     from sacnb._pull.progress import ProgressOption
     from sacnb._results.files import Target
     from sacnb._results.result import Result
@@ -458,6 +458,14 @@ class Model(Previewed):
         )
         with progress_listener(callback("progress", progress, allowed=("auto",))) as listener:
             return write(self._place(), frame, replace(order, listener=listener))
+
+    def write_panel(self, frame: object, **options: Any) -> WritePanel:
+        """Return a notebook widget that shows problems and changes before *Write* can be pressed; see ``WritePanel``.
+
+        The options are those of ``write``. Raises QueryError for them; MissingExtraError without the extra
+        ``notebook``.
+        """
+        return frontend().WritePanel(self, frame, **options)
 
     def write_members(
         self,

@@ -23,7 +23,7 @@ from sacnb._endpoints import FACT_DATA
 from sacnb._odata.expression import Expression, col
 from sacnb._odata.literal import Value
 from sacnb._odata.schema import NUMERIC_TYPES
-from sacnb._odata.where import When, both, bounds, from_where
+from sacnb._odata.where import When, both, bounds, from_where, under
 from sacnb._tenant.facts import Facts
 from sacnb.errors import QueryError, UnknownNameError
 
@@ -48,9 +48,10 @@ class HasFacts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """The options that select facts, as typed; ``where`` holds pairs of a column and a text."""
+    """The options that select facts, as typed; ``where`` and ``under`` hold pairs of a column and a text."""
 
     where: tuple[tuple[str, str], ...] = ()
+    under: tuple[tuple[str, str], ...] = ()
     since: str | None = None
     until: str | None = None
     date: str | None = None
@@ -67,7 +68,11 @@ class Question:
 
         Raises UnknownNameError for an unknown column, QueryError for a text that the column cannot hold.
         """
+        below: dict[str, list[object]] = {}
+        for name, member in self.under:
+            below.setdefault(name, []).append(under(member))
         facts = model.facts(
+            where=below or None,
             since=self.since,
             until=self.until,
             date=self.date,

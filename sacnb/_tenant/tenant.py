@@ -6,25 +6,35 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, cast, get_args, overload
 
-from sacnb._arguments import flag, required_text, text
+from sacnb._arguments import flag, one_of, required_text, seconds, text
 from sacnb._endpoints import DEFAULT_NAMESPACE
 from sacnb._frontend import frontend
 from sacnb._rendering import Preview, Previewed, fact_table
-from sacnb._tenant.connection import Connection, ConnectSpec, list_models
+from sacnb._tenant.connection import Connection, ConnectSpec, list_models, list_tables, read_table
 from sacnb._tenant.model import Model
 from sacnb.errors import QueryError
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from sacnb._actions.multi_action import MultiAction
+    from sacnb._auth.named_user_flow import Identity
     from sacnb._cache.store import Cache
     from sacnb._frontend import Explorer
     from sacnb._settings import Settings
     from sacnb._tenant.scan import Explanation
     from sacnb._wire.telemetry import Telemetry
     from sacnb.sandbox import Sandbox
+
+
+TableKind = Literal["dimension", "currency", "unit"]
+
+
+def _table_kind(kind: object) -> TableKind:
+    found = one_of("kind", kind, get_args(TableKind))
+    return cast("TableKind", found or "dimension")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +168,49 @@ class Tenant(Previewed):
         """
         return Model(self._connection, model_id, namespace, version=version)
 
+    def tables(self, kind: TableKind = "dimension") -> pl.DataFrame:
+        """Return the public dimensions, currency or unit tables of the tenant: ``id``, ``name``, ``description``.
+
+        Their place in the Data Export Service is unconfirmed, so SAC's list of namespaces is asked first.
+
+        Raises QueryError where SAC offers none of this kind to the client; AuthError and RequestError.
+        """
+        import polars as pl
+
+        from sacnb._frames.preview import shown_frame
+
+        entries = list_tables(self._connection, _table_kind(kind))
+        rows = [(entry.id, entry.name, entry.description) for entry in entries]
+        frame = pl.DataFrame(rows, schema=dict.fromkeys(("id", "name", "description"), pl.String), orient="row")
+        return shown_frame(frame, "table", whole=("id",))
+
+    def table(self, table_id: str, kind: TableKind = "dimension") -> pl.DataFrame:
+        """Return the rows of a public dimension, a currency or a unit table.
+
+        A public dimension has the columns of ``Model.members``. Of the others all columns are String, except those with
+        numbers only (Float64).
+
+        Raises UnknownNameError for an unknown table, and what ``tables`` raises.
+        """
+        import polars as pl
+
+        from sacnb._frames.preview import shown_frame
+        from sacnb._tenant.members import members_frame
+
+        kind = _table_kind(kind)
+        rows = read_table(self._connection, kind, required_text("table_id", table_id))
+        if kind == "dimension":
+            return members_frame(rows)
+        names = dict.fromkeys(name for row in rows for name in row)
+        columns = {name: [row.get(name) for row in rows] for name in names}
+        series = [
+            pl.Series(name, values, dtype=pl.Float64, strict=False)
+            if all(isinstance(one, int | float | None) and not isinstance(one, bool) for one in values)
+            else pl.Series(name, [None if one is None else str(one) for one in values], dtype=pl.String)
+            for name, values in columns.items()
+        ]
+        return shown_frame(pl.DataFrame(series), "row")
+
     def __getitem__(self, model_id: str) -> Model:
         """Return the model with this id, as ``model()`` does."""
         return self.model(model_id)
@@ -169,6 +222,12 @@ class Tenant(Previewed):
     def _ipython_key_completions_(self) -> list[str]:
         """Return ids for the Tab key: those that ``models()`` returned. Tab sends no request."""
         return list(self._model_ids)
+
+    def multi_action(self, action_id: str) -> MultiAction:
+        """Return a multi-action, by the id in its *Starter API URL*; named users only may run it (``login()``)."""
+        from sacnb._actions.multi_action import MultiAction
+
+        return MultiAction.of(self._connection.context.session, action_id)
 
     def explore(self, model_id: str | None = None) -> Explorer:
         """Return a notebook widget to choose a model, look at its data and copy the code; see ``Explorer``.
@@ -266,6 +325,55 @@ class Tenant(Previewed):
         """Request a new token now, whatever the age of the present one. Raises RefreshError."""
         self._connection.context.guard.force()
         return self._status(renewed=True)
+
+    def login(self, *, keep: bool = False, paste: bool | None = None, timeout_s: float = 300.0) -> Identity:
+        """Log a named user in with the browser, and return who it is; needs ``auth="authorization_code"``.
+
+        A link is printed, and opened where there is a browser on this machine. Without one (JupyterHub, ssh), or with
+        ``paste=True``, paste the address of the page that your browser ends at, even if it shows an error.
+
+        Args:
+            keep: Keep the login in the system's keyring, for later programs with the same settings. Otherwise it ends
+                with this program.
+            paste: Ask for the address, or (False) wait for the browser; by default what fits the machine.
+            timeout_s: The seconds to wait for the browser.
+
+        Raises AuthError where nobody logs in, SAC refuses, or another user logs in than before; RefreshError where the
+        token endpoint refuses; SettingsError where the login cannot be kept.
+        """
+        return self._login(keep=flag("keep", keep), paste=paste, timeout_s=timeout_s)
+
+    def _login(self, *, paste: bool | None, timeout_s: float, **ways: Any) -> Identity:
+        """Log in as ``login`` does; *ways* to show, ask and browse replace those of ``log_in``."""
+        from sacnb._auth.named_user_flow import log_in
+
+        log_in(
+            self._connection.context.guard,
+            to=self._connection.tenant_host,
+            paste=None if paste is None else flag("paste", paste),
+            timeout_s=seconds("timeout_s", timeout_s) or 0.0,
+            **ways,
+        )
+        return self.whoami()
+
+    def logout(self) -> bool:
+        """Forget the login of the named user, here and in the keyring; return whether there was one.
+
+        SAC is not told: it publishes no way to end a login early. An access token ends by itself within the hour.
+        """
+        from sacnb._auth.named_user_flow import user_source
+
+        guard = self._connection.context.guard
+        was_there = user_source(guard).forget()
+        if (token := guard.peek()) is not None:
+            guard.reject(token)
+        return was_there
+
+    def whoami(self) -> Identity:
+        """Return who this connection acts as, as its token says; gets a token if need be. Raises RefreshError."""
+        from sacnb._auth.named_user_flow import identity
+
+        return identity(self._connection.context.guard, self.settings, self._connection.tenant_host)
 
     def _status(self, *, renewed: bool) -> TokenStatus:
         guard, now = self._connection.context.guard, self._connection.context.session.now()

@@ -10,9 +10,9 @@ from typing import Any, Final
 from sacnb._arguments import callback, flag, folder, names, one_of, seconds, text, whole_number
 from sacnb._arguments import mapping as _mapping
 from sacnb._write.encode import MAX_BYTES, MAX_ROWS
-from sacnb.errors import QueryError
+from sacnb.errors import ConfirmationError, QueryError, RowsError, SacError
 
-__all__ = ["METHODS", "Order", "make_order"]
+__all__ = ["METHODS", "Order", "hint_in_options", "make_order"]
 
 METHODS: Final = ("Update", "Append", "CleanAndReplace")
 _HOUR_S: Final = 3600.0
@@ -87,3 +87,14 @@ def make_order(
         timeout_s=_HOUR_S if wait_s is None else wait_s,
         cancelled=callback("cancelled", cancelled),
     )
+
+
+def hint_in_options(error: SacError) -> str | None:
+    """Return the remedy of a write that was refused, for people who type options instead of arguments."""
+    if isinstance(error, ConfirmationError):
+        return f"If that is what you want: --confirm {error.rows}"
+    if isinstance(error, RowsError):
+        return "Rows count from 0. --allow-partial writes the good ones."
+    if error.hint is not None and "version=" in error.hint:
+        return "Name it: --version public.Plan, or add a column Version."
+    return error.hint

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sacnb._files import make_private
 from sacnb._rendering import Preview, Previewed, fact_table, local_time
@@ -18,7 +18,9 @@ from sacnb.errors import ExportError, WriteError
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["WriteProgress", "WriteReport", "append_audit"]
+__all__ = ["CHANGES", "WriteProgress", "WriteReport", "append_audit"]
+
+CHANGES: Final = ("new", "changed", "same", "removed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +42,11 @@ class WriteReport(Previewed):
     ``state`` is the job's last state: ``COMPLETED``, or for a dry run ``READY_FOR_WRITE``; the job of a dry run is
     deleted. ``rows`` were written (or would be), ``deleted`` were deleted before that by CleanAndReplace, ``None`` for
     other methods. ``changes`` is a polars frame with each key, its measures before and after, and ``change``: new,
-    changed or same; ``None`` where the facts were not read. ``rejected`` is a frame like ``RowsError.problems``; it is
-    empty unless ``allow_partial`` was set. ``verified`` is true where the rows were read back and are as written,
-    ``None`` where they were not read. ``rounded`` tells by measure how many floats had more decimals than the model.
-    ``digest`` is the SHA-256 of the rows as they were sent.
+    changed, same, or removed by CleanAndReplace; ``None`` where the facts were not read. ``rejected`` is a frame like
+    ``RowsError.problems``; it is empty unless ``allow_partial`` was set. ``verified`` is true where the rows were read
+    back and are as written, ``None`` where they were not read. ``rounded`` tells by measure how many floats had more
+    decimals than the model. ``digest`` is the SHA-256 of the rows as they were sent, and ``written`` those rows (of a
+    dry run: would be sent).
     """
 
     __module__ = "sacnb"
@@ -64,6 +67,7 @@ class WriteReport(Previewed):
     started_at: datetime
     elapsed_s: float
     digest: str
+    written: pl.DataFrame
     _undo: Callable[[bool], WriteReport] | None = field(default=None, compare=False)
 
     @property
@@ -101,7 +105,7 @@ class WriteReport(Previewed):
             shown["deleted"] = f"{self.deleted:,} rows before that"
         if self.changes is not None:
             counts = dict(self.changes.group_by("change").len().iter_rows())
-            shown["changes"] = ", ".join(f"{counts[k]:,} {k}" for k in ("new", "changed", "same") if k in counts)
+            shown["changes"] = ", ".join(f"{counts[k]:,} {k}" for k in CHANGES if k in counts)
         if self.rejected.height:
             shown["rejected"] = f"{self.rejected.height:,} problems, in report.rejected"
         if self.rounded:

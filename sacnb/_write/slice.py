@@ -112,15 +112,31 @@ def expected_after(before: Slice, rows: pl.DataFrame, method: str) -> pl.DataFra
     return joined.select(*before.keys, *sums)
 
 
-def changes(before: Slice, expected: pl.DataFrame) -> pl.DataFrame:
-    """Return each key to write with ``change`` (new, changed, same), and each measure before and after."""
+def changes(
+    before: Slice | None, expected: pl.DataFrame | None, rows: pl.DataFrame, scope: Sequence[str]
+) -> pl.DataFrame | None:
+    """Return each key to write with ``change`` (new, changed, same), and each measure before and after.
+
+    With *scope*, the facts that are cleared first and not among *rows* are ``removed``. ``None`` where the facts were
+    not read.
+    """
+    if before is None or expected is None:
+        return None
     measures = [name for name in expected.columns if name not in before.keys]
     old = before.at(expected).select(*before.keys, *(pl.col(m).alias(f"{m}_before") for m in measures))
     joined = expected.join(old.with_columns(pl.lit(value=True).alias("\0had")), on=list(before.keys), how="left")
     same = pl.all_horizontal(pl.col(m).eq_missing(pl.col(f"{m}_before")) for m in measures)
     kind = pl.when(pl.col("\0had").is_null()).then(pl.lit("new")).when(same).then(pl.lit("same"))
     columns = [column for m in measures for column in (pl.col(f"{m}_before"), pl.col(m).alias(f"{m}_after"))]
-    return joined.select(kind.otherwise(pl.lit("changed")).alias("change"), *before.keys, *columns)
+    made = joined.select(kind.otherwise(pl.lit("changed")).alias("change"), *before.keys, *columns)
+    if not scope:
+        return made
+    gone = before.matching(rows, scope).join(expected, on=list(before.keys), how="anti")
+    nothing = [pl.lit(None, made.schema[f"{m}_after"]).alias(f"{m}_after") for m in measures]
+    removed = gone.select(
+        pl.lit("removed").alias("change"), *before.keys, *(pl.col(m).alias(f"{m}_before") for m in measures), *nothing
+    )
+    return pl.concat([made, removed.select(made.columns)])
 
 
 def differences(found: pl.DataFrame, expected: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:

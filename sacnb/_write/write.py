@@ -130,7 +130,7 @@ class Writer:
         )
         report = replace(
             report,
-            changes=None if before is None or expected is None else changes(before, expected),
+            changes=changes(before, expected, rows, scope),
             rounded=prepared.rounded,
             _undo=self._undoing(before, rows, scope),
         )
@@ -177,6 +177,7 @@ class Writer:
             started_at=self._started_at,
             elapsed_s=self._session.clock() - self._began,
             digest=digest,
+            written=rows.drop(ROW),
         )
 
     # -- before anything is sent -------------------------------------------------------------------------------------

@@ -50,15 +50,15 @@ class Invocation:
             "log": levels.get(self.verbosity, "debug"),
         }
 
-    def connect(self, source: Source | None = None) -> Tenant:
-        """Connect to the tenant of the settings, or to the one that *source* names.
+    def connect(self, source: Source | None = None, **more: Any) -> Tenant:
+        """Connect to the tenant of the settings, or to the one that *source* names, with *more* arguments.
 
         Raises SettingsError; click.UsageError if *source* is ``"sac"`` and the settings name the sandbox.
         """
         from sacnb._settings import Settings
         from sacnb._tenant import connect
 
-        arguments = self.arguments
+        arguments = {**self.arguments, **more}
         if source == "sandbox":
             arguments["tenant_url"] = source
         elif source == "sac" and Settings.resolve(**arguments).is_sandbox:
@@ -98,6 +98,9 @@ COMMANDS: Final = {
     "demo": "commands.demo:command",
     "init": "commands.check:init",
     "auth-check": "commands.check:auth_check",
+    "login": "commands.browse:login",
+    "logout": "commands.browse:logout",
+    "whoami": "commands.browse:whoami",
     "models": "commands.browse:models",
     "describe": "commands.browse:describe",
     "members": "commands.browse:members",
@@ -105,6 +108,7 @@ COMMANDS: Final = {
     "refresh": "commands.refresh:command",
     "export": "commands.export:command",
     "import": "commands.export:import_command",
+    "run": "commands.run:command",
     "cache": "commands.cache:command",
     "replay": "commands.replay:command",
     "sandbox": "commands.sandbox:command",

@@ -82,6 +82,13 @@ _OPTIONS: Final = (
         callback=_conditions,
         help="Keep rows with this value. Repeat it: for one column any of the values, for several columns all of them.",
     ),
+    click.option(
+        "--under",
+        multiple=True,
+        metavar="DIMENSION=MEMBER",
+        callback=_conditions,
+        help="Keep the rows of this member and of all below it in its hierarchy. Repeatable like --where.",
+    ),
     click.option("--since", metavar="PERIOD", help="The first period, such as 2010, 2010-Q1, 2010-01 or 2010-01-31."),
     click.option("--until", metavar="PERIOD", help="The last period, inclusive."),
     click.option("--date", metavar="COLUMN", help="The date column for --since and --until, if there are several."),
@@ -114,7 +121,7 @@ def question_options(command: _F) -> _F:
 
     @functools.wraps(command)
     def with_question(*args: Any, **kwargs: Any) -> Any:
-        names = ("where", "since", "until", "date", "dims", "measures", "check_count", "repeated")
+        names = ("where", "under", "since", "until", "date", "dims", "measures", "check_count", "repeated")
         question = {name: kwargs.pop(name) for name in names}
         return command(*args, question=question, **kwargs)
 

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from sacnb.notebook.panel import RefreshPanel
     from sacnb.notebook.progress_bar import progress
     from sacnb.notebook.session import current_tenant, use_tenant
+    from sacnb.notebook.write_panel import WritePanel
 
 __all__ = [
     "Explorer",
     "RefreshPanel",
+    "WritePanel",
     "current_tenant",
     "load_ipython_extension",
     "progress",
@@ -35,6 +37,7 @@ __all__ = [
 _HOME: Final = {
     "Explorer": "sacnb.notebook.explorer",
     "RefreshPanel": "sacnb.notebook.panel",
+    "WritePanel": "sacnb.notebook.write_panel",
     "current_tenant": "sacnb.notebook.session",
     "load_ipython_extension": "sacnb.notebook.magics",
     "long_work": "sacnb.notebook.progress_bar",

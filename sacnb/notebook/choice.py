@@ -65,12 +65,14 @@ _LINE_CHARS: Final = 100
 _SIGNS: Final = {"eq": "=", "ne": "<>", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 
 
-def python_code(choice: Choice, *, is_sandbox: bool = False) -> str:
+def python_code(choice: Choice, *, is_sandbox: bool = False, profile: str | None = None) -> str:
     """Return Python code that connects and stores the rows in ``result`` and the frame in ``frame``.
 
-    Settings come from the environment or ``.env``, so the code contains neither the tenant's name nor a secret.
+    Settings come from the profile, the environment or ``.env``, so the code contains neither the tenant's name nor a
+    secret.
     """
-    connect = 'sacnb.connect("sandbox")' if is_sandbox else "sacnb.connect()"
+    tenant = '"sandbox"' if is_sandbox else f"profile={profile!r}" if profile is not None else ""
+    connect = f"sacnb.connect({tenant})"
     names = [repr(choice.model_id)] + (
         [f"namespace={choice.namespace!r}"] if choice.namespace != DEFAULT_NAMESPACE else []
     )

@@ -9,18 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
+from IPython import display as _untyped
+
 from sacnb._rendering import printable
 from sacnb._settings import is_profile_name, profile_names
 from sacnb._tenant.question import Question, read_names
-from sacnb.errors import UsageError
+from sacnb._write.order import hint_in_options
+from sacnb.errors import ConfirmationError, QueryError, RowsError, UsageError
 from sacnb.notebook.arguments import argument, condition, frame_options, manual, parser_of, row_count, variable
-from sacnb.notebook.words import FactTable, Lines
+from sacnb.notebook.words import FactTable, Lines, LoginLink
 from sacnb.replay import active
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from sacnb._tenant import Facts
+    from sacnb._tenant import Facts, Tenant
     from sacnb.notebook.session import Session
 
 __all__ = ["COMMANDS", "Call", "Command"]
@@ -55,6 +58,7 @@ class Command:
 
 
 COMMANDS: Final[dict[str, Command]] = {}
+_display: Final[Any] = _untyped.display
 _Run = Callable[[Call], object]
 
 
@@ -168,6 +172,14 @@ def _printable(frame: pl.DataFrame, word: str) -> pl.DataFrame:
     metavar="COLUMN=VALUE",
     help="Keep rows with this value. Repeat it: for one column any of the values, for several columns all of them.",
 )
+@argument(
+    "--under",
+    action="append",
+    type=condition,
+    default=[],
+    metavar="DIMENSION=MEMBER",
+    help="Keep the rows of this member and of all below it in its hierarchy. Repeatable like --where.",
+)
 @argument("--since", metavar="PERIOD", help="The first period, such as 2010, 2010-Q1, 2010-01 or 2010-01-31.")
 @argument("--until", metavar="PERIOD", help="The last period, inclusive.")
 @argument("--date", metavar="COLUMN", help="The date column for --since and --until, if there are several.")
@@ -197,6 +209,7 @@ def refresh(call: Call) -> object:
     given = call.arguments
     question = Question(
         where=tuple(given.where),
+        under=tuple(given.under),
         since=given.since,
         until=given.until,
         date=given.date,
@@ -246,6 +259,9 @@ def _plan(facts: Facts) -> Lines:
 @argument("--confirm", type=row_count, metavar="ROWS", help="The number of rows that CleanAndReplace deletes.")
 @argument("--allow-partial", action="store_true", help="Write the good rows, and report the others.")
 @argument("--dry-run", action="store_true", help="Have everything checked, by SAC too, and write nothing.")
+@argument(
+    "--panel", action="store_true", help="Show problems and changes in a panel, and write at the push of a button."
+)
 def write(call: Call) -> object:
     """Write a frame into a model: all rows or none, checked before and read back after.
 
@@ -254,18 +270,54 @@ def write(call: Call) -> object:
     given = call.arguments
     if given.rows not in call.namespace:
         raise UsageError(f"%sac write: there is no variable {given.rows!r}.", hint="Name the variable of a frame.")
-    return call.session.tenant.model(given.model).write(
-        call.namespace[given.rows],
-        version=given.version,
-        method=given.method,
-        mapping=dict(given.map),
-        defaults=dict(given.default),
-        pivot=given.pivot,
-        scope=given.scope,
-        confirm=given.confirm,
-        allow_partial=given.allow_partial,
-        dry_run=given.dry_run,
-    )
+    if given.panel and (given.dry_run or given.confirm is not None):
+        raise UsageError("%sac write --panel checks and asks by itself.", hint="Leave out --dry-run and --confirm.")
+    model, rows = call.session.tenant.model(given.model), call.namespace[given.rows]
+    options = {
+        "version": given.version,
+        "method": given.method,
+        "mapping": dict(given.map),
+        "defaults": dict(given.default),
+        "pivot": given.pivot,
+        "scope": given.scope,
+        "allow_partial": given.allow_partial,
+    }
+    if given.panel:
+        return model.write_panel(rows, **options)
+    try:
+        return model.write(rows, confirm=given.confirm, dry_run=given.dry_run, **options)
+    except (ConfirmationError, QueryError, RowsError) as error:
+        error.hint = hint_in_options(error)
+        if isinstance(error, RowsError):
+            error.hint = f"{error.hint} --panel shows all of them as a table."
+        raise
+
+
+@_command
+@argument("action", help="The id of the multi-action, from its Starter API URL.")
+@argument("--member", action="append", type=condition, default=[], metavar="NAME=ID", help="A member; repeatable.")
+@argument(
+    "--path",
+    action="append",
+    type=condition,
+    default=[],
+    metavar="NAME=HIERARCHY:A/B/C",
+    help="A member within a hierarchy, with all levels from the top; repeatable.",
+)
+@argument("--number", action="append", type=condition, default=[], metavar="NAME=NUMBER", help="A number.")
+@argument("--no-wait", action="store_true", help="Return the run when it has been started.")
+@argument("--timeout", type=float, default=3600.0, metavar="SECONDS", help="How long to wait for its end.")
+def run(call: Call) -> object:
+    """Start a multi-action as a named user (%sac login), and wait until its run is over.
+
+    Steps commit one by one: if one fails, those before it have written, and stay.
+    """
+    from sacnb._actions.multi_action import read_parameters
+
+    given = call.arguments
+    parameters = read_parameters(given.member, given.path, given.number)
+    started = call.session.tenant.multi_action(given.action).run(parameters)
+    return started if given.no_wait else started.wait(timeout_s=given.timeout)
 
 
 @_command
@@ -331,6 +383,45 @@ def status(call: Call) -> object:
         "cache": f"{len(entries):,} results, {size:,} bytes{folder}",
     }
     return FactTable("Status", facts)
+
+
+@_command
+@argument("--profile", metavar="NAME", help="The profile with tenant and client, instead of SAC_PROFILE.")
+@argument("--keep", action="store_true", help="Keep the login in the system's keyring, for later sessions.")
+@argument("--paste", action="store_true", help="Paste the address that the browser ends at, even if it shows an error.")
+@argument("--timeout", type=float, default=300.0, metavar="SECONDS", help="How long to wait for the browser.")
+def login(call: Call) -> object:
+    """Log in as a named user with the browser, and use this tenant from now on.
+
+    Where the browser is on another machine than the kernel, as with JupyterHub, you are asked to paste.
+    """
+    given = call.arguments
+    shown: list[Any] = []
+
+    def log_in(tenant: Tenant) -> None:
+        def show(link: str) -> None:
+            handle = _display(LoginLink(link), display_id=True)
+            shown.extend([handle] if handle is not None else [])
+
+        try:
+            tenant._login(keep=given.keep, paste=given.paste or None, timeout_s=given.timeout, show=show)
+        finally:
+            for handle in shown:  # a saved notebook needs no link that has been used
+                handle.update(Lines("The login is over."))
+
+    return call.session.log_in(log_in, given.profile).whoami()
+
+
+@_command
+def logout(call: Call) -> object:
+    """Forget the login of the named user, here and in the system's keyring."""
+    return Lines("Logged out." if call.session.tenant.logout() else "Nobody was logged in.")
+
+
+@_command
+def whoami(call: Call) -> object:
+    """Show the user or the client that this session acts as."""
+    return call.session.tenant.whoami()
 
 
 @_command

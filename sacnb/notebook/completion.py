@@ -14,6 +14,8 @@ from weakref import WeakKeyDictionary
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 
+from sacnb._settings import profile_names
+from sacnb.errors import SettingsError
 from sacnb.notebook.arguments import options_of, words
 from sacnb.notebook.commands import COMMANDS
 from sacnb.notebook.session import Catalogue, texts
@@ -82,6 +84,20 @@ class Knowledge:
     def dictionaries(self) -> Mapping[str, str]:
         """Return the user's dictionaries."""
         return self._variables_that(lambda value: isinstance(value, Mapping))
+
+    def tenants(self) -> Mapping[str, str]:
+        """Return what ``%sac connect`` takes: variables with a tenant, profiles, and the sandbox."""
+        from sacnb._tenant import Tenant
+
+        found = self._variables_that(lambda value: isinstance(value, Tenant))
+        return {**self.profiles(), **found, "sandbox": "the embedded sandbox"}
+
+    def profiles(self) -> Mapping[str, str]:
+        """Return the names of the profiles; none if their file cannot be read, which the command itself reports."""
+        try:
+            return dict.fromkeys(profile_names(), "profile")
+        except SettingsError:
+            return {}
 
     def _variables_that(self, fit: Callable[[object], bool]) -> Mapping[str, str]:
         ours = {name: value for name, value in self.variables.items() if name not in _OF_IPYTHON and name[0] != "_"}
@@ -200,8 +216,12 @@ def _values(
             found = {f"{head}{comma}{name}": what for name, what in rest.items() if name not in head.split(",")}
         case "date":
             found = beginning_with(typed, knowledge.dates(model))
-        case "where":
+        case "where" | "under":
             found = _conditions(typed, model, knowledge)
+        case "tenant":
+            found = beginning_with(typed, knowledge.tenants())
+        case "profile":
+            found = beginning_with(typed, knowledge.profiles())
         case "cassette":
             found = beginning_with(typed, cassettes(), "cassette")
         case "params":

@@ -148,8 +148,9 @@ class Explorer(BackgroundWidget):
             return
         choice = self._lists.choice(self._filled)
         self._view.show_lines(filters=self._lists.filters_in_words(self._filled))
+        settings = self._tenant.settings
         self._set("query", choice)
-        self._set("code", python_code(choice, is_sandbox=self._tenant.settings.is_sandbox))
+        self._set("code", python_code(choice, is_sandbox=settings.is_sandbox, profile=settings.profile))
         self._view.show_code(self.code, self.sql)
 
     # -- the lists ---------------------------------------------------------------------------------------------------

@@ -80,8 +80,8 @@ class ExplorerView:
         self._sql = widgets.Textarea(description="SQL")
         self._texts = {name: widgets.HTML() for name in ("filters", "found", "status", "failure")}
         self._data = TableAndChart()
-        for part, name in ((self.members, "above"), (self._python, "above"), (self._sql, "above")):
-            part.add_class(f"sacnb-{name}")
+        for part in (self.model, self.members, self._python, self._sql):
+            part.add_class("sacnb-above")
         self._python.add_class("sacnb-python")
         for name in ("found", "filters"):
             self._texts[name].add_class("sacnb-quiet")

@@ -173,6 +173,26 @@ class Session:
         """
         return self._connect(tenant_url=tenant_url, profile=profile, dotenv_path=dotenv_path, is_chosen=True)
 
+    def log_in(self, log_in: Callable[[Tenant], object], profile: str | None = None) -> Tenant:
+        """Log a named user in, at the tenant of this session or of *profile*, and use it from now on.
+
+        On failure the session keeps its tenant. Raises what *log_in* raises.
+        """
+        from sacnb._tenant import connect
+
+        present = self._tenant
+        if present is not None and present.settings.auth == "authorization_code" and profile is None:
+            log_in(present)
+            return present
+        tenant = connect(auth="authorization_code", profile=profile)
+        try:
+            log_in(tenant)
+        except BaseException:
+            tenant.close()
+            raise
+        self._put(tenant, is_own=True, is_chosen=True)
+        return tenant
+
     def use(self, tenant: Tenant) -> None:
         """Use *tenant* from now on; the program that connected it closes it."""
         if tenant is not self._tenant:

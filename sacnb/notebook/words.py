@@ -39,10 +39,12 @@ __all__ = [
     "NOT_YET",
     "FactTable",
     "Lines",
+    "LoginLink",
     "Problem",
     "State",
     "as_html",
     "cancelled_status",
+    "clock_text",
     "draw_for_page",
     "error_lines",
     "failed_status",
@@ -156,8 +158,10 @@ def status_html(state: State, text: str, *, subject: str = "") -> str:
     return f'<div role="status" class="sacnb-status sacnb-{state}">{sign}{words}</div>'
 
 
-# Sharp on screens with more pixels than their page has.
-_PICTURE_SCALE: Final = 1.5
+# Sharp on screens with more pixels than their page has, and a whole number, or every grid line would be blurred.
+_PICTURE_SCALE: Final = 2
+# The style sheet blends these grounds with the page. vl-convert's PNGs without a ground have dark edges at every line.
+_GROUNDS: Final[dict[Theme, str]] = {"light": "#ffffff", "dark": "#000000"}
 
 
 def draw_for_page(plot: Callable[..., Chart]) -> tuple[Chart, str]:
@@ -166,17 +170,18 @@ def draw_for_page(plot: Callable[..., Chart]) -> tuple[Chart, str]:
     *plot* takes a ``theme``. Raises what it raises.
     """
     charts: dict[Theme, Chart] = {theme: plot(theme=theme) for theme in get_args(Theme)}
-    shown = "".join(_picture(chart, f"sacnb-{theme}") for theme, chart in charts.items())
+    shown = "".join(_picture(chart, theme) for theme, chart in charts.items())
     return charts[theme_of_notebook()], shown
 
 
-def _picture(chart: Chart, name: str) -> str:
+def _picture(chart: Chart, theme: Theme) -> str:
     # No SVG: the browser's fonts are wider than those it was laid out for, and labels at the edge would be cut.
-    png = chart.png(scale=_PICTURE_SCALE, ground=False)
+    png = chart.png(scale=_PICTURE_SCALE, ground=_GROUNDS[theme])
     width = int.from_bytes(png[16:20], "big") / _PICTURE_SCALE
     alt = html.escape(chart.description, quote=True)
     data = base64.b64encode(png).decode()
-    return f'<img class="{name}" style="max-width: {width:.0f}px" alt="{alt}" src="data:image/png;base64,{data}">'
+    look = f'class="sacnb-{theme}" style="max-width: {width:.0f}px"'
+    return f'<img {look} alt="{alt}" src="data:image/png;base64,{data}">'
 
 
 # A remedy in Python: a call, an argument, or an option of the command line.
@@ -265,6 +270,11 @@ def _clock(moment: datetime, now: datetime) -> str:
     return f"{here:%H:%M} {name}" if here.date() == today else f"{here:%Y-%m-%d %H:%M} {name}"
 
 
+def clock_text(moment: datetime) -> str:
+    """Return a time of today with its zone: ``14:02 UTC+1``."""
+    return _clock(moment, moment)
+
+
 def _duration(seconds: float) -> str:
     return f"{max(1, round(seconds))} s" if seconds < 90 else f"{round(seconds / 60)} min"
 
@@ -295,6 +305,24 @@ class Lines:
 
     def __repr__(self) -> str:
         return self._text
+
+
+class LoginLink:
+    """The link of a login as the output of a cell."""
+
+    __module__ = "sacnb.notebook"
+    __slots__ = ("_link",)
+
+    def __init__(self, link: str) -> None:
+        self._link = link
+
+    def __repr__(self) -> str:
+        return f"Log in: {self._link}"
+
+    def _repr_html_(self) -> str:
+        return (
+            f'<a href="{html.escape(self._link)}" target="_blank" rel="noopener noreferrer">Log in with the browser</a>'
+        )
 
 
 class FactTable(Previewed):

@@ -65,6 +65,7 @@ def start(
     latency_s: float = 0.0,
     client_id: str | None = None,
     client_secret: str | None = None,
+    users: Mapping[str, str] | None = None,
     max_page_size: int = 100_000,
     max_url_chars: int = 8192,
     memory_bytes: int = 256 << 20,
@@ -85,6 +86,8 @@ def start(
         latency_s: delay of every answer, in seconds.
         client_id: the OAuth client's id; generated if not given.
         client_secret: the OAuth client's secret; generated if not given.
+        users: names and passwords of the named users who can log in; by default ``planner`` and ``controller``, whose
+            passwords are their names.
         max_page_size: maximum number of rows on a page, whatever ``pagesize`` says; SAC's own limit is not published.
         max_url_chars: maximum length of path and query; longer ones get a 414. SAC's own limit is not published.
         memory_bytes: approximate size of the cache of pages and selections.
@@ -99,6 +102,7 @@ def start(
         ValueError: a misbehaviour or an option does not exist.
     """
     _require_extra()
+    from sacnb.sandbox.login import USERS
     from sacnb.sandbox.server import Sandbox
 
     return Sandbox(
@@ -112,6 +116,7 @@ def start(
         latency_s=latency_s,
         client_id=client_id,
         client_secret=client_secret,
+        users=USERS if users is None else users,
         max_page_size=max_page_size,
         max_url_chars=max_url_chars,
         memory_bytes=memory_bytes,

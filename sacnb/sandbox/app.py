@@ -18,12 +18,14 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from sacnb.sandbox.actions import ActionService
 from sacnb.sandbox.exchange import Answer, Exchange, Refusal, deliver, pack, reset
 from sacnb.sandbox.export import ExportService, Target, target
 from sacnb.sandbox.faults import forced_answer
 from sacnb.sandbox.imports import ImportService
 from sacnb.sandbox.journal import Journal, SeenRequest
-from sacnb.sandbox.misbehaviours import IMPORTS, Rules
+from sacnb.sandbox.login import LoginService
+from sacnb.sandbox.misbehaviours import ACTIONS, IMPORTS, Rules
 from sacnb.sandbox.oauth import Gate, TokenService, token_answer
 
 __all__ = ["Admin", "App"]
@@ -83,8 +85,10 @@ class App:
     """The request handler. It runs on the event loop; work for the processor runs in ``executor``."""
 
     tokens: TokenService
+    logins: LoginService
     export: ExportService
     imports: ImportService
+    actions: ActionService
     gate: Gate
     rules: Rules
     journal: Journal
@@ -131,7 +135,9 @@ class App:
             if forced is not None:
                 return forced
             if goal.kind == "token":
-                return await token_answer(exchange, self.tokens, self.journal, body)
+                return await token_answer(exchange, self.tokens, self.logins, self.journal, body)
+            if goal.kind == "authorize":
+                return self.logins.authorize(exchange, body)
             self.gate.admit(exchange)
             if malformed is not None:
                 raise malformed
@@ -156,6 +162,8 @@ class App:
         try:
             if goal.kind in IMPORTS:
                 return self.imports.answer(exchange, body)
+            if goal.kind in ACTIONS:
+                return self.actions.answer(exchange, body)
             return self.export.answer(exchange, goal)
         except KeyboardInterrupt as error:  # polars raises Ctrl-C on whichever thread runs its next operation
             raise Refusal(503, "The sandbox was interrupted") from error
@@ -173,8 +181,8 @@ class App:
                 kind=exchange.kind,
                 method=exchange.method,
                 path=exchange.path,
-                # A client may put its secret into the query of a token request.
-                query="" if exchange.kind == "token" else exchange.query,
+                # A client may put its secret into the query of a token request; that of a login holds its state.
+                query="" if exchange.kind in {"token", "authorize"} else exchange.query,
                 status=0 if answer is None else answer.status,
                 rows=0 if answer is None else answer.rows,
                 misbehaviours=tuple(exchange.struck),

@@ -24,7 +24,7 @@ from sacnb.sandbox.schema import Column
 
 __all__ = [
     "Always", "Compare", "CompareColumns", "Condition", "Flag", "IsNaN", "IsNull", "Not", "Predicate", "Text", "both",
-    "either", "storage",
+    "constant", "either",
 ]  # fmt: skip
 
 _KERNELS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
@@ -42,7 +42,7 @@ _STORAGE: Final[Mapping[str, pa.DataType]] = {
 _ORDER: Final = {"lt": python.lt, "le": python.le, "gt": python.gt, "ge": python.ge}
 _FLOATS: Final = frozenset({"Edm.Single", "Edm.Double"})
 _INTEGERS: Final = frozenset({"Edm.Byte", "Edm.SByte", "Edm.Int16", "Edm.Int32", "Edm.Int64"})
-_FALSE: Final = pa.scalar(False)  # noqa: FBT003 - the signature of pyarrow
+_FALSE, _TRUE = pl.Series([False, True]).to_arrow()  # pa.scalar would spend half a second importing pandas
 
 
 def storage(column: Column) -> pa.DataType:
@@ -50,6 +50,15 @@ def storage(column: Column) -> pa.DataType:
     if column.edm_type == "Edm.Decimal":
         return pa.decimal128(column.precision or 31, column.scale or 0)
     return _STORAGE.get(column.edm_type, pa.int64())
+
+
+def constant(value: Any, column: Column) -> pa.Scalar:
+    """Return *value* as a scalar of the type in which *column* is compared."""
+    kind = storage(column)
+    # What most filters have takes no way through pandas, whose import takes half a second.
+    if isinstance(value, str) and pa.types.is_large_string(kind):
+        return pl.Series([value], dtype=pl.String).to_arrow(compat_level=pl.CompatLevel.oldest())[0]
+    return pa.scalar(value, kind)
 
 
 class Arrays:
@@ -137,7 +146,9 @@ class Compare(Condition):
     constant: pa.Scalar
 
     def _mask(self, arrays: Arrays) -> pa.Array:
-        return pc.fill_null(_KERNELS[self.operator](arrays[self.column], self.constant), self.operator == "ne")
+        return pc.fill_null(
+            _KERNELS[self.operator](arrays[self.column], self.constant), _TRUE if self.operator == "ne" else _FALSE
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +191,7 @@ class CompareColumns(Condition):
             # As Python compares, which is exact between decimals, floats and whole numbers.
             pairs = zip(left.to_pylist(), right.to_pylist(), strict=True)
             return pa.array([_compared(a, self.operator, b) for a, b in pairs], type=pa.bool_())
-        found = pc.fill_null(_KERNELS[self.operator](left, right), self.operator == "ne")
+        found = pc.fill_null(_KERNELS[self.operator](left, right), _TRUE if self.operator == "ne" else _FALSE)
         if self.operator not in {"eq", "ne"}:
             return found
         neither = pc.and_(pc.is_null(left), pc.is_null(right))
@@ -251,7 +262,7 @@ class Predicate:
     def positions(self, frame: pl.DataFrame) -> pl.Series:
         """Return the positions of the rows for which the filter is true."""
         mask = pc.fill_null(self._condition._mask(Arrays(frame)), _FALSE)
-        return pl.Series(np.flatnonzero(mask.to_numpy(zero_copy_only=False)), dtype=pl.Int64)
+        return pl.Series(mask, dtype=pl.Boolean).arg_true().cast(pl.Int64)
 
     def keep(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the rows for which the filter is true."""

@@ -216,7 +216,7 @@ def _body(exchange: Exchange, answer: Answer) -> tuple[bytes, dict[str, str]]:
     headers = {**answer.headers, "Vary": "Accept-Encoding"}
     if answer.status == 204:
         return b"", headers
-    is_json = answer.status == 200 and answer.content_type.startswith("application/json")
+    is_json = 200 <= answer.status < 300 and answer.content_type.startswith("application/json")
     cut = exchange.take("truncated_json") if is_json else None
     if cut:
         whole = answer.unpack().body

@@ -12,9 +12,11 @@ from urllib.parse import quote
 
 import polars as pl
 
+from sacnb.sandbox.actions import ACTIONS_ROOT, action_kind
 from sacnb.sandbox.exchange import Answer, Exchange, Refusal
 from sacnb.sandbox.filters import parse_filter
 from sacnb.sandbox.imports import IMPORT_ROOT, import_kind
+from sacnb.sandbox.login import AUTHORIZE_PATH
 from sacnb.sandbox.metadata import csdl_json, csdl_xml
 from sacnb.sandbox.misbehaviours import Rules
 from sacnb.sandbox.model import Model
@@ -38,7 +40,7 @@ __all__ = ["ADMIN_ROOT", "EXPORT_ROOT", "TOKEN_PATH", "ExportService", "Target",
 TOKEN_PATH: Final = "/oauth/token"  # noqa: S105 - a path
 ADMIN_ROOT: Final = "/sandbox/"
 EXPORT_ROOT: Final = "/api/v1/dataexport"
-_FIXED: Final = {TOKEN_PATH: "token", "/api/v1/csrf": "csrf"}
+_FIXED: Final = {TOKEN_PATH: "token", AUTHORIZE_PATH: "authorize", "/api/v1/csrf": "csrf"}
 _NAMESPACE: Final = re.compile(r"Namespaces\((?:NamespaceID=)?'((?:[^']|'')*)'\)")
 
 
@@ -64,6 +66,8 @@ def target(method: str, raw_path: str) -> Target:
         return Target("admin")
     if raw_path.startswith(IMPORT_ROOT + "/"):
         return Target(import_kind(method, raw_path))
+    if raw_path.startswith(ACTIONS_ROOT + "/"):
+        return Target(action_kind(method))
     if raw_path.startswith(EXPORT_ROOT + "/"):
         return _export([decode(part) for part in raw_path[len(EXPORT_ROOT) + 1 :].split("/")])
     return Target("other")
@@ -135,6 +139,7 @@ class ExportService:
         sets: dict[str, Relation] = {}
         if not model.live:
             sets = model.entity_sets()
+        if "FactData" in sets:
             sums = aggregation_columns(model.facts)
             sets["FactDataAggregation"] = frame_relation(sums, pl.DataFrame(schema=[c.name for c in sums]))
         with self._lock:
@@ -162,7 +167,7 @@ class ExportService:
             case "service":
                 return self._service(target)
             case "metadata":
-                return _metadata(exchange, NAMESPACE, self._provider(target).sets)
+                return _metadata(exchange, target.namespace, self._provider(target).sets)
         if target.kind == "count":
             raise Refusal(406, "Not Acceptable")  # seen on a live tenant
         if not target.entity_set:
@@ -171,8 +176,8 @@ class ExportService:
 
     def _provider(self, target: Target) -> _Provider:
         with self._lock:
-            provider = self._providers.get(target.provider) if target.namespace == NAMESPACE else None
-        if provider is None:
+            provider = self._providers.get(target.provider)
+        if provider is None or provider.model.namespace != target.namespace:
             raise Refusal(
                 404, f"The provider {target.provider!r} does not exist in the namespace {target.namespace!r}."
             )
@@ -184,16 +189,26 @@ class ExportService:
 
     def _namespaces(self, target: Target) -> Answer:
         if not target.namespace:
-            return _json({"@odata.context": "$metadata#Namespaces", "value": [_NAMESPACE_ROW]})
-        _check_namespace(target)
-        return _json({"@odata.context": "$metadata#Namespaces/$entity", **_NAMESPACE_ROW})
+            return _json({"@odata.context": "$metadata#Namespaces", "value": self._namespace_rows()})
+        return _json({"@odata.context": "$metadata#Namespaces/$entity", **self._namespace(target)})
+
+    def _namespace_rows(self) -> list[dict[str, str]]:
+        """Return the namespaces: that of models, and those of the tables that are there."""
+        others = sorted({model.namespace for model in self.models()} - {NAMESPACE})
+        return [_NAMESPACE_ROW, *({"NamespaceID": name, "Description": name} for name in others)]
+
+    def _namespace(self, target: Target) -> dict[str, str]:
+        found = next((row for row in self._namespace_rows() if row["NamespaceID"] == target.namespace), None)
+        if found is None:
+            raise Refusal(404, f"The namespace {target.namespace!r} does not exist.")
+        return found
 
     def _list(self, exchange: Exchange, target: Target) -> Answer:
         """List the providers. ``$top`` is ignored and names are filtered by ``ProviderName``, as on a live tenant."""
-        _check_namespace(target)
+        self._namespace(target)
         options = parse_options(exchange.query)
         relation = self._administration(exchange)["Providers"]
-        frame = relation.frame
+        frame = relation.frame.filter(pl.col("NamespaceID") == target.namespace)
         if options.filter is not None:
             frame = parse_filter(options.filter, relation.columns).keep(frame)
         return _json({"@odata.context": "$metadata#Providers", "value": frame.to_dicts()})
@@ -202,22 +217,19 @@ class ExportService:
         with self._lock:
             every = [p.model for p in self._providers.values() if p.model.listed]
         models = [m for m in every if self._list_live or not m.is_refused]
-        rows = [
-            (m.provider_id, m.name, NAMESPACE, m.description, exchange.origin + _service_path(m.provider_id))
-            for m in models
-        ]
+        rows = [(m.provider_id, m.name, m.namespace, m.description, exchange.origin + _service_path(m)) for m in models]
         providers = pl.DataFrame(rows, schema=dict.fromkeys(_PROVIDER_COLUMNS, pl.String), orient="row")
         columns = [text_column(n, key=n in {"ProviderID", "NamespaceID"}) for n in _PROVIDER_COLUMNS]
         names = [text_column(n, key=n == "NamespaceID") for n in _NAMESPACE_ROW]
         return {
-            "Namespaces": frame_relation(names, pl.DataFrame([_NAMESPACE_ROW])),
+            "Namespaces": frame_relation(names, pl.DataFrame(self._namespace_rows())),
             "Providers": frame_relation(columns, providers),
         }
 
     def _service(self, target: Target) -> Answer:
         sets = self._provider(target).sets
         # In SAP's sample of a service document FactData comes first.
-        names = ["FactData", *(name for name in sets if name != "FactData")]
+        names = sorted(sets, key=lambda name: name != "FactData")
         value = [{"name": name, "url": name} for name in names]
         return _json({"@odata.context": "$metadata", "value": value})
 
@@ -277,13 +289,8 @@ class ExportService:
             return self._turns
 
 
-def _service_path(provider_id: str) -> str:
-    return f"{EXPORT_ROOT}/providers/{NAMESPACE}/{quote(provider_id, safe='')}/"
-
-
-def _check_namespace(target: Target) -> None:
-    if target.namespace != NAMESPACE:
-        raise Refusal(404, f"The namespace {target.namespace!r} does not exist.")
+def _service_path(model: Model) -> str:
+    return f"{EXPORT_ROOT}/providers/{model.namespace}/{quote(model.provider_id, safe='')}/"
 
 
 def _json(document: Mapping[str, Any]) -> Answer:

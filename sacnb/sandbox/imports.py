@@ -130,7 +130,8 @@ class ImportService:
 
     def _importable(self) -> list[Model]:
         """Return the models that take imports: acquired ones with texts and decimals only."""
-        return [model for model in self._models() if not model.is_refused and _takes_imports(model)]
+        found = [model for model in self._models() if not model.is_refused and not model.table_set]
+        return [model for model in found if _takes_imports(model)]
 
     def _model(self, model_id: str) -> Model:
         found = next((model for model in self._importable() if model.provider_id == model_id), None)

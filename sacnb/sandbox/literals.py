@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from decimal import ROUND_FLOOR, Decimal, localcontext
 from typing import Any, Final
 
-import pyarrow as pa
-
-from sacnb.sandbox.conditions import Always, Compare, CompareColumns, Condition, IsNaN, IsNull, Not, storage
+from sacnb.sandbox.conditions import Always, Compare, CompareColumns, Condition, IsNaN, IsNull, Not, constant
 from sacnb.sandbox.exchange import Refusal
 from sacnb.sandbox.schema import Column
 
@@ -69,7 +67,7 @@ def compare(column: Column, operator: str, literal: Literal) -> Condition:
     read = _PLAIN.get((column.edm_type, literal.kind))
     if read is None:
         raise _mismatch(column, literal.text)
-    return Compare(column, operator, pa.scalar(_value(read, literal), storage(column)))
+    return Compare(column, operator, constant(_value(read, literal), column))
 
 
 def compare_columns(left: Column, operator: str, right: Column) -> Condition:
@@ -103,8 +101,7 @@ def _compare_exact(column: Column, operator: str, value: Decimal) -> Condition:
         operator = {"lt": "le", "ge": "gt"}.get(operator, operator)
     if not low <= step <= high:
         return _beyond(column, operator, above=step > high)
-    constant = step if column.edm_type == "Edm.Decimal" else int(step)
-    return Compare(column, operator, pa.scalar(constant, storage(column)))
+    return Compare(column, operator, constant(step if column.edm_type == "Edm.Decimal" else int(step), column))
 
 
 def _beyond(column: Column, operator: str, *, above: bool) -> Condition:
@@ -129,14 +126,14 @@ def _compare_float(column: Column, operator: str, literal: Literal) -> Condition
             return Always(truth=False)
         return Not(IsNaN(column)) if operator == "ne" else IsNaN(column)
     value, largest = float(literal.text.replace("INF", "inf")), _LARGEST[column.edm_type]
-    constant = pa.scalar(value, storage(column))
-    if literal.kind == "number" and abs(constant.as_py()) == float("inf"):
+    scalar = constant(value, column)
+    if literal.kind == "number" and abs(scalar.as_py()) == float("inf"):
         # A finite number beyond the type. It lies between the largest number and infinity, and nothing equals it.
         if operator in {"eq", "ne"}:
             return Always(operator == "ne")
         operator = {"lt": "le", "ge": "gt"}.get(operator, operator)
-        constant = pa.scalar(largest if value > 0 else float("-inf"), storage(column))
-    return Compare(column, operator, constant)
+        scalar = constant(largest if value > 0 else float("-inf"), column)
+    return Compare(column, operator, scalar)
 
 
 def _limits(column: Column) -> tuple[Decimal, Decimal]:

@@ -13,8 +13,8 @@ from types import MappingProxyType
 from typing import Any, Final
 
 __all__ = [
-    "COMMON_OPTIONS", "EMPTY_FORMS", "IMPORTS", "KINDS", "MISBEHAVIOURS", "OPTIONS", "PAGE_SHAPES", "Misbehaviour",
-    "Option", "Rules",
+    "ACTIONS", "COMMON_OPTIONS", "EMPTY_FORMS", "IMPORTS", "KINDS", "MISBEHAVIOURS", "OPTIONS", "PAGE_SHAPES",
+    "Misbehaviour", "Option", "Rules",
 ]  # fmt: skip
 
 PAGES: Final = ("facts", "aggregation", "master_data", "master", "hierarchy")
@@ -22,14 +22,17 @@ IMPORTS: Final = (
     "import_models", "import_create", "import_upload", "import_validate", "import_run", "import_status", "import_rows",
     "import_jobs", "import_delete",
 )  # fmt: skip
-API: Final = (*PAGES, "namespaces", "providers", "service", "metadata", "csrf", *IMPORTS, "count", "other")
+ACTIONS: Final = ("action_start", "action_status")
+API: Final = (*PAGES, "namespaces", "providers", "service", "metadata", "csrf", *IMPORTS, *ACTIONS, "count", "other")
 # The values of ``on``: a kind of request, or a group of kinds.
 KINDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         "pages": PAGES,
         "import": IMPORTS,
+        "action": ACTIONS,
         "api": API,
         "token": ("token",),
+        "authorize": ("authorize",),
         "any": (*API, "token"),
         **{kind: (kind,) for kind in API},
     }
@@ -121,6 +124,7 @@ OPTIONS: Final[Mapping[str, Option]] = MappingProxyType(
         "value": Option("a text, a number, or null", lambda v: v is None or isinstance(v, str | int | float)),
         "number": _one_of(1002, 1007),
         "polls": Option("a number of answers, at least 1", _is_count),
+        "step": Option("the number of a step, at least 1", _is_count),
         "said": Option("true or false", lambda v: isinstance(v, bool)),
         "links": Option("true or false", lambda v: isinstance(v, bool)),
         "form": _one_of(*EMPTY_FORMS),
@@ -238,6 +242,9 @@ def _catalogue() -> Mapping[str, Misbehaviour]:
         entry("run_writes_nothing", "a run is reported as completed, and has written nothing", "import_run"),
         entry("run_fails", "a run ends as FAILED, with this description", "import_run", text="Internal error"),
         entry("import_is_slow", "a run is still PROCESSING in this many answers to come", "import_run", polls=2),
+        # Multi-actions
+        entry("action_is_slow", "a run is still running in this many answers to come", "action_start", polls=3),
+        entry("action_fails", "this step of a run fails; those before it have written", "action_start", step=2),
         # The token endpoint
         entry("expires_in", "expires_in has this value, true or not; null leaves it out", "token", value="3600"),
         entry("same_token", "the token endpoint returns the last token while it is valid", "token"),
@@ -246,6 +253,13 @@ def _catalogue() -> Mapping[str, Misbehaviour]:
         entry("token_429", "the token endpoint answers 429; null: without Retry-After", "token", retry_after_s=1),
         entry("token_500", "the token endpoint answers 500", "token"),
         entry("token_invalid_client", "the token endpoint refuses the right client id and secret", "token"),
+        # The login of named users
+        entry("login_wrong_state", "the browser is sent back with another state", "authorize"),
+        entry("login_refused", "the login is refused although the password is right", "authorize"),
+        entry("code_expired", "the code of a login has expired when it is exchanged", "token"),
+        entry("refresh_token_expired", "the refresh token has expired, and with it the login", "token"),
+        entry("refresh_token_kept", "a refresh brings no new refresh token: the old one stays valid", "token"),
+        entry("refresh_token_missing", "the token endpoint hands out no refresh token", "token"),
     ]  # fmt: skip
     return MappingProxyType({e.name: e for e in entries})
 

@@ -76,7 +76,8 @@ class Model:
     """A provider of the Data Export Service.
 
     ``live`` marks a model with a live connection, ``datasphere`` one whose data SAP Datasphere stores: SAC does not
-    export them (412). ``listed`` says whether the list of models has this one.
+    export them (412). ``listed`` says whether the list of models has this one. Outside of the namespace ``sac`` a
+    provider is a table: its rows are ``facts``, in the one entity set ``table_set``.
     """
 
     __module__ = "sacnb.sandbox"
@@ -89,6 +90,8 @@ class Model:
     live: bool = False
     datasphere: bool = False
     listed: bool = True
+    namespace: str = "sac"
+    table_set: str = ""
 
     @property
     def is_refused(self) -> bool:
@@ -97,6 +100,8 @@ class Model:
 
     def entity_sets(self) -> dict[str, Relation]:
         """Return all entity sets by name, ``MasterData`` before ``FactData`` as in the metadata of real models."""
+        if self.table_set:
+            return {self.table_set: self.facts}
         sets: dict[str, Relation] = {"MasterData": self.master_data(), "FactData": self.facts}
         for name, found in self.dimensions.items():
             sets[f"{name}Master"] = found.members

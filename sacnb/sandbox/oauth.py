@@ -18,7 +18,8 @@ from urllib.parse import parse_qs
 from sacnb.sandbox.exchange import Answer, Exchange, Refusal
 from sacnb.sandbox.faults import retry_after
 from sacnb.sandbox.journal import Journal
-from sacnb.sandbox.misbehaviours import IMPORTS
+from sacnb.sandbox.login import LoginService, user_token
+from sacnb.sandbox.misbehaviours import ACTIONS, IMPORTS
 
 __all__ = [
     "Gate",
@@ -56,6 +57,7 @@ class _Issued:
     token: str
     jti: str
     expires_at: float
+    login: str = ""
 
 
 class TokenService:
@@ -73,8 +75,10 @@ class TokenService:
         self._live: dict[str, _Issued] = {}
         self._last: _Issued | None = None
 
-    def check(self, authorization: str | None, content_type: str, body: bytes, query: str) -> tuple[int, bytes] | None:
-        """Return status and body of the refusal, or ``None`` if a token may be issued.
+    def check(
+        self, authorization: str | None, content_type: str, body: bytes, query: str
+    ) -> tuple[int, bytes] | dict[str, str]:
+        """Return status and body of the refusal, or the form if a token may be issued.
 
         The grant is read from body or query, the client from a Basic header or the body. Like SAC, the header takes the
         raw id and secret, not the percent-encoded form of RFC 6749 (section 2.3.1).
@@ -92,19 +96,25 @@ class TokenService:
         grant_type = form.get("grant_type")
         if not grant_type:
             return oauth_error(400, "invalid_request", "Missing grant type")
-        if grant_type != "client_credentials":
+        if grant_type not in {"client_credentials", "authorization_code", "refresh_token"}:
             return oauth_error(400, "unsupported_grant_type", f"Unsupported grant type: {grant_type[:60]}")
-        return None
+        return form
 
-    def issue(self, *, lifetime_s: float | None = None, same_again: bool = False) -> dict[str, Any]:
-        """Return a token reply. ``same_again`` returns the last token while it is valid, as some providers do."""
+    def issue(
+        self, *, lifetime_s: float | None = None, same_again: bool = False, user: str = "", login: str = ""
+    ) -> dict[str, Any]:
+        """Return a token reply. ``same_again`` returns the last token while it is valid, as some providers do.
+
+        The token of a named *user* belongs to a *login*, with which it ends.
+        """
         now = self._clock()
         with self._lock:
             issued = self._last
-            if not (same_again and issued is not None and issued.expires_at > now):
+            if not (same_again and issued is not None and issued.login == login and issued.expires_at > now):
                 jti = uuid.uuid4().hex
                 expires_at = now + (self._lifetime_s if lifetime_s is None else lifetime_s)
-                issued = _Issued(f"sandbox-token.{jti}.{secrets.token_urlsafe(32)}", jti, expires_at)
+                token = user_token(user, jti=jti) if user else f"sandbox-token.{jti}.{secrets.token_urlsafe(32)}"
+                issued = _Issued(token, jti, expires_at, login)
                 self._live = {token: i for token, i in self._live.items() if i.expires_at > now}
                 self._live[issued.token] = self._last = issued
         # Round down: a token must not expire before its expires_in.
@@ -128,6 +138,17 @@ class TokenService:
         with self._lock:
             self._live.clear()
 
+    def is_of_user(self, authorization: str) -> bool:
+        """Return whether the bearer token is that of a named user."""
+        with self._lock:
+            issued = self._live.get(authorization.partition(" ")[2])
+        return issued is not None and bool(issued.login)
+
+    def revoke_login(self, login: str) -> None:
+        """Revoke the tokens of one login."""
+        with self._lock:
+            self._live = {token: issued for token, issued in self._live.items() if issued.login != login}
+
     def _knows(self, client_id: str, client_secret: str) -> bool:
         good_id = hmac.compare_digest(client_id.encode(), self.client_id.encode())
         good_secret = hmac.compare_digest(client_secret.encode(), self._secret.encode())
@@ -145,7 +166,9 @@ def _basic(authorization: str) -> tuple[str, str] | None:
     return client_id, client_secret
 
 
-async def token_answer(exchange: Exchange, tokens: TokenService, journal: Journal, body: bytes) -> Answer:
+async def token_answer(
+    exchange: Exchange, tokens: TokenService, logins: LoginService, journal: Journal, body: bytes
+) -> Answer:
     """Answer a token request; errors have the form of RFC 6749, not SAC's envelope."""
     if exchange.method != "POST":
         return _answer(*oauth_error(405, "invalid_request", "Use POST"))
@@ -154,20 +177,25 @@ async def token_answer(exchange: Exchange, tokens: TokenService, journal: Journa
         await asyncio.sleep(slow["delay_s"])
     limit = exchange.take("token_429")
     if limit:
-        headers = retry_after(limit["retry_after_s"])
-        return _answer(*oauth_error(429, "too_many_requests", "Too many requests"), headers)
+        waits = retry_after(limit["retry_after_s"])
+        return _answer(*oauth_error(429, "too_many_requests", "Too many requests"), waits)
     if exchange.strikes("token_500"):
         return _answer(*oauth_error(500, "server_error", "Internal Server Error"))
-    if exchange.strikes("token_invalid_client"):
-        return _answer(*invalid_client())
-    refused = tokens.check(
-        exchange.headers.get("Authorization"), exchange.headers.get("Content-Type", ""), body, exchange.query
-    )
-    if refused is not None:
-        return _answer(*refused)
+    headers = exchange.headers
+    checked: tuple[int, bytes] | dict[str, str] = invalid_client()
+    if not exchange.strikes("token_invalid_client"):
+        checked = tokens.check(headers.get("Authorization"), headers.get("Content-Type", ""), body, exchange.query)
+    if isinstance(checked, tuple):
+        return _answer(*checked)
     lifetime = exchange.take("token_lifetime")
-    same = exchange.strikes("same_token")
-    reply = tokens.issue(lifetime_s=float(lifetime["seconds"]) if lifetime else None, same_again=same)
+    lifetime_s = float(lifetime["seconds"]) if lifetime else None
+    if checked["grant_type"] == "client_credentials":
+        reply = tokens.issue(lifetime_s=lifetime_s, same_again=exchange.strikes("same_token"))
+    else:
+        granted = logins.grant(exchange, checked, lifetime_s)
+        if isinstance(granted, str):
+            return _answer(*oauth_error(400, "invalid_grant", granted))
+        reply = granted
     journal.count("tokens_issued")
     said = exchange.take("expires_in")
     if said and said["value"] is None:
@@ -222,7 +250,7 @@ class Gate:
             expected = self._csrf.get(exchange.headers.get("Authorization", ""))
         if expected is None or exchange.headers.get(_CSRF) != expected:
             raise Refusal(403, "CSRF token required", headers={_CSRF: "Required"})
-        if exchange.kind in IMPORTS:
+        if exchange.kind in {*IMPORTS, *ACTIONS}:
             return
         raise Refusal(405, f"The method {exchange.method} is not allowed.", headers={"Allow": "GET, HEAD"})
 

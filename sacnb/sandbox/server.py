@@ -14,10 +14,12 @@ from typing import Any, Final, Self
 
 from aiohttp import web
 
+from sacnb.sandbox.actions import ActionService
 from sacnb.sandbox.app import App
 from sacnb.sandbox.export import TOKEN_PATH, ExportService
 from sacnb.sandbox.imports import ImportService
 from sacnb.sandbox.journal import Journal, SeenRequest
+from sacnb.sandbox.login import LoginService
 from sacnb.sandbox.misbehaviours import Rules
 from sacnb.sandbox.model import Model
 from sacnb.sandbox.models import builtin_models
@@ -145,6 +147,7 @@ class Sandbox:
         latency_s: float,
         client_id: str | None,
         client_secret: str | None,
+        users: Mapping[str, str],
         max_page_size: int,
         max_url_chars: int,
         memory_bytes: int,
@@ -159,6 +162,9 @@ class Sandbox:
             self.misbehave(**({"name": one} if isinstance(one, str) else one))
         self._journal = Journal()
         self._tokens = TokenService(self._client_id, self._client_secret, lifetime_s=token_lifetime_s, clock=clock)
+        self._logins = LoginService(
+            self._client_id, users, issue=self._tokens.issue, revoke=self._tokens.revoke_login, clock=clock
+        )
         self._export = ExportService(
             [*builtin_models(scale_rows=scale_rows, seed=seed), *models],
             self._rules,
@@ -176,8 +182,15 @@ class Sandbox:
         self._executor = ThreadPoolExecutor(_WORKERS, thread_name_prefix="sacnb-sandbox-work")
         app = App(
             tokens=self._tokens,
+            logins=self._logins,
             export=self._export,
             imports=self._imports,
+            actions=ActionService(
+                models=self._export.models,
+                replace_model=self._export.add,
+                is_named_user=self._tokens.is_of_user,
+                now=now,
+            ),
             gate=Gate(self._tokens, self._journal),
             rules=self._rules,
             journal=self._journal,
@@ -242,6 +255,10 @@ class Sandbox:
     def revoke_tokens(self) -> None:
         """Revoke all tokens issued so far."""
         self._tokens.revoke_all()
+
+    def end_logins(self) -> None:
+        """End the logins of all named users, as an administrator does: their refresh tokens are refused from now on."""
+        self._logins.end_all()
 
     def add_model(self, model: Model) -> None:
         """Serve another model; it replaces a model with the same id."""

@@ -156,7 +156,10 @@ CASES = [
 
 def test_every_misbehaviour_has_a_case() -> None:
     imports = {name for name, entry in MISBEHAVIOURS.items() if entry.within.startswith("import")}
-    assert {case.name for case in CASES} == set(MISBEHAVIOURS) - imports
+    actions = {name for name, entry in MISBEHAVIOURS.items() if entry.within.startswith("action")}
+    assert {case.name for case in CASES} == set(MISBEHAVIOURS) - imports - actions
+    runs = (Path(__file__).parents[1] / "actions" / "test_multi_action.py").read_text(encoding="utf-8")
+    assert [name for name in sorted(actions) if f'"{name}"' not in runs] == []
     # Those of imports strike no download; the tests of writing show them.
     writes = (Path(__file__).parents[1] / "write" / "test_write.py").read_text(encoding="utf-8")
     assert [name for name in sorted(imports) if f'"{name}"' not in writes] == []

@@ -8,7 +8,6 @@ import gc
 import json
 import pickle
 import socket
-import traceback
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from urllib.parse import parse_qs
 
 import pytest
 import trustme
+from sealing import shown
 
 from sacnb._auth import ClientCredentials, StaticToken
 from sacnb._auth.sources import MIGRATE_HINT
@@ -36,26 +36,8 @@ def client(url: str, **options: Any) -> ClientCredentials:
     return ClientCredentials(url, CLIENT_ID, options.pop("secret", Secret(SECRET)), **options)
 
 
-def shown(error: BaseException) -> str:
-    """Everything a tool could show of an error: text, attributes, traceback with locals, and the same of its chain.
-
-    Without the frames of this file, which plants the secrets.
-    """
-    parts: list[str] = []
-    todo: list[BaseException | None] = [error]
-    while todo:
-        current = todo.pop()
-        if current is None:
-            continue
-        trace = traceback.TracebackException.from_exception(current, capture_locals=True)
-        frames = [frame for frame in trace.stack if frame.filename != __file__]
-        parts += [str(current), repr(current), repr(vars(current)), *(repr(frame.locals) for frame in frames)]
-        todo += [current.__context__, current.__cause__]
-    return "".join(parts)
-
-
 def assert_silent(error: BaseException) -> None:
-    text = shown(error)
+    text = shown(error, __file__)
     assert "self" in text  # the locals are in there
     for secret in (SECRET, TOKEN, base64.b64encode(f"{CLIENT_ID}:{SECRET}".encode()).decode(), "canary"):
         assert secret not in text
@@ -400,7 +382,7 @@ def test_a_pasted_token_is_deprecated_in_the_log_too(caplog: pytest.LogCaptureFi
 def test_an_invalid_token_is_refused_without_being_shown(text: str) -> None:
     with pytest.raises(SettingsError, match="SAC_TOKEN") as caught:
         StaticToken(text)
-    assert "canary" not in shown(caught.value)
+    assert "canary" not in shown(caught.value, __file__)
 
 
 def test_the_expiry_is_read_from_a_jwt() -> None:

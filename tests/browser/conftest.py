@@ -308,9 +308,9 @@ class Notebook:
         """Take a picture of a part, after a look at all the text on show."""
         shown = self.page.evaluate("document.body.innerText")
         assert [one for one in CANARIES if one in shown] == []
-        part.evaluate("part => part.scrollIntoView({block: 'start'})")
+        part.evaluate("part => part.scrollIntoView({block: 'center'})")
         box = part.bounding_box()
-        clip = {"x": box["x"] - 8, "y": box["y"] - 4, "width": box["width"] + 16, "height": box["height"] + 12}
+        clip = {"x": box["x"] - 8, "y": box["y"] - 4, "width": box["width"] + 16, "height": box["height"] + 8}
         path = self.pictures / f"{name}.png"
         self.page.screenshot(path=path, clip=clip, scale=scale, animations="disabled")
 

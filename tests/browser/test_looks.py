@@ -16,9 +16,8 @@ CELLS = [
     "wide = sac.model('WIDE').facts().fetch()\nwide",
     """
 jobs = sac.model("US_EMPLOYMENT")
-question = dict(where={"Version": "public.Actual", "Sector": ["20", "31", "32"]}, since="2006-01")
-result = jobs.facts(**question).fetch()
-drawing = dict(agg="mean", labels={"Sector": jobs.members("Sector")})
+result = jobs.facts(where={"Version": "public.Actual"}).fetch()
+drawing = dict(agg="mean", kind="line", labels={"Sector": jobs.members("Sector")}, unit="thousands")
 result.plot("quarter", **drawing)
 """,
     "result.plot('quarter', **drawing, theme='dark')",

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from sacnb._settings import Secret, save_profile
 from sacnb.cli.failures import ExitCode
 from sacnb.sandbox import Sandbox
 
@@ -50,6 +51,22 @@ def test_a_wrong_secret_is_unhealthy_and_not_shown(
     assert checks["token"]["status"] == "failed"
     assert "SAC_CLIENT_SECRET" in checks["token"]["remedy"]
     assert "a-wrong-secret" not in result.output
+
+
+def test_a_warning_of_the_settings_is_shown_once(
+    invoke: Invoke, tenant: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SAC_TENANT_URL", "SAC_CLIENT_ID", "SAC_CLIENT_SECRET"):
+        monkeypatch.delenv(name)
+    values = {
+        "SAC_TENANT_URL": "https://acme.eu10.hcs.cloud.sap",
+        "SAC_TOKEN_URL": tenant.token_url,
+        "SAC_CLIENT_ID": tenant.client_id,
+        "SAC_CLIENT_SECRET": Secret(tenant.client_secret),
+    }
+    save_profile("prod", values, in_keyring=False)
+    shown = invoke("--profile", "prod", "--tenant-url", tenant.tenant_url, "doctor").output
+    assert " ".join(shown.split()).count("is used with the client of") == 1
 
 
 def test_without_settings_every_missing_variable_is_a_line(invoke: Invoke) -> None:

@@ -30,7 +30,7 @@ def test_a_file_is_written_and_the_report_is_printed(invoke: Invoke) -> None:
     assert found.exit_code == ExitCode.OK, found.output
     assert "read back, as written" in found.stdout
     again = json.loads(invoke(*WRITE, "--version", "public.Plan", "--dry-run", "--json").stdout)
-    assert again["changes"] == {"new": 0, "changed": 0, "same": 2}
+    assert again["changes"] == {"new": 0, "changed": 0, "same": 2, "removed": 0}
     assert (again["state"], again["dry_run"], again["rows"]) == ("READY_FOR_WRITE", True, 2)
 
 
@@ -39,6 +39,8 @@ def test_problems_are_shown_and_written_to_a_file(invoke: Invoke) -> None:
     found = invoke(*WRITE, "--version", "public.Plan", "--problems", "problems.csv")
     assert found.exit_code == ExitCode.USAGE
     assert "row 2: 'nowhere': nowhere of 'Store' does not exist" in found.stderr
+    assert "--allow-partial writes the good ones." in found.stderr
+    assert "error.problems" not in found.stderr
     assert pl.read_csv("problems.csv").select("row", "problem").rows() == [(2, "unknown member")]
     partly = invoke(*WRITE, "--version", "public.Plan", "--allow-partial")
     assert partly.exit_code == ExitCode.OK
@@ -49,6 +51,7 @@ def test_clean_and_replace_needs_its_number(invoke: Invoke) -> None:
     found = invoke(*WRITE, "--version", "public.Plan", "--method", "CleanAndReplace")
     assert found.exit_code == ExitCode.USAGE
     assert "would delete 5 rows" in found.stderr
+    assert "If that is what you want: --confirm 5" in found.stderr
     assert invoke(*WRITE, "--version", "public.Plan", "--method", "CleanAndReplace", "--confirm", "5").exit_code == 0
 
 
@@ -66,6 +69,13 @@ def test_jobs_are_listed_shown_and_deleted(invoke: Invoke) -> None:
     assert "COMPLETED" in invoke("import", "--job", job["jobid"]).stdout
     assert "is deleted" in invoke("import", "--delete-job", job["jobid"]).stderr
     assert invoke("import", "--job", job["jobid"]).exit_code == ExitCode.SAC
+
+
+def test_the_version_is_asked_for_as_an_option(invoke: Invoke) -> None:
+    found = invoke(*WRITE)
+    assert found.exit_code == ExitCode.USAGE
+    assert "Name it: --version public.Plan, or add a column Version." in found.stderr
+    assert "Save the sheet as CSV" in invoke("import", "SALES", "plan.xlsx", "--version", "public.Plan").stderr
 
 
 @pytest.mark.parametrize("arguments", [(), ("SALES",), ("SALES", "nothing.csv"), ("SALES", "plan.txt")])

@@ -95,6 +95,7 @@ def test_without_a_terminal_all_that_is_missing_is_named(init: Init, tmp_path: P
     assert result.exit_code == ExitCode.USAGE
     for name in ("SAC_TENANT_URL", "SAC_CLIENT_ID", "SAC_CLIENT_SECRET"):
         assert f"{name} is missing" in result.output
+    assert "There is no terminal to ask in: give --tenant-url, --client-id and --secret-stdin." in result.output
     assert not (tmp_path / ".env").exists()
 
 
@@ -117,7 +118,7 @@ def test_an_option_that_cannot_be_is_refused_in_its_own_words(init: Init) -> Non
 def test_values_that_do_not_work_are_not_written_unasked(init: Init, tenant: Sandbox, tmp_path: Path) -> None:
     result = init(*options(tenant), "--secret-stdin", stdin="wrong")
     assert (result.exit_code, (tmp_path / ".env").exists()) == (ExitCode.NO, False)
-    assert "nothing was written" in result.output
+    assert "Nothing was written." in result.output
     assert init(typed=answers(tenant, secret="wrong") + "n\n").exit_code == ExitCode.NO
     assert not (tmp_path / ".env").exists()
     assert init(typed=answers(tenant, secret="wrong") + "y\n").exit_code == 0

@@ -10,6 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from sacnb._odata.where import under
 from sacnb._tenant import Model, Tenant
 from sacnb._tenant.question import Question
 from sacnb.cli.question import question_options
@@ -55,6 +56,8 @@ def types(sandbox: Sandbox, connect_to: ConnectTo) -> Model:
         (["--where", "Sector=a=b"], {"where": {"Sector": "a=b"}}),
         (["--where", "Sector="], {"where": {"Sector": ""}}),
         (["--where", "Sector=O'Hare, 100 %"], {"where": {"Sector": "O'Hare, 100 %"}}),
+        (["--under", "Sector=30"], {"where": {"Sector": under("30")}}),
+        (["--under", "Sector=30", "--under", "Sector=20"], {"where": {"Sector": [under("30"), under("20")]}}),
         (["--since", "2010", "--until", "2011-Q2"], {"since": "2010", "until": "2011-Q2"}),
         (
             ["--since", "2010-03", "--where", "Sector=31", "--date", "Date"],

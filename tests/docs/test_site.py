@@ -13,7 +13,16 @@ import yaml
 import sacnb
 
 KINDS = ["Tutorial", "How-to", "Reference", "Explanation"]
-PUBLIC = ["sacnb", "sacnb.cli", "sacnb.errors", "sacnb.notebook", "sacnb.replay", "sacnb.sandbox", "sacnb.snowflake"]
+PUBLIC = [
+    "sacnb",
+    "sacnb.cli",
+    "sacnb.errors",
+    "sacnb.notebook",
+    "sacnb.planning",
+    "sacnb.replay",
+    "sacnb.sandbox",
+    "sacnb.snowflake",
+]
 _DIRECTIVE = re.compile(r"^\.\. auto(\w+):: ([\w.]+)\n((?:   :.*\n)*)", re.MULTILINE)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sacnb._charts.style import COLOURS, OUTCOMES, PAPERS, SHAPES, TOTAL, looks, version_order, version_text
+from sacnb._charts.style import COLOURS, OUTCOMES, PAPERS, SHAPES, looks, version_order, version_text
 
 # Machado, Oliveira and Fernandes (2009), full severity: how red-, green- and blue-blind eyes see linear RGB.
 EYES = {
@@ -54,8 +54,15 @@ def test_any_two_colours_differ_for_any_eyes(eyes: str) -> None:
 def test_marks_and_text_stand_out_from_the_ground(theme: Any) -> None:
     paper = PAPERS[theme]
     assert contrast(paper.text, paper.ground) >= 7
-    for colour in (*COLOURS, *OUTCOMES.values(), TOTAL):
+    for colour in (*COLOURS, *OUTCOMES.values(), paper.total):
         assert contrast(colour, paper.ground) >= 3, colour
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("eyes", EYES)
+def test_totals_do_not_look_like_a_step(eyes: str, theme: Any) -> None:
+    total = lab(EYES[eyes] @ linear(PAPERS[theme].total))
+    assert all(np.linalg.norm(total - lab(EYES[eyes] @ linear(one))) >= 16 for one in OUTCOMES.values())
 
 
 @pytest.mark.parametrize("first", [[], ["Actual"], ["Plan", "Plan B"], ["Actual", "Budget", "Forecast"]])

@@ -245,6 +245,10 @@ def test_labels_stand_beside_ids(jobs: Model, tmp_path: Path) -> None:
     ]
     assert labelled.pandas()["Version_description"].tolist() == ["Actual", "Actual"]
     assert labelled.arrow().column_names == ["Version", "Date", "Sector", "Employees"]
+    for shown in (repr(labelled), labelled._repr_html_()):
+        assert "Sector_description" in shown
+        assert "Nondurable goods" in shown
+    assert repr(labelled).splitlines()[0].startswith("US_EMPLOYMENT/FactData: 2 rows, 6 columns")
     labelled.to_csv(tmp_path / "jobs.csv")
     assert (
         (tmp_path / "jobs.csv").read_text().splitlines()[1].startswith("public.Actual,Actual,201512,31,Durable goods")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from sacnb._settings import profiles_path, save_profile
 from sacnb._tenant import Tenant
 from sacnb.notebook.completion import described
 from sacnb.notebook.session import Catalogue, texts
@@ -82,6 +83,19 @@ def test_a_member_with_blanks_comes_as_one_word(shell: Any, sac: Tenant) -> None
     assert found == '"Region=Pacific West "'
     shell.run(f"%sac refresh PLANNING pacific --where {found}")
     assert set(shell.user_ns["pacific"].polars()["Region"]) == {"Pacific West "}
+
+
+def test_connect_offers_profiles_and_connected_tenants(
+    shell: Any, sac: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {"SAC_TENANT_URL": "https://acme.eu10.hcs.cloud.sap", "SAC_CLIENT_ID": "sb-1"}
+    for name in ("prod", "pre-prod"):
+        save_profile(name, values, in_keyring=False)
+    assert offered(shell, "%sac connect ") == ["prod", "pre-prod", "sac", "sandbox"]
+    assert offered(shell, "%sac connect pr") == ["prod", "pre-prod"]
+    assert offered(shell, "%sac connect --profile ") == ["prod", "pre-prod"]
+    profiles_path().write_text("not toml")
+    assert offered(shell, "%sac connect s") == ["sac", "sandbox"]
 
 
 def test_cassettes_are_offered_by_name(shell: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

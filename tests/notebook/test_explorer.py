@@ -355,6 +355,7 @@ def test_the_code_of_a_real_tenant_holds_neither_its_name_nor_long_lines() -> No
     code = python_code(choice)
     assert "sac.model(\"M'odel\", namespace='other')" in code
     assert "sacnb.connect()" in code
+    assert "sacnb.connect(profile='prod')\n" in python_code(choice, profile="prod")
     assert max(map(len, code.splitlines())) <= 100
     compile(code, "cell", "exec")
 

@@ -13,8 +13,6 @@ from sacnb._tenant import Tenant
 from sacnb.notebook import Explorer
 from sacnb.sandbox import Column, Sandbox, dimension, start, table_model
 
-pytestmark = pytest.mark.filterwarnings("ignore::sacnb.errors.MixedVersionsWarning")  # sums are not the point here
-
 MEMBERS = (
     "O'Hare",
     "'",
@@ -138,6 +136,7 @@ def test_names_and_members_that_need_quotes_give_the_same(
     pl.testing.assert_frame_equal(frame_of_sql(explorer), explorer.frame)
 
 
+@pytest.mark.filterwarnings("ignore:.* several versions of 'US_EMPLOYMENT':sacnb.errors.MixedVersionsWarning")
 @pytest.mark.parametrize(
     ("model", "choices"),
     [

@@ -13,6 +13,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
+from sacnb._odata.where import under
 from sacnb._results.result import Result
 from sacnb._settings import Secret, save_profile
 from sacnb._tenant import Tenant
@@ -236,6 +237,7 @@ def test_a_refresh_is_shown_or_stored_in_a_variable(shell: Any, sac: Tenant) -> 
             "--where 'Version=public.Actual' --until 2006-02",
             {"where": {"Version": "public.Actual"}, "until": "2006-02"},
         ),
+        ("--under Sector=30", {"where": {"Sector": under("30")}}),
         ("--where Employees=8992", {"where": {"Employees": 8992}}),
         ("--dims Version,Date --measures Employees", {"dims": ["Version", "Date"], "measures": ["Employees"]}),
         ("--since 2015-11 --date Date --limit 3", {"since": "2015-11", "date": "Date", "limit": 3}),
@@ -454,6 +456,9 @@ def test_a_frame_is_written_from_its_variable(shell: Any, sac: Tenant) -> None:
     shell.user_ns["plan"] = pl.DataFrame(row)
     checked = shell.run("%sac write US_EMPLOYMENT plan --version public.Plan --dry-run")
     assert checked.is_dry_run
+    named = "--version public.Plan"
+    for options, hint in (("", named), (f"{named} --method CleanAndReplace", "--confirm 15")):
+        assert hint in shell.attempt(f"%sac write US_EMPLOYMENT plan {options}").error_in_exec.hint
     report = shell.run("%sac write US_EMPLOYMENT plan --version public.Plan")
     assert (report.rows, report.verified) == (1, True)
     report.undo()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import pytest
 import requests
@@ -19,6 +19,10 @@ import sacnb.sandbox
 from sacnb.sandbox import Sandbox
 
 EXPORT = "/api/v1/dataexport"
+REDIRECT_URI = "http://127.0.0.1:8414/"
+# The example of RFC 7636, appendix B.
+VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
+CHALLENGE = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
 
 
 class Api:
@@ -41,6 +45,41 @@ class Api:
         token: str = self.token().json()["access_token"]
         self.http.headers["Authorization"] = f"Bearer {token}"
         return token
+
+    def authorize_url(self, **changes: str) -> str:
+        """Return the address of the login, with *changes* of its parameters; an empty one is left out."""
+        asked = {
+            "response_type": "code",
+            "client_id": self.sandbox.client_id,
+            "redirect_uri": REDIRECT_URI,
+            "state": "the-state",
+            "code_challenge": CHALLENGE,
+            "code_challenge_method": "S256",
+            **changes,
+        }
+        return f"{self.sandbox.tenant_url}/oauth/authorize?{urlencode({k: v for k, v in asked.items() if v})}"
+
+    def log_in(self, user: str = "planner", password: str = "planner", **changes: str) -> dict[str, str]:
+        """Log a user in; return the parameters that the browser is sent back with."""
+        answer = self.http.post(
+            self.authorize_url(**changes),
+            data={"username": user, "password": password},
+            allow_redirects=False,
+            timeout=20,
+        )
+        assert answer.status_code == 302, answer.text
+        address, _, query = answer.headers["Location"].partition("?")
+        assert address == REDIRECT_URI
+        return dict(parse_qsl(query))
+
+    def exchange(self, code: str, **changes: str) -> requests.Response:
+        """Exchange a code for tokens."""
+        form = {"grant_type": "authorization_code", "code": code, "redirect_uri": REDIRECT_URI}
+        return self.token(data={**form, "code_verifier": VERIFIER, **changes})
+
+    def refresh(self, token: str) -> requests.Response:
+        """Use a refresh token."""
+        return self.token(data={"grant_type": "refresh_token", "refresh_token": token})
 
     def get(self, path: str, **options: Any) -> requests.Response:
         """GET a path below the export service, or a full URL."""

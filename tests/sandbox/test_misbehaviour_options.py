@@ -195,9 +195,9 @@ def test_truncated_gzip_does_not_strike_an_uncompressed_answer(start: Callable[.
     [
         ("throttle", {}, "Unknown misbehaviour 'throttle'. Did you mean: throttle_"),
         ("error_500", {"status": 501}, "has no option 'status'; it has: times, every, after, on"),
-        ("error_500", {"on": "fact"}, "on='fact' is not one of: pages, import, api, token, any"),
+        ("error_500", {"on": "fact"}, "on='fact' is not one of: pages, import, action, api, token, any"),
         ("token_500", {"on": "facts"}, "on='facts' is not one of: token, any"),
-        ("unauthorized", {"on": "token"}, "on='token' is not one of: pages, import, api, any, facts"),
+        ("unauthorized", {"on": "token"}, "on='token' is not one of: pages, import, action, api, any, facts"),
         ("slow_bytes", {"chunks": 0}, "chunks takes a number of chunks, at least 1, not 0"),
         ("slow_bytes", {"pause_s": -1}, "pause_s takes seconds between two chunks"),
         ("truncated_json", {"keep": 2}, "keep takes the part of the body that is sent, from 0 to 1, not 2"),

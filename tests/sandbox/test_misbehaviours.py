@@ -217,6 +217,36 @@ def _hierarchy_annotations(api: Any) -> None:
     ElementTree.fromstring(text)
 
 
+def _login_wrong_state(api: Any) -> None:
+    assert api.log_in()["state"] != "the-state"
+
+
+def _login_refused(api: Any) -> None:
+    assert api.log_in()["error"] == "access_denied"
+
+
+def _invalid_grant(words: str, *, refresh: bool) -> Callable[[Any], None]:
+    def show(api: Any) -> None:
+        code = api.log_in()["code"]
+        answer = api.exchange(code)
+        if refresh:
+            answer = api.refresh(answer.json()["refresh_token"])
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
+        assert words in answer.json()["error_description"]
+
+    return show
+
+
+def _refresh_token_kept(api: Any) -> None:
+    first = api.exchange(api.log_in()["code"]).json()["refresh_token"]
+    for _ in range(2):
+        assert "refresh_token" not in api.refresh(first).json()
+
+
+def _refresh_token_missing(api: Any) -> None:
+    assert "refresh_token" not in api.exchange(api.log_in()["code"]).json()
+
+
 SHOWN: dict[str, Callable[[Any], None]] = {
     "token_lifetime": _token_lifetime,
     "unauthorized": _unauthorized,
@@ -259,11 +289,17 @@ SHOWN: dict[str, Callable[[Any], None]] = {
     "token_429": _token_status(429, "too_many_requests"),
     "token_500": _token_status(500, "server_error"),
     "token_invalid_client": _token_status(401, "invalid_client"),
+    "login_wrong_state": _login_wrong_state,
+    "login_refused": _login_refused,
+    "code_expired": _invalid_grant("has expired", refresh=False),
+    "refresh_token_expired": _invalid_grant("has expired", refresh=True),
+    "refresh_token_kept": _refresh_token_kept,
+    "refresh_token_missing": _refresh_token_missing,
 }
 
 
 def test_every_other_misbehaviour_is_shown_here() -> None:
-    others = {name for name, entry in MISBEHAVIOURS.items() if not entry.within.startswith(("pages", "import"))}
+    others = {name for name, entry in MISBEHAVIOURS.items() if not entry.within.startswith(("pages", "import", "action"))}
     assert set(SHOWN) == others
 
 

@@ -58,7 +58,8 @@ def test_a_wrong_client_gets_the_answer_of_saps_token_service(
     ("data", "error"),
     [
         ({"grant_type": "password"}, "unsupported_grant_type"),
-        ({"grant_type": "refresh_token"}, "unsupported_grant_type"),
+        ({"grant_type": "refresh_token"}, "invalid_grant"),
+        ({"grant_type": "authorization_code"}, "invalid_grant"),
         ({}, "invalid_request"),
         (b"\xff\xfe", "invalid_request"),
     ],

@@ -83,6 +83,8 @@ def test_an_empty_environment_names_everything_that_is_missing_at_once() -> None
     assert [name in text for name in ("SAC_TENANT_URL", "SAC_CLIENT_ID", "SAC_CLIENT_SECRET")] == [True] * 3
     assert "sandbox" in text
     assert "https://acme.eu10.hcs.cloud.sap" in text
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith("Run sacnb init")
 
 
 @pytest.mark.parametrize("blank", ["", "   "])
@@ -104,7 +106,7 @@ def test_an_empty_variable_is_a_missing_one(blank: str) -> None:
         ("SAC_DEADLINE_S", "inf", "more than 0"),
         ("SAC_CACHE_MAX_AGE_S", "-1", "0 or more"),
         ("SAC_REFRESH_MARGIN_S", "29", "at least 30"),
-        ("SAC_AUTH", "basic", "client_credentials, static"),
+        ("SAC_AUTH", "basic", "client_credentials, authorization_code, static"),
         ("SAC_REPLAY", "on", "off, replay, record"),
         ("SAC_LOG", "loud", "debug, info, warning, error"),
         ("SAC_CA_BUNDLE", "/no/such/file.pem", "PEM file"),

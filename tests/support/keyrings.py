@@ -30,6 +30,11 @@ class Ring(keyring.backend.KeyringBackend):
             raise keyring.errors.PasswordSetError(self.locked)
         self.kept[service, username] = password
 
+    def delete_password(self, service: str, username: str) -> None:
+        if self.locked:
+            raise keyring.errors.PasswordDeleteError(self.locked)
+        del self.kept[service, username]
+
 
 @contextmanager
 def in_use() -> Iterator[Ring]:

@@ -8,8 +8,6 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.filterwarnings("ignore::sacnb.errors.MixedVersionsWarning")  # sums are not the point here
-
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="a process sends itself SIGINT")
 
 # In a Python of its own: polars keeps its own note of an interrupt, for the whole process.

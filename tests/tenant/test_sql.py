@@ -32,8 +32,6 @@ from sacnb.errors import (
 )
 from sacnb.sandbox import Column, Sandbox, start, table_model
 
-pytestmark = pytest.mark.filterwarnings("ignore::sacnb.errors.MixedVersionsWarning")  # sums are not the point here
-
 ConnectTo = Callable[..., Tenant]
 c = pl.col
 
@@ -92,6 +90,7 @@ def test_versions_and_accounts_that_are_added_up_are_warned_of(sac: Tenant) -> N
         sac.sql("select count(*) as n from US_EMPLOYMENT where Sector = '31'")
 
 
+@pytest.mark.filterwarnings("ignore:.* several versions of 'US_EMPLOYMENT':sacnb.errors.MixedVersionsWarning")
 def test_measures_are_floats_unless_decimals_are_asked_for(sac: Tenant) -> None:
     query = "select Employees from US_EMPLOYMENT where Sector = '31' and Date = '201501'"
     assert sac.sql(query).schema == {"Employees": pl.Float64}
@@ -126,6 +125,7 @@ def test_limits_go_to_sac(sandbox: Sandbox, sac: Tenant) -> None:
     assert sac.sql("select Sector from US_EMPLOYMENT where Sector = '31'", limit=4, lazy=True).collect().height == 4
 
 
+@pytest.mark.filterwarnings("ignore:.* several versions of 'US_EMPLOYMENT':sacnb.errors.MixedVersionsWarning")
 def test_lazily_it_asks_for_nothing_but_the_schema(sandbox: Sandbox, sac: Tenant) -> None:
     rows = sac.sql("select Sector, Employees from US_EMPLOYMENT where Sector = '31'", lazy=True)
     assert paths(sandbox) == ["token", "$metadata"]
@@ -237,6 +237,7 @@ def test_what_fails_on_the_rows_only_is_a_query_error(sac: Tenant) -> None:
 # -- large models ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:.* several versions of 'SCALE':sacnb.errors.MixedVersionsWarning")
 @pytest.mark.parametrize(
     "query",
     [
@@ -297,6 +298,7 @@ def test_a_query_is_explained_and_counted_without_facts(sandbox: Sandbox, sac: T
         sac.explain("select Sectr from US_EMPLOYMENT")
 
 
+@pytest.mark.filterwarnings("ignore:.* several versions of 'US_EMPLOYMENT':sacnb.errors.MixedVersionsWarning")
 def test_an_interrupt_ends_a_query_and_its_thread(sac: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
     stream, asked = Facts.stream, []
 

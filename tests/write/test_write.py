@@ -175,6 +175,13 @@ def test_clean_and_replace_shows_what_it_would_delete_and_needs_the_number(
     assert steps(sandbox)[-1] == "delete"
     report = model.write(plan(2), version="public.Plan", method="CleanAndReplace", confirm=5)
     assert (report.deleted, report.rows, report.verified) == (5, 2, True)
+    assert report.changes is not None
+    assert report.changes.group_by("change", maintain_order=True).len().rows() == [("changed", 2), ("removed", 3)]
+    assert report.changes.filter(change="removed").select("Store", "Pieces_before", "Pieces_after").rows() == [
+        ("S2", Decimal(122), None),
+        ("S3", Decimal(123), None),
+        ("S4", Decimal(124), None),
+    ]
     gone = {("public.Plan", "202401", store) for store in ("S2", "S3", "S4")}
     assert facts(model).keys() == before.keys() - gone
 

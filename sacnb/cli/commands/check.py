@@ -19,6 +19,7 @@ import click
 from sacnb.cli.application import Invocation
 from sacnb.cli.failures import ExitCode
 from sacnb.cli.output import is_terminal, json_option, log_to_stderr, print_json, print_table, say
+from sacnb.errors import SettingsError
 
 if TYPE_CHECKING:
     from sacnb._results.result import Result
@@ -196,14 +197,20 @@ def init(
     file = invocation.env_file or Path(".env")
     may_ask = is_terminal(sys.stdin) and not secret_stdin
     _may_replace(profile, file, force=force, may_ask=may_ask)
-    settings = _asked(
-        tenant_url or invocation.tenant_url, token_url, client_id, secret_stdin=secret_stdin, may_ask=may_ask
-    )
+    try:
+        settings = _asked(
+            tenant_url or invocation.tenant_url, token_url, client_id, secret_stdin=secret_stdin, may_ask=may_ask
+        )
+    except SettingsError as error:
+        if not may_ask:
+            error.hint = "There is no terminal to ask in: give --tenant-url, --client-id and --secret-stdin."
+        raise
     for note in settings.notes:
         say(f"Note: {note}")
     works = not check or _works(settings, profile, file)
     if not works and not (may_ask and click.confirm("Data cannot be read with these values. Write them anyway?")):
-        say("Data cannot be read with these values, so nothing was written. To write them untested: --no-check")
+        asked = "" if may_ask else "Data cannot be read with these values; to write them untested: --no-check. "
+        say(f"{asked}Nothing was written.")
         ctx.exit(ExitCode.NO)
     _write(settings, profile, file, in_keyring=in_keyring)
     _say_what_next(profile, file)

@@ -264,8 +264,8 @@ Examples:
 @click.option("--job", metavar="ID", help="Show the state of an import job instead.")
 @click.option("--delete-job", metavar="ID", help="Delete an import job instead.")
 @json_option(
-    "model, method, versions, job, state, dry_run, rows, deleted, verified, changes (new, changed, same), rejected (a "
-    "list of row, column, value, problem, message); with --jobs or --job what SAC tells of them"
+    "model, method, versions, job, state, dry_run, rows, deleted, verified, changes (new, changed, same, removed), "
+    "rejected (a list of row, column, value, problem, message); with --jobs or --job what SAC tells of them"
 )
 @click.pass_obj
 def import_command(
@@ -292,16 +292,20 @@ def import_command(
         return
     if model_id is None or file is None:
         raise click.UsageError("Name the model and the file: sacnb import MODEL FILE --version public.Plan")
-    from sacnb.errors import RowsError
+    from sacnb._write.order import hint_in_options
+    from sacnb.errors import ConfirmationError, QueryError, RowsError
 
     frame = _read_file(file, separator)
     with invocation.connect() as tenant, progress_bar(f"Writing {model_id}") as listener:
         try:
             report = tenant.model(model_id).write(frame, progress=listener, **_given(order))
-        except RowsError as error:
-            if problems is not None:
+        except (ConfirmationError, QueryError, RowsError) as error:
+            error.hint = hint_in_options(error)
+            if isinstance(error, RowsError) and problems is not None:
                 error.problems.write_csv(problems)
                 say(f"Wrote {error.problems.height:,} problems to {problems}.")
+            elif isinstance(error, RowsError):
+                error.hint = f"{error.hint} --problems FILE writes all problems as CSV."
             raise
     if problems is not None:
         report.rejected.write_csv(problems)
@@ -322,6 +326,11 @@ def _read_file(path: Path, separator: str) -> pl.DataFrame:
     import polars as pl
 
     form = format_of(path.name)
+    if form == "xlsx":
+        raise click.UsageError(
+            f"{path}: Excel files are not read here. Save the sheet as CSV, or use Python: "
+            'model.write(polars.read_excel("FILE"), version="public.Plan")'
+        )
     try:
         if form == "csv":
             return pl.read_csv(path, separator=separator, infer_schema=False)
@@ -331,6 +340,8 @@ def _read_file(path: Path, separator: str) -> pl.DataFrame:
 
 
 def _report(report: WriteReport) -> dict[str, Any]:
+    from sacnb._write.report import CHANGES
+
     counts = {} if report.changes is None else dict(report.changes.group_by("change").len().iter_rows())
     return {
         "model": report.model_id,
@@ -342,7 +353,7 @@ def _report(report: WriteReport) -> dict[str, Any]:
         "rows": report.rows,
         "deleted": report.deleted,
         "verified": report.verified,
-        "changes": {kind: counts.get(kind, 0) for kind in ("new", "changed", "same")},
+        "changes": {kind: counts.get(kind, 0) for kind in CHANGES},
         "rejected": report.rejected.to_dicts(),
     }
 
@@ -364,5 +375,6 @@ def _about_jobs(invocation: Invocation, job: str | None, delete: str | None, *, 
     if as_json:
         print_json(every)
     else:
-        names = ("jobid", "modelid", "importtype", "jobstatus", "createdtime")
-        print_table(names, [tuple(str(one.get(name, "")) for name in names) for one in every], whole=("jobid",))
+        columns = {"jobid": "job", "modelid": "model", "jobstatus": "state", "createdtime": "created"}
+        rows = [tuple(str(one.get(name, "")).partition(".")[0] for name in columns) for one in every]
+        print_table(list(columns.values()), rows, whole=("job", "state"))

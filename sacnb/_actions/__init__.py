@@ -1,0 +1,1 @@
+"""Start multi-actions and follow their runs."""
