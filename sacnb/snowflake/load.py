@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -120,7 +119,7 @@ def load(
 
     Raises what *download* and the channels raise; ExportError where another process loads the same; Cancelled.
     """
-    started = time.monotonic()
+    started = client.clock()
     names = [channel] if channels == 1 else [f"{channel}-{number}" for number in range(1, channels + 1)]
     make_private_folder(work)
     with _locked(work):
@@ -148,7 +147,7 @@ def load(
         resumed_rows=resumed,
         rejected=rejected,
         downloaded_at=state.downloaded_at,
-        seconds=time.monotonic() - started,
+        seconds=client.clock() - started,
     )
 
 

@@ -7,6 +7,7 @@ polars writes as null; so it is refused before, unless the caller wants nulls.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, cast
@@ -162,8 +163,9 @@ def _lines(part: pa.RecordBatch) -> Iterator[tuple[bytes, int]]:
 
 def _ndjson(part: pa.RecordBatch) -> bytes:
     refuse_polars_after_fork()
-    frame = cast("pl.DataFrame", pl.from_arrow(part))
-    return frame.write_ndjson().encode()
+    lines = io.BytesIO()  # without a target polars returns text, which costs as much again to decode and encode
+    cast("pl.DataFrame", pl.from_arrow(part)).write_ndjson(lines)
+    return lines.getvalue()
 
 
 def _writable(batch: pa.RecordBatch) -> pa.RecordBatch:

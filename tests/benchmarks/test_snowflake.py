@@ -1,6 +1,6 @@
 """Rows into the Snowflake simulator: sacnb, and a client that appends a page at a time.
 
-Snowflake's own SDK is not measured: it sends many rows as encrypted files, which the simulator does not take.
+Snowflake's own SDK is not measured: it sends many rows as encrypted files, whose rows the simulator does not read.
 
 All of them write the same rows into one simulator in a process of its own, in turns; ratios count, and not seconds.
 Also what signing a token and the guard cost.

@@ -69,6 +69,14 @@ def _told(value: Any) -> Any:
     return f"{value:f}" if isinstance(value, Decimal) else value
 
 
+def test_the_seconds_of_a_load_are_those_of_the_client_s_clock(
+    facts: sacnb.Facts, client: SnowflakeClient, clock: Any
+) -> None:
+    clock.seconds = 1_000.0
+    done = facts.to_snowflake("jobs", client=client, progress=None)
+    assert done.seconds == clock.seconds - 1_000.0 == sum(clock.slept)
+
+
 def test_a_model_is_loaded_row_by_row(
     facts: sacnb.Facts, client: SnowflakeClient, simulator: sandbox.Simulator, cache: Path
 ) -> None:

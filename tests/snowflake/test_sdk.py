@@ -59,3 +59,15 @@ def test_the_sdk_and_we_write_one_table_each_row_once(
     kinds = {seen.kind for seen in simulator.seen}
     assert {"hostname", "token", "pipe_info", "open", "append", "status"} <= kinds
     assert {seen.status for seen in simulator.seen} == {200}
+
+
+def test_the_sdk_sends_many_rows_as_files(simulator: sandbox.Simulator, run_sdk: Any) -> None:
+    """The files are encrypted: rows are counted by the request, and not read."""
+    many = [{"ID": number, "NAME": "a name " * 20} for number in range(1, 100_001)]
+    told = run_sdk(many)
+    assert told["last"] == "100000"
+    status = simulator.status("DB", "PUBLIC", "SALES", "SDK")
+    assert status is not None
+    assert status["rows_inserted"] == 100_000
+    assert simulator.counts["stage_requests"] > 0
+    assert simulator.counts["append_files_requests"] > 0

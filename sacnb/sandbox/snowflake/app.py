@@ -30,10 +30,12 @@ __all__ = ["App", "Seen"]
 
 # On the wire, so after compression; the limits page of the documentation.
 _MAX_APPEND_BYTES: Final = 4 * 1024 * 1024
+# Where the SDK puts its files; the rest of the address is the simulator's own.
+_STAGE: Final = "/bucket/prefix/"
 _SESSION_HEADER: Final = "x-snowflake-session"
 _PIPE: Final = re.compile(
     r"/v2/streaming/(?P<data>data/)?databases/(?P<db>[^/]+)/schemas/(?P<schema>[^/]+)/pipes/(?P<pipe>[^/:]+)"
-    r"(?:(?P<verb>:bulk-channel-status|:pipe-info)|/channels/(?P<channel>[^/]+)(?P<rows>/rows)?)"
+    r"(?:(?P<verb>:bulk-channel-status|:pipe-info)|/channels/(?P<channel>[^/]+)(?P<rows>/rows|/filebuffer)?)"
 )
 _KINDS: Final = {
     ("GET", "/v2/streaming/hostname"): "hostname",
@@ -178,12 +180,17 @@ class App:
             return self._admission(asked, as_json=strikes("documented_answers") is not None)
         if asked.kind == "telemetry":
             return b'{"data":"","code":"0","message":"","success":true}'
+        if asked.kind == "stage":  # signed for the storage, which does not ask for Snowflake's tokens
+            headers["ETag"] = f'"{secrets.token_hex(16)}"'
+            return b""
         if asked.kind == "other":
             raise Refused(404, "NOT_FOUND", f"{asked.path} does not exist.")
         self._signatures.admit_scoped(asked.bearer, asked.token_type, self._host)
         if asked.kind == "append":
             self._interfere(asked, strikes)
             return self._append(asked, strikes, headers)
+        if asked.kind == "append_files":
+            return _json(self._store.append_files(asked.pipe, asked.channel, asked.query, _fragments(asked.body)))
         return self._manage(asked, strikes)
 
     def _manage(self, asked: _Asked, strikes: Any) -> bytes:
@@ -205,7 +212,7 @@ class App:
                 self._store.drop(asked.pipe, asked.channel, fail_on_uncommitted=flag)
                 return b""
             case _:
-                return _json(_pipe_info())
+                return _json(_pipe_info(asked.headers.get("Host", "")))
 
     def _admission(self, asked: _Asked, *, as_json: bool) -> bytes:
         if asked.kind == "hostname":
@@ -283,6 +290,8 @@ def _read(request: web.BaseRequest, body: bytes) -> _Asked:
     query = {name: values[0] for name, values in parse_qs(text, keep_blank_values=True).items()}
     pipe = channel = ""
     kind = _KINDS.get((request.method, path), "other")
+    if request.method == "PUT" and path.startswith(_STAGE):
+        kind = "stage"
     found = _PIPE.fullmatch(path)
     if found is not None:
         pipe = "/".join(unquote(found[name]).replace("/", "%2F") for name in ("db", "schema", "pipe"))
@@ -299,7 +308,8 @@ def _kind_of(method: str, found: re.Match[str]) -> str:
             else "other"
         )
     if found["rows"]:
-        return "append" if method == "POST" and found["data"] else "other"
+        kind = "append" if found["rows"] == "/rows" else "append_files"
+        return kind if method == "POST" and found["data"] else "other"
     return {"PUT": "open", "DELETE": "drop"}.get(method, "other")
 
 
@@ -318,18 +328,27 @@ def _unpacked(asked: _Asked) -> bytes:
     return asked.body
 
 
-def _pipe_info() -> dict[str, Any]:
-    """Return what Snowflake's SDK wants to know before it opens a channel; nothing is ever uploaded here."""
+def _fragments(body: bytes) -> list[tuple[str, int]]:
+    """Return the last offset and the number of rows of each fragment of a file. Raises Refused."""
+    try:
+        return [(str(one["fragment_end_offset_token"]), int(one["fragment_row_count"])) for one in json.loads(body)]
+    except (ValueError, KeyError, TypeError):
+        raise Refused(400, "INVALID_REQUEST", "The body is no list of fragments.") from None
+
+
+def _pipe_info(host: str) -> dict[str, Any]:
+    """Return what Snowflake's SDK wants to know before it opens a channel; its stage for files is *host*."""
     later = int((time.time() + 3600) * 1000)
     stage = {
         "expiry_time_ms": later,
         "location_type": "S3",
         "use_s3_regional_url": False,
-        "location": "bucket/prefix/",
+        "location": _STAGE.removeprefix("/"),
+        "storage_endpoint": host,
         "region": "eu-central-1",
         "creds": {"AWS_KEY_ID": "none", "AWS_SECRET_KEY": "none", "AWS_TOKEN": "none"},
     }
-    key = base64.b64encode(bytes(16)).decode()
+    key = base64.b64encode(bytes(32)).decode()
     return {
         "status_code": 0,
         "message": "Success",

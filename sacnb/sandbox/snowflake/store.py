@@ -117,23 +117,22 @@ class Store:
                 self._rows[pipe].append(_Stored(name, self._codec.compress(lines, asbytes=True)))
                 return {}
             channel = self.channel(pipe, name)
-            self._limit(channel)
-            if channel.status != "SUCCESS":
-                raise Refused(409, channel.status, "The channel is invalid and must be reopened.")
-            token = query.get("continuationToken")
-            if token is None:
-                raise Refused(400, "INVALID_REQUEST", "continuationToken is missing.")
-            if token != channel.token:
-                raise Refused(
-                    400,
-                    "STALE_CONTINUATION_TOKEN_SEQUENCER",
-                    f"Channel {name} has a newer continuation token; reopen it.",
-                )
-            channel.row_sequencer += 1
+            self._admit(channel, query)
             wait = 1 << 60 if never else polls
             channel.waiting.append(Waiting(end, lines, rows, errors, message, wait))
             if not wait:
                 self._commit(pipe, channel)
+            return {"next_continuation_token": channel.token}
+
+    def append_files(
+        self, pipe: str, name: str, query: Mapping[str, str], fragments: list[tuple[str, int]]
+    ) -> dict[str, Any]:
+        """Take the rows of files by their last offsets and numbers: they are encrypted, so only counted."""
+        with self._lock:
+            channel = self.channel(pipe, name)
+            self._admit(channel, query)
+            channel.waiting += [Waiting(end, b"", rows, 0, "", self.polls) for end, rows in fragments]
+            self._commit(pipe, channel)
             return {"next_continuation_token": channel.token}
 
     def statuses(self, pipe: str, names: list[str]) -> dict[str, Any]:
@@ -218,6 +217,22 @@ class Store:
         return found
 
     # -- within ------------------------------------------------------------------------------------------------------
+
+    def _admit(self, channel: Channel, query: Mapping[str, str]) -> None:
+        """Let an append with the right token in, and make the next token. Raises Refused."""
+        self._limit(channel)
+        if channel.status != "SUCCESS":
+            raise Refused(409, channel.status, "The channel is invalid and must be reopened.")
+        token = query.get("continuationToken")
+        if token is None:
+            raise Refused(400, "INVALID_REQUEST", "continuationToken is missing.")
+        if token != channel.token:
+            raise Refused(
+                400,
+                "STALE_CONTINUATION_TOKEN_SEQUENCER",
+                f"Channel {channel.name} has a newer continuation token; reopen it.",
+            )
+        channel.row_sequencer += 1
 
     def _limit(self, channel: Channel) -> None:
         if self._requests_per_s is None:
