@@ -41,7 +41,7 @@ REFUSALS = ("unauthorized", "html_login")
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
-    with sacnb.sandbox.start(client_secret=CLIENT_SECRET, users={"planner": PASSWORD}) as started:
+    with sacnb.sandbox.start(client_secret=CLIENT_SECRET, users={"planner": PASSWORD}) as started:  # planted
         yield started
 
 
@@ -113,7 +113,7 @@ def connect(sandbox: Sandbox, auth: str, folder: Path) -> Tenant:
         sandbox.tenant_url,
         token_url=sandbox.token_url,
         client_id=sandbox.client_id,
-        client_secret=CLIENT_SECRET,
+        client_secret=CLIENT_SECRET,  # planted
         auth=auth,
         redirect_uri="http://127.0.0.1:0/",
         cache_dir=folder,

@@ -89,7 +89,7 @@ def test_only_codes_with_s256(changes: dict[str, str], api: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"code_verifier": "another-verifier-of-the-right-length-0123456789"}, "Invalid code verifier"),
+        ({"code_verifier": "another-verifier-of-the-right-length-0123456789"}, "Invalid code verifier"),  # planted
         ({"code_verifier": ""}, "Invalid code verifier"),
         ({"redirect_uri": "http://127.0.0.1:1/"}, "Redirect URI mismatch"),
     ],
