@@ -68,7 +68,7 @@ def _over_network(ours: str) -> Callable[[Results], float]:
 
 _LAST: Final = (
     "decoding a page takes longer than the 50 ms of waiting for it, so the processor is the limit: its seconds, in the "
-    "table below, over two cores are the least time, and a second decode thread was no faster"
+    "table below, over two cores are the least time"
 )
 _WAIT: Final = "half and more of our time is the wait for the pages, which nobody can save with one stream"
 
@@ -170,8 +170,8 @@ TARGETS: Final = (
         "ten rows from a cold process, beside `requests` and pandas",
         0.55,
         lambda results: results.data["cold"]["ours"]["ms"] / results.data["cold"]["theirs"]["ms"],
-        "importing pyarrow, polars and requests alone takes 0.7 of the loop's time, and pyarrow.compute with our own "
-        "modules a third; the metadata is asked for, which the loop does not need",
+        "importing pyarrow, polars and requests alone takes 0.7 of the loop's processor time, and the metadata is asked "
+        "for, which the loop does not need",
     ),
     Target(
         "`import sacnb` beside `import pandas`",
