@@ -170,8 +170,8 @@ TARGETS: Final = (
         "ten rows from a cold process, beside `requests` and pandas",
         0.55,
         lambda results: results.data["cold"]["ours"]["ms"] / results.data["cold"]["theirs"]["ms"],
-        "importing pyarrow, polars and requests alone takes 0.7 of the loop's processor time, and the metadata is asked "
-        "for, which the loop does not need",
+        "importing pyarrow, polars and requests alone takes 0.7 of the loop's processor time, and the metadata is "
+        "asked for, which the loop does not need",
     ),
     Target(
         "`import sacnb` beside `import pandas`",
