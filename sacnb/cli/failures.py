@@ -8,6 +8,7 @@ from typing import Any
 
 from sacnb.cli.output import print_json, say
 from sacnb.errors import (
+    ActionError,
     BadAnswer,
     CacheError,
     Cancelled,
@@ -60,7 +61,7 @@ def exit_code(error: SacError) -> ExitCode:
     # An unreachable token endpoint is SAC's problem; one that refuses the client is the user's.
     unreachable = isinstance(error, RefreshError) and error.error_code == "refresh_failed"
     failed_write = isinstance(error, WriteError) and not isinstance(error, RowsError | ConfirmationError)
-    if unreachable or failed_write or isinstance(error, RequestError | BadAnswer | NotCommittedError):
+    if unreachable or failed_write or isinstance(error, RequestError | BadAnswer | ActionError | NotCommittedError):
         return ExitCode.SAC
     return ExitCode.USAGE
 

@@ -32,6 +32,7 @@ CODES: dict[str, ExitCode] = {
     "RefreshError": ExitCode.SAC,
     "CacheError": ExitCode.CACHE,
     "WriteError": ExitCode.SAC,
+    "ActionError": ExitCode.SAC,
     # Nothing was written: the rows, or the confirmation, are the user's to change.
     "RowsError": ExitCode.USAGE,
     "ConfirmationError": ExitCode.USAGE,

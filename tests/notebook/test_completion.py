@@ -38,7 +38,13 @@ def reading_has_ended() -> None:
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
-        ("%sac ", ["connect", "models", "describe", "members", "refresh", "write", "cache", "status", "renew"]),
+        (
+            "%sac ",
+            [
+                *("connect", "models", "describe", "members", "refresh", "write", "run", "cache", "status"),
+                *("login", "logout", "whoami", "renew"),
+            ],
+        ),
         ("%sac re", ["refresh", "renew"]),
         ("  %sac de", ["describe"]),
         ("found = %sac mod", ["models"]),

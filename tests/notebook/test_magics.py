@@ -32,7 +32,10 @@ from sacnb.notebook.commands import COMMANDS
 from sacnb.sandbox import Column, Sandbox, dimension, start, table_model
 
 ConnectTo = Callable[..., Tenant]
-COMMAND_NAMES = ["connect", "models", "describe", "members", "refresh", "write", "cache", "status", "renew"]
+COMMAND_NAMES = [
+    *("connect", "models", "describe", "members", "refresh", "write", "run", "cache", "status"),
+    *("login", "logout", "whoami", "renew"),
+]
 
 # -- manuals and mistakes in the line --------------------------------------------------------------------------------
 
