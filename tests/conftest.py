@@ -140,3 +140,13 @@ def in_threads() -> Callable[..., list[Any]]:
         return results
 
     return run
+
+
+@pytest.fixture
+def ring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A keyring in memory instead of the system's, and a home folder of the test's own."""
+    import keyrings
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with keyrings.in_use() as ring:
+        yield ring

@@ -19,7 +19,6 @@ from sacnb._endpoints import multi_action_path
 from sacnb._rendering import Preview, Previewed, fact_table
 from sacnb.errors import (
     ActionError,
-    AuthError,
     BadAnswer,
     Cancelled,
     ForbiddenError,
@@ -27,7 +26,6 @@ from sacnb.errors import (
     NotFoundError,
     QueryError,
     RequestError,
-    SacError,
     ServerError,
 )
 
@@ -210,8 +208,9 @@ class MultiAction:
                 "again.",
                 outcome=error.outcome,
             ) from error
-        except (AuthError, RequestError) as error:
-            raise _with_hint(error) from error.__cause__
+        except RequestError as error:
+            error.hint = _hint(error) or error.hint
+            raise
         run_id = _text(found, "executionId")
         if run_id is None:
             raise BadAnswer(f"SAC started {self.id!r} and named no run: {sorted(found)}.")
@@ -258,8 +257,9 @@ def _value(name: str, value: Any) -> Any:
     if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
         if not math.isfinite(value):
             raise _unexpected(name, value)
-        # A number in JSON has all digits of the decimal; json writes a float only.
-        return float(value) if isinstance(value, Decimal) and float(value) == value else _plain(name, value)
+        if isinstance(value, Decimal) and float(value) != value:
+            raise QueryError(f"The parameter {name!r} is {value}, which has more digits than a number in JSON keeps.")
+        return float(value) if isinstance(value, Decimal) else value
     members = [value] if isinstance(value, str | MemberPath) else value
     if isinstance(members, Mapping | bytes | bool | datetime) or not isinstance(members, Sequence) or not members:
         raise _unexpected(name, value)
@@ -270,12 +270,6 @@ def _value(name: str, value: Any) -> Any:
     if len(paths) == len(members) and len(hierarchies) == 1:
         return {"memberIds": [list(path.levels) for path in paths], "hierarchyId": hierarchies.pop()}
     raise _unexpected(name, value)
-
-
-def _plain(name: str, value: float | Decimal) -> float:
-    if isinstance(value, Decimal):
-        raise QueryError(f"The parameter {name!r} is {value}, which has more digits than a number in JSON keeps.")
-    return value
 
 
 def _unexpected(name: str, value: object) -> QueryError:
@@ -296,17 +290,13 @@ def _failed(run: Run) -> ActionError:
     )
 
 
-def _with_hint(error: SacError) -> SacError:
-    """Return *error* with the remedy that belongs to SAC's number, or to a user who may not run multi-actions."""
-    code = getattr(error, "code", None)
-    hint = _HINTS.get(int(code)) if code and code.isdecimal() else None
-    if hint is None and isinstance(error, ForbiddenError):
-        hint = _HINTS[596000998]
-    elif hint is None and isinstance(error, NotFoundError):
-        hint = _HINTS[596000996]
-    if hint is not None:
-        error.hint = hint
-    return error
+def _hint(error: RequestError) -> str | None:
+    """Return the remedy that belongs to SAC's number, or else to the status of the refusal."""
+    if error.code and error.code.isdecimal() and int(error.code) in _HINTS:
+        return _HINTS[int(error.code)]
+    if isinstance(error, ForbiddenError):
+        return _HINTS[596000998]
+    return _HINTS[596000996] if isinstance(error, NotFoundError) else None
 
 
 def _object(body: bytes) -> dict[str, Any]:

