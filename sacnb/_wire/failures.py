@@ -122,8 +122,8 @@ def _from_json(value: Any) -> tuple[str | None, str | None]:
     messages = value.get("messages")
     if isinstance(messages, list) and messages and isinstance(messages[0], dict):  # multi-actions
         texts = filter(None, (_text(one.get("message")) for one in messages if isinstance(one, dict)))
-        code = messages[0].get("code")
-        return None if code is None else str(code), "; ".join(texts) or None
+        if said := "; ".join(texts):
+            return _text(messages[0].get("code")), said
     for key in ("detail", "message", "error_description", "title", "fault"):  # SCIM, RFC 9457, gateways
         if message := _text(value.get(key)):
             return _text(value.get("code")) or _text(value.get("status")), message
