@@ -33,7 +33,8 @@ def test_the_extras_are_decided(project, documents, rows) -> None:
 def test_the_development_tools_are_decided(project, documents, rows) -> None:
     decided = {row[0] for row in rows(documents["docs/decisions.md"].section("Development"))}
     extras = _names([one for extra in project["project"]["optional-dependencies"].values() for one in extra])
-    assert decided | extras == set(project["tool"]["poetry"]["group"]["dev"]["dependencies"])
+    groups = project["tool"]["poetry"]["group"]
+    assert decided | extras == {*groups["dev"]["dependencies"], *groups["engines"]["dependencies"]}
     assert not decided & extras
 
 

@@ -21,7 +21,8 @@ NEW_ROOMS = (
     *("sacnb._write", "sacnb.snowflake", "sacnb.sandbox.snowflake", "sacnb.sandbox.imports"),
     *("sacnb.notebook.write_panel", "sacnb._auth.named_user", "sacnb.sandbox.login", "sacnb._actions"),
     *("sacnb.sandbox.actions", "sacnb.cli.commands.run", "sacnb.planning"),
-    *("sacnb._admin", "sacnb.sandbox.directory"),
+    *("sacnb._admin", "sacnb.sandbox.directory", "sacnb._track", "sacnb.sandbox.tracking"),
+    *("sacnb._slices", "sacnb.spark", "sacnb.dask", "sacnb.daft", "sacnb.lab", "sacnb._telemetry"),
 )
 MOST_FILES = {"fetch facts to a frame": 43, "get a valid token": 11}
 
