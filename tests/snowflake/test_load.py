@@ -14,8 +14,9 @@ import pytest
 import sacnb
 from sacnb.errors import Cancelled, ChannelError, ExportError, QueryError, RejectedRowsError
 from sacnb.sandbox import snowflake as sandbox
-from sacnb.snowflake import Channel, SnowflakeClient, create_table
-from sacnb.snowflake.rows import Chunker
+from sacnb.snowflake import SnowflakeClient, create_table
+from sacnb.snowflake.chunks import Chunker
+from sacnb.snowflake.delivery import Delivery
 
 TABLE = ("DB", "PUBLIC", "JOBS")
 WHERE = {"Version": "public.Actual", "Sector": ["31", "32"]}
@@ -112,7 +113,7 @@ def test_a_load_that_ended_early_goes_on(
     simulator, connect = loading
     monkeypatch.setattr("sacnb.snowflake.load._BATCH_ROWS", 100)
     monkeypatch.setitem(Chunker.__init__.__kwdefaults__ or {}, "target_bytes", 0)
-    real, appends = Channel._send, 0
+    real, appends = Delivery._send, 0
 
     def send(self: Any, chunk: Any) -> None:
         nonlocal appends
@@ -122,7 +123,7 @@ def test_a_load_that_ended_early_goes_on(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as crash:
-        crash.setattr(Channel, "_send", send)
+        crash.setattr(Delivery, "_send", send)
         with pytest.raises(KeyboardInterrupt):
             facts.to_snowflake("jobs", client=connect(simulator), channels=channels, progress=None)
     simulator.settle()
