@@ -19,8 +19,8 @@ _LOGIN: Final = (
 )
 _GATEWAY: Final = {404: "Not Found", 502: "Bad Gateway", 504: "Gateway Timeout"}
 _FORCED: Final = (
-    "throttle_seconds", "throttle_date", "throttle_bare", "error_404", "error_425", "error_500", "error_502",
-    "error_503", "error_504", "html_login", "redirect",
+    "throttle_seconds", "throttle_date", "throttle_bare", "throttle_text", "error_404", "error_408", "error_425",
+    "error_500", "error_502", "error_503", "error_504", "html_login", "redirect",
 )  # fmt: skip
 
 
@@ -53,6 +53,10 @@ def _force(exchange: Exchange, name: str, options: Mapping[str, Any], now: Calla
             raise Refusal(429, "Too many requests", headers={"Retry-After": date})
         case "throttle_bare":
             raise Refusal(429, "Too many requests")
+        case "throttle_text":
+            raise Refusal(429, "Too many requests", headers={"Retry-After": options["text"] or ""})
+        case "error_408":
+            raise Refusal(408, "Request Timeout")
         case "error_425":
             raise Refusal(425, "Too Early")
         case "error_500":
