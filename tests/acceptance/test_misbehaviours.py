@@ -33,9 +33,9 @@ SAME_VALUES = [
 ]  # fmt: skip
 # Of a Retry-After, what servers send and what none should: fractions, signs, lists, other dates, words.
 RETRY_AFTER = [
-    "", " ", "1.5", " 2 ", "+2", "-1", "0", "0x10", "1e9", "inf", "nan", "99999999999999999999", "120, 60", "2;x", "soon",
-    "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994", "Fri, 31 Dec 9999 23:59:59 GMT", "2026-11-20T08:00:00Z",
-    "Mon, 00 Foo 2026 25:61:61 GMT",
+    "", " ", "1.5", " 2 ", "+2", "-1", "0", "0x10", "1e9", "inf", "nan", "99999999999999999999", "120, 60", "2;x",
+    "soon", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994", "Fri, 31 Dec 9999 23:59:59 GMT",
+    "2026-11-20T08:00:00Z", "Mon, 00 Foo 2026 25:61:61 GMT",
 ]  # fmt: skip
 KEYS = ["Version", "Date", "Sector"]
 ROWS, PAGE = 228, 100  # one sector: 120 months of actuals and a plan that begins a year later; three pages

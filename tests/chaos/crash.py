@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from .scenes import SCENES, Scene, Wrong, World
+from .scenes import SCENES, Scene, World, Wrong
 
 # The exit codes of victim.py.
 DONE, REFUSED, KILLED, ALARMED = 0, 3, -9, -14
@@ -96,7 +96,8 @@ class Crash:
         told = self.scene.told()
         # How long it takes in peace differs with what was prepared; too late a death is no death.
         steps, seconds = self.world.pace[told["job"]]
-        kinds = ["step", "step", "step", "time", "again", "file limit", "full disk", "read-only", "together"]
+        kinds = ["step", "step", "step", "time", "again", "file limit", "together"]
+        kinds += ["full disk", "read-only"] if self.world.can_mount else []
         trouble = self.numbers.choice(kinds)
         self.report.troubles[trouble] += 1
         self._make(trouble, told, steps, seconds)
@@ -123,31 +124,31 @@ class Crash:
                     self.scene.look()
             case "file limit":
                 self._ended(self.victims.run({**told, "most_bytes": numbers.choice([0, 200, 2_000, 8_000])}))
-            case "full disk" if self.world.can_mount:
-                self._mount("remount", f"size={_used_kib(self.scene.folder) + numbers.choice([0, 4, 8, 16, 32])}k")
-                self._ended(self.victims.run(told))
-                self.scene.look()
-                self._mount("remount", "size=64m")
-            case "read-only" if self.world.can_mount:
-                self._mount("remount", "ro")
-                self._ended(self.victims.run(told))
-                self.scene.look()
-                self._mount("remount", "rw")
+            case "full disk":
+                room_kib = _used_kib(self.scene.folder) + numbers.choice([0, 4, 8, 16, 32])
+                self._on_disk(told, f"size={room_kib}k", "size=64m")
+            case "read-only":
+                self._on_disk(told, "ro", "rw")
             case "together":
-                several = [dict(told) for _ in range(numbers.randint(2, 8))]
-                self.scene.most = len(several)
-                for one in several[1:]:
-                    if numbers.random() < 0.3:
-                        one["die_at"] = numbers.randint(1, steps)
-                outcomes = self.victims.run(*several)
-                self._ended(outcomes)
-                if all(outcome["code"] == REFUSED for outcome in outcomes):
-                    raise Wrong(f"they refused each other: {outcomes[0]['said']}")
-            case _:
-                self.report.troubles[f"{trouble} (cannot mount)"] += 1
+                self._together(told, steps)
 
-    def _mount(self, *options: str) -> None:
-        subprocess.run(["mount", "-o", ",".join(options), str(self.scene.folder)], check=True)
+    def _together(self, told: dict[str, Any], steps: int) -> None:
+        several = [dict(told) for _ in range(self.numbers.randint(2, 8))]
+        self.scene.most = len(several)
+        for one in several[1:]:
+            if self.numbers.random() < 0.3:
+                one["die_at"] = self.numbers.randint(1, steps)
+        outcomes = self.victims.run(*several)
+        self._ended(outcomes)
+        if all(outcome["code"] == REFUSED for outcome in outcomes):
+            raise Wrong(f"they refused each other: {outcomes[0]['said']}")
+
+    def _on_disk(self, told: dict[str, Any], spoiled: str, mended: str) -> None:
+        for options in (spoiled, mended):
+            subprocess.run(["mount", "-o", f"remount,{options}", str(self.scene.folder)], check=True)
+            if options == spoiled:
+                self._ended(self.victims.run(told))
+                self.scene.look()
 
     def _ended(self, outcomes: list[dict[str, Any]]) -> None:
         for outcome in outcomes:
@@ -223,12 +224,12 @@ def _can_mount(top: Path) -> bool:
 
 @contextmanager
 def _mounted(folder: Path) -> Iterator[None]:
-    quiet: Any = {"check": True, "stderr": subprocess.DEVNULL}
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "none", str(folder)], **quiet)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "none", str(folder)]
+    subprocess.run(mount, check=True, stderr=subprocess.DEVNULL)
     try:
         yield
     finally:
-        subprocess.run(["umount", "-l", str(folder)], **quiet)
+        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @contextmanager

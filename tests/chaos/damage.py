@@ -32,6 +32,8 @@ from sacnb._settings import Settings
 from sacnb._settings.files import profiles_path, save_dotenv, save_profile
 from sacnb._tenant import Tenant
 from sacnb.errors import SacError
+from sacnb.snowflake import load
+from sacnb.snowflake.channel import Channel
 from sacnb.snowflake.client import SnowflakeClient
 from sacnb.snowflake.rows import Chunker
 from sacnb.snowflake.settings import resolve
@@ -118,7 +120,8 @@ def _stop_after(pages: int) -> Callable[[object], None]:
 def _small_files() -> Iterator[None]:
     with (
         mock.patch.dict(parquet.to_parquet.__kwdefaults__ or {}, rows_per_part=100),
-        mock.patch.dict(Chunker.__init__.__kwdefaults__ or {}, target_bytes=4_000),
+        mock.patch.dict(Chunker.__init__.__kwdefaults__ or {}, target_bytes=0),
+        mock.patch.object(load, "_BATCH_ROWS", 40),
     ):
         yield
 
@@ -164,9 +167,9 @@ class DecidedExport(UnfinishedExport):
     kind = "export that is being published"
 
     def make(self) -> None:
-        with self.tenant as tenant, contextlib.suppress(KeyboardInterrupt), _small_files():
-            with mock.patch.object(Publication, "finish", side_effect=KeyboardInterrupt):
-                _facts(tenant).to_parquet(self.folder / "rows", progress=None)
+        stopped = mock.patch.object(Publication, "finish", side_effect=KeyboardInterrupt)
+        with self.tenant as tenant, contextlib.suppress(KeyboardInterrupt), _small_files(), stopped:
+            _facts(tenant).to_parquet(self.folder / "rows", progress=None)
 
 
 class UnfinishedLoad(Kept):
@@ -174,10 +177,16 @@ class UnfinishedLoad(Kept):
 
     def make(self) -> None:
         self.world.snowflake.reset()
-        self.world.snowflake.misbehave("forbidden", on="append", every=4)
-        with contextlib.suppress(SacError):
+        left, send = [3], Channel._send
+
+        def dies(channel: Channel, chunk: Any) -> None:
+            send(channel, chunk)
+            left[0] -= 1
+            if not left[0]:
+                raise KeyboardInterrupt
+
+        with mock.patch.object(Channel, "_send", dies), contextlib.suppress(KeyboardInterrupt):
             self._load()
-        self.world.snowflake.behave()
         self.world.snowflake.settle()
         if not 0 < len(self._there()) < self.world.rows[NEW].height:
             raise Wrong("the load is not unfinished")

@@ -1,4 +1,4 @@
-"""The calls that crash runs make trouble for: what is there before, what may be there after, and what must be at the end."""
+"""The calls that crash runs make trouble for: what is there before, what may be after, what must be at the end."""
 
 from __future__ import annotations
 
@@ -37,10 +37,8 @@ class World:
         self.pace: dict[str, tuple[int, float]] = {}
         self.sandbox = sacnb.sandbox.start(scale_rows=10, client_id="crash", client_secret="canary-of-the-crash-runs")
         self.snowflake = simulators.start()
-        self._folder: Any = None
-        self.models, self.rows = {}, {}
-        self.models[OLD] = sales()
-        self.models[NEW] = self._changed()
+        self.models: dict[str, Any] = {OLD: sales(), NEW: self._changed()}
+        self.rows: dict[str, pl.DataFrame] = {}
         for name, model in self.models.items():
             self.sandbox.add_model(model)
             with self.tenant(None) as tenant:

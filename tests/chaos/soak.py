@@ -40,7 +40,7 @@ _LIMIT_S: Final = 120.0
 
 
 class Time:
-    """A clock that moves when it is told to, and never by a wait."""
+    """A clock that moves when it is told to, and by waits, which take next to no time."""
 
     def __init__(self) -> None:
         self.passed_s = 0.0
@@ -55,7 +55,8 @@ class Time:
         return self._began + timedelta(seconds=self.passed_s)
 
     def sleep(self, seconds: float) -> None:
-        """Let others run."""
+        """Move on, and let others run."""
+        self.passed_s += seconds
         time.sleep(min(seconds, 0.001))
 
 
@@ -80,6 +81,7 @@ class CrowdReport:
 
     seed: int
     threads: int
+    each: int
     rounds: int = 0
     requests: int = 0
     events: Counter[str] = field(default_factory=Counter)
@@ -110,7 +112,7 @@ class TokenCount:
 
 def crowd(seed: int, rounds: int, threads: int = THREADS, requests: int = 3) -> CrowdReport:
     """Let threads send requests, and in each round end the token once: before the requests or among them."""
-    report = CrowdReport(seed, threads)
+    report = CrowdReport(seed, threads, requests)
     numbers = random.Random(seed)
     times = Time()
     before = open_things()
@@ -121,8 +123,16 @@ def crowd(seed: int, rounds: int, threads: int = THREADS, requests: int = 3) -> 
             engine = {"clock": times.clock, "now": times.now, "sleep": times.sleep, "random": numbers.random}
             with build_context(settings(sandbox, read_timeout_s=60), **engine) as context:
                 get = lambda: context.session.fetch("GET", LIGHT, operation="namespaces")  # noqa: E731
+                strikes: dict[str, Callable[[], None]] = {
+                    "revoke": sandbox.revoke_tokens,
+                    "expire": lambda: _advance(times, LIFETIME_S + 1),
+                    "age": lambda: _advance(times, LIFETIME_S * 0.9),
+                    "nothing": lambda: None,
+                }
                 for _ in range(rounds):
-                    _round(report, numbers, times, sandbox, get, threads, requests)
+                    event = numbers.choice([*strikes, "revoke", "expire"])
+                    after = numbers.choice([0, numbers.randrange(1, threads * requests)])
+                    _round(report, event, strikes[event], get, 0 if event == "age" else after)
             report.token_requests, report.needed = sandbox.counts["token_requests"], count.needed
             if count.issued != report.token_requests:
                 report.wrong.append(f"{count.issued} tokens were issued for {report.token_requests} requests")
@@ -132,33 +142,19 @@ def crowd(seed: int, rounds: int, threads: int = THREADS, requests: int = 3) -> 
     return report
 
 
-def _round(
-    report: CrowdReport,
-    numbers: random.Random,
-    times: Time,
-    sandbox: Sandbox,
-    get: Callable[[], Any],
-    threads: int,
-    requests: int,
-) -> None:
-    event = numbers.choice(["revoke", "expire", "age", "nothing", "revoke meanwhile", "expire meanwhile"])
+def _round(report: CrowdReport, event: str, strike: Callable[[], None], get: Callable[[], Any], after: int) -> None:
+    """Let all threads send their requests; the event strikes *after* so many of them, 0 for before the first."""
     report.events[event] += 1
     report.rounds += 1
-    strike = {
-        "revoke": sandbox.revoke_tokens,
-        "expire": lambda: _advance(times, LIFETIME_S + 1),
-        "age": lambda: _advance(times, LIFETIME_S * 0.9),
-        "nothing": lambda: None,
-    }[event.partition(" ")[0]]
-    left = [numbers.randrange(1, threads * requests) if event.endswith("meanwhile") else -1]
-    if left[0] < 0:
+    left = [after]
+    if not after:
         strike()
-    ready, lock = threading.Barrier(threads), threading.Lock()
+    ready, lock = threading.Barrier(report.threads), threading.Lock()
 
     def work() -> None:
         try:
             ready.wait()
-            for _ in range(requests):
+            for _ in range(report.each):
                 get()
                 with lock:
                     report.requests += 1
@@ -169,7 +165,7 @@ def _round(
             with lock:
                 report.wrong.append(f"round {report.rounds}, {event}: {traceback.format_exc()}")
 
-    crew = [threading.Thread(target=work, name=f"crowd-{number}", daemon=True) for number in range(threads)]
+    crew = [threading.Thread(target=work, name=f"crowd-{number}", daemon=True) for number in range(report.threads)]
     for thread in crew:
         thread.start()
     deadline = time.monotonic() + _LIMIT_S

@@ -16,7 +16,6 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
@@ -29,7 +28,7 @@ from sacnb._pull.publish import Publication
 from sacnb._settings import Settings
 from sacnb._tenant import Tenant
 from sacnb._tenant.connector import connect_with
-from sacnb._write import write as _  # noqa: F401 - imported once for all forks
+from sacnb._write import write as writes
 from sacnb.errors import SacError
 from sacnb.snowflake import channel, load, rows
 from sacnb.snowflake.client import SnowflakeClient
@@ -56,7 +55,12 @@ class Steps:
         sys.addaudithook(self._note)
         # Python does not announce a sync, which is the step after which a file counts as safe.
         synced = os.fsync
-        os.fsync = lambda handle: (self._note("os.fsync", ()), synced(handle))[1]  # type: ignore[assignment]
+
+        def note_and_sync(handle: int) -> None:
+            self._note("os.fsync", ())
+            synced(handle)
+
+        os.fsync = note_and_sync
 
     def _note(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event in _FILE_EVENTS:
@@ -112,7 +116,8 @@ def write(told: dict[str, Any]) -> None:
 
 
 def append(told: dict[str, Any]) -> None:
-    (rows.Chunker.__init__.__kwdefaults__ or {})["target_bytes"] = 4_000
+    (rows.Chunker.__init__.__kwdefaults__ or {})["target_bytes"] = 0
+    load._BATCH_ROWS = 40  # type: ignore[misc]
     (parquet.to_parquet.__kwdefaults__ or {})["rows_per_part"] = 100
     with SnowflakeClient(resolve(told["snowflake"], {}), **CLOCKS) as client:
         sales(connect(told)).to_snowflake(told["table"], client=client, progress=None)
@@ -176,7 +181,7 @@ def main() -> None:
 
 
 # Imported on first use otherwise, in every fork anew.
-_WARM: Final = (pl, pyarrow.parquet, Publication, channel, load, Path)
+_WARM: Final = (pl, pyarrow.parquet, Publication, channel, load, writes)
 
 if __name__ == "__main__":
     main()

@@ -1,4 +1,4 @@
-"""The world of a chaos run: SAC and Snowflake behind a proxy, clocks that jump, names that do not resolve; by a seed."""
+"""The world of a chaos run: SAC and Snowflake behind a proxy, clocks that jump, names that do not resolve."""
 
 from __future__ import annotations
 
@@ -42,11 +42,13 @@ _KEEPING: Final = (
     *(("throttle_text", {"text": text}) for text in
       ("", "soon", "1.5", "-1", "1e9", "inf", "120, 60", "99999999999999999999", "Sunday, 06-Nov-94 08:49:37 GMT",
        "Fri, 31 Dec 9999 23:59:59 GMT")),
-    ("forbidden", {}), ("error_404", {}), ("error_408", {}), ("error_425", {}), ("error_500", {}), ("error_502", {}), ("error_503", {"retry_after_s": 2}),
-    ("error_503", {}), ("error_504", {}), ("html_login", {}), ("redirect", {}), ("redirect", {"body_kib": 64}),
+    ("forbidden", {}), ("error_404", {}), ("error_408", {}), ("error_425", {}), ("error_500", {}), ("error_502", {}),
+    ("error_503", {"retry_after_s": 2}), ("error_503", {}), ("error_504", {}), ("html_login", {}), ("redirect", {}),
+    ("redirect", {"body_kib": 64}),
     ("interim_answers", {"pause_s": 0}), ("reset_before_body", {}), ("answer_lost", {}), ("reset_mid_body", {}),
     ("slow_headers", {"chunks": 4, "pause_s": 0.002}), ("slow_bytes", {"chunks": 4, "pause_s": 0.002}),
-    ("two_lengths", {}), ("wrong_length", {}), ("wrong_length", {"off_by_bytes": -10}), ("truncated_json", {}), ("truncated_gzip", {}), ("gzip_tail", {}), ("gzip_bomb", {"mib": 2}),
+    ("two_lengths", {}), ("wrong_length", {}), ("wrong_length", {"off_by_bytes": -10}), ("truncated_json", {}),
+    ("truncated_gzip", {}), ("gzip_tail", {}), ("gzip_bomb", {"mib": 2}),
     ("skewed_date", {"seconds": 7200}), ("skewed_date", {"seconds": -7200}), ("stream_error", {}),
     ("stream_error", {"where": "inside"}), ("endless_pages", {}), ("empty_last_page", {}),
     ("empty_last_page", {"form": "204"}), ("next_link_service_relative", {}), ("next_link_root_relative", {}),
@@ -65,8 +67,8 @@ _OF_IMPORTS: Final = (
       ("answer_lost", "reset_before_body", "reset_mid_body", "error_500", "error_503", "throttle_seconds",
        "unauthorized", "truncated_json", "html_login")),
 )  # fmt: skip
-# Everything that an append survives, by this program or the one that goes on. Left out: rows that Snowflake cannot load,
-# a channel that is dropped with its history, and a missing right.
+# All that an append survives, by this program or the one that goes on. Left out: rows that Snowflake cannot load, a
+# channel that is dropped with its history, and a missing right.
 _OF_SNOWFLAKE: Final = (
     *((name, {"on": "append"}) for name in
       ("lost_answer", "lost_request", "error_after", "error_500", "error_503", "stale_token", "second_writer",
