@@ -42,6 +42,7 @@ def test_every_row_comes_once_and_the_log_shows_renewals_with_reasons_and_no_sec
     connect_to: Callable[..., Tenant],
     time: Any,
     caplog: pytest.LogCaptureFixture,
+    *,
     total: int,
     partitions: int | None,
 ) -> None:
