@@ -32,14 +32,14 @@ class Mutant:
 MUTANTS = [
     Mutant(
         "compare-and-drop drops whatever is there",
-        "sacnb/_auth/state.py",
+        "sacnb/_auth/token.py",
         "if self.token is token and not _left_s(self._stuck, now):",
         "if not _left_s(self._stuck, now):",
         "tests/auth/test_guard_rules.py::test_rejecting_compares_before_it_drops",
     ),
     Mutant(
         "compare-and-drop never drops",
-        "sacnb/_auth/state.py",
+        "sacnb/_auth/token.py",
         "            self.token = None\n\n    def reason_to_refresh",
         "            pass\n\n    def reason_to_refresh",
         "tests/auth/test_guard_rules.py::test_rejecting_compares_before_it_drops",
@@ -53,7 +53,7 @@ MUTANTS = [
     ),
     Mutant(
         "a token is sent to another origin",
-        "sacnb/_wire/session.py",
+        "sacnb/_wire/authorizer.py",
         "    if Origin.of(url) != origin:\n",
         "    if False:\n",
         "tests/wire/test_face.py::test_the_token_goes_to_the_tenant_only",
