@@ -39,11 +39,7 @@ BESIDE = --jobs 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=line)
 # uv knows nothing of pip's settings either.
 WITH_INDEX = UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$(PIP_INDEX)}"
 
-<<<<<<< HEAD
-.PHONY: help setup demo lab test docs announce suite search chaos judges notebooks browser pictures secrets check lint types format bench lock dist lowest pythons clean
-=======
-.PHONY: help setup demo lab test docs announce suite search chaos crash soak judges notebooks browser pictures secrets check format bench lock dist lowest pythons clean
->>>>>>> main
+.PHONY: help setup demo lab test docs announce suite search chaos crash soak judges notebooks browser pictures secrets check lint types format bench lock dist lowest pythons clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
