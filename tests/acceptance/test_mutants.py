@@ -28,9 +28,6 @@ class Mutant:
     broken: str
     test: str
 
-    def __str__(self) -> str:
-        return self.name
-
 
 MUTANTS = [
     Mutant(
@@ -71,7 +68,17 @@ MUTANTS = [
 ]
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=str)
+# Each needs a process of pytest; one of each room is tried with every change.
+OFTEN = {"compare-and-drop never drops", "a token is sent to another origin"}
+
+
+@pytest.mark.parametrize(
+    "mutant",
+    [
+        pytest.param(mutant, id=mutant.name, marks=[] if mutant.name in OFTEN else pytest.mark.long)
+        for mutant in MUTANTS
+    ],
+)
 def test_a_test_notices_what_was_broken(mutant: Mutant, tmp_path: Path) -> None:
     # Bytecode goes along: it is valid by the times of its sources, which a copy keeps, and saves most of the start.
     for folder in ("sacnb", Path(mutant.test).parent, "tests/support"):
