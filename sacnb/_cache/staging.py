@@ -59,7 +59,7 @@ def has_area(root: Path, identity: Mapping[str, str]) -> bool:
 
 
 class StagingArea:
-    """The files of one pull, in the hands of this process: made by ``open``, and closed or discarded at the end.
+    """The files of one pull, locked by this process: made by ``open``, and closed or discarded at the end.
 
     ``write_page`` may be called by several threads; everything else by one.
     """
@@ -93,7 +93,7 @@ class StagingArea:
             root: The folder of all areas; see ``staging_root``.
             identity: The question; nothing of another one is ever resumed.
             rows: The folder for the rows; by default one in the area.
-            resume: Whether to go on with what is there; otherwise it is removed.
+            resume: Resume from what is there; otherwise it is removed.
             max_age: Pulls begun longer ago are removed: rows of today and of yesterday do not fit together.
             now: The clock, in UTC.
 

@@ -137,8 +137,8 @@ class Query:
         """Split this query into pieces with short enough URLs: every row is in exactly one of them.
 
         Usually that is the query itself, and none at all if no row can match. A long list of members is shared out over
-        several queries; their rows together, piece by piece, are the answer. Each piece keeps ``top``: whoever pulls
-        them stops at that many rows in all.
+        several queries; their rows together, piece by piece, are the answer. Each piece keeps ``top``: a pull stops
+        at that many rows in all.
 
         Raises:
             UnknownNameError: a column is not in ``schema``.

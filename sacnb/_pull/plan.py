@@ -327,9 +327,9 @@ def remedy_for(error: BaseException, position: Position) -> Remedy:
     anything else           give up             give up             give up             give up
     ======================  ==================  ==================  ==================  =======================
 
-    A page that fails for good in the middle most likely means that SAC is down: discarding the pages before it and
-    fetching them again would not help. They stay for the next run, and only a link that fails in that run too counts as
-    one that does not work with this page size.
+    A page in the middle that still fails after all retries most likely means that SAC is down: discarding the pages
+    before it and fetching them again would not help. They stay for the next run, and only a link that fails in that run
+    too counts as one that does not work with this page size.
     """
     if isinstance(error, InconsistentAnswer) and error.changed:
         return "restart"

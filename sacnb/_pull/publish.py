@@ -95,8 +95,8 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         if not is_forked_since(pid):
-            # While it is held: whoever waits for the removed file notices, and makes a new one. Windows cannot remove
-            # an open file, and keeps it.
+            # While it is held: a process that waits for the removed file notices, and makes a new one. Windows cannot
+            # remove an open file, and keeps it.
             with contextlib.suppress(OSError):
                 path.unlink()
             lock.release()

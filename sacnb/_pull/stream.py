@@ -58,7 +58,7 @@ class Spool:
     ) -> None:
         if self._folder is None or is_forked_since(self._pid):  # the files are the parent's
             return
-        with contextlib.suppress(OSError):  # a writer that cannot flush to a full disk; the files go all the same
+        with contextlib.suppress(OSError):  # a writer that cannot flush to a full disk; the files are removed anyway
             for writer in self._writers.values():
                 writer.close()
         self._writers.clear()

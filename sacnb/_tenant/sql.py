@@ -172,7 +172,7 @@ class SqlQuery:
         return rows if limit is None else rows.head(limit)
 
     def _missing_table(self) -> str | None:
-        """Return the next table that polars does not know; its parser tells tables from other names."""
+        """Return the next table that polars does not know; its parser knows tables from other names."""
         try:
             self._plan({table: scan.rehearsal([]) for table, scan in self._scans.items()}, None).collect_schema()
         except pl.exceptions.PolarsError as error:

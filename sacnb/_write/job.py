@@ -160,7 +160,7 @@ class ImportJob:
         raise self._error(f"Upload {chunk.number + 1} did not arrive.", lost)
 
     def _take_counts(self, found: Mapping[str, Any], chunk: Chunk) -> None:
-        """Compare the counts of an upload: SAC drops invalid rows, and answers 201 all the same."""
+        """Compare the counts of an upload: SAC drops invalid rows, and still answers 201."""
         failed = rejected_rows(found.get("failedrows"))
         said = number_in(found.get("failednumberrows"))
         count = max(len(failed), said or 0)
@@ -298,7 +298,7 @@ class ImportJob:
     def wait(self, timeout_s: float) -> None:
         """Wait until the run has ended.
 
-        Raises WriteError for a failed run, and after *timeout_s*, when it may still go on.
+        Raises WriteError for a failed run, and after *timeout_s*, when it may still be running.
         """
         end = self.session.clock() + timeout_s
         turn = 0

@@ -241,7 +241,7 @@ def _plan(facts: Facts) -> Lines:
 def write(call: Call) -> object:
     """Write a frame into a model: all rows or none, checked before and read back after.
 
-    The report tells what was written; report.undo() takes it back. Try it with --dry-run first.
+    The report says what was written; report.undo() takes it back. Try it with --dry-run first.
     """
     given = call.arguments
     if given.rows not in call.namespace:

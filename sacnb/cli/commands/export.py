@@ -129,8 +129,8 @@ def command(
 ) -> None:
     """Write a model's facts as Parquet, CSV, an Excel workbook or an Arrow file.
 
-    The rows are downloaded again, because a file looks fresh to whoever finds it. An older result is written only with
-    --allow-stale or --max-age-s, which use the cache.
+    The rows are downloaded again, because a file looks fresh to anyone who finds it. An older result is written only
+    with --allow-stale or --max-age-s, which use the cache.
 
     With --to snowflake the rows are appended to a table, each once; a run that ended early is resumed by the same
     command.
@@ -265,7 +265,7 @@ Examples:
 @click.option("--delete-job", metavar="ID", help="Delete an import job instead.")
 @json_option(
     "model, method, versions, job, state, dry_run, rows, deleted, verified, changes (new, changed, same, removed), "
-    "rejected (a list of row, column, value, problem, message); with --jobs or --job what SAC tells of them"
+    "rejected (a list of row, column, value, problem, message); with --jobs or --job what SAC says about them"
 )
 @click.pass_obj
 def import_command(
