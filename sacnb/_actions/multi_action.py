@@ -230,7 +230,7 @@ def read_parameters(
     for name, path in paths:
         hierarchy, colon, levels = path.partition(":")
         if not (hierarchy and colon and levels):
-            raise QueryError(f"{name}={path} is no path.", hint=f"Write {name}=HIERARCHY:(all)/2026/202601.")
+            raise QueryError(f"{name}={path} is not a path.", hint=f"Write {name}=HIERARCHY:(all)/2026/202601.")
         if name in dict(members):
             raise QueryError(f"{name} is given as a member and as a path.")
         found.setdefault(name, []).append(MemberPath(*levels.split("/"), hierarchy=hierarchy))
@@ -240,7 +240,7 @@ def read_parameters(
         try:
             found[name] = int(number) if number.lstrip("+-").isdecimal() else float(number)
         except ValueError:
-            raise QueryError(f"{name}={number} is no number.", hint=f"For a member: --member {name}=...") from None
+            raise QueryError(f"{name}={number} is not a number.", hint=f"For a member: --member {name}=...") from None
     return found
 
 

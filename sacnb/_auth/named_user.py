@@ -112,7 +112,7 @@ class AuthorizationCode:
 
     @property
     def principal(self) -> str:
-        """Return the user; before the first login a name that nobody has."""
+        """Return the user; before the first login a name that no user has."""
         return self._principal
 
     @property

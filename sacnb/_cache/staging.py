@@ -7,7 +7,7 @@
 
 Each file is replaced in one step and carries a digest over all of it; what a digest contradicts counts as missing and
 is pulled again. So pages need no fsync. A part file and the state that names it are synced before the pages that they
-replace are removed. Nothing secret is in here: links, names and rows, for the owner alone.
+replace are removed. Nothing secret is in here: links, names and rows, readable by the owner only.
 """
 
 from __future__ import annotations

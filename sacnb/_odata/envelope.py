@@ -99,7 +99,7 @@ WHAT: Final = "a page of rows"
 DECODER: Final = json.JSONDecoder(parse_int=Decimal, parse_float=Decimal, parse_constant=str)
 _BLANKS: Final = re.compile(r"[ \t\r\n]*")
 _ERROR_MEMBER: Final = re.compile(r'"error"[ \t\r\n]*:[ \t\r\n]*(?=\{)')
-# A server that gives up in mid-answer sends its error last, so searching the tail is enough.
+# A server that fails in the middle of a response sends its error last, so searching the tail is enough.
 _TAIL_CHARS: Final = 65_536
 
 

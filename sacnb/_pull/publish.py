@@ -79,7 +79,7 @@ def manifest_of(folder: Path) -> Path:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a target folder, whatever question is exported to it.
+    """Hold the lock of a target folder, for any query that is exported to it.
 
     Raises:
         ExportError: Another export to this folder is running.
@@ -226,7 +226,7 @@ class Publication:
         return True
 
     def begin(self) -> None:
-        """Decide on the publication: from here on it is finished, by this run or the next one."""
+        """Commit to the publication: from here on this run finishes it, or the next one."""
         values = {
             "rows": self.rows.name,
             "area": str(self.area),

@@ -89,7 +89,7 @@ class CsrfKeeper:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """The parts of a session that sending a request takes. ``transmit`` sends it once, body unread."""
+    """The parts of a session that send a request. ``transmit`` sends it once, and leaves the body unread."""
 
     guard: TokenGuard
     telemetry: Telemetry

@@ -45,7 +45,7 @@ _NO_VALID_ROWS: Final = 1011
 _DONE: Final = frozenset({"COMPLETED"})
 _FAILED: Final = frozenset({"FAILED", "CANCELLED", "CANCELED", "ABORTED"})
 _POLLS_S: Final = (0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 5.0)
-# How often a job is asked before a request counts as not arrived, so that one still on its way can arrive.
+# The pauses between asking a job, until a request counts as lost: it may still be on its way.
 _ASK_AGAIN_S: Final = (0.2, 0.5, 1.0)
 _SEND_AGAIN: Final = 5
 

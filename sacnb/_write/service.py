@@ -141,7 +141,7 @@ def limit_of_jobs(session: SacSession, model_id: str, error: RequestError) -> Wr
 
 
 def delete_job(session: SacSession, job_id: str) -> None:
-    """Delete a job; one that is gone already is no error. Raises RequestError."""
+    """Delete a job; a job that is already gone is not an error. Raises RequestError."""
     try:
         session.fetch("DELETE", import_job_path(job_id), operation="delete import job", expect="any")
     except NotFoundError:

@@ -248,7 +248,7 @@ Examples:
 @click.argument("model_id", metavar="[MODEL", required=False, shell_complete=complete_model)
 @click.argument("file", metavar="FILE]", required=False, type=click.Path(path_type=Path))
 @click.option("--version", "version", metavar="ID", help="The version to write into, unless the file has a column.")
-@click.option("--method", type=click.Choice(_METHODS), default="Update", help="What becomes of what is there.")
+@click.option("--method", type=click.Choice(_METHODS), default="Update", help="Update, add, or delete first.")
 @pairs_option("--map", "mapping", "MODEL_COLUMN=FILE_COLUMN", "The file's name of a column.")
 @pairs_option("--default", "defaults", "COLUMN=VALUE", "The value of a column that the file does not have.")
 @names_option("--pivot", "pivot", "The dimension and measure of a file with members as columns.")
