@@ -169,7 +169,7 @@ class Query:
             if len(pieces) > _MAX_PIECES:
                 raise QueryError(
                     f"The filter would take more than {_MAX_PIECES} requests.",
-                    hint="Filter less, and the rest in the frame: that is faster.",
+                    hint="Filter by fewer members, and filter the rest in the frame: that is faster.",
                 )
         return tuple(pieces)
 

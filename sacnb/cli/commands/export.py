@@ -88,7 +88,7 @@ Examples:
     default=True,
     help="Write measures as exact decimals (the default), or as float64 for readers without decimals.",
 )
-@click.option("--separator", default=",", show_default=True, help="What separates the fields of a CSV file: one sign.")
+@click.option("--separator", default=",", show_default=True, help="The character between the fields of a CSV file.")
 @click.option("--escape-formulas", is_flag=True, help="CSV: an apostrophe before texts that a spreadsheet would run.")
 @click.option(
     "--to",
@@ -98,7 +98,7 @@ Examples:
 )
 @click.option("--table", metavar="NAME", help="With --to: the table, as NAME or DATABASE.SCHEMA.NAME.")
 @click.option("--channel", metavar="NAME", help="With --to: the channel, which only this job writes to.")
-@click.option("--create-table", is_flag=True, help="With --to: print the statement that makes the table, and end.")
+@click.option("--create-table", is_flag=True, help="With --to: print the statement that creates the table.")
 @click.option("--allow-stale", is_flag=True, help="If SAC fails, write the last good result and warn on stderr.")
 @click.option(
     "--max-age-s",
@@ -254,7 +254,7 @@ Examples:
 @names_option("--pivot", "pivot", "The dimension and measure of a file with members as columns.")
 @names_option("--scope", "scope", "The dimensions of the slice that CleanAndReplace clears.")
 @click.option("--separator", default=",", metavar="CHAR", help="The separator of a CSV file.")
-@click.option("--dry-run", is_flag=True, help="Have everything checked, by SAC too, and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Check everything, in SAC too, and write nothing.")
 @click.option("--allow-partial", is_flag=True, help="Write the good rows, and report the others.")
 @click.option("--confirm", type=click.IntRange(0), metavar="ROWS", help="The number of rows CleanAndReplace deletes.")
 @click.option("--verify/--no-verify", default=True, help="Read the rows back and compare them (the default).")
