@@ -34,8 +34,8 @@ from sacnb._tenant import Tenant
 from sacnb.errors import SacError
 from sacnb.snowflake import load
 from sacnb.snowflake.channel import Channel
-from sacnb.snowflake.client import SnowflakeClient
 from sacnb.snowflake.chunks import Chunker
+from sacnb.snowflake.client import SnowflakeClient
 from sacnb.snowflake.settings import resolve
 
 from .scenes import KEYS, NEW, World, Wrong, ordered
