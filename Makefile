@@ -28,7 +28,7 @@ WITH_MIRROR = POETRY_PYPI_MIRROR_URL="$${POETRY_PYPI_MIRROR_URL:-$(PIP_INDEX)}"
 INSTALL = install --no-interaction --quiet
 # nbval, the plugin that runs notebooks, takes a second to load in each of three processes.
 SUITE = $(BIN)/pytest -q -p no:nbval -n 2 --dist worksteal --randomly-seed 1
-# Imported first by every process that tests start: nbformat without seconds of grammars.
+# Imported first by every process that tests start: nbformat without seconds of grammars, kernels without a debugger.
 suite notebooks browser: export PYTHONPATH := $(CURDIR)/tests/support/quick
 # What coverage is asked of: the tests of the rooms that are held to a limit reach it alone.
 CORE := tests/auth tests/wire tests/odata

@@ -89,7 +89,7 @@ PAGE_SHAPES: Final[Mapping[str, str]] = MappingProxyType(
         "exponents": "every number of a measure has an exponent",
         "exponent_once": "one number of the page has an exponent",
         "number_text_once": "one number of the page is a string",
-        # The values change: see sacnb.sandbox.shapes
+        # The values change: see sacnb.sandbox.pages
         "null_key_once": "the last dimension is null in one row",
         "null_keys": "the last dimension is null in one row of a hundred",
         "text_number_once": "the last dimension is the bare number 12 in one row",

@@ -217,8 +217,12 @@ def _append_all(folder: Path, state: _State, channels: Sequence[Channel], cancel
         work(channels[0])
         return
     with ThreadPoolExecutor(len(channels), thread_name_prefix="sacnb-snowflake") as pool:
-        for done in [pool.submit(work, channel) for channel in channels]:
-            done.exception()
+        try:
+            for done in [pool.submit(work, channel) for channel in channels]:
+                done.exception()
+        except BaseException as error:  # Ctrl-C, which only this thread gets
+            failed.append(error)
+            raise
     if failed:
         raise failed[0]
 
@@ -232,11 +236,15 @@ def _append(folder: Path, state: _State, channel: Channel, stopped: Callable[[],
             f"{state.bases[channel.name]:,} and has {end - start:,}. Something else wrote to the channel.",
             hint="Compare the table with its source, then start over: to_snowflake(..., resume=False).",
         )
-    for batch in _rows(folder, state, start + done, end):
+    channel.append_rows(_until(stopped, _rows(folder, state, start + done, end)))
+    channel.close()
+
+
+def _until(stopped: Callable[[], bool], batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
         if stopped():
             raise Cancelled("The load was cancelled. What is committed stays, and the next one goes on after it.")
-        channel.append_rows(batch)
-    channel.close()
+        yield batch
 
 
 def _rows(folder: Path, state: _State, start: int, end: int) -> Iterator[pa.RecordBatch]:

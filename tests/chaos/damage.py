@@ -33,9 +33,9 @@ from sacnb._settings.files import profiles_path, save_dotenv, save_profile
 from sacnb._tenant import Tenant
 from sacnb.errors import SacError
 from sacnb.snowflake import load
-from sacnb.snowflake.channel import Channel
+from sacnb.snowflake.chunks import Chunker
 from sacnb.snowflake.client import SnowflakeClient
-from sacnb.snowflake.rows import Chunker
+from sacnb.snowflake.delivery import Delivery
 from sacnb.snowflake.settings import resolve
 
 from .scenes import KEYS, NEW, World, Wrong, ordered
@@ -177,15 +177,15 @@ class UnfinishedLoad(Kept):
 
     def make(self) -> None:
         self.world.snowflake.reset()
-        left, send = [3], Channel._send
+        left, send = [3], Delivery._send
 
-        def dies(channel: Channel, chunk: Any) -> None:
-            send(channel, chunk)
+        def dies(delivery: Delivery, chunk: Any) -> None:
+            send(delivery, chunk)
             left[0] -= 1
             if not left[0]:
                 raise KeyboardInterrupt
 
-        with mock.patch.object(Channel, "_send", dies), contextlib.suppress(KeyboardInterrupt):
+        with mock.patch.object(Delivery, "_send", dies), contextlib.suppress(KeyboardInterrupt):
             self._load()
         self.world.snowflake.settle()
         if not 0 < len(self._there()) < self.world.rows[NEW].height:

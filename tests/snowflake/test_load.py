@@ -15,8 +15,9 @@ import pytest
 import sacnb
 from sacnb.errors import Cancelled, ChannelError, ExportError, QueryError, RejectedRowsError
 from sacnb.sandbox import snowflake as sandbox
-from sacnb.snowflake import Channel, SnowflakeClient, create_table, load
-from sacnb.snowflake.rows import Chunker
+from sacnb.snowflake import SnowflakeClient, create_table, load
+from sacnb.snowflake.chunks import Chunker
+from sacnb.snowflake.delivery import Delivery
 
 TABLE = ("DB", "PUBLIC", "JOBS")
 WHERE = {"Version": "public.Actual", "Sector": ["31", "32"]}
@@ -72,7 +73,7 @@ def _told(value: Any) -> Any:
 
 def dies_after(count: int) -> Callable[[Any, Any], None]:
     """Return a way to send appends that ends the program after one more than *count* of them."""
-    real, appends = Channel._send, 0
+    real, appends = Delivery._send, 0
 
     def send(self: Any, chunk: Any) -> None:
         nonlocal appends
@@ -128,7 +129,7 @@ def test_a_load_that_ended_early_goes_on(
     monkeypatch.setattr("sacnb.snowflake.load._BATCH_ROWS", 100)
     monkeypatch.setitem(Chunker.__init__.__kwdefaults__ or {}, "target_bytes", 0)
     with monkeypatch.context() as crash:
-        crash.setattr(Channel, "_send", dies_after(after))
+        crash.setattr(Delivery, "_send", dies_after(after))
         with pytest.raises(KeyboardInterrupt):
             facts.to_snowflake("jobs", client=connect(simulator), channels=channels, progress=None)
     simulator.settle()
@@ -163,7 +164,7 @@ def unfinished(
     monkeypatch.setattr("sacnb.snowflake.load._BATCH_ROWS", 100)
     monkeypatch.setitem(Chunker.__init__.__kwdefaults__ or {}, "target_bytes", 0)
     with monkeypatch.context() as crash:
-        crash.setattr(Channel, "_send", dies_after(1))
+        crash.setattr(Delivery, "_send", dies_after(1))
         with pytest.raises(KeyboardInterrupt):
             facts.to_snowflake("jobs", client=client, progress=None)
     simulator.settle()
