@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from sacnb._files import make_private_folder, write_file
-from sacnb._settings.variables import IDENTITY, SANDBOX, SECRETS, VARIABLES, Secret, keyring_secret
+from sacnb._redact import Secret
+from sacnb._settings.variables import IDENTITY, SANDBOX, SECRETS, VARIABLES, keyring_secret
 from sacnb.errors import MissingExtraError, SacWarning, SettingsError, warn_user
 
 __all__ = [

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from sacnb._arguments import plain
+from sacnb._redact import Secret
 from sacnb._settings.files import Dotenv, Profile, all_secrets, read_profile
-from sacnb._settings.variables import IDENTITY, SECRETS, VARIABLES, Secret, keyring_secret
+from sacnb._settings.variables import IDENTITY, SECRETS, VARIABLES, keyring_secret
 from sacnb.errors import SettingsError
 
 __all__ = ["Given", "Sources", "configured_secrets", "show"]

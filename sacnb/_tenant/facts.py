@@ -288,6 +288,9 @@ class Facts(FactsBase):
         return cast("Repeated", one_of("repeated", repeated, choices))
 
     def _plan(self, job: Job) -> Plan:
+        if self.partitions is None:
+            return Plan.of(job.query, job.schema, job.tenant_url)
+
         def members(dimension: str) -> list[str] | None:
             found = member_ids(self.connection, self.query, dimension)
             return None if found is None else sorted(found)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from sacnb._arguments import callback, flag
-from sacnb._odata.render import to_odata
+from sacnb._odata.query import to_odata
 from sacnb._rendering import Preview, Previewed, fact_table
 from sacnb.errors import NotFetchedError
 
