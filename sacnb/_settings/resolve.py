@@ -77,6 +77,7 @@ class Settings:
     max_answer_mb: int = 512
     cache_dir: Path = Path()
     cache_max_age_s: float = 0.0
+    cache_history_mb: int = 256
     ca_bundle: Path | None = None
     replay: ReplayMode = "off"
     replay_cassette: str | None = None
@@ -203,11 +204,11 @@ class _Resolver:
             return cast("float", default)
         return number
 
-    def _whole(self, name: str, most: int) -> int:
+    def _whole(self, name: str, most: int, least: int = 1) -> int:
         def accept(number: float) -> bool:
-            return number.is_integer() and 1 <= number <= most
+            return number.is_integer() and least <= number <= most
 
-        return int(self._number(name, accept, f"a whole number from 1 to {most}"))
+        return int(self._number(name, accept, f"a whole number from {least} to {most}"))
 
     def _seconds(self, name: str, *, zero: bool = False) -> float:
         expected = "seconds, 0 or more" if zero else "seconds, more than 0"
@@ -328,6 +329,7 @@ class _Resolver:
             max_answer_mb=self._whole("SAC_MAX_ANSWER_MB", 100_000),
             cache_dir=self._cache_dir(),
             cache_max_age_s=self._seconds("SAC_CACHE_MAX_AGE_S", zero=True),
+            cache_history_mb=self._whole("SAC_CACHE_HISTORY_MB", 1_000_000, least=0),
             ca_bundle=self._ca_bundle(),
             replay=replay,
             replay_cassette=self._path_text("SAC_REPLAY_CASSETTE"),

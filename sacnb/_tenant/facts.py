@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
-from sacnb._arguments import callback, flag, one_of, seconds
+from sacnb._arguments import callback, flag, one_of, seconds, whole_number
 from sacnb._arguments import folder as path_of
 from sacnb._cache.folder import CacheKey
 from sacnb._cache.staging import staging_root
@@ -21,13 +20,12 @@ from sacnb._frames.convert import column_to_dict
 from sacnb._frames.tidy import CONTRACT_VERSION
 from sacnb._odata.render import to_odata
 from sacnb._pull.checkpoints import Staging
-from sacnb._pull.collect import pull, pull_resumable, refresh, summed
+from sacnb._pull.collect import pull, pull_resumable, refresh
 from sacnb._pull.count import count_rows
 from sacnb._pull.partition import Partitions, make_plan
 from sacnb._pull.plan import CutKeys, Job, Plan, Records, Repeated
 from sacnb._pull.progress import ProgressListener, ProgressOption, progress_listener
 from sacnb._pull.stream import BatchStream
-from sacnb._pull.totals import has_single_records
 from sacnb._rendering import Preview, Previewed, fact_table
 from sacnb._results.info import KnownMembers, principal_digest, warn_of_mixed
 from sacnb._results.result import Result, ResultInfo
@@ -42,10 +40,11 @@ if TYPE_CHECKING:
     from sacnb._odata.schema import Schema
     from sacnb._pull.publish import ParquetFolder
     from sacnb._tenant.connection import Connection
+    from sacnb._track.track import Track
     from sacnb.snowflake import SnowflakeClient
     from sacnb.snowflake.load import Load
 
-__all__ = ["Facts", "is_single_record", "summed_batches"]
+__all__ = ["Facts", "warn_of_records"]
 
 _MOST_CHARS: Final = 300
 
@@ -155,19 +154,28 @@ class Facts(Previewed):
         Warns RepeatedKeysWarning where records were added up.
         """
         labels, progress, cancelled = flag("labels", labels), _progress(progress), callback("cancelled", cancelled)
+        result = self._fetch(progress, cancelled)
+        return self._labelled(result) if labels else result
+
+    def _fetch(
+        self,
+        progress: ProgressOption,
+        cancelled: Callable[[], bool] | None,
+        note_delta_link: Callable[[str, str], None] | None = None,
+    ) -> Result:
         self._warn_of_mixed()
         named = self._named_members()
         found: list[Records] = []
         with progress_listener(progress) as listener:
             job = self._job(named, listener, cancelled, note_records=found.append)
+            job = replace(job, note_delta_link=note_delta_link)
             with job.context.telemetry.operation(f"pull {job.label}"):
                 try:
                     table = pull(job, self._plan(job))
                 except CutKeys:
                     table = self._whole_keys(job)
                 named.refuse_unknown()
-        result = self._result(table, self.connection.context.session.now(), found)
-        return self._labelled(result) if labels else result
+        return self._result(table, self.connection.context.session.now(), found)
 
     def stream(
         self,
@@ -335,6 +343,31 @@ class Facts(Previewed):
         result = replace(result, members=KnownMembers(self._members))
         return self._labelled(result) if labels else result
 
+    def track(self, *, check_every: int = 20) -> Track:
+        """Opt into change tracking: the ``refresh()`` of the Track merges what changed into the cached result.
+
+        The first one reads all rows, and SAC keeps a subscription from then on: ``stop()`` of the Track deletes it.
+        After ``check_every`` merges the result is compared with a full read.
+
+        Raises QueryError for a query whose changes could be missed: with fewer dimensions, attributes, a limit or an
+        order, or a filter on measures.
+        """
+        from sacnb._track.track import Source, Track, refuse_untrackable
+
+        every = whole_number("check_every", check_every, least=1) or 1
+        tracked = replace(self, partitions=None)
+        refuse_untrackable(self.query, self.schema, self.connection.tenant_url)
+        source = Source(
+            job=lambda cancelled: tracked._job(tracked._named_members(), cancelled=cancelled),
+            pull=tracked._fetch,
+            describe=lambda table, at: tracked._result(table, at, ()),
+            finish=lambda result: replace(result, members=KnownMembers(tracked._members)),
+            cache=self.connection.cache,
+            key=self.cache_key,
+            max_age_s=self.connection.settings.cache_max_age_s,
+        )
+        return Track(source, every)
+
     def _members(self, dimension: str) -> pl.DataFrame | None:
         return dimension_members(self.connection, None, self.query.provider_id, self.query.namespace, dimension)
 
@@ -432,7 +465,7 @@ class Facts(Previewed):
 
     def _result(self, table: pa.Table, pulled_at: datetime, records: Sequence[Records]) -> Result:
         if self.repeated == "sum":
-            _warn_of_records(self.query, records)
+            warn_of_records(self.query, records)
         info = ResultInfo.describe(
             table,
             self.schema,
@@ -471,33 +504,8 @@ class Facts(Previewed):
         return Staging(root, identity, self.connection.context.session.now, resume)
 
 
-def is_single_record(facts: Facts, cancelled: Callable[[], bool] | None) -> bool:
-    """Return whether SAC counts as many keys as rows, so that each key has one record."""
-    return has_single_records(facts._job(facts._named_members(), cancelled=cancelled))
-
-
-@contextmanager
-def summed_batches(
-    facts: Facts, progress: ProgressListener | None, cancelled: Callable[[], bool] | None
-) -> Iterator[Iterable[pa.RecordBatch]]:
-    """Stream the rows of a query with the records of each key added up.
-
-    Warns:
-        RepeatedKeysWarning: Records were added up.
-    """
-    if facts.query.top is not None:
-        yield facts.fetch(progress=progress, cancelled=cancelled).arrow().to_batches()
-        return
-
-    def is_single() -> bool:
-        return is_single_record(facts, cancelled)
-
-    with facts.stream(repeated="keep", progress=progress, cancelled=cancelled) as stream:
-        columns = facts.query.columns(facts.schema)
-        yield summed(stream, columns, is_single, lambda records: _warn_of_records(facts.query, [records]))
-
-
-def _warn_of_records(query: Query, records: Sequence[Records]) -> None:
+def warn_of_records(query: Query, records: Sequence[Records]) -> None:
+    """Warn with RepeatedKeysWarning where records were added up."""
     for found in records:
         warn_user(found.notice(f"{query.provider_id}/{query.entity_set}", "sum"), RepeatedKeysWarning)
 

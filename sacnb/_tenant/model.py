@@ -40,6 +40,7 @@ from sacnb._tenant.members import (
     write_workbook,
 )
 from sacnb._tenant.question import period_filter
+from sacnb._track.subscriptions import delete_subscription, list_subscriptions
 from sacnb.errors import QueryError, SacError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
     from sacnb._results.files import Target
     from sacnb._results.result import Result
     from sacnb._tenant.scan import Explanation, Scan
+    from sacnb._track.track import Track
+    from sacnb._wire.session import SacSession
     from sacnb._write.report import WriteReport
     from sacnb._write.slice import Place
 
@@ -297,6 +300,50 @@ class Model(Previewed):
             repeated=repeated,
         )
         return facts.refresh(strict=strict, max_age_s=max_age_s, resume=resume, progress=progress, cancelled=cancelled)
+
+    def track(
+        self,
+        *,
+        where: Where = None,
+        since: When | None = None,
+        until: When | None = None,
+        date: str | None = None,
+        measures: Sequence[str] | None = None,
+        page_size: int | None = None,
+        check_count: bool = True,
+        repeated: Repeated = "sum",
+        check_every: int = 20,
+    ) -> Track:
+        """Opt into change tracking; short for ``facts(...).track(check_every=...)``."""
+        facts = self.facts(
+            where=where,
+            since=since,
+            until=until,
+            date=date,
+            measures=measures,
+            page_size=page_size,
+            check_count=check_count,
+            repeated=repeated,
+        )
+        return facts.track(check_every=check_every)
+
+    def subscriptions(self) -> pl.DataFrame:
+        """Return what SAC keeps to track changes of this model: ``id``, ``entity_set``, ``chain`` and more, as texts.
+
+        Those of other programs may be among them. Raises AuthError and RequestError.
+        """
+        return list_subscriptions(*self._provider)
+
+    def delete_subscription(self, subscription_id: str) -> None:
+        """Delete a subscription and those before it in its chain: whoever uses its link reads all rows once more.
+
+        Raises UnknownNameError if SAC lists no such subscription; AuthError and RequestError.
+        """
+        delete_subscription(*self._provider, required_text("subscription_id", subscription_id))
+
+    @property
+    def _provider(self) -> tuple[SacSession, str, str, str]:
+        return self._connection.context.session, self._connection.tenant_url, self._id, self._namespace
 
     def scan(
         self,

@@ -198,6 +198,7 @@ def _printable(frame: pl.DataFrame, word: str) -> pl.DataFrame:
     help="Several records for one key: add up their measures (the default), keep each as a row, or fail.",
 )
 @argument("--no-cache", action="store_true", help="Read from SAC or fail; neither read nor write the cache.")
+@argument("--track", action="store_true", help="Read only what changed since the last time with --track.")
 @argument("--dry-run", action="store_true", help="Only show the requests and SAC's row count.")
 @frame_options
 def refresh(call: Call) -> object:
@@ -221,7 +222,9 @@ def refresh(call: Call) -> object:
     facts = question.facts(call.session.tenant.model(given.model))
     if given.dry_run:
         return _plan(facts)
-    result = facts.fetch() if given.no_cache else facts.refresh()
+    if given.track and given.no_cache:
+        raise UsageError("--track keeps what it merges in the cache, so that it excludes --no-cache.")
+    result = facts.track().refresh() if given.track else facts.fetch() if given.no_cache else facts.refresh()
     if given.frame is None:
         return result
     return result.pandas() if call.frame == "pandas" else result.polars()

@@ -103,7 +103,7 @@ class App:
         # Clients send a proxy the whole URL in the request line (RFC 9112, section 3.2.2).
         path, _, query = re.sub(r"^https?://[^/?]*", "", request.raw_path).partition("?")
         try:
-            goal, malformed = target(request.method, path), None
+            goal, malformed = target(request.method, path, query), None
         except Refusal as refusal:
             goal, malformed = Target("other"), refusal
         try:

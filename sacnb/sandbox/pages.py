@@ -19,11 +19,13 @@ from sacnb.sandbox.query import Options, split_query
 from sacnb.sandbox.relation import Cut
 from sacnb.sandbox.schema import Column
 from sacnb.sandbox.shapes import shape_body, shape_rows
+from sacnb.sandbox.tracking import TRACKING_PARAMETER
 
 __all__ = ["PAGE_MISBEHAVIOURS", "Draft", "Place", "csv_page", "json_page", "place_of"]
 
 # Pages are made anew while one of these is on.
 PAGE_MISBEHAVIOURS: Final = tuple(name for name, entry in MISBEHAVIOURS.items() if entry.within == "pages")
+_OF_PAGES: Final = frozenset({"$skiptoken", "%24skiptoken", "package", TRACKING_PARAMETER})
 _EMPTY: Final = "empty-"
 _ENDLESS: Final = "endless-"
 _NO_ROWS: Final = pl.Series("row", [], dtype=pl.String)
@@ -54,6 +56,7 @@ class Draft:
     options: Options
     is_narrowed: bool = False
     has_links: bool = True
+    tracked: str = ""
     started: float = field(default_factory=time.perf_counter)
 
 
@@ -106,7 +109,8 @@ def _next_link(exchange: Exchange, draft: Draft, place: Place | None) -> str | N
     if place is None:
         return None
     cursor = _cursor(exchange, draft.options, place)
-    kept = [f"{k}={v}" for k, v in split_query(exchange.query) if k not in {"$skiptoken", "%24skiptoken", "package"}]
+    kept = [f"{k}={v}" for k, v in split_query(exchange.query) if k not in _OF_PAGES]
+    kept += [f"{TRACKING_PARAMETER}={draft.tracked}"] if draft.tracked else []
     query = "&".join([*kept, f"$skiptoken={cursor.replace('=', '%3D')}"])
     loop = exchange.take("next_link_looping")
     if loop:
@@ -136,8 +140,8 @@ def _other_host(origin: str) -> str:
     return f"{scheme}://{pairs.get(host, other)}{colon}{port}"
 
 
-def json_page(exchange: Exchange, draft: Draft) -> Answer:
-    """Return the page as JSON, in the order that SAC documents: rows, counts, nextLink."""
+def json_page(exchange: Exchange, draft: Draft, *, delta_link: str = "") -> Answer:
+    """Return the page as JSON, in the order that SAC documents: rows, counts, nextLink, or on the last page deltaLink."""
     if exchange.strikes("endless_pages"):
         turn = int(draft.place.note.removeprefix(_ENDLESS)) if draft.place.note.startswith(_ENDLESS) else 0
         place: Place | None = Place(draft.place.start, f"{_ENDLESS}{turn + 1}")
@@ -152,6 +156,8 @@ def json_page(exchange: Exchange, draft: Draft) -> Answer:
         head = f"{head},{link}"
     elif link:
         tail.append(link)
+    if place is None and delta_link:
+        tail.append(delta_link)
     inside, after = _stream_error(exchange)
     value = _value(exchange, draft, rows, inside)
     if value is None:

@@ -1,0 +1,35 @@
+"""A small model in the sandbox whose facts change, and a tenant that reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import changing as its
+import pytest
+
+from sacnb._tenant import Model, Tenant
+from sacnb._track.track import Track
+from sacnb.sandbox import Sandbox
+
+
+@pytest.fixture
+def changing(sandbox: Sandbox) -> Sandbox:
+    """The sandbox with the model CHANGING, of 24 rows."""
+    sandbox.add_model(its.first_model())
+    return sandbox
+
+
+@pytest.fixture
+def tenant(changing: Sandbox, connect_to: Callable[..., Tenant]) -> Tenant:
+    return connect_to(changing, max_attempts=2)
+
+
+@pytest.fixture
+def model(tenant: Tenant) -> Model:
+    return tenant.model("CHANGING")
+
+
+@pytest.fixture
+def track(model: Model) -> Track:
+    """Pages of five rows, so that changes have several pages."""
+    return model.track(page_size=5)
