@@ -215,6 +215,7 @@ _FOLDERS: Final = frozenset({".locks", ".staging", ".aside", ".pulls", ".tracks"
 def _is_ours(name: str) -> bool:
     return name in _FOLDERS or NAME_FORM.fullmatch(name.removesuffix(_SUFFIX)) is not None
 
+
 _EARLIER_FORM: Final = re.compile(r"(\d{8}T\d{12})Z-(\d{8}T\d{12})Z\.parquet")
 _TIME: Final = "%Y%m%dT%H%M%S%f"
 

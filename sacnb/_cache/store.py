@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO, Final, Literal
+from typing import IO, Literal
 
 from sacnb._arguments import moment
 from sacnb._cache.folder import CacheKey, Folder, History
@@ -24,8 +24,6 @@ from sacnb.errors import CacheError, QueryError, UnknownNameError
 __all__ = ["Cache", "CacheEntry", "Repair"]
 
 _log = logging.getLogger("sacnb.cache")
-
-_HISTORY_SETTING: Final = "SAC_CACHE_HISTORY_MB"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,12 +175,13 @@ class Cache:
         for one in reversed(earlier):
             if one.since <= at < one.until:
                 return self._read_earlier(one.path, name)
-        times = [*(one.since for one in earlier), *([current.info.last_refresh_time] if current and current.info else [])]
+        times = [one.since for one in earlier]
+        times += [current.info.last_refresh_time] if current is not None and current.info is not None else []
         oldest = min(times, default=at)
-        why = f"the oldest one is of {oldest:%Y-%m-%d %H:%M:%S} UTC" if oldest > at else "the one of that time was not kept"
+        why = f"the oldest one is of {oldest:%Y-%m-%d %H:%M:%S} UTC" if oldest > at else "it was not kept"
         raise CacheError(
-            f"No result of {name} from {at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC is kept: {why}. "
-            f"{_HISTORY_SETTING} limits the room for earlier results.",
+            f"There is no result of {name} from {at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC: {why}. "
+            "SAC_CACHE_HISTORY_MB limits the room for earlier results.",
             repair_command=f"sacnb cache history {name}",
         )
 
@@ -211,9 +210,9 @@ class Cache:
         try:
             result = read_result(path)
             _check_name(result.info, name)
-            return result
         except (UnusableFileError, OSError) as error:
-            raise CacheError(f"The earlier result {path} cannot be used: {error}.", repair_command="sacnb cache repair") from error
+            raise CacheError(f"The earlier result {path} cannot be used: {error}.") from error
+        return result
 
     def load(self, key: CacheKey) -> Result:
         """Return the kept result, with frame, schema and info exactly as they were saved.
@@ -250,9 +249,9 @@ class Cache:
     ) -> tuple[CacheEntry, ...]:
         """Remove one result, those refreshed longer ago than ``older_than``, or all; return the removed ones.
 
-        Earlier results go with theirs. Without arguments, results that were moved aside are removed too. Entries that cannot be read have no age, and
-        stay with ``older_than``: ``repair`` is for them. Entries from the future have no age that could be trusted, and
-        are removed with it.
+        Earlier results go with theirs. Without arguments, results that were moved aside are removed too. Entries that
+        cannot be read have no age, and stay with ``older_than``: ``repair`` is for them. Entries from the future have
+        no age that could be trusted, and are removed with it.
 
         Raises:
             UnknownNameError: There is no such entry.

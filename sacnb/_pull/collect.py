@@ -102,8 +102,8 @@ def refresh(
 
     A kept result younger than ``max_age_s`` seconds is served without asking SAC. One from the future is never young:
     it was kept while the clock was wrong. A result served because of an outage has ``stale`` set, and its ``warning``
-    (also passed to *announce*) says how old it is and why; ``strict`` raises instead. *saved* is called once a new result
-    is kept.
+    (also passed to *announce*) says how old it is and why; ``strict`` raises instead. *saved* is called once a new
+    result is kept.
 
     Raises:
         SacError: The error of *pull*, where there is nothing to serve or SAC clearly refused.

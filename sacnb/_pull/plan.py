@@ -175,8 +175,8 @@ class Job:
 
     ``streams`` is the number of requests that may run at the same time. ``observe`` sees the rows of every page, those
     of an earlier run included, but of these only the dimensions. ``repeated`` says what becomes of several records for
-    one key, and ``note_records`` is told of them. With ``note_delta_link`` SAC is asked to track changes; it is told the
-    link to these, and the URL of the page that has it.
+    one key, and ``note_records`` is told of them. With ``note_delta_link`` SAC is asked to track changes; it is told
+    the link to these, and the URL of the page that has it.
     """
 
     context: DispatchContext

@@ -133,7 +133,9 @@ def _check(page: Page) -> None:
     """Raise BadAnswer for rows that are no JSON, or not as many as the page says; asking again may help."""
     count = sum(1 for _ in _rows(page))
     if page.rows_in_page not in {None, count}:
-        raise Inconsistent(f"A page of changes holds {count:,} rows, and says itself that it has {page.rows_in_page:,}.")
+        raise Inconsistent(
+            f"A page of changes holds {count:,} rows, and says itself that it has {page.rows_in_page:,}."
+        )
 
 
 def _rows(page: Page) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -103,9 +103,7 @@ def _gone(places: pl.DataFrame, new: pl.DataFrame, delta: Delta, keys: Sequence[
     Raises:
         Doubt: A key is both changed and deleted, or an id fits two rows.
     """
-    spellings = [
-        (number, pl.DataFrame(spelling)) for number, each in enumerate(delta.deleted) for spelling in each
-    ]
+    spellings = [(number, pl.DataFrame(spelling)) for number, each in enumerate(delta.deleted) for spelling in each]
     if not spellings:
         return places.clear()
     wanted = pl.concat([frame.with_columns(pl.lit(number).alias(_NEW)) for number, frame in spellings])
@@ -138,7 +136,9 @@ def rows_that_differ(one: pa.Table, other: pa.Table) -> int:
             whole = whole.set_column(place, field.name, whole.column(place).cast(pa.string()))
     frame = pl.DataFrame(whole)
     left, right = frame.slice(0, len(one)), frame.slice(len(one))
-    differing = (a.join(b, on=frame.columns, how="anti", nulls_equal=True).height for a, b in ((left, right), (right, left)))
+    differing = (
+        a.join(b, on=frame.columns, how="anti", nulls_equal=True).height for a, b in ((left, right), (right, left))
+    )
     return sum(differing)
 
 
@@ -172,7 +172,11 @@ def check_with_totals(job: Job, table: pa.Table, *, without_sum: Sequence[str] =
         return Checked("", count)
     found = tally.compare(totals, Repeats(0, {}, 0))
     # A total that is no sum now, and was one before, is a coincidence; and so is a total of rows without a value.
-    unlike = [*found.other, *found.differing, *(one for one in tally.measures if one not in found.matched and totals[one])]
+    unlike = [
+        *found.other,
+        *found.differing,
+        *(one for one in tally.measures if one not in found.matched and totals[one]),
+    ]
     unlike = list(dict.fromkeys(unlike))
     differing = [name for name in unlike if name not in without_sum]
     problem = f"SAC's total of {differing[0]!r} is another than that of the merged rows" if differing else ""

@@ -34,8 +34,8 @@ from sacnb.sandbox.relation import (
     chosen_columns,
     frame_relation,
 )
-from sacnb.sandbox.schema import Column, text_column
-from sacnb.sandbox.tracking import TRACKING_PARAMETER, Tracking, tracks_changes
+from sacnb.sandbox.schema import text_column
+from sacnb.sandbox.tracking import TRACKING_PARAMETER, TrackedRead, Tracking, tracks_changes
 
 __all__ = ["ADMIN_ROOT", "EXPORT_ROOT", "TOKEN_PATH", "ExportService", "Target", "target"]
 
@@ -57,7 +57,9 @@ class Target:
 
 
 def target(method: str, raw_path: str, query: str = "") -> Target:
-    """Parse a raw path; a ``deltaid`` in the query makes it a delta link. Segments are split before decoding, so that an encoded slash stays inside its name.
+    """Parse a raw path; a ``deltaid`` in the query makes it a delta link.
+
+    Segments are split before decoding, so that an encoded slash stays inside its name.
 
     Raises:
         Refusal: 400 for a path that is not percent-encoded UTF-8.
@@ -173,9 +175,12 @@ class ExportService:
         Raises:
             Refusal: SAC would refuse the request.
         """
+        if target.kind == "subscriptions":
+            return self._tracking.administer(exchange, target.entity_set)
+        return self._read(exchange, target)
+
+    def _read(self, exchange: Exchange, target: Target) -> Answer:
         match target.kind:
-            case "subscriptions":
-                return self._tracking.administer(exchange, [target.entity_set])
             case "namespaces":
                 return self._namespaces(target)
             case "providers":
@@ -297,7 +302,7 @@ class ExportService:
         if place.start >= size and exchange.strikes("page_repeated"):
             cut = replace(cut, frame=cut_at(place.start - size).frame)
         is_narrowed = len(columns) < len(relation.columns)
-        tracked = self._tracked(exchange, target, provider, options, columns, size)
+        tracked = self._tracked(exchange, target, TrackedRead(relation, columns, options.filter, size))
         draft = Draft(
             target.entity_set, place, cut, columns, relation.trims_decimals, options, is_narrowed, has_links, tracked
         )
@@ -306,23 +311,15 @@ class ExportService:
         link = self._tracking.link_member(exchange, tracked) if tracked and cut.next_start is None else ""
         return json_page(exchange, draft, delta_link=link)
 
-    def _tracked(
-        self,
-        exchange: Exchange,
-        target: Target,
-        provider: _Provider,
-        options: Options,
-        columns: tuple[Column, ...],
-        size: int,
-    ) -> str:
+    def _tracked(self, exchange: Exchange, target: Target, read: TrackedRead) -> str:
         """Return the id of the subscription that a page belongs to, begun with the first one; empty without any.
 
         An aggregation is not tracked here, although SAC's subscriptions know its name.
         """
-        if options.cursor is not None or target.entity_set == "FactDataAggregation" or not tracks_changes(exchange):
-            return dict(split_query(exchange.query)).get(TRACKING_PARAMETER, "")
-        relation, key = provider.sets[target.entity_set], (target.namespace, target.provider)
-        return self._tracking.begin(exchange, key, target.entity_set, relation, columns, options.filter, size)
+        known = dict(split_query(exchange.query)).get(TRACKING_PARAMETER, "")
+        if known or target.entity_set == "FactDataAggregation" or not tracks_changes(exchange):
+            return known
+        return self._tracking.begin(exchange, (target.namespace, target.provider), target.entity_set, read)
 
     def _rotation(self, exchange: Exchange, options: Options, start: int) -> int:
         """Return how far the order of rows is turned for this request."""

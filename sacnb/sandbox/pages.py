@@ -141,7 +141,7 @@ def _other_host(origin: str) -> str:
 
 
 def json_page(exchange: Exchange, draft: Draft, *, delta_link: str = "") -> Answer:
-    """Return the page as JSON, in the order that SAC documents: rows, counts, nextLink, or on the last page deltaLink."""
+    """Return the page as JSON, in the order that SAC documents: rows, counts, nextLink, at the end deltaLink."""
     if exchange.strikes("endless_pages"):
         turn = int(draft.place.note.removeprefix(_ENDLESS)) if draft.place.note.startswith(_ENDLESS) else 0
         place: Place | None = Place(draft.place.start, f"{_ENDLESS}{turn + 1}")

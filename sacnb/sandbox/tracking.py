@@ -28,7 +28,7 @@ from sacnb.sandbox.query import decode, split_query
 from sacnb.sandbox.relation import FrameRelation, Relation, frame_relation
 from sacnb.sandbox.schema import Column, polars_type
 
-__all__ = ["TRACKING_PARAMETER", "Tracking", "changed_model", "tracks_changes"]
+__all__ = ["TRACKING_PARAMETER", "TrackedRead", "Tracking", "changed_model", "tracks_changes"]
 
 # In the links between the pages of a tracked read, so that the last page knows its subscription.
 TRACKING_PARAMETER: Final = "tracking"
@@ -44,6 +44,16 @@ def tracks_changes(exchange: Exchange) -> bool:
     """Return whether a request asks for change tracking."""
     wanted = exchange.headers.get("Prefer", "").split(",")
     return any(_PREFERENCE.fullmatch(one.strip()) for one in wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class TrackedRead:
+    """Rows, columns, filter and page size of a read that tracks changes."""
+
+    relation: Relation
+    columns: tuple[Column, ...]
+    condition: str | None
+    page_rows: int
 
 
 @dataclass(slots=True)
@@ -97,12 +107,9 @@ class Tracking:
         exchange: Exchange,
         provider: tuple[str, str],
         entity_set: str,
-        relation: Relation,
-        columns: tuple[Column, ...],
-        condition: str | None,
-        page_rows: int,
+        read: TrackedRead,
     ) -> str:
-        """Start a subscription; its changes are those after the rows of *relation*. Return its id."""
+        """Start a subscription; its changes are those after the rows of *read*. Return its id."""
         # A public client has an id of this form, whose prefix says that no link must be taken apart.
         name, now = f"first-{uuid.uuid4()}", self._now()
         with self._lock:
@@ -114,10 +121,10 @@ class Tracking:
                 entity_set=entity_set,
                 path=exchange.path,
                 origin=exchange.origin,
-                relation=relation,
-                columns=columns,
-                condition=condition,
-                page_rows=page_rows,
+                relation=read.relation,
+                columns=read.columns,
+                condition=read.condition,
+                page_rows=read.page_rows,
                 started=now,
                 accessed=now,
             )
@@ -206,20 +213,22 @@ class Tracking:
 
     # -- administration ----------------------------------------------------------------------------------------------
 
-    def administer(self, exchange: Exchange, parts: Sequence[str]) -> Answer:
+    def administer(self, exchange: Exchange, wanted_key: str) -> Answer:
         """Answer ``Subscriptions``, one of them, or those of a provider.
 
         Raises:
             Refusal: 404 for an unknown subscription, 405.
         """
-        keys = {name: value.replace("''", "'") for name, value in _KEY.findall(parts[0])}
+        keys = {name: value.replace("''", "'") for name, value in _KEY.findall(wanted_key)}
         with self._lock:
             known = [one for one in self._known.values() if not one.is_expired]
             wanted = [one for one in known if all(_described(one)[name] == value for name, value in keys.items())]
             if "SubscriptionID" not in keys:
                 if exchange.method != "GET":
                     raise Refusal(405, f"The method {exchange.method} is not allowed.", headers={"Allow": "GET"})
-                return _json({"@odata.context": "$metadata#Subscriptions", "value": [_described(one) for one in wanted]})
+                return _json(
+                    {"@odata.context": "$metadata#Subscriptions", "value": [_described(one) for one in wanted]}
+                )
             if not wanted:
                 raise Refusal(404, f"The subscription {keys['SubscriptionID']!r} does not exist.")
             if exchange.method == "GET":

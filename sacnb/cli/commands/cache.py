@@ -148,13 +148,12 @@ def as_of(invocation: Invocation, key: str, time: str, output: str | None, as_js
 
     Without a zone, TIME is one of this machine. Exit code 4 if nothing that old is kept.
     """
-    from sacnb.cli.commands.export import format_of
+    from sacnb.cli.commands.export import format_of, write_result
 
     form = None if output is None else format_of(output)
     result = invocation.cache().as_of(time, key)
     if output is not None and form is not None:
-        writers = {"parquet": result.to_parquet, "csv": result.to_csv, "xlsx": result.to_excel, "arrow": result.to_arrow}
-        writers[form](output)
+        write_result(result, form, output)
     info = result.info
     told = {
         "model": info.provider_id,

@@ -47,8 +47,8 @@ Examples:
 @json_option(
     "model, entity_set, source, served_from (sac or cache), stale, warning, row_count, min_date, max_date, "
     "last_refresh_time (UTC), elapsed_s, cache_key; with --grain also tidy (grain, row_count, rows_without_date, "
-    "rows_without_value, note); with --track also changed and deleted (numbers of rows; null where all rows were read); "
-    "with --stop only stopped (false where SAC had no subscription)"
+    "rows_without_value, note); with --track also changed and deleted (numbers of rows; null where all rows were "
+    "read); with --stop only stopped (false where SAC had no subscription)"
 )
 @click.pass_obj
 def command(
