@@ -157,18 +157,12 @@ class Facts(Previewed):
         result = self._fetch(progress, cancelled)
         return self._labelled(result) if labels else result
 
-    def _fetch(
-        self,
-        progress: ProgressOption,
-        cancelled: Callable[[], bool] | None,
-        note_delta_link: Callable[[str, str], None] | None = None,
-    ) -> Result:
+    def _fetch(self, progress: ProgressOption, cancelled: Callable[[], bool] | None) -> Result:
         self._warn_of_mixed()
         named = self._named_members()
         found: list[Records] = []
         with progress_listener(progress) as listener:
             job = self._job(named, listener, cancelled, note_records=found.append)
-            job = replace(job, note_delta_link=note_delta_link)
             with job.context.telemetry.operation(f"pull {job.label}"):
                 try:
                     table = pull(job, self._plan(job))
@@ -316,23 +310,8 @@ class Facts(Previewed):
 
         self._warn_of_mixed()
 
-        def pull_anew() -> Result:
-            named = self._named_members()
-            found: list[Records] = []
-            with progress_listener(progress) as listener:
-                job = self._job(named, listener, cancelled, note_records=found.append)
-                with job.context.telemetry.operation(f"refresh {job.label}"):
-                    try:
-                        table, began = pull_resumable(
-                            job, self._plan, self._staging(self._about(), resume=resume), finish=named.refuse_unknown
-                        )
-                    except CutKeys:
-                        table, began = self._whole_keys(job), None
-                        named.refuse_unknown()
-            return self._result(table, began or self.connection.context.session.now(), found)
-
         result = refresh(
-            pull_anew,
+            lambda: self._pull_resumable(progress, cancelled, resume=resume),
             self.connection.cache,
             self.cache_key,
             strict=flag("strict", strict),
@@ -342,6 +321,30 @@ class Facts(Previewed):
         )
         result = replace(result, members=KnownMembers(self._members))
         return self._labelled(result) if labels else result
+
+    def _pull_resumable(
+        self,
+        progress: ProgressOption,
+        cancelled: Callable[[], bool] | None,
+        *,
+        resume: bool = True,
+        note_delta_link: Callable[[str, str], None] | None = None,
+    ) -> Result:
+        named = self._named_members()
+        found: list[Records] = []
+        about = self._about() if note_delta_link is None else {**self._about(), "tracks": "changes"}
+        with progress_listener(progress) as listener:
+            job = self._job(named, listener, cancelled, note_records=found.append)
+            job = replace(job, note_delta_link=note_delta_link)
+            with job.context.telemetry.operation(f"refresh {job.label}"):
+                try:
+                    table, began = pull_resumable(
+                        job, self._plan, self._staging(about, resume=resume), finish=named.refuse_unknown
+                    )
+                except CutKeys:
+                    table, began = self._whole_keys(job), None
+                    named.refuse_unknown()
+        return self._result(table, began or self.connection.context.session.now(), found)
 
     def track(self, *, check_every: int = 20) -> Track:
         """Opt into change tracking: the ``refresh()`` of the Track merges what changed into the cached result.
@@ -360,6 +363,9 @@ class Facts(Previewed):
         source = Source(
             job=lambda cancelled: tracked._job(tracked._named_members(), cancelled=cancelled),
             pull=tracked._fetch,
+            pull_tracked=lambda progress, cancelled, note: tracked._pull_resumable(
+                progress, cancelled, note_delta_link=note
+            ),
             describe=lambda table, at: tracked._result(table, at, ()),
             finish=lambda result: replace(result, members=KnownMembers(tracked._members)),
             cache=self.connection.cache,

@@ -12,19 +12,21 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 import pyarrow as pa
 
-from sacnb._connections import Interrupt
 from sacnb._frames.convert import arrow_schema, concat
 from sacnb._frames.decode import decode_rows
 from sacnb._odata.envelope import DECODER
 from sacnb._odata.page import Page, cut_page, next_page, resolved_link
 from sacnb._odata.schema import NUMERIC_TYPES, Column
 from sacnb._pull.plan import Inconsistent, Job, link_of
-from sacnb.errors import BadAnswer, Cancelled, RequestError
+from sacnb.errors import BadAnswer, RequestError
+
+if TYPE_CHECKING:
+    from sacnb._wire.message import Answer
 
 __all__ = ["Delta", "Doubt", "key_in_id", "read_delta", "usable_link"]
 
@@ -34,7 +36,7 @@ _GONE: Final = frozenset({400, 404, 410})
 _CONTEXTS: Final = frozenset({"@odata.context", "@context"})
 _IDS: Final = ("@odata.id", "@id", "id")
 _REMOVED: Final = frozenset({"@removed", "@odata.removed"})
-_PAIR: Final = re.compile(r"(?:([^\s=,'()]+)=)?('(?:[^']|'')*'|[^',()]+)(?:,|$)")
+_PAIR: Final = re.compile(r"(?:([^\s=,'()]+)=)?('(?:[^']|'')*'|[^',()]+)(?:,|\Z)")
 
 
 class Doubt(Exception):
@@ -86,9 +88,9 @@ def read_delta(job: Job, link: str) -> Delta:
     seen: set[str] = set()
     while url is not None:
         seen.add(url)
-        page, found_at = _page(job, url)
+        page, found, found_at = _page(job, url)
         texts: list[str] = []
-        for text, row in _rows(page):
+        for text, row in found:
             if _is_deleted(row, job.query.entity_set):
                 deleted.append(_deleted(row, job.query.entity_set, columns))
                 continue
@@ -106,36 +108,28 @@ def read_delta(job: Job, link: str) -> Delta:
     return Delta(concat(changed), tuple(deleted), left_out, following)
 
 
-def _page(job: Job, url: str) -> tuple[Page, str]:
-    stop = Interrupt()
+def _page(job: Job, url: str) -> tuple[Page, list[tuple[str, dict[str, Any]]], str]:
+    """Return a page, its rows, and the URL that it came from."""
+    cut: list[tuple[Page, list[tuple[str, dict[str, Any]]]]] = []
 
-    def cancelled() -> bool:
-        return job.cancelled is not None and job.cancelled()
+    def check(answer: Answer) -> None:
+        # Inside the retry loop: a page that is no JSON, or lost rows on its way, is asked for again.
+        page = cut_page(answer.body, status=answer.status)
+        rows = list(_rows(page))
+        if page.rows_in_page not in {None, len(rows)}:
+            raise Inconsistent(
+                f"A page of changes holds {len(rows):,} rows, and says itself that it has {page.rows_in_page:,}.",
+                truncated=True,
+            )
+        cut[:] = [(page, rows)]
 
-    if cancelled():
-        raise Cancelled("Download cancelled.")
     try:
-        answer = job.context.session.fetch(
-            "GET",
-            url,
-            operation=_OPERATION,
-            check=lambda found: _check(cut_page(found.body, status=found.status)),
-            cancelled=cancelled if job.cancelled is not None else stop,
-        )
+        answer = job.context.session.fetch("GET", url, operation=_OPERATION, check=check, cancelled=job.cancelled)
     except RequestError as error:
         if error.status in _GONE:
             raise Doubt(f"the link to them was answered {error.status}, as one that has expired") from error
         raise
-    return cut_page(answer.body, status=answer.status), answer.url
-
-
-def _check(page: Page) -> None:
-    """Raise BadAnswer for rows that are no JSON, or not as many as the page says; asking again may help."""
-    count = sum(1 for _ in _rows(page))
-    if page.rows_in_page not in {None, count}:
-        raise Inconsistent(
-            f"A page of changes holds {count:,} rows, and says itself that it has {page.rows_in_page:,}."
-        )
+    return *cut.pop(), answer.url
 
 
 def _rows(page: Page) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -128,23 +128,29 @@ def _as_declared(table: pa.Table, columns: Sequence[Column]) -> pa.Table:
     return table
 
 
-def rows_that_differ(one: pa.Table, other: pa.Table) -> int:
-    """Return the number of rows that only one of two tables of unique rows has, whatever their order."""
+def rows_that_differ(one: pa.Table, other: pa.Table, *, but_for: Sequence[pa.Table] = ()) -> int:
+    """Return the number of rows that only one of two tables of unique rows has, whatever their order.
+
+    Rows with the keys of *but_for* do not count; the last of these tables has nothing but keys.
+    """
     whole = concat([one, other])
     for place, field in enumerate(whole.schema):
         if pa.types.is_decimal256(field.type):  # polars has none; texts of one scale are equal where the numbers are
             whole = whole.set_column(place, field.name, whole.column(place).cast(pa.string()))
     frame = pl.DataFrame(whole)
-    left, right = frame.slice(0, len(one)), frame.slice(len(one))
-    differing = (
-        a.join(b, on=frame.columns, how="anti", nulls_equal=True).height for a, b in ((left, right), (right, left))
-    )
-    return sum(differing)
+    sides = [frame.slice(0, len(one)), frame.slice(len(one))]
+    if but_for:
+        keys = but_for[-1].column_names
+        known = pl.concat([pl.DataFrame(table.select(keys)) for table in but_for])
+        sides = [side.join(known, on=keys, how="anti", nulls_equal=True) for side in sides]
+    left, right = sides
+    differing = [a.join(b, on=frame.columns, how="anti", nulls_equal=True) for a, b in ((left, right), (right, left))]
+    return sum(rows.height for rows in differing)
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """How rows compare with what SAC says of them: why they do not fit, and which measures it gives no sum of."""
+    """Comparison of rows with what SAC says of them: why they do not fit, and the measures that it gives no sum of."""
 
     problem: str = ""
     count: int | None = None

@@ -25,7 +25,7 @@ from sacnb._track.delta import Doubt, read_delta, usable_link
 from sacnb._track.merge import Merged, check_with_totals, merge, rows_that_differ
 from sacnb._track.state import TrackFile, TrackState, described, mark_of
 from sacnb._track.subscriptions import delete_subscription, subscription_of
-from sacnb.errors import BadAnswer, CacheError, QueryError, SacError, TrackingWarning, warn_user
+from sacnb.errors import BadAnswer, CacheError, QueryError, RequestError, SacError, TrackingWarning, warn_user
 
 if TYPE_CHECKING:
     import polars as pl
@@ -41,6 +41,7 @@ Cancel = Callable[[], bool] | None
 # Somebody may write to the model between the changes and the totals that they are compared with.
 _ROUNDS: Final = 3
 _LOCK_TIMEOUT_S: Final = 60.0
+_AGAIN: Final = "Each refresh reads all rows."
 
 
 def refuse_untrackable(query: Query, schema: Schema, tenant_url: str) -> None:
@@ -70,7 +71,8 @@ class Source:
     """The query that is tracked, and the ways to run it."""
 
     job: Callable[[Cancel], Job]
-    pull: Callable[[ProgressOption, Cancel, Callable[[str, str], None] | None], Result]
+    pull: Callable[[ProgressOption, Cancel], Result]
+    pull_tracked: Callable[[ProgressOption, Cancel, Callable[[str, str], None]], Result]
     describe: Callable[[pa.Table, datetime], Result]
     finish: Callable[[Result], Result]
     cache: Cache
@@ -168,6 +170,7 @@ class _Run:
         self._progress = progress
         self._cancelled = cancelled
         self._file = TrackFile(source.cache.directory, source.key, job.context.session.sleep)
+        self._folder = Folder(source.cache.directory, lock_timeout_s=_LOCK_TIMEOUT_S)
         self._next: TrackState | None = None
         self.session = job.context.session
         self.merged: Merged | None = None
@@ -178,12 +181,11 @@ class _Run:
 
     def held(self) -> AbstractContextManager[None]:
         """Hold the state, as ``TrackFile.held`` does. Raises CacheError where the folder cannot be written to."""
-        folder = Folder(self._source.cache.directory, lock_timeout_s=_LOCK_TIMEOUT_S)
 
         def waiting() -> None:
             _log.info("%s: waiting for another refresh of the same query.", self._label)
 
-        with folder.refusals("written"):
+        with self._folder.refusals("written"):
             self._file.make()
         return self._file.held(self._cancelled, waiting)
 
@@ -214,7 +216,8 @@ class _Run:
         """Delete the subscription, and then its link."""
         state = self._file.read()
         found = state is not None and bool(state.link) and self._delete(state.link)
-        self._file.remove()
+        with self._folder.refusals("written"):
+            self._file.remove()
         return found
 
     def _base(self, state: TrackState) -> Result:
@@ -273,14 +276,15 @@ class _Run:
     def _compared(self, rows: pa.Table, link: str, merges: list[Merged]) -> tuple[pa.Table, str]:
         """Return rows and link if the rows are those of a full read. Raises Doubt where they are not.
 
-        Changes during the full read are merged before the second comparison.
+        Where they differ, changes are read once more: the full read may be older or newer than a row of these, and so
+        proves nothing for them.
         """
-        fresh = self._source.pull(self._progress, self._cancelled, None).table
+        fresh = self._source.pull(self._progress, self._cancelled).table
         if not rows_that_differ(rows, fresh):
             return rows, link
         delta = read_delta(self._job, link)
         merges.append(merge(rows, delta, self._job.columns))
-        differing = rows_that_differ(merges[-1].table, fresh)
+        differing = rows_that_differ(merges[-1].table, fresh, but_for=(merges[-1].changed, merges[-1].deleted))
         if differing:
             raise Doubt(f"{differing:,} rows differ between the merged result and a full read")
         return merges[-1].table, delta.link
@@ -291,47 +295,56 @@ class _Run:
         """Return all rows, with a link to the changes after them unless keys have several records."""
         links: list[tuple[str, str]] = []
         tracks = state is None or bool(state.link) or not why
-        result = self._source.pull(
-            self._progress, self._cancelled, (lambda link, url: links.append((link, url))) if tracks else None
-        )
+        if tracks:
+            result = self._source.pull_tracked(
+                self._progress, self._cancelled, lambda link, url: links.append((link, url))
+            )
+        else:
+            result = self._source.pull(self._progress, self._cancelled)
         self.merged = None
-        self._next, problem = self._state_after(result, links, tracks=tracks)
+        link, problem = self._usable(links) if tracks else ("", "")
+        columns = described(self._job.columns)
+        if result.info.repeated_keys:
+            if link:
+                self._delete_quietly(link)
+            problem = f"Keys of {self._label} have several records, so that changes cannot be merged by key. {_AGAIN}"
+            self._next = TrackState("", (mark_of(result.info),), columns)
+        elif link:
+            result, link, without_sum = self._caught_up(result, link)
+            self._next = TrackState(link, (mark_of(result.info),), columns, without_sum=without_sum)
         if problem or (why and tracks):
             self._warn(problem or f"All rows of {self._label} were read, because {why}.")
         if state is not None and state.link:
             self._delete_quietly(state.link)
         return result
 
-    def _state_after(
-        self, result: Result, links: list[tuple[str, str]], *, tracks: bool
-    ) -> tuple[TrackState | None, str]:
-        """Return the state after a full read, and what keeps the next refresh from following changes."""
-        again = "Each refresh reads all rows."
-        link, problem = "", ""
-        if tracks and not links:
-            problem = f"SAC sent no link to the changes of {self._label}. {again}"
-        for found, url in links[-1:]:
-            try:
-                link = usable_link(found, url, self._job.tenant_url)
-            except BadAnswer as error:
-                problem = f"The changes of {self._label} cannot be followed: {error.message} {again}"
-        if result.info.repeated_keys:
-            if link:
-                self._delete_quietly(link)
-            problem = f"Keys of {self._label} have several records, so that changes cannot be merged by key. {again}"
-            return TrackState("", (mark_of(result.info),), described(self._job.columns)), problem
-        if not link:
-            return None, problem
+    def _usable(self, links: list[tuple[str, str]]) -> tuple[str, str]:
+        """Return the link of a full read, or why there is none that can be followed."""
+        if not links:
+            return "", f"SAC sent no link to the changes of {self._label}. {_AGAIN}"
+        try:
+            return usable_link(*links[-1], self._job.tenant_url), ""
+        except BadAnswer as error:
+            return "", f"The changes of {self._label} cannot be followed: {error.message} {_AGAIN}"
+
+    def _caught_up(self, result: Result, link: str) -> tuple[Result, str, tuple[str, ...]]:
+        """Return a full read with the changes during it, its link, and the measures whose total is no sum of its rows.
+
+        A measure that is compared from now on must not be left out because somebody wrote during the read.
+        """
         checked = check_with_totals(self._job, result.table)
-        return (
-            TrackState(
-                link,
-                (mark_of(result.info),),
-                described(self._job.columns),
-                without_sum=checked.without_sum,
-            ),
-            "",
-        )
+        if not checked.problem:
+            return result, link, checked.without_sum
+        try:
+            at = self.session.now()
+            delta = read_delta(self._job, link)
+            if not delta.is_empty:
+                result = self._source.describe(merge(result.table, delta, self._job.columns).table, at)
+                checked = check_with_totals(self._job, result.table)
+        except (Doubt, BadAnswer, RequestError) as error:  # all rows are there
+            _log.info("%s: changes during the read are left to the next refresh: %s", self._label, error)
+            return result, link, checked.without_sum
+        return result, delta.link, checked.without_sum
 
     def _warn(self, message: str) -> None:
         _log.info("%s", message)

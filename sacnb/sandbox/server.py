@@ -201,6 +201,7 @@ class Sandbox:
             now=now,
             latency_s=lambda: self.latency_s,
             max_url_chars=max_url_chars,
+            change=self.change,
         )
         try:
             self._http = HttpThread(app.handle, host=host, port=port)

@@ -32,6 +32,8 @@ __all__ = ["TRACKING_PARAMETER", "TrackedRead", "Tracking", "changed_model", "tr
 
 # In the links between the pages of a tracked read, so that the last page knows its subscription.
 TRACKING_PARAMETER: Final = "tracking"
+_PLACE: Final = "\0place"
+_LAST: Final = "\0last"
 _PREFERENCE: Final = re.compile(r"(?:odata\.)?track-changes", re.IGNORECASE)
 _KEY: Final = re.compile(r"(\w+)='((?:[^']|'')*)'")
 _FIELDS: Final = (
@@ -350,8 +352,16 @@ def changed_model(
     keys = [column.name for column in relation.columns if column.key]
     new, gone = _frame(relation, rows), _frame(relation, deleted).select(keys)
     replaced = gone if append else pl.concat([gone, new.select(keys)])
-    kept = _without(relation.frame, replaced, keys)
-    changed = frame_relation(relation.columns, pl.concat([kept, new]), trims_decimals=relation.trims_decimals)
+    # A row that is replaced keeps its place: a read whose pages follow each other sees no row twice.
+    placed = relation.frame.with_row_index(_PLACE)
+    places = (
+        placed.select(_PLACE, *keys).unique(keys, keep="first") if not append else placed.select(_PLACE, *keys).clear()
+    )
+    arrived = new.with_row_index(_LAST).join(places, on=keys, how="left", nulls_equal=True)
+    arrived = arrived.with_columns(pl.coalesce(_PLACE, pl.col(_LAST) + placed.height).alias(_PLACE))
+    rows_in_order = pl.concat([_without(placed, replaced, keys), arrived.select(placed.columns)]).sort(_PLACE)
+    frame = rows_in_order.select(relation.frame.columns)
+    changed = frame_relation(relation.columns, frame, trims_decimals=relation.trims_decimals)
     if dimension is None:
         return replace(model, facts=changed)
     members = replace(model.dimensions[dimension], members=changed)
@@ -369,10 +379,12 @@ def _frame(relation: FrameRelation, rows: Iterable[Mapping[str, Any]]) -> pl.Dat
     columns = []
     for name, column in known.items():
         values = [row.get(name) for row in given]
-        kind = polars_type(column)
-        if column.edm_type == "Edm.Decimal":  # texts and floats as people write them, exactly
-            values = [None if value is None else str(value) for value in values]
-            columns.append(pl.Series(name, values, dtype=pl.String).cast(kind, strict=True))
-        else:
-            columns.append(pl.Series(name, values, dtype=kind))
+        try:
+            if column.edm_type == "Edm.Decimal":  # texts and floats as people write them, exactly
+                values = [None if value is None else str(value) for value in values]
+                columns.append(pl.Series(name, values, dtype=pl.String).cast(polars_type(column), strict=True))
+            else:
+                columns.append(pl.Series(name, values, dtype=polars_type(column)))
+        except (TypeError, pl.exceptions.PolarsError) as error:
+            raise ValueError(f"A value of {name!r} is no {column.edm_type}: {error}") from error
     return pl.DataFrame(columns)

@@ -166,7 +166,7 @@ def test_the_log_of_a_throttled_download_tells_the_reason(invoke: Invoke, tenant
     assert re.search(r"^Warning: .*429", result.stderr, re.MULTILINE)
 
 
-# -- change tracking -----------------------------------------------------------------------------------------------------
+# -- change tracking ---------------------------------------------------------------------------------------------------
 
 TRACKED = ("refresh", "CHANGING", "--track")
 

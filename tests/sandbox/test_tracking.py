@@ -157,6 +157,8 @@ def test_subscriptions_are_listed_and_deleted(api: Any) -> None:
         ({"dimension": "Nope"}, "no dimension 'Nope'"),
         ({"rows": [{"Version": "v", "Date": "d"}]}, "no 'Region'"),
         ({"rows": [{**row("North"), "Nope": 1}]}, "no column 'Nope'"),
+        ({"rows": [row("North", units="many")]}, "value of 'Units' is no Edm.Int64"),  # type: ignore[arg-type]
+        ({"rows": [row("North", amount="many")]}, "value of 'Amount' is no Edm.Decimal"),
         ({"model_id": "SCALE", "rows": [{}]}, "computed"),
     ],
 )

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import changing as its
 import pytest
 
+import sacnb.sandbox
 from sacnb._tenant import Model, Tenant
 from sacnb._track.track import Track
 from sacnb.sandbox import Sandbox
 
 
+@pytest.fixture(scope="session")
+def served() -> Iterator[Sandbox]:
+    """One sandbox for all these tests: starting one takes longer than most of them."""
+    with sacnb.sandbox.start(scale_rows=1) as sandbox:
+        yield sandbox
+
+
 @pytest.fixture
-def changing(sandbox: Sandbox) -> Sandbox:
-    """The sandbox with the model CHANGING, of 24 rows."""
-    sandbox.add_model(its.first_model())
-    return sandbox
+def changing(served: Sandbox) -> Iterator[Sandbox]:
+    """The sandbox with the model CHANGING, of 24 rows, without subscriptions and misbehaviours."""
+    served.add_model(its.first_model())
+    served.expire_subscriptions()
+    yield served
+    served.behave()
 
 
 @pytest.fixture

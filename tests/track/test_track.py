@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
@@ -16,14 +17,24 @@ from hypothesis import strategies as st
 
 from sacnb._tenant import Model, Tenant
 from sacnb._track.track import Track
-from sacnb.errors import Cancelled, QueryError, RepeatedKeysWarning, TrackingWarning
+from sacnb.errors import Cancelled, QueryError, RepeatedKeysWarning, ServerError, TrackingWarning
 from sacnb.sandbox import Sandbox
 
 pytestmark = pytest.mark.filterwarnings("error::sacnb.errors.SacWarning")
 
 
+_before: Counter[str] = Counter()
+
+
+@pytest.fixture(autouse=True)
+def _counted(changing: Sandbox) -> None:
+    _before.clear()
+    _before.update(changing.counts)
+
+
 def requests(sandbox: Sandbox, kind: str) -> int:
-    return sandbox.counts[f"{kind}_requests"]
+    """The number of requests of a kind since the test began."""
+    return sandbox.counts[f"{kind}_requests"] - _before[f"{kind}_requests"]
 
 
 @contextmanager
@@ -274,6 +285,31 @@ def test_keys_with_several_records_are_read_whole_each_time(track: Track, model:
     assert model.subscriptions().height == 1
 
 
+def test_a_first_read_that_failed_resumes_and_catches_up(track: Track, model: Model, changing: Sandbox) -> None:
+    changing.misbehave("error_500", on="facts", after=2)
+    with pytest.raises(ServerError):
+        track.refresh()
+    changing.behave()
+    before = requests(changing, "facts")
+    changing.change("CHANGING", [row("North", amount="99")])  # of the first page, which was read before
+    assert rows_of(track.refresh()) == fresh(model)
+    assert requests(changing, "facts") - before < 10  # four pages of five, the counts, and the read of this test
+    changing.change("CHANGING", [row("#", amount="5")])
+    assert rows_of(track.refresh()) == fresh(model)
+    assert track.counts == (1, 0)
+
+
+def test_somebody_writes_during_a_full_read(track: Track, model: Model, changing: Sandbox) -> None:
+    def write_meanwhile(_: object) -> None:
+        changing.change("CHANGING", [row("North", amount="99")])
+
+    assert rows_of(track.refresh(progress=write_meanwhile)) == fresh(model)
+    changing.change("CHANGING", [row(region, amount="8") for region in REGIONS])
+    lose_changes(track, changing)
+    with all_rows_read("total of"):  # the totals are compared all the same
+        track.refresh()
+
+
 # -- checks ------------------------------------------------------------------------------------------------------------
 
 
@@ -314,11 +350,12 @@ def test_changes_during_the_check_are_no_difference(track: Track, model: Model, 
     def write_meanwhile(_: object) -> None:
         nonlocal pages
         pages += 1
-        if pages == 1:
-            changing.change("CHANGING", [row("Süd = 南", "202404", "8")])  # of the last page
+        if pages == 1:  # rows of the first page, which was read before, and of the last one
+            changing.change("CHANGING", [row("North", amount="8"), row("Süd = 南", "202404", "8")])
 
     assert rows_of(track.refresh(check=True, progress=write_meanwhile)) == fresh(model)
     assert pages > 1
+    assert track.counts == (2, 0)
 
 
 def test_rows_that_nothing_proves_are_told_of(
