@@ -22,7 +22,7 @@ from sacnb._frames.decode import decode_rows
 from sacnb._odata.envelope import DECODER
 from sacnb._odata.page import Page, cut_page, next_page, resolved_link
 from sacnb._odata.schema import NUMERIC_TYPES, Column
-from sacnb._pull.plan import Inconsistent, Job, link_of
+from sacnb._pull.plan import Job, link_of
 from sacnb.errors import BadAnswer, RequestError
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _page(job: Job, url: str) -> tuple[Page, list[tuple[str, dict[str, Any]]], s
         page = cut_page(answer.body, status=answer.status)
         rows = list(_rows(page))
         if page.rows_in_page not in {None, len(rows)}:
-            raise Inconsistent(
+            raise BadAnswer(
                 f"A page of changes holds {len(rows):,} rows, and says itself that it has {page.rows_in_page:,}.",
                 truncated=True,
             )
