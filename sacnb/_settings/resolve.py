@@ -206,8 +206,8 @@ class _Resolver:
         return number
 
     def _whole(self, name: str, most: int, least: int = 1) -> int:
-        expected = f"a whole number from {least} to {most}"
-        return int(self._number(name, lambda n: n.is_integer() and least <= n <= most, expected))
+        allowed = f"a whole number from {least} to {most}"
+        return int(self._number(name, lambda n: n.is_integer() and least <= n <= most, allowed))
 
     def _seconds(self, name: str, *, zero: bool = False) -> float:
         expected = "seconds, 0 or more" if zero else "seconds, more than 0"

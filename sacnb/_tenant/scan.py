@@ -35,8 +35,8 @@ from sacnb.errors import QueryError
 
 if TYPE_CHECKING:
     from sacnb._odata.query import Query
-    from sacnb._pull.progress import ProgressListener
     from sacnb._pushdown.source import Read
+    from sacnb._tenant.facts import Facts
 
 __all__ = ["Explanation", "Reading", "Scan", "ScanExplanation", "explain", "rehearse"]
 
