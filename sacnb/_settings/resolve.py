@@ -78,7 +78,7 @@ class Settings:
     max_answer_mb: int = 512
     cache_dir: Path = Path()
     cache_max_age_s: float = 0.0
-    cache_history_mb: int = 256
+    cache_history_mb: float = 256.0
     ca_bundle: Path | None = None
     replay: ReplayMode = "off"
     replay_cassette: str | None = None
@@ -205,9 +205,8 @@ class _Resolver:
             return cast("float", default)
         return number
 
-    def _whole(self, name: str, most: int, least: int = 1) -> int:
-        allowed = f"a whole number from {least} to {most}"
-        return int(self._number(name, lambda n: n.is_integer() and least <= n <= most, allowed))
+    def _whole(self, name: str, most: int) -> int:
+        return int(self._number(name, lambda n: n.is_integer() and 1 <= n <= most, f"a whole number from 1 to {most}"))
 
     def _seconds(self, name: str, *, zero: bool = False) -> float:
         expected = "seconds, 0 or more" if zero else "seconds, more than 0"
@@ -298,7 +297,7 @@ class _Resolver:
             max_answer_mb=self._whole("SAC_MAX_ANSWER_MB", 100_000),
             cache_dir=self._cache_dir(),
             cache_max_age_s=self._seconds("SAC_CACHE_MAX_AGE_S", zero=True),
-            cache_history_mb=self._whole("SAC_CACHE_HISTORY_MB", 1_000_000, least=0),
+            cache_history_mb=self._number("SAC_CACHE_HISTORY_MB", lambda n: n >= 0, "megabytes, 0 or more"),
             ca_bundle=self._ca_bundle(),
             replay=replay,
             replay_cassette=self._path_text("SAC_REPLAY_CASSETTE"),

@@ -76,7 +76,7 @@ def connect(
     max_answer_mb: int | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     cache_max_age_s: float | None = None,
-    cache_history_mb: int | None = None,
+    cache_history_mb: float | None = None,
     ca_bundle: str | os.PathLike[str] | None = None,
     replay: str | None = None,
     replay_cassette: str | os.PathLike[str] | None = None,
@@ -190,7 +190,7 @@ def connect_with(settings: Settings, *, sandbox: Sandbox | None = None, **engine
     connection = Connection(
         context=context,
         settings=settings,
-        cache=Cache(settings.cache_dir, history_bytes=settings.cache_history_mb * 1_000_000),
+        cache=Cache(settings.cache_dir, history_bytes=int(settings.cache_history_mb * 1_000_000)),
         tenant_host=SANDBOX if is_sandbox else urlsplit(settings.tenant_url).netloc,
         source="sandbox" if is_sandbox else "sac",
     )
