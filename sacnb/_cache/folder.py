@@ -269,6 +269,8 @@ class History:
     def keep(self, name: str, current: Path, since: datetime, until: datetime) -> None:
         """Keep a result that is about to be replaced; the same file under one more name, where the system can.
 
+        Where the result before it has the same rows, that one stands for the time of both.
+
         Raises:
             OSError: The disk refuses.
         """
@@ -276,7 +278,11 @@ class History:
             return
         make_private_folder(self.path, may_be_link=False)
         make_private_folder(self.of(name), may_be_link=False)
-        target = self.of(name) / f"{since.astimezone(UTC):{_TIME}}Z-{until.astimezone(UTC):{_TIME}}Z.parquet"
+        before = [one for one in self.earlier(name) if one.until == since]
+        if before and _have_same_rows(before[-1].path, current):
+            before[-1].path.replace(self._file(name, before[-1].since, until))
+            return
+        target = self._file(name, since, until)
         try:
             os.link(current, target)
         except FileExistsError:  # a process was killed after this, and before it replaced the result
@@ -285,6 +291,9 @@ class History:
             with replacing(target, private=True) as copy, current.open("rb") as file:
                 shutil.copyfileobj(file, copy)
         self._prune()
+
+    def _file(self, name: str, since: datetime, until: datetime) -> Path:
+        return self.of(name) / f"{since.astimezone(UTC):{_TIME}}Z-{until.astimezone(UTC):{_TIME}}Z.parquet"
 
     def files(self) -> list[Path]:
         """Return the files of all earlier results."""
@@ -302,3 +311,12 @@ class History:
                 break
             one.path.unlink(missing_ok=True)
             total -= sizes.get(one.path, 0)
+
+
+def _have_same_rows(one: Path, other: Path) -> bool:
+    """Return whether two Parquet files are the same but for their footers, which hold the time of the refresh."""
+    if one.stat().st_size != other.stat().st_size:
+        return False
+    left, right = one.read_bytes(), other.read_bytes()
+    ends = [len(content) - 8 - int.from_bytes(content[-8:-4], "little") for content in (left, right)]
+    return ends[0] == ends[1] and left[: ends[0]] == right[: ends[1]]

@@ -235,7 +235,8 @@ class Facts(FactsBase):
         """Opt into change tracking: the ``refresh()`` of the Track merges what changed into the cached result.
 
         The first one reads all rows, and SAC keeps a subscription from then on: ``stop()`` of the Track deletes it.
-        After ``check_every`` merges the result is compared with a full read.
+        After ``check_every`` merges the result is compared with a full read. Reads are one stream, whatever
+        ``partitions`` says.
 
         Raises QueryError for a query whose changes could be missed: with fewer dimensions, attributes, a limit or an
         order, or a filter on measures.

@@ -107,6 +107,21 @@ def test_the_oldest_go_first(folder: Path, make_result: MakeResult) -> None:
     assert [cache.as_of(at(250), key).info.last_refresh_time for key in keys] == [at(200), at(200)]
 
 
+def test_results_with_the_same_rows_take_the_room_of_one(cache: Cache, key: CacheKey, make_result: MakeResult) -> None:
+    for turn in range(5):
+        cache.save(key, make_result(*range(100), after=100 * turn))
+    (entry,) = cache.history()
+    assert entry.info is not None
+    assert entry.info.last_refresh_time == at(0)
+    cache.save(key, make_result(*range(99), 7, after=500))
+    assert len(cache.history()) == 1
+    assert [len(cache.as_of(at(seconds), key)) for seconds in (0, 399, 499, 500)] == [100] * 4
+    assert cache.as_of(at(499), key).table == make_result(*range(100)).table
+    cache.save(key, make_result(*range(100), after=600))
+    assert len(cache.history()) == 2
+    assert cache.as_of(at(550), key).table == make_result(*range(99), 7).table
+
+
 def test_a_clock_that_was_put_back(cache: Cache, key: CacheKey, results: list[Result], make_result: MakeResult) -> None:
     earlier = make_result(9, after=50)
     cache.save(key, earlier)
