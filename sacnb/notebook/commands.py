@@ -162,9 +162,7 @@ def members(call: Call) -> object:
 @argument("--since", metavar="PERIOD", help="The first period, such as 2010, 2010-Q1, 2010-01 or 2010-01-31.")
 @argument("--until", metavar="PERIOD", help="The last period, inclusive.")
 @argument("--date", metavar="COLUMN", help="The date column for --since and --until, if there are several.")
-@argument(
-    "--dims", type=read_names, metavar="A,B", help="The dimensions to keep, by default all; SAC adds up the others."
-)
+@argument("--dims", type=read_names, metavar="A,B", help="The dimensions to keep, by default all; SAC adds up others.")
 @argument("--measures", type=read_names, metavar="A,B", help="The measures to keep, by default all.")
 @argument("--limit", type=row_count, metavar="ROWS", help="The maximum number of rows.")
 @argument(
@@ -201,9 +199,7 @@ def refresh(call: Call) -> object:
     if given.track and given.no_cache:
         raise UsageError("--track keeps what it merges in the cache, so that it excludes --no-cache.")
     result = facts.track().refresh() if given.track else facts.fetch() if given.no_cache else facts.refresh()
-    if given.frame is None:
-        return result
-    return result.pandas() if call.frame == "pandas" else result.polars()
+    return result if given.frame is None else result.pandas() if call.frame == "pandas" else result.polars()
 
 
 def _plan(facts: Facts) -> Lines:

@@ -100,7 +100,7 @@ def test_the_oldest_go_first(folder: Path, make_result: MakeResult) -> None:
     keys = [CacheKey.of(make_result(query=f"path\n{name}").info) for name in "ab"]
     for turn in range(4):
         for key in keys:
-            cache.save(key, make_result(*range(2000), after=100 * turn, query=key.query))
+            cache.save(key, make_result(*range(turn, 2000 + turn), after=100 * turn, query=key.query))
     kept = cache.history()
     assert sum(entry.size_bytes for entry in kept) <= 2.5 * size
     assert [entry.info.last_refresh_time for entry in kept if entry.info] == [at(200), at(200)]
