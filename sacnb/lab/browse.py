@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from sacnb._pull.collect import age_in_words
 from sacnb._rendering import printable
 from sacnb._results.info import principal_digest
 from sacnb.lab.answers import when
@@ -129,5 +128,4 @@ def cached_json(info: ResultInfo, age: timedelta) -> dict[str, Any]:
         "rows": info.row_count,
         "refreshed_at": when(info.last_refresh_time),
         "age_s": max(0, int(age.total_seconds())),
-        "age": age_in_words(age),
     }

@@ -49,6 +49,7 @@ class Lab:
 
     tenants: Tenants
     jobs: Jobs = field(default_factory=Jobs)
+    ensure_wait_s: float = _ENSURE_WAIT_S
     refreshing: dict[tuple[str, str | None, bool], asyncio.Future[Reply]] = field(default_factory=dict)
 
     def close(self) -> None:
@@ -200,7 +201,7 @@ class EnsureHandler(_Handler):
             # Not stopped when this client leaves: others may wait for the same refresh.
             running = refreshing[key] = in_thread(lambda: self._ensure(profile, asked["tenant_url"], force=force))
             running.add_done_callback(lambda ended: (refreshing.pop(key, None), ended.exception()))
-        done, _ = await asyncio.wait({running}, timeout=_ENSURE_WAIT_S)
+        done, _ = await asyncio.wait({running}, timeout=self.lab.ensure_wait_s)
         await self.send(running if done else _settled(self._still_running(profile)))
 
     def _ensure(self, profile: str, tenant_url: str | None, *, force: bool) -> Reply:
