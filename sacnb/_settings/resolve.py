@@ -26,7 +26,7 @@ from sacnb._settings.tenant_url import (
 from sacnb._settings.variables import SANDBOX, VARIABLES, Secret, documentation
 from sacnb.errors import SettingsError
 
-AuthMethod = Literal["client_credentials", "authorization_code", "static"]
+AuthMethod = Literal["client_credentials", "authorization_code", "static", "jupyter_server"]
 ReplayMode = Literal["off", "replay", "record"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -288,7 +288,7 @@ class _Resolver:
             except ValueError as error:
                 self._problems.append(f"{self._given('SAC_TOKEN_URL').origin} {error}")
                 return ""
-        if tenant is None or auth == "static":
+        if tenant is None or auth in {"static", "jupyter_server"}:
             return ""
         if tenant.derived_token_url is None:
             self._problems.append(
@@ -375,14 +375,13 @@ class _Resolver:
     def _who(self) -> Mapping[str, Any]:
         """Return the settings that name the tenant and the client."""
         is_sandbox = self._text("SAC_TENANT_URL").lower() == SANDBOX
-        if not is_sandbox:
-            self._sources.open_keyring()
-        client_id, client_secret, token = (
-            self._text("SAC_CLIENT_ID"),
-            self._secret("SAC_CLIENT_SECRET"),
-            self._secret("SAC_TOKEN"),
-        )
         auth = self._choice("SAC_AUTH", get_args(AuthMethod), self._sources.usual_auth())
+        client_id, client_secret, token = "", None, None
+        if auth != "jupyter_server":  # which has client and secret, so that they are not in this process
+            if not is_sandbox:
+                self._sources.open_keyring()
+            client_id, client_secret = self._text("SAC_CLIENT_ID"), self._secret("SAC_CLIENT_SECRET")
+            token = self._secret("SAC_TOKEN")
         tenant_url = token_url = ""
         if not is_sandbox:
             tenant = self._tenant()
@@ -417,6 +416,8 @@ class _Resolver:
                     )
 
     def _check_client(self, auth: str, client_id: str, client_secret: Secret | None, token: Secret | None) -> None:
+        if auth == "jupyter_server":
+            return
         page = documentation("docs/access.md")
         where = f"create an OAuth client under System > Administration > App Integration (see {page})"
         if auth == "static":

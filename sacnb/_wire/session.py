@@ -102,7 +102,7 @@ class SacSession(NoRedirects, OAuth2Session):
                 f"{service.address_setting} is {redact_url(tenant_url)!r}; expected https://<tenant> (plain http "
                 "only to this machine)."
             )
-        super().__init__(client=BackendApplicationClient(client_id=guard.principal))
+        super().__init__(client=BackendApplicationClient(client_id=guard.source.name))
         self.guard = guard
         self.telemetry = telemetry or Telemetry()
         self.timeout = timeout
