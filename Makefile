@@ -65,7 +65,7 @@ demo: setup ## Run the main job against the embedded sandbox tenant
 	@$(BIN)/sacnb demo
 
 lab: setup ## Start JupyterLab with the notebooks
-	@$(BIN)/jupyter lab notebooks
+	@JUPYTER_PATH=$(CURDIR)/sacnb/lab/share/jupyter JUPYTER_CONFIG_PATH=$(CURDIR)/sacnb/lab/etc/jupyter $(BIN)/jupyter lab notebooks
 
 check: setup ## Format, lint, types and the import rule; .pre-commit-config.yaml runs the same
 	$(BIN)/ruff format --check .

@@ -210,7 +210,7 @@ def expiry_of_jwt(token: Secret) -> datetime | None:
 _KEPT: Final = "kept-by-the-jupyter-server"
 _EVERYWHERE: Final = frozenset({"", "localhost", "0.0.0.0", "::", "*"})  # noqa: S104 - addresses that others listen on
 _NO_SERVER_HINT: Final = (
-    "SAC_AUTH=jupyter_server is for kernels of a Jupyter server with the extension of sacnb: pip install \"sacnb[lab]\" "
+    'SAC_AUTH=jupyter_server is for kernels of a Jupyter server with the extension of sacnb: pip install "sacnb[lab]" '
     "where the server is installed, and start it again."
 )
 
@@ -324,7 +324,7 @@ def _error_of(found: Mapping[str, Any]) -> SacError:
             hint=hint,
         )
     if issubclass(kind, RequestError):
-        about = {name: found.get(name) for name in ("status", "code", "sac_number", "request_id")}
+        about: dict[str, Any] = {name: found.get(name) for name in ("status", "code", "sac_number", "request_id")}
         return kind(message, hint=hint, **about)
     if kind in {errors.BadAnswer, errors.QueryError, AuthError, Cancelled}:
         return kind(message, hint=hint)

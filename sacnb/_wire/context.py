@@ -151,10 +151,10 @@ class ThroughJupyter(WatchedAdapter):
         self._source = source
         super().__init__(**options)
 
-    def send(
+    def send(  # noqa: PLR0917 - the signature of requests
         self,
         request: requests.PreparedRequest,
-        stream: bool = False,  # noqa: FBT001, FBT002 - the signature of requests
+        stream: bool = False,  # noqa: FBT001, FBT002
         timeout: Any = None,
         verify: bool | str = True,  # noqa: FBT001, FBT002
         cert: Any = None,
@@ -183,7 +183,9 @@ class ThroughJupyter(WatchedAdapter):
             failure = type(error).__name__
         if failure:
             raise NoAnswerError(
-                f"The Jupyter server did not answer ({failure}).", url=url, hint="Is it still running? Its log says more."
+                f"The Jupyter server did not answer ({failure}).",
+                url=url,
+                hint="Is it still running? Its log says more.",
             )
         return _as_response(request, read_reply(status, body))
 

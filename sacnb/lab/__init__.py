@@ -19,7 +19,7 @@ def _jupyter_server_extension_points() -> list[dict[str, Any]]:
 
 def _jupyter_labextension_paths() -> list[dict[str, str]]:
     """Return where ``jupyter labextension develop`` finds the panel."""
-    return [{"src": "labextension", "dest": "sacnb"}]
+    return [{"src": "share/jupyter/labextensions/sacnb", "dest": "sacnb"}]
 
 
 def _load_jupyter_server_extension(server: ServerApp) -> None:

@@ -121,7 +121,7 @@ class _Handler(APIHandler):
             found = await reply
         except SacError as error:
             found = refused(error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - logged, and shown without its text
             _log.exception("%s %s failed.", self.request.method, self.request.path)
             found = refused(SacError(f"A program error: {type(error).__name__}.", hint="The server's log has more."))
         self.set_status(found.status)

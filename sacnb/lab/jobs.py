@@ -43,6 +43,7 @@ class Job:
         self._result: dict[str, Any] | None = None
         self._warning: str | None = None
         self._error: SacError | None = None
+        self._too_many: int | None = None
         self._thread = threading.Thread(target=self._run, name="sacnb-lab-refresh", daemon=True)
 
     def start(self) -> None:
@@ -87,7 +88,7 @@ class Job:
             state = "cancelled"
         except SacError as error:
             self._error = error
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - logged, and shown without its text
             _log.exception("The refresh of %r failed.", self.model_id)
             self._error = SacError(f"A program error: {type(error).__name__}.", hint="The server's log has more.")
         finally:
@@ -95,18 +96,24 @@ class Job:
 
     def _refresh(self) -> None:
         facts = self.held.model(self.model_id).facts()
-        expected = facts.count()
-        if expected is not None and expected > _MOST_ROWS:
+        try:
+            result = facts.refresh(progress=self._on_progress, cancelled=self._interrupt, announce=_ignore)
+        except Cancelled:
+            if self._too_many is None:
+                raise
             raise QueryError(
-                f"{self.model_id!r} has {expected:,} rows; the panel caches at most {_MOST_ROWS:,}.",
+                f"{self.model_id!r} has {self._too_many:,} rows; the panel caches at most {_MOST_ROWS:,}.",
                 hint="In a notebook, take a part of it (where=..., since=...), or write it to files: to_parquet().",
-            )
-        result = facts.refresh(progress=self._on_progress, cancelled=self._interrupt, announce=_ignore)
+            ) from None
         self._warning = result.warning
         self._result = cached_json(result.info, self.held.now() - result.info.last_refresh_time)
 
     def _on_progress(self, progress: Progress) -> None:
         self._progress = progress
+        rows = max(progress.rows, progress.expected_rows or 0)
+        if rows > _MOST_ROWS and self._too_many is None:
+            self._too_many = rows
+            self._interrupt.set()
 
 
 def _ignore(_: str) -> None:

@@ -146,6 +146,9 @@ def server(tenant: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         "JUPYTER_CONFIG_DIR": str(base / "config"),
         "JUPYTER_DATA_DIR": str(base / "data"),
         "JUPYTER_RUNTIME_DIR": str(base / "runtime"),
+        # As pip puts them into the environment; poetry installs no data.
+        "JUPYTER_PATH": str(ROOT / "sacnb" / "lab" / "share" / "jupyter"),
+        "JUPYTER_CONFIG_PATH": str(ROOT / "sacnb" / "lab" / "etc" / "jupyter"),
         "JUPYTERLAB_SETTINGS_DIR": str(base / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(base / "workspaces"),
         "IPYTHONDIR": str(base / "ipython"),

@@ -17,6 +17,7 @@ from sacnb.lab.jobs import Jobs
 from sacnb.lab.tenants import Tenants
 from sacnb.sandbox import Sandbox
 
+
 @pytest.fixture(scope="module")
 def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Lab]]:
     """The address of the server, and what its routes share."""

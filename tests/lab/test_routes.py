@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from typing import Any
 
 import pytest
-from panel_routes import API, TOKEN, Api
 import requests
+from panel_routes import API, TOKEN, Api
 
 from sacnb.lab.handlers import ROUTES
 from sacnb.lab.relay import readable
@@ -26,7 +27,9 @@ CALLS = [
 
 
 def test_the_document_has_every_route_and_every_route_is_tried() -> None:
-    described = {(method.upper(), path) for path, item in API["paths"].items() for method in item if method != "parameters"}
+    described = {
+        (method.upper(), path) for path, item in API["paths"].items() for method in item if method != "parameters"
+    }
     tried = {(method, path.replace("US_EMPLOYMENT", "{id}").replace("/0", "/{id}")) for method, path, _ in CALLS}
     methods = ("get", "post", "delete")
     there = {
@@ -39,10 +42,11 @@ def test_the_document_has_every_route_and_every_route_is_tried() -> None:
 
 
 @pytest.mark.parametrize("known", [{}, {"Authorization": "token wrong"}], ids=["none", "wrong"])
-@pytest.mark.parametrize(("method", "path", "body"), CALLS)
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call[0]} {call[1]}")
 def test_nobody_without_the_servers_token_gets_an_answer(
-    api: Api, tenant: Sandbox, method: str, path: str, body: Any, known: dict[str, str]
+    api: Api, tenant: Sandbox, call: tuple[str, str, Any], known: dict[str, str]
 ) -> None:
+    method, path, body = call
     asked = tenant.counts["requests"]
     assert api.call(method, path, headers=known, json=body).status_code == 403
     assert tenant.counts["requests"] == asked
@@ -108,23 +112,27 @@ def test_ensure_without_a_token_says_why_and_when_to_come_back(
 
 def test_send_reads_through_the_guard_and_survives_a_revoked_token(api: Api, tenant: Sandbox) -> None:
     path = "/api/v1/dataexport/providers/sac/US_EMPLOYMENT/SectorMaster?$top=2"
-    assert len(requests.models.complexjson.loads(api.post("/request/send", path=path).json()["body"])["value"]) == 2
+    assert len(json.loads(api.post("/request/send", path=path).json()["body"])["value"]) == 2
     tenant.revoke_tokens()
     again = api.post("/request/send", path=path)
     assert again.status_code == 200
-    assert again.headers["X-Sacnb-Attempts"] == "1"
+    assert again.headers["X-Sacnb-Attempts"] == "2"  # a refused one, and one with a fresh token
     metadata = "/api/v1/dataexport/providers/sac/US_EMPLOYMENT/$metadata"
     assert api.post("/request/send", path=metadata, accept="application/xml").json()["body"].startswith("<")
 
 
 @pytest.mark.parametrize(
     ("misbehaviour", "status", "kind"),
-    [("error_503", 502, "ServerError"), ("forbidden", 502, "ForbiddenError"), ("throttle_seconds", 503, "ThrottledError")],
+    [
+        ("error_503", 502, "ServerError"),
+        ("forbidden", 502, "ForbiddenError"),
+        ("throttle_seconds", 503, "ThrottledError"),
+    ],
 )
 def test_a_refusal_of_sac_is_a_bad_gateway_with_its_error(
     api: Api, tenant: Sandbox, misbehaviour: str, status: int, kind: str
 ) -> None:
-    tenant.misbehave(misbehaviour, on="any")
+    tenant.misbehave(misbehaviour, on="api")
     answer = api.post("/request/send", path="/api/v1/dataexport/administration/Namespaces")
     assert (answer.status_code, answer.json()["error"]["type"]) == (status, kind), answer.text
 
@@ -251,3 +259,17 @@ def test_status_connects_to_nobody_and_never_shows_a_token(api: Api, tenant: San
     (found,) = api.get("/status")["tenants"]
     assert (found["is_connected"], found["token"]["state"]) == (True, "valid")
     assert found["last_refresh"]["outcome"] == "success"
+
+
+def test_a_refresh_of_more_rows_than_the_server_should_hold_is_refused(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sacnb.lab.jobs._MOST_ROWS", 100)
+    job = api.post("/refresh", model="US_EMPLOYMENT").json()
+    found = api.lab.jobs.find(job["id"])
+    assert found is not None
+    found.wait(60)
+    ended = api.get(f"/jobs/{job['id']}")
+    assert ended["state"] == "failed"
+    assert "at most 100" in ended["error"]["message"]
+    assert api.get("/models/US_EMPLOYMENT")["cached"] is None

@@ -33,12 +33,12 @@ class Api:
         check_contract(method, path, answer)
         return answer
 
-    def get(self, path: str, **params: str) -> Any:
+    def get(self, path: str, /, **params: str) -> Any:
         answer = self.call("GET", path, params=params)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    def post(self, path: str, **body: Any) -> requests.Response:
+    def post(self, path: str, /, **body: Any) -> requests.Response:
         return self.call("POST", path, json=body)
 
 
@@ -54,7 +54,9 @@ def check_contract(method: str, path: str, answer: requests.Response) -> None:
     for name, header in response.get("headers", {}).items():
         if name in answer.headers:
             value: Any = answer.headers[name]
-            Draft202012Validator(header["schema"]).validate(int(value) if header["schema"].get("type") == "integer" else value)
+            Draft202012Validator(header["schema"]).validate(
+                int(value) if header["schema"].get("type") == "integer" else value
+            )
         else:
             assert not header.get("required"), name
 
