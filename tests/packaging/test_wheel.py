@@ -85,7 +85,9 @@ def test_it_holds_the_data_and_the_types_and_no_test(wheel: Path) -> None:
     own = f"sacnb-{sacnb.__version__}"
     assert all(name.startswith(("sacnb/", f"{own}.dist-info/", f"{own}.data/data/")) for name in names)
     # What Jupyter looks for is in the environment's own share and etc.
-    panel = {name.removeprefix("sacnb/lab/") for name in data if name.startswith(("sacnb/lab/etc/", "sacnb/lab/share/"))}
+    panel = {
+        name.removeprefix("sacnb/lab/") for name in data if name.startswith(("sacnb/lab/etc/", "sacnb/lab/share/"))
+    }
     assert {"etc/jupyter/jupyter_server_config.d/sacnb.json"} < panel
     assert {name.removeprefix(f"{own}.data/data/") for name in names if name.startswith(f"{own}.data/")} == panel
     assert any(name.endswith("/LICENSE") for name in names)
@@ -104,7 +106,7 @@ def test_it_works_with_the_main_dependencies_only(installed: Path, tmp_path: Pat
     assert present == "[]"
     assert Path(place.strip()).is_relative_to(tmp_path)
 
-    # pip has put the side panel where Jupyter finds it, and the server part says by itself what it needs.
+    # pip has put the side panel where Jupyter finds it.
     jupyter = installed.parent.parent
     entry = jupyter / "share" / "jupyter" / "labextensions" / "sacnb" / "static" / "remoteEntry.js"
     assert entry.is_file()

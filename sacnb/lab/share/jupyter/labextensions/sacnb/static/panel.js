@@ -1,63 +1,21 @@
 // The panel in the side bar: tenants and their tokens, the tree of models, and what is done with a model.
 
 import {acceptDrops, codeFor, insertCode} from "./code.js";
+import {Lists} from "./lists.js";
+import {ask, Refused} from "./server.js";
 import {make, sign, Tree} from "./tree.js";
+import {ageOf, clock, count, progressText, SIGNS, tokenText} from "./words.js";
 
 const DRAGGED = "application/x-sacnb";
 const JOB_EVERY_MS = 500;
 const LOOK_EVERY_MS = 30_000;
-const SIGNS = {
-  idle: '<circle cx="8" cy="8" r="6" fill="none" stroke="#767676" stroke-width="2"/>',
-  busy: '<path d="M8 2a6 6 0 1 1-6 6" fill="none" stroke="#0072b2" stroke-width="2.5" stroke-linecap="round"/>',
-  good: '<circle cx="8" cy="8" r="8" fill="#00825f"/><path d="M4.3 8.3l2.6 2.6 4.9-5.4" fill="none" stroke="#fff" stroke-width="2"/>',
-  old: '<path d="M8 0.8L16 15H0z" fill="#d55e00"/><path d="M8 5.5v4.6M8 11.6v2" stroke="#fff" stroke-width="2"/>',
-  stopped: '<circle cx="8" cy="8" r="8" fill="#767676"/><path d="M5 5h6v6H5z" fill="#fff"/>',
-  failed: '<circle cx="8" cy="8" r="8" fill="#d4004a"/><path d="M5 5l6 6M11 5l-6 6" stroke="#fff" stroke-width="2"/>',
-};
-
-/** An error of a route, in the words that the server has for it. */
-class Refused extends Error {
-  constructor({message, hint = "", details = []}) {
-    super(message);
-    this.hint = hint;
-    this.details = details;
-  }
-}
-
-const count = (number, word) => `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`;
-
-function ageOf(moment) {
-  const seconds = Math.max(0, Math.floor((Date.now() - Date.parse(moment)) / 1000));
-  for (const [size, word] of [[86400, "day"], [3600, "hour"], [60, "minute"]]) {
-    if (seconds >= size) return count(Math.floor(seconds / size), word);
-  }
-  return count(seconds, "second");
-}
-
-function clock(moment) {
-  const at = new Date(moment);
-  const pad = (number) => String(number).padStart(2, "0");
-  const minutes = -at.getTimezoneOffset();
-  const [hours, rest] = [Math.floor(Math.abs(minutes) / 60), Math.abs(minutes) % 60];
-  const zone = minutes ? `UTC${minutes < 0 ? "-" : "+"}${hours}${rest ? `:${pad(rest)}` : ""}` : "UTC";
-  const day = at.toDateString() === new Date().toDateString() ? "" : `${at.getFullYear()}-${pad(at.getMonth() + 1)}-${pad(at.getDate())} `;
-  return `${day}${pad(at.getHours())}:${pad(at.getMinutes())} ${zone}`;
-}
-
-const cachedText = (cached) => (cached ? `${count(cached.rows, "row")}, ${ageOf(cached.refreshed_at)} old` : "");
-
 class Panel {
   constructor(app, given) {
     this.app = app;
     this.given = given;
     this.profile = null;
     this.tenants = [];
-    this.models = new Map(); // by id, in SAC's order
-    this.found = null; // the ids that the search found; null without a search
-    this.children = new Map(); // of open models: what the server said of them
-    this.members = new Map(); // of open dimensions
-    this.open = new Set();
-    this.busy = new Set();
+    this.lists = new Lists();
     this.job = null;
     this.asked = 0;
     this.build();
@@ -88,10 +46,10 @@ class Panel {
     this.reload = button("", "Read the lists again", () => this.load({fresh: true}), "sacnb-small sacnb-square");
     this.reload.setAttribute("aria-label", "Read the lists again");
     this.reload.append(sign('<path d="M13 8a5 5 0 1 1-1.6-3.7M13 1.5V5H9.5"/>', "sacnb-line"));
-    this.tree = new Tree("Models", () => this.nodes(), {
+    this.tree = new Tree("Models", () => this.lists.nodes(), {
       open: (node) => this.openNode(node),
       close: (node) => {
-        this.open.delete(node.key);
+        this.lists.open.delete(node.key);
         this.tree.render();
       },
       choose: () => this.showActions(),
@@ -127,24 +85,8 @@ class Panel {
 
   // -- the server -----------------------------------------------------------------------------------------------------
 
-  async ask(method, path, {body, ...query} = {}) {
-    const {ServerConnection} = this.given.services;
-    const settings = this.app.serviceManager.serverSettings;
-    const given = Object.entries(query).filter(([, value]) => value);
-    const url = this.given.coreutils.URLExt.join(settings.baseUrl, "sacnb", path) + (given.length ? `?${new URLSearchParams(given)}` : "");
-    let answer;
-    try {
-      answer = await ServerConnection.makeRequest(url, {method, ...(body ? {body: JSON.stringify(body)} : {})}, settings);
-    } catch {
-      throw new Refused({message: "The Jupyter server does not answer.", hint: "Is it still running?"});
-    }
-    const found = await answer.json().catch(() => ({}));
-    if (answer.ok) return found;
-    if (found.error) throw new Refused(found.error);
-    if (answer.status === 404) {
-      throw new Refused({message: "The server part of sacnb is not running.", hint: "Run: jupyter server extension enable sacnb.lab, and start Jupyter again."});
-    }
-    throw new Refused({message: `The Jupyter server answered ${answer.status}.`, hint: "Load the page again, which may ask you to log in."});
+  ask(...request) {
+    return ask(this.app, this.given, ...request);
   }
 
   /** Run work and show its error; an answer that comes after another tenant was chosen is dropped. */
@@ -177,8 +119,7 @@ class Panel {
   async use(profile) {
     this.profile = profile;
     this.select.value = profile;
-    for (const kept of [this.models, this.children, this.members, this.open, this.busy]) kept.clear();
-    this.found = null;
+    this.lists = new Lists();
     this.search.value = "";
     this.showToken(null);
     await this.load();
@@ -191,15 +132,15 @@ class Panel {
     }
     const profile = this.profile;
     this.clearProblem();
-    if (fresh) {
-      for (const kept of [this.children, this.members, this.open]) kept.clear();
-    }
     this.say("busy", "Loading the models");
     const found = await this.attempt(() => this.ask("GET", "models", {profile, fresh: fresh ? "1" : ""}));
     if (profile !== this.profile) return;
-    this.models = new Map((found ? found.models : []).map((one) => [one.id, one]));
+    if (found) {
+      if (fresh) this.lists = new Lists();
+      this.lists.models = new Map(found.models.map((one) => [one.id, one]));
+    }
     this.tree.render();
-    if (found) this.say("idle", this.models.size ? `${count(found.total, "model")}; choose one` : "SAC offers no model to this client");
+    if (found) this.say("idle", this.lists.models.size ? `${count(found.total, "model")}; choose one` : "SAC offers no model to this client");
     this.showActions();
     await this.look();
     if (this.search.value.trim()) await this.find();
@@ -216,18 +157,19 @@ class Panel {
   async find() {
     const [profile, wanted, asked] = [this.profile, this.search.value.trim(), ++this.asked];
     if (profile === null) return;
-    const dimensions = [...this.members.keys()].filter((key) => this.open.has(key));
+    const dimensions = this.lists.openDimensions;
     await this.attempt(async () => {
       const [listed, ...lists] = await Promise.all([
         this.ask("GET", "models", {profile, q: wanted}),
         ...dimensions.map((key) => this.readMembers(profile, key, wanted)),
       ]);
       if (asked !== this.asked || profile !== this.profile) return;
-      this.found = wanted ? new Set(listed.models.map((one) => one.id)) : null;
-      for (const one of listed.models) this.models.set(one.id, one);
-      dimensions.forEach((key, number) => this.members.set(key, lists[number]));
+      this.lists.wanted = wanted;
+      this.lists.found = wanted ? new Set(listed.models.map((one) => one.id)) : null;
+      for (const one of listed.models) this.lists.models.set(one.id, one);
+      dimensions.forEach((key, number) => this.lists.members.set(key, lists[number]));
       this.tree.render();
-      const shown = this.nodes().filter((node) => node.kind === "model").length;
+      const shown = this.lists.nodes().filter((node) => node.kind === "model").length;
       this.show(this.empty, shown ? "" : `Nothing has “${wanted}”.`);
       if (!this.job) this.say("idle", wanted ? `${count(shown, "model")} found` : `${count(listed.total, "model")}; choose one`);
     });
@@ -240,72 +182,12 @@ class Panel {
 
   // -- the tree -------------------------------------------------------------------------------------------------------
 
-  nodes() {
-    const wanted = this.search.value.trim().toLowerCase();
-    const isHit = (...texts) => texts.some((one) => (one || "").toLowerCase().includes(wanted));
-    const nodes = [];
-    for (const model of this.models.values()) {
-      const isOpen = this.open.has(model.id);
-      const isFound = !this.found || this.found.has(model.id);
-      const below = isOpen ? this.below(model, isFound ? null : isHit) : [];
-      if (!isFound && !below.length) continue;
-      const note = model.description || (model.name !== model.id ? model.name : "");
-      nodes.push({
-        key: model.id, parent: "", level: 1, kind: "model", model: model.id, label: model.id, note, isExpandable: true, isOpen,
-        age: cachedText(model.cached), isBusy: this.busy.has(model.id),
-      }, ...below);
-    }
-    return nodes;
-  }
-
-  below(model, isHit) {
-    const schema = this.children.get(model.id);
-    const nodes = [];
-    for (const one of schema ? schema.dimensions : []) {
-      const key = `${model.id}\n${one.name}`;
-      const isOpen = this.open.has(key) && this.members.has(key);
-      const members = isOpen ? this.membersOf(model.id, key) : [];
-      if (isHit && !isHit(one.name, one.label) && !members.length) continue;
-      nodes.push({
-        key, parent: model.id, level: 2, kind: "dimension", sign: one.is_date ? "date" : "dimension", model: model.id,
-        name: one.name, label: one.name, note: one.label !== one.name ? one.label : "", isExpandable: true, isOpen,
-        isBusy: this.busy.has(key),
-      }, ...members);
-    }
-    for (const one of schema ? schema.measures : []) {
-      if (isHit && !isHit(one.name, one.label)) continue;
-      nodes.push({
-        key: `${model.id}\n\n${one.name}`, parent: model.id, level: 2, kind: "measure", model: model.id, name: one.name,
-        label: one.name, note: one.label && one.label !== one.name ? one.label : "measure",
-      });
-    }
-    return nodes;
-  }
-
-  membersOf(model, key) {
-    const found = this.members.get(key);
-    const parents = [key];
-    const nodes = found.members.map((one) => {
-      const own = `${key}\n${one.id}`;
-      parents[one.level + 1] = own;
-      return {
-        key: own, parent: parents[one.level], level: 3 + one.level, kind: "member", model, dimension: found.dimension, name: one.id,
-        isParent: one.is_parent, label: one.description || one.id, note: one.description && one.description !== one.id ? one.id : "",
-      };
-    });
-    const more = found.matching - found.members.length;
-    if (more > 0) {
-      nodes.push({key: `${key}\n\n`, parent: key, level: 3, kind: "more", model, dimension: found.dimension, label: `${count(more, "more member")}: search for them`});
-    }
-    return nodes;
-  }
-
   async openNode(node) {
     const profile = this.profile;
-    this.open.add(node.key);
-    const kept = node.kind === "model" ? this.children : this.members;
+    this.lists.open.add(node.key);
+    const kept = node.kind === "model" ? this.lists.children : this.lists.members;
     if (!kept.has(node.key)) {
-      this.busy.add(node.key);
+      this.lists.busy.add(node.key);
       this.tree.render();
       const found = await this.attempt(() =>
         node.kind === "model"
@@ -313,12 +195,12 @@ class Panel {
           : this.readMembers(profile, node.key),
       );
       if (profile !== this.profile) return;
-      this.busy.delete(node.key);
+      this.lists.busy.delete(node.key);
       if (found) {
         this.clearProblem();
         kept.set(node.key, found);
       } else {
-        this.open.delete(node.key);
+        this.lists.open.delete(node.key);
       }
     }
     this.tree.render();
@@ -382,19 +264,16 @@ class Panel {
   }
 
   showJob() {
-    const {rows, expected_rows: expected, elapsed_s: seconds, model, is_cancelling: isCancelling} = this.job;
+    const {rows, expected_rows: expected, model, is_cancelling: isCancelling} = this.job;
     this.progress.hidden = false;
     if (expected) this.progress.value = Math.min(1, rows / expected);
     else this.progress.removeAttribute("value");
-    const rate = seconds > 0.5 && rows ? rows / seconds : 0;
-    const left = rate && expected > rows ? `, about ${Math.max(1, Math.round((expected - rows) / rate))} s left` : "";
-    const far = rows ? `${rows.toLocaleString("en")}${expected ? ` of ${expected.toLocaleString("en")}` : ""} rows${left}` : "refreshing";
-    this.say("busy", `${model}: ${isCancelling ? "cancelling" : far}`);
+    this.say("busy", `${model}: ${isCancelling ? "cancelling" : progressText(this.job)}`);
   }
 
   showEnd(job) {
     if (job.state === "running") return; // the server does not answer any more, which is shown
-    const kept = this.models.get(job.model);
+    const kept = this.lists.models.get(job.model);
     if (job.cached && kept && job.profile === this.profile) kept.cached = job.cached;
     this.tree.render();
     if (job.state === "done") {
@@ -422,18 +301,8 @@ class Panel {
   }
 
   showToken(token) {
-    const texts = {
-      busy: ["busy", "Renewing the token"],
-      valid: () => ["good", `Token valid until ${clock(token.expires_at)}`],
-      expired: () => ["old", `Token expired at ${clock(token.expires_at)}`],
-      endless: ["good", "Pasted token; it does not say when it expires"],
-      absent: ["idle", "No token yet"],
-    };
     this.tokenState = token;
-    let state = token ? token.state : "absent";
-    if (state === "valid" && Date.parse(token.expires_at) <= Date.now()) state = "expired";
-    const found = texts[state];
-    const [drawn, text] = typeof found === "function" ? found() : found;
+    const [drawn, text] = tokenText(token);
     this.token.replaceChildren(sign(SIGNS[drawn], "sacnb-sign"), make("span", {textContent: text}));
   }
 
