@@ -162,7 +162,7 @@ def server(tenant: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         "SAC_STREAMS": "1",
         "SAC_MAX_ATTEMPTS": "1",  # a test of what is shown in the end need not wait for tries in between
     }
-    if JUPYTER == sys.executable:  # poetry installs none of the data that pip puts into the environment
+    if sys.executable == JUPYTER:  # poetry installs none of the data that pip puts into the environment
         environment["JUPYTER_PATH"] = str(ROOT / "sacnb" / "lab" / "share" / "jupyter")
         environment["JUPYTER_CONFIG_PATH"] = str(ROOT / "sacnb" / "lab" / "etc" / "jupyter")
     options = ["--no-browser", "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", f"--ServerApp.root_dir={folder}"]

@@ -20,7 +20,7 @@ VERSIONS = {
     "newest": ("jupyterlab", "notebook", "jupyter-server"),
 }
 TESTS = ("tests/browser/test_side_panel.py", "tests/browser/test_notebook_7.py")
-_VERSIONS = "import jupyterlab, notebook, jupyter_server as s; print(jupyterlab.__version__, notebook.__version__, s.__version__)"
+_VERSIONS = "import jupyterlab as a, notebook as b, jupyter_server as c; print(*(m.__version__ for m in (a, b, c)))"
 
 
 def main(names: list[str]) -> int:
