@@ -74,7 +74,7 @@ export class Tree {
     if (node.age) texts.append(" ", make("span", {className: "sacnb-note sacnb-age", textContent: node.age}));
     const row = make(
       "div",
-      {className: `sacnb-item sacnb-${node.kind}`, tabIndex: isStop ? 0 : -1, draggable: node.kind !== "more"},
+      {title: node.note || "", className: `sacnb-item sacnb-${node.kind}`, tabIndex: isStop ? 0 : -1, draggable: node.kind !== "more"},
       {
         role: "treeitem",
         "aria-level": node.level,
