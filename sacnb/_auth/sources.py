@@ -1,4 +1,4 @@
-"""Get tokens from an OAuth client, or from what the user pasted."""
+"""Get a token from what the user pasted; and what every source of tokens is."""
 
 from __future__ import annotations
 
@@ -10,24 +10,14 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Protocol
 
 import requests
 import urllib3
 
 from sacnb import errors
-from sacnb._auth.endpoint import TokenEndpoint
-from sacnb._auth.token import (
-    PROCESS_WARNINGS,
-    UNKNOWN_END,
-    TokenEnvelope,
-    WarnOnce,
-    envelope_from_reply,
-    is_token_text,
-    utc_now,
-)
+from sacnb._auth.token import UNKNOWN_END, TokenEnvelope, is_token_text, utc_now
 from sacnb._connections import open_session, watch
-from sacnb._http import seal
 from sacnb._settings import Secret
 from sacnb.errors import (
     AuthError,
@@ -76,81 +66,6 @@ class TokenSource(Protocol):
     def fetch(self, now: datetime) -> TokenEnvelope:
         """Return a token. Raises RefreshError, ``non_retriable`` where something must be changed first."""
         ...
-
-
-class ClientCredentials:
-    """The technical user of an OAuth client: SAC's "2-legged" flow.
-
-    ``style`` is the way in which the client identifies itself: ``"basic"``, a header with id and secret as they are and
-    only ``grant_type`` in the body, or ``"body"``, all three in the body. In the header they are *not* form-encoded
-    first, although RFC 6749 2.3.1 asks for it: SAC's ids hold ``!`` and ``|``, and every client known to work sends
-    them raw. ``timeout`` is the seconds to connect and to wait for bytes, ``deadline_s`` the limit of one whole request
-    (at most the sum of both); ``verify`` is a CA bundle's path or True; proxies are taken from the environment unless
-    ``trust_env`` is False. Raises SettingsError for an address that is not https (plain http is allowed to this machine
-    only).
-    """
-
-    name = "client_credentials"
-    renewable = True
-
-    def __init__(
-        self,
-        token_url: str,
-        client_id: str,
-        client_secret: Secret | str,
-        *,
-        style: Literal["basic", "body"] = "basic",
-        assumed_lifetime_s: float = 3600.0,
-        max_skew_s: float = 30.0,
-        timeout: tuple[float, float] = (10.0, 30.0),
-        deadline_s: float | None = None,
-        verify: bool | str = True,
-        trust_env: bool = True,
-        warn_once: WarnOnce = PROCESS_WARNINGS,
-    ) -> None:
-        client_secret = client_secret if isinstance(client_secret, Secret) else Secret(client_secret)
-        self.principal = client_id
-        self._secret = client_secret
-        missing = [
-            name
-            for name, value in (("SAC_CLIENT_ID", client_id), ("SAC_CLIENT_SECRET", self._secret.reveal()))
-            if not value
-        ]
-        if missing:
-            raise SettingsError([f"{name} is missing, and client_credentials needs it." for name in missing])
-        self._style = style
-        self._assumed_lifetime_s = assumed_lifetime_s
-        self._max_skew_s = max_skew_s
-        self._warn_once = warn_once
-        self._endpoint = TokenEndpoint(
-            token_url, timeout=timeout, deadline_s=deadline_s, verify=verify, trust_env=trust_env
-        )
-
-    def __repr__(self) -> str:
-        return f"ClientCredentials({self._endpoint.host!r}, client_id={self.principal!r})"
-
-    def fetch(self, now: datetime) -> TokenEnvelope:
-        """Ask the token endpoint once. Raises RefreshError; its traceback holds no secret."""
-        try:
-            return self._fetch(now)
-        except BaseException as error:
-            seal(error)
-            raise
-
-    def _fetch(self, now: datetime) -> TokenEnvelope:
-        form: dict[str, Secret | str] = {"grant_type": "client_credentials"}
-        if self._style == "body":
-            form |= {"client_id": self.principal, "client_secret": self._secret}
-        basic = (self.principal, self._secret) if self._style == "basic" else None
-        reply = self._endpoint.post(form, basic=basic, now=now)
-        return envelope_from_reply(
-            reply.fields,
-            now=now,
-            server_date=reply.server_date,
-            assumed_lifetime_s=self._assumed_lifetime_s,
-            max_skew_s=self._max_skew_s,
-            warn_once=self._warn_once,
-        )
 
 
 class StaticToken:

@@ -20,14 +20,16 @@ import pyarrow as pa
 
 from sacnb._endpoints import FACT_DATA_AGGREGATION
 from sacnb._frames.convert import arrow_schema
-from sacnb._odata.render import to_odata
+from sacnb._odata.query import to_odata
 from sacnb._odata.where import both, columns_of
-from sacnb._pull.progress import progress_listener
+from sacnb._pull.collect import summed
+from sacnb._pull.progress import ProgressListener, progress_listener
+from sacnb._pull.totals import has_single_records
 from sacnb._pushdown.source import Ask, Source
 from sacnb._pushdown.translate import Kept, PushDown
 from sacnb._rendering import printable
 from sacnb._results.info import warn_of_mixed
-from sacnb._tenant.facts import is_single_record, summed_batches
+from sacnb._tenant.facts import warn_of_records
 from sacnb._tenant.members import mixed_dimensions
 from sacnb.errors import QueryError
 
@@ -206,7 +208,7 @@ class Scan:
             safe = self._safe(ask, reading, cancelled) if self._adds_up else reading
             reading = safe or reading
             if self._adds_up and safe is not None:
-                with summed_batches(reading.facts, listener, cancelled) as sums:
+                with _summed_batches(reading.facts, listener, cancelled) as sums:
                     yield sums
             else:
                 facts = replace(reading.facts, repeated="error") if self._adds_up else reading.facts
@@ -227,7 +229,7 @@ class Scan:
         for sent in unsafe:
             pushed = pushed.without(sent, "SAC would filter before records are added up")
         safe = self._reading(replace(ask, pushed=pushed))
-        return None if is_single_record(safe.facts, cancelled) else safe
+        return None if _is_single_record(safe.facts, cancelled) else safe
 
     def _reading(self, ask: Ask) -> Reading:
         base = self._facts.query
@@ -274,6 +276,32 @@ class Scan:
     @property
     def _aggregates(self) -> bool:
         return self._facts.query.entity_set == FACT_DATA_AGGREGATION
+
+
+def _is_single_record(facts: Facts, cancelled: Callable[[], bool] | None) -> bool:
+    """Return whether SAC counts as many keys as rows, so that each key has one record."""
+    return has_single_records(facts._job(facts._named_members(), cancelled=cancelled))
+
+
+@contextmanager
+def _summed_batches(
+    facts: Facts, progress: ProgressListener | None, cancelled: Callable[[], bool] | None
+) -> Iterator[Iterable[pa.RecordBatch]]:
+    """Stream the rows of a query with the records of each key added up.
+
+    Warns:
+        RepeatedKeysWarning: Records were added up.
+    """
+    if facts.query.top is not None:
+        yield facts.fetch(progress=progress, cancelled=cancelled).arrow().to_batches()
+        return
+
+    def is_single() -> bool:
+        return _is_single_record(facts, cancelled)
+
+    with facts.stream(repeated="keep", progress=progress, cancelled=cancelled) as stream:
+        columns = facts.query.columns(facts.schema)
+        yield summed(stream, columns, is_single, lambda records: warn_of_records(facts.query, [records]))
 
 
 class _Interrupts:

@@ -27,7 +27,7 @@ def short_lived(time: Any) -> Iterator[Sandbox]:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("partitions", [None, 4])
+@pytest.mark.parametrize("partitions", [pytest.param(None, marks=pytest.mark.long), 4])
 def test_every_row_comes_once_and_the_log_shows_renewals_with_reasons_and_no_secret(
     short_lived: Sandbox,
     connect_to: Callable[..., Tenant],

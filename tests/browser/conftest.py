@@ -220,11 +220,13 @@ class Notebook:
     page: Any
     file: Path
     server: Server
-    pictures: Path
+    pictures: Path | None
     console: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     strangers: list[str] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
+    spoils_its_page: bool = False  # the next notebook then gets another one
+    _listeners: dict[str, Callable[..., None]] = field(default_factory=dict)
 
     def listen(self) -> None:
         """Note what the page says, what it asks for, and every message between it and the kernel."""
@@ -242,10 +244,14 @@ class Notebook:
         def on_message(message: str | bytes) -> None:
             self.messages.append(message if isinstance(message, str) else message.decode(errors="replace"))
 
-        self.page.on("console", on_console)
-        self.page.on("pageerror", lambda error: self.errors.append(f"{error.stack}"))
-        self.page.on("request", on_request)
-        self.page.on("websocket", lambda socket: _each(socket, on_message, "framereceived", "framesent"))
+        self._listeners = {
+            "console": on_console,
+            "pageerror": lambda error: self.errors.append(f"{error.stack}"),
+            "request": on_request,
+            "websocket": lambda socket: _each(socket, on_message, "framereceived", "framesent"),
+        }
+        for event, listener in self._listeners.items():
+            self.page.on(event, listener)
 
     def run_all(self) -> None:
         """Run all cells, as a user does it, and wait for the last one, or for one that fails."""
@@ -310,9 +316,11 @@ class Notebook:
         assert serious == [], json.dumps([(r["id"], [n["html"] for n in r["nodes"]]) for r in serious], indent=1)
 
     def picture(self, name: str, part: Any, *, scale: str = "device") -> None:
-        """Take a picture of a part, after a look at all the text on show."""
+        """Look at all the text on show, and where pictures are kept, take one of a part."""
         shown = self.page.evaluate("document.body.innerText")
         assert [one for one in CANARIES if one in shown] == []
+        if self.pictures is None:
+            return
         part.evaluate("part => part.scrollIntoView({block: 'center'})")
         box = part.bounding_box()
         clip = {"x": box["x"] - 8, "y": box["y"] - 4, "width": box["width"] + 16, "height": box["height"] + 8}
@@ -345,7 +353,13 @@ class Notebook:
             assert self.errors == []
             assert self.strangers == []
         finally:
-            self.page.evaluate("window.jupyterapp?.serviceManager.sessions.shutdownAll()")
+            for event, listener in self._listeners.items():
+                self.page.remove_listener(event, listener)
+            # Without the question whether to save it.
+            self.page.evaluate("jupyterapp.shell.currentWidget?.dispose()")
+            self.page.evaluate("jupyterapp.serviceManager.sessions.shutdownAll()")
+            if self.spoils_its_page:
+                self.page.close()
 
 
 def _each(source: Any, listener: Callable[..., None], *events: str) -> None:
@@ -353,11 +367,25 @@ def _each(source: Any, listener: Callable[..., None], *events: str) -> None:
         source.on(event, listener)
 
 
-@pytest.fixture
-def open_notebook(browser: Any, server: Server, tenant: Sandbox, tmp_path: Path) -> Iterator[Callable[..., Notebook]]:
-    """Opens a copy of a shipped notebook, by its name, or one of these cells; in JupyterLab, or elsewhere."""
+@pytest.fixture(scope="session")
+def context(browser: Any) -> Iterator[Any]:
     context = browser.new_context(viewport={"width": 1000, "height": 2000}, device_scale_factor=1.5)
     context.set_default_timeout(PATIENCE_S * 1000)
+    yield context
+    context.close()
+
+
+@pytest.fixture(scope="session")
+def pages() -> dict[str, Any]:
+    """By its place, a page in which one notebook is opened after the other: to load JupyterLab takes seconds."""
+    return {}
+
+
+@pytest.fixture
+def open_notebook(
+    context: Any, pages: dict[str, Any], server: Server, tenant: Sandbox
+) -> Iterator[Callable[..., Notebook]]:
+    """Opens a copy of a shipped notebook, by its name, or one of these cells; in JupyterLab, or elsewhere."""
     opened: list[Notebook] = []
 
     def open_notebook(source: str | list[str], *, place: str = "doc/tree") -> Notebook:
@@ -371,11 +399,17 @@ def open_notebook(browser: Any, server: Server, tenant: Sandbox, tmp_path: Path)
                 cell.execution_count = None  # so that a number says that the cell has run here
         file = server.folder / f"notebook_{len(list(server.folder.iterdir()))}.ipynb"
         nbformat.write(document, file)
-        pictures = PICTURES if os.environ.get("SACNB_PICTURES") == "keep" else tmp_path
-        notebook = Notebook(context.new_page(), file, server, pictures)
+        pictures = PICTURES if os.environ.get("SACNB_PICTURES") == "keep" else None
+        is_loaded = place in pages and not pages[place].is_closed()
+        if not is_loaded:
+            pages[place] = context.new_page()
+        notebook = Notebook(pages[place], file, server, pictures)
         opened.append(notebook)
         notebook.listen()
-        notebook.page.goto(server.address(file.name, place))
+        if is_loaded:
+            notebook.page.evaluate("path => jupyterapp.commands.execute('docmanager:open', {path})", file.name)
+        else:
+            notebook.page.goto(server.address(file.name, place))
         notebook.page.locator(".jp-Notebook").wait_for()
         # Before the kernel is there, "Run All" does nothing and says nothing.
         notebook.page.wait_for_function(
@@ -389,8 +423,5 @@ def open_notebook(browser: Any, server: Server, tenant: Sandbox, tmp_path: Path)
     tenant.behave()
     yield open_notebook
     tenant.behave()
-    try:
-        for notebook in opened:
-            notebook.close()
-    finally:
-        context.close()
+    for notebook in opened:
+        notebook.close()

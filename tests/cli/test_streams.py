@@ -20,7 +20,6 @@ from sacnb.cli.output import make_tolerant, speaks_utf8
 from sacnb.sandbox import Sandbox
 
 Invoke = Callable[..., Result]
-Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.mark.parametrize(
@@ -64,20 +63,16 @@ def raw(*args: str, **environ: str) -> subprocess.CompletedProcess[bytes]:
     )
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
-def test_tables_survive_a_console_that_is_not_unicode(encoding: str, tenant: Sandbox) -> None:
-    done = raw("members", "PLANNING", "Region", PYTHONIOENCODING=encoding)
+def test_tables_survive_a_console_that_is_not_unicode(tenant: Sandbox) -> None:
+    done = raw("members", "PLANNING", "Region", PYTHONIOENCODING="ascii")
     assert done.returncode == 0, done.stderr
     assert done.stderr == b""
-    text = done.stdout.decode(encoding)
-    assert ("Île-de-France" if encoding != "ascii" else "\\xcele-de-France") in text
-    if encoding != "utf-8":
-        assert "─" not in text
+    assert b"\\xcele-de-France" in done.stdout
+    assert done.stdout.isascii()
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
-def test_json_loses_nothing_on_such_a_console(encoding: str, invoke: Invoke, tenant: Sandbox) -> None:
-    plain = raw("members", "PLANNING", "Region", "--json", PYTHONIOENCODING=encoding)
+def test_json_loses_nothing_on_such_a_console(invoke: Invoke, tenant: Sandbox) -> None:
+    plain = raw("members", "PLANNING", "Region", "--json", PYTHONIOENCODING="cp1252")
     assert plain.stdout.isascii()
     full = invoke("members", "PLANNING", "Region", "--json")
     assert not full.stdout.isascii()
@@ -85,9 +80,9 @@ def test_json_loses_nothing_on_such_a_console(encoding: str, invoke: Invoke, ten
 
 
 def test_lines_in_a_pipe_are_not_folded_and_have_no_blanks_at_their_end(
-    run: Run, invoke: Invoke, tenant: Sandbox, monkeypatch: pytest.MonkeyPatch
+    invoke: Invoke, tenant: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = run("members", "PLANNING", "Region").stdout.splitlines()
+    lines = invoke("members", "PLANNING", "Region").stdout.splitlines()
     assert [line for line in lines if line != line.rstrip()] == []
     monkeypatch.setenv("COLUMNS", "30")
     assert invoke("members", "PLANNING", "Region").stdout.count("\n") > len(lines)
@@ -127,10 +122,7 @@ run("describe", "NO_SUCH")
     "streams",
     [
         "sys.stdout = sys.stderr = sys.stdin = None",
-        "sys.stdout = None",
-        "sys.stderr = None",
         "sys.stdout.close(); sys.stderr.close()",
-        "os.close(1); sys.stdout = None",
         "os.close(0); os.close(1); os.close(2); sys.stdin = sys.stdout = sys.stderr = None",
     ],
 )
@@ -176,11 +168,6 @@ def test_progress_and_colour_are_for_terminals_and_no_color_is_respected(
     assert "Refreshing US_EMPLOYMENT" in text
     assert "3420/3420 rows" in text
     assert ("\x1b[38;" in output) is coloured
-
-
-def test_no_progress_where_nobody_watches(run: Run, tenant: Sandbox) -> None:
-    done = run("refresh", "US_EMPLOYMENT")
-    assert (done.returncode, done.stderr) == (0, "")
 
 
 def on_a_terminal(*args: str, columns: int = 100, **environ: str) -> str:
