@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from sacnb._auth.token import RefreshEvent
+from sacnb._auth.guard import RefreshEvent
 from sacnb._settings import SANDBOX, Secret, Settings, is_profile_name, profile_names, profiles_path, read_profile
 from sacnb._tenant import Model, Tenant, connect
 from sacnb.errors import QueryError, SettingsError, UnknownNameError
