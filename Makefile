@@ -158,7 +158,7 @@ $(PEERS): $(READY)
 bench: $(PEERS) ## Measure everything beside others, and write docs/performance.md; wants a quiet machine
 	PYTHONPATH=tests $(BIN)/python -m benchmarks
 
-format: setup ## Format the code and mend what ruff can mend
+format: setup ## Format the code and fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

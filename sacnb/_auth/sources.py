@@ -69,7 +69,7 @@ class TokenSource(Protocol):
 
 
 class StaticToken:
-    """A pasted token: deprecated, never refreshed, and of no use after the first 401.
+    """A pasted token: deprecated, never refreshed, and useless after the first 401.
 
     The expiry is read from a JWT. Of any other token only SAC knows it, and ``expires_at`` is ``UNKNOWN_END``. Warns
     with DeprecatedTokenWarning and in the log. ``setting`` names the token in messages; ``migrate_hint`` tells how to

@@ -81,7 +81,7 @@ VARIABLES: Final = (
     Variable("SAC_DEADLINE_S", "seconds for one request with all its retries", "900", ""),
     Variable("SAC_MAX_ATTEMPTS", "tries for one request", "4", ""),
     Variable("SAC_PAGE_SIZE", "rows asked for in one page", "50000", ""),
-    Variable("SAC_STREAMS", "requests at the same time in one pull", "4", ""),
+    Variable("SAC_STREAMS", "requests at the same time in one download", "4", ""),
     Variable("SAC_MAX_ANSWER_MB", "megabytes that one answer may unpack to", "512", ""),
     Variable("SAC_CACHE_DIR", "where results are kept", "the platform's user cache folder", ""),
     Variable("SAC_CACHE_MAX_AGE_S", "seconds a kept result is served without asking SAC; 0 always asks", "0", ""),

@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -108,12 +109,22 @@ _PROVIDER_COLUMNS: Final = ("ProviderID", "ProviderName", "NamespaceID", "Descri
 _NAMESPACE_ROW: Final = {"NamespaceID": NAMESPACE, "Description": "SAC Namespace"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Provider:
     model: Model
-    sets: Mapping[str, Relation]
     # Part of every cache key of the provider, so that nothing cached survives when the model is replaced.
     generation: int
+
+    @cached_property
+    def sets(self) -> Mapping[str, Relation]:
+        """Entity sets by name, made when the first of them is asked for: a sandbox has more models than are."""
+        if self.model.live:
+            return {}
+        sets = self.model.entity_sets()
+        if "FactData" in sets:
+            sums = aggregation_columns(self.model.facts)
+            sets["FactDataAggregation"] = frame_relation(sums, pl.DataFrame(schema=[c.name for c in sums]))
+        return sets
 
 
 class ExportService:
@@ -137,15 +148,9 @@ class ExportService:
 
     def add(self, model: Model) -> None:
         """Serve another model; it replaces a model with the same id."""
-        sets: dict[str, Relation] = {}
-        if not model.live:
-            sets = model.entity_sets()
-        if "FactData" in sets:
-            sums = aggregation_columns(model.facts)
-            sets["FactDataAggregation"] = frame_relation(sums, pl.DataFrame(schema=[c.name for c in sums]))
         with self._lock:
             self._generation += 1
-            self._providers[model.provider_id] = _Provider(model, sets, self._generation)
+            self._providers[model.provider_id] = _Provider(model, self._generation)
 
     def models(self) -> list[Model]:
         """Return all models, those that no list has, too."""

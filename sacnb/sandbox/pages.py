@@ -38,7 +38,7 @@ __all__ = [
     "shape_rows",
 ]
 
-# Pages are made anew while one of these is on.
+# No page is cached while one of these is on.
 PAGE_MISBEHAVIOURS: Final = tuple(name for name, entry in MISBEHAVIOURS.items() if entry.within == "pages")
 # The note in the link to a page that has the rows of the page before it, which had those of this one.
 SWAPPED: Final = "swapped"
