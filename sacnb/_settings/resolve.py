@@ -360,7 +360,8 @@ class _Resolver:
                 self._compare_with_profile(tenant)
                 if auth != "static" and token_url and self._given("SAC_TOKEN_URL").value is None:
                     self._sources.notes.append(f"The token URL was derived from the tenant URL: {token_url}.")
-            self._check_client(auth, client_id, client_secret, token)
+            if auth != "jupyter_server":
+                self._check_client(auth, client_id, client_secret, token)
         return {
             "tenant_url": tenant_url,
             "is_sandbox": is_sandbox,
@@ -384,10 +385,7 @@ class _Resolver:
                     )
 
     def _check_client(self, auth: str, client_id: str, client_secret: Secret | None, token: Secret | None) -> None:
-        if auth == "jupyter_server":
-            return
-        page = documentation("docs/access.md")
-        where = f"create an OAuth client under System > Administration > App Integration (see {page})"
+        where = f"create an OAuth client under System > Administration > App Integration (see {documentation('docs/access.md')})"
         if auth == "static":
             if token is None:
                 self._problems.append("SAC_TOKEN is missing, and SAC_AUTH=static needs it; better: " + where + ".")
