@@ -345,9 +345,9 @@ class _Resolver:
         is_sandbox = self._text("SAC_TENANT_URL").lower() == SANDBOX
         auth = self._choice("SAC_AUTH", get_args(AuthMethod), self._sources.usual_auth())
         client_id, client_secret, token = "", None, None
+        if not is_sandbox and auth != "jupyter_server":
+            self._sources.open_keyring()
         if auth != "jupyter_server":  # which has client and secret, so that they are not in this process
-            if not is_sandbox:
-                self._sources.open_keyring()
             client_id, client_secret = self._text("SAC_CLIENT_ID"), self._secret("SAC_CLIENT_SECRET")
             token = self._secret("SAC_TOKEN")
         tenant_url = token_url = ""
@@ -385,7 +385,8 @@ class _Resolver:
                     )
 
     def _check_client(self, auth: str, client_id: str, client_secret: Secret | None, token: Secret | None) -> None:
-        where = f"create an OAuth client under System > Administration > App Integration (see {documentation('docs/access.md')})"
+        page = documentation("docs/access.md")
+        where = f"create an OAuth client under System > Administration > App Integration (see {page})"
         if auth == "static":
             if token is None:
                 self._problems.append("SAC_TOKEN is missing, and SAC_AUTH=static needs it; better: " + where + ".")
