@@ -343,11 +343,11 @@ class _Resolver:
     def _who(self) -> Mapping[str, Any]:
         """Return the settings that name the tenant and the client."""
         is_sandbox = self._text("SAC_TENANT_URL").lower() == SANDBOX
-        auth = self._choice("SAC_AUTH", get_args(AuthMethod), self._sources.usual_auth())
-        client_id, client_secret, token = "", None, None
-        if not is_sandbox and auth != "jupyter_server":
-            self._sources.open_keyring()
+        auth, client_id = self._choice("SAC_AUTH", get_args(AuthMethod), self._sources.usual_auth()), ""
+        client_secret = token = None
         if auth != "jupyter_server":  # which has client and secret, so that they are not in this process
+            if not is_sandbox:
+                self._sources.open_keyring()
             client_id, client_secret = self._text("SAC_CLIENT_ID"), self._secret("SAC_CLIENT_SECRET")
             token = self._secret("SAC_TOKEN")
         tenant_url = token_url = ""
@@ -360,8 +360,7 @@ class _Resolver:
                 self._compare_with_profile(tenant)
                 if auth != "static" and token_url and self._given("SAC_TOKEN_URL").value is None:
                     self._sources.notes.append(f"The token URL was derived from the tenant URL: {token_url}.")
-            if auth != "jupyter_server":
-                self._check_client(auth, client_id, client_secret, token)
+            self._check_client(auth, client_id, client_secret, token)
         return {
             "tenant_url": tenant_url,
             "is_sandbox": is_sandbox,
@@ -387,8 +386,8 @@ class _Resolver:
     def _check_client(self, auth: str, client_id: str, client_secret: Secret | None, token: Secret | None) -> None:
         page = documentation("docs/access.md")
         where = f"create an OAuth client under System > Administration > App Integration (see {page})"
-        if auth == "static":
-            if token is None:
+        if auth in {"static", "jupyter_server"}:
+            if token is None and auth == "static":
                 self._problems.append("SAC_TOKEN is missing, and SAC_AUTH=static needs it; better: " + where + ".")
             return
         if not client_id:
