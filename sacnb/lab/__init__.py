@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+__all__: list[str] = []
+
 if TYPE_CHECKING:
     from jupyter_server.serverapp import ServerApp
 

@@ -1,4 +1,4 @@
-"""What the panel's tree shows: models, their dimensions and measures, members, and the age of what is cached."""
+"""Lists for the panel's tree: models, their dimensions and measures, members, and the age of what is cached."""
 
 from __future__ import annotations
 

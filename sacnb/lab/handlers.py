@@ -45,7 +45,7 @@ _MOST_BODY_BYTES: Final = 200_000
 
 @dataclass(slots=True)
 class Lab:
-    """What the routes share: the tenants, the jobs, and the token refreshes that are running."""
+    """State that the routes share: the tenants, the jobs, and the token refreshes that are running."""
 
     tenants: Tenants
     jobs: Jobs = field(default_factory=Jobs)
