@@ -5,6 +5,7 @@ The tool that builds it comes from the index that pip is configured for. `make d
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
