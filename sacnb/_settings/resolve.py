@@ -249,7 +249,7 @@ class _Resolver:
         return self._checked(self._given("SAC_TENANT_URL"), read_tenant_url)
 
     def _checked(self, given: Given, check: Callable[[Any], _T]) -> _T | None:
-        """Return what *check* makes of a value. Its ValueError is the rest of a sentence that begins with the origin."""
+        """Return what *check* makes of a value; its ValueError is the rest of a sentence after the origin."""
         try:
             return check(given.value)
         except ValueError as error:
