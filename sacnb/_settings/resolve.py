@@ -27,7 +27,7 @@ from sacnb._settings.variables import SANDBOX, VARIABLES, documentation
 from sacnb.errors import SettingsError
 
 _T = TypeVar("_T")
-AuthMethod = Literal["client_credentials", "authorization_code", "static"]
+AuthMethod = Literal["client_credentials", "authorization_code", "static", "jupyter_server"]
 ReplayMode = Literal["off", "replay", "record"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -262,7 +262,7 @@ class _Resolver:
     def _token_url(self, tenant: TenantAddress | None, auth: str) -> str:
         if self._text("SAC_TOKEN_URL"):
             return self._checked("SAC_TOKEN_URL", check_token_url) or ""
-        if tenant is None or auth == "static":
+        if tenant is None or auth in {"static", "jupyter_server"}:
             return ""
         if tenant.derived_token_url is None:
             self._problems.append(
@@ -345,11 +345,13 @@ class _Resolver:
     def _who(self) -> Mapping[str, Any]:
         """Return the settings that name the tenant and the client."""
         is_sandbox = self._text("SAC_TENANT_URL").lower() == SANDBOX
-        if not is_sandbox:
-            self._sources.open_keyring()
-        client_id, client_secret = self._text("SAC_CLIENT_ID"), self._secret("SAC_CLIENT_SECRET")
-        token = self._secret("SAC_TOKEN")
-        auth = self._choice("SAC_AUTH", get_args(AuthMethod), self._sources.usual_auth())
+        auth, client_id = self._choice("SAC_AUTH", get_args(AuthMethod), self._sources.usual_auth()), ""
+        client_secret = token = None
+        if auth != "jupyter_server":  # which has client and secret, so that they are not in this process
+            if not is_sandbox:
+                self._sources.open_keyring()
+            client_id, client_secret = self._text("SAC_CLIENT_ID"), self._secret("SAC_CLIENT_SECRET")
+            token = self._secret("SAC_TOKEN")
         tenant_url = token_url = ""
         if not is_sandbox:
             tenant = self._tenant()
@@ -386,8 +388,8 @@ class _Resolver:
     def _check_client(self, auth: str, client_id: str, client_secret: Secret | None, token: Secret | None) -> None:
         page = documentation("docs/access.md")
         where = f"create an OAuth client under System > Administration > App Integration (see {page})"
-        if auth == "static":
-            if token is None:
+        if auth in {"static", "jupyter_server"}:
+            if token is None and auth == "static":
                 self._problems.append("SAC_TOKEN is missing, and SAC_AUTH=static needs it; better: " + where + ".")
             return
         if not client_id:

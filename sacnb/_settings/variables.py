@@ -60,7 +60,8 @@ VARIABLES: Final = (
     Variable("SAC_CLIENT_SECRET", "the OAuth client's secret; single quotes keep $ and ! as they are", "", ""),
     Variable(
         "SAC_AUTH",
-        "client_credentials, authorization_code for a named user who logs in, or static for a pasted token",
+        "client_credentials, authorization_code for a named user who logs in, jupyter_server for a kernel whose "
+        "Jupyter server has the client, or static for a pasted token",
         "client_credentials",
         "",
     ),
