@@ -4,6 +4,7 @@
 <folder>/.locks/<name>.lock    held while that result is written or repaired
 <folder>/.staging/<name>/      a result that is being written, by the holder of the lock
 <folder>/.aside/               results that could not be used and were moved out of the way
+<folder>/.steps/               records of chains of steps
 
 All of it is for its owner alone. Below the folder no path is longer than 160 characters, whatever the model is called:
 a path on Windows may have 260.
@@ -205,7 +206,7 @@ class Folder:
             ) from e
 
 
-_FOLDERS: Final = frozenset({".locks", ".staging", ".aside", ".pulls"})
+_FOLDERS: Final = frozenset({".locks", ".staging", ".aside", ".pulls", ".steps"})
 
 
 def _is_ours(name: str) -> bool:
