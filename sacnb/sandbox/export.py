@@ -14,6 +14,7 @@ import polars as pl
 
 from sacnb.sandbox.actions import ACTIONS_ROOT, action_kind
 from sacnb.sandbox.directory import SCIM_ROOT
+from sacnb.sandbox.directory_logs import ACTIVITIES_PATH, FILES_PATH, STATISTICS_ROOT
 from sacnb.sandbox.exchange import Answer, Exchange, Refusal
 from sacnb.sandbox.filters import parse_filter
 from sacnb.sandbox.imports import IMPORT_ROOT, import_kind
@@ -71,7 +72,8 @@ def target(method: str, raw_path: str) -> Target:
         return Target(action_kind(method))
     if raw_path.startswith(EXPORT_ROOT + "/"):
         return _export([decode(part) for part in raw_path[len(EXPORT_ROOT) + 1 :].split("/")])
-    return Target("directory" if raw_path.startswith(SCIM_ROOT + "/") else "other")
+    is_log = raw_path in {ACTIVITIES_PATH, FILES_PATH} or raw_path.startswith(STATISTICS_ROOT + "/")
+    return Target("directory" if is_log or raw_path.startswith(SCIM_ROOT + "/") else "other")
 
 
 def _export(parts: list[str]) -> Target:
