@@ -209,7 +209,7 @@ def whole_number(argument: str, value: object, *, least: int = 0) -> int | None:
     """Return *value* as an ``int`` of at least *least*; ``None`` stays, and ``1e6`` is a million.
 
     Raises:
-        QueryError: *value* is no number, not whole, or smaller; truth values are no numbers.
+        QueryError: *value* is not a number, not whole, or smaller; truth values are not numbers.
     """
     found = plain(value)
     if found is None:
@@ -273,8 +273,8 @@ def _from_numpy(value: Any) -> Any:
 
 
 def _number(value: object) -> int | float | Decimal | None:
-    """Return *value* where it is a number that can be compared: no truth value, no NaN."""
-    # numpy's durations call themselves whole numbers.
+    """Return *value* where it is a number that can be compared: neither a truth value nor NaN."""
+    # numpy registers its durations as integers.
     if isinstance(value, bool) or hasattr(value, "dtype") or not isinstance(value, Integral | float | Decimal):
         return None
     if isinstance(value, Integral):

@@ -553,7 +553,7 @@ class ReplayError(SacError):
 
 
 class ExportError(SacError):
-    """The result cannot be written: something else is in the place, or the system refuses."""
+    """The result cannot be written: the place is taken, or the system refuses."""
 
 
 class Cancelled(SacError):

@@ -1,4 +1,4 @@
-"""Get tokens from an OAuth client, or from what the user pasted."""
+"""Get a token from what the user pasted; and what every source of tokens is."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import json
 import logging
 import re
 from datetime import UTC, datetime
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
-from sacnb._auth.endpoint import EndpointOptions, TokenEndpoint
 from sacnb._auth.token import UNKNOWN_END, TokenEnvelope, is_token_text
-from sacnb._http import seal
 from sacnb._settings import Secret
 from sacnb.errors import DeprecatedTokenWarning, RefreshError, SettingsError, warn_user
 
@@ -52,61 +50,8 @@ class TokenSource(Protocol):
         ...
 
 
-class ClientCredentials:
-    """The technical user of an OAuth client: SAC's "2-legged" flow.
-
-    ``style`` is the way in which the client identifies itself: ``"basic"``, a header with id and secret as they are and
-    only ``grant_type`` in the body, or ``"body"``, all three in the body. In the header they are *not* form-encoded
-    first, although RFC 6749 2.3.1 asks for it: SAC's ids hold ``!`` and ``|``, and every client known to work sends
-    them raw. Raises SettingsError for an address that is not https (plain http is allowed to this machine only).
-    """
-
-    name = "client_credentials"
-    renewable = True
-
-    def __init__(
-        self,
-        token_url: str,
-        client_id: str,
-        client_secret: Secret | str,
-        *,
-        style: Literal["basic", "body"] = "basic",
-        options: EndpointOptions | None = None,
-    ) -> None:
-        client_secret = client_secret if isinstance(client_secret, Secret) else Secret(client_secret)
-        self.principal = client_id
-        self._secret = client_secret
-        missing = [
-            name
-            for name, value in (("SAC_CLIENT_ID", client_id), ("SAC_CLIENT_SECRET", self._secret.reveal()))
-            if not value
-        ]
-        if missing:
-            raise SettingsError([f"{name} is missing, and client_credentials needs it." for name in missing])
-        self._style = style
-        self._endpoint = TokenEndpoint(token_url, options or EndpointOptions())
-
-    def __repr__(self) -> str:
-        return f"ClientCredentials({self._endpoint.host!r}, client_id={self.principal!r})"
-
-    def fetch(self, now: datetime) -> TokenEnvelope:
-        """Ask the token endpoint once. Raises RefreshError; its traceback holds no secret."""
-        try:
-            return self._fetch(now)
-        except BaseException as error:
-            seal(error)
-            raise
-
-    def _fetch(self, now: datetime) -> TokenEnvelope:
-        form: dict[str, Secret | str] = {"grant_type": "client_credentials"}
-        if self._style == "body":
-            form |= {"client_id": self.principal, "client_secret": self._secret}
-        basic = (self.principal, self._secret) if self._style == "basic" else None
-        return self._endpoint.token_in(self._endpoint.post(form, basic=basic, now=now), now)
-
-
 class StaticToken:
-    """A pasted token: deprecated, never refreshed, and of no use after the first 401.
+    """A pasted token: deprecated, never refreshed, and useless after the first 401.
 
     The expiry is read from a JWT. Of any other token only SAC knows it, and ``expires_at`` is ``UNKNOWN_END``. Warns
     with DeprecatedTokenWarning and in the log. ``setting`` names the token in messages; ``migrate_hint`` tells how to

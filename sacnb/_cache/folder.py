@@ -6,7 +6,7 @@
 <folder>/.aside/               results that could not be used and were moved out of the way
 <folder>/.steps/               records of chains of steps
 
-All of it is for its owner alone. Below the folder no path is longer than 160 characters, whatever the model is called:
+Only its owner can read it. Below the folder no path is longer than 160 characters, whatever the model is called:
 a path on Windows may have 260.
 """
 
@@ -138,7 +138,7 @@ class Folder:
         return sorted(name for name in names if NAME_FORM.fullmatch(name))
 
     def make(self) -> None:
-        """Make the folder, for its owner alone: it holds business data.
+        """Make the folder, readable by its owner only: it holds business data.
 
         A folder that is there and holds something else too, perhaps a home folder, keeps its mode.
         """

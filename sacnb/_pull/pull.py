@@ -68,7 +68,7 @@ class Pull:
     """
 
     def __init__(self, job: Job, plan: Plan, checkpoints: Checkpoints | None = None) -> None:
-        refuse_polars_after_fork()  # here and not when keys are hashed, where waiting for ever would begin
+        refuse_polars_after_fork()  # here and not when keys are hashed, which would wait forever
         self.watch = KeyWatch(job.columns)
         self.meter = Meter(job.progress, job.clock, expected_rows=plan.expected_rows)
         self._job = job

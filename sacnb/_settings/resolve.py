@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal, TypeVar, cast, get_args
 
 from sacnb._endpoints import REPLAY_TENANT_URL, REPLAY_TOKEN_URL
+from sacnb._redact import Secret
 from sacnb._rendering import shown_path
 from sacnb._settings.ca_bundle import check_bundle
 from sacnb._settings.sources import Given, Sources, show
@@ -22,7 +23,7 @@ from sacnb._settings.tenant_url import (
     check_token_url,
     read_tenant_url,
 )
-from sacnb._settings.variables import SANDBOX, VARIABLES, Secret, documentation
+from sacnb._settings.variables import SANDBOX, VARIABLES, documentation
 from sacnb.errors import SettingsError
 
 _T = TypeVar("_T")

@@ -48,8 +48,8 @@ class Facts(FactsBase):
 
     ``fetch()`` returns the rows, ``stream()`` iterates over them, ``to_parquet()`` writes them to a folder, and
     ``refresh()`` also caches them. ``query`` is the query in canonical form, ``url`` its address. With
-    ``check_members`` a filter on a member that the dimension does not have is an error. ``repeated`` says what becomes
-    of several records for one key.
+    ``check_members`` a filter on a member that the dimension does not have is an error. ``repeated`` says how to
+    treat several records for one key.
     """
 
     __module__ = "sacnb"
@@ -240,7 +240,7 @@ class Facts(FactsBase):
 
     @property
     def _question(self) -> str:
-        """The canonical query, and what becomes of records: kept ones are another answer than their sums."""
+        """The canonical query, with ``repeated``: kept records are another answer than their sums."""
         query = self.query.canonical(self.schema)
         return query if self.repeated == "sum" else f"{query}\nrepeated={self.repeated}"
 
@@ -282,12 +282,15 @@ class Facts(FactsBase):
         )
 
     def _handed_over(self, repeated: str | None, *choices: Repeated) -> Repeated:
-        """Return what becomes of records where rows are handed over as they come, if the caller does not say."""
+        """Return ``repeated`` for rows that are handed over as they arrive, unless the caller chose."""
         if repeated is None:
             return "error" if self.repeated == "error" else "keep"
         return cast("Repeated", one_of("repeated", repeated, choices))
 
     def _plan(self, job: Job) -> Plan:
+        if self.partitions is None:
+            return Plan.of(job.query, job.schema, job.tenant_url)
+
         def members(dimension: str) -> list[str] | None:
             found = member_ids(self.connection, self.query, dimension)
             return None if found is None else sorted(found)

@@ -65,6 +65,7 @@ class Model(ModelBase):
         self._version = None if version is None else required_text("version", version)
         self._lock = threading.Lock()
         self._metadata: Metadata | None = None
+        self._schema: Schema | None = None
         self._entry: ModelEntry | None = None
         renew_after_fork(self)
 
@@ -156,12 +157,14 @@ class Model(ModelBase):
 
         Raises what ``metadata`` raises; QueryError for a provider without facts.
         """
-        metadata = self.metadata
-        if FACT_DATA not in metadata.entity_sets:
-            raise QueryError(
-                f"The model {self._id!r} has no facts.", hint=f"It has: {', '.join(metadata.entity_sets)}."
-            )
-        return metadata.schema(self._id, FACT_DATA, self._namespace)
+        if self._schema is None:
+            metadata = self.metadata
+            if FACT_DATA not in metadata.entity_sets:
+                raise QueryError(
+                    f"The model {self._id!r} has no facts.", hint=f"It has: {', '.join(metadata.entity_sets)}."
+                )
+            self._schema = metadata.schema(self._id, FACT_DATA, self._namespace)
+        return self._schema
 
     def members(self, dimension: str) -> pl.DataFrame:
         """Return a dimension's members: ``id``, ``description``, with a hierarchy ``parent`` and ``level``, attributes.
@@ -249,7 +252,7 @@ class Model(ModelBase):
             schema,
             query,
             flag("check_count", check_count),
-            checked_partitions(partitions),
+            None if partitions is None else checked_partitions(partitions),
             repeated=cast("Repeated", one_of("repeated", repeated, get_args(Repeated))),
         )
 

@@ -10,11 +10,11 @@ from datetime import datetime
 from types import TracebackType
 from typing import Final, Self
 
-from sacnb._auth.endpoint import EndpointOptions
+from sacnb._auth.endpoint import ClientCredentials, EndpointOptions
 from sacnb._auth.guard import TokenGuard
 from sacnb._auth.named_user import AuthorizationCode
 from sacnb._auth.named_user_keyring import KeptLogin
-from sacnb._auth.sources import ClientCredentials, StaticToken, TokenSource
+from sacnb._auth.sources import StaticToken, TokenSource
 from sacnb._auth.token import RefreshPolicy, utc_now
 from sacnb._settings import Settings
 from sacnb._settings.ca_bundle import usable_bundle

@@ -234,14 +234,14 @@ def _plan(facts: Facts) -> Lines:
 @argument("--scope", type=read_names, metavar="A,B", help="The dimensions of the slice that CleanAndReplace clears.")
 @argument("--confirm", type=row_count, metavar="ROWS", help="The number of rows that CleanAndReplace deletes.")
 @argument("--allow-partial", action="store_true", help="Write the good rows, and report the others.")
-@argument("--dry-run", action="store_true", help="Have everything checked, by SAC too, and write nothing.")
+@argument("--dry-run", action="store_true", help="Check everything, in SAC too, and write nothing.")
 @argument(
     "--panel", action="store_true", help="Show problems and changes in a panel, and write at the push of a button."
 )
 def write(call: Call) -> object:
     """Write a frame into a model: all rows or none, checked before and read back after.
 
-    The report tells what was written; report.undo() takes it back. Try it with --dry-run first.
+    The report says what was written; report.undo() takes it back. Try it with --dry-run first.
     """
     given = call.arguments
     if given.rows not in call.namespace:

@@ -43,8 +43,8 @@ _LOGIN: Final = (
 )
 _GATEWAY: Final = {404: "Not Found", 502: "Bad Gateway", 504: "Gateway Timeout"}
 _FORCED: Final = (
-    "throttle_seconds", "throttle_date", "throttle_bare", "error_404", "error_425", "error_500", "error_502",
-    "error_503", "error_504", "html_login", "redirect",
+    "throttle_seconds", "throttle_date", "throttle_bare", "throttle_text", "error_404", "error_408", "error_425",
+    "error_500", "error_502", "error_503", "error_504", "html_login", "redirect",
 )  # fmt: skip
 
 
@@ -150,6 +150,10 @@ def _force(exchange: Exchange, name: str, options: Mapping[str, Any], now: Calla
             raise Refusal(429, "Too many requests", headers={"Retry-After": date})
         case "throttle_bare":
             raise Refusal(429, "Too many requests")
+        case "throttle_text":
+            raise Refusal(429, "Too many requests", headers={"Retry-After": options["text"] or ""})
+        case "error_408":
+            raise Refusal(408, "Request Timeout")
         case "error_425":
             raise Refusal(425, "Too Early")
         case "error_500":
@@ -193,6 +197,7 @@ class Parcel:
     interim: Mapping[str, Any] | None = None
     slow_headers: Mapping[str, Any] | None = None
     two_lengths: bool = False
+    off_by_bytes: int = 0
     breaks: bool = False
     drip: Mapping[str, Any] | None = None
 
@@ -205,6 +210,7 @@ def pack(exchange: Exchange, answer: Answer, now: Callable[[], datetime]) -> Par
     # Not documented for SAC; the router of SAP's cloud adds this header.
     headers["X-Vcap-Request-Id"] = str(uuid.uuid4())
     skew = exchange.take("skewed_date")
+    wrong = exchange.take("wrong_length") if body else None
     headers["Date"] = format_datetime(_moved(now(), skew["seconds"] if skew else 0), usegmt=True)
     return Parcel(
         answer.status,
@@ -213,6 +219,7 @@ def pack(exchange: Exchange, answer: Answer, now: Callable[[], datetime]) -> Par
         interim=exchange.take("interim_answers"),
         slow_headers=exchange.take("slow_headers"),
         two_lengths=exchange.strikes("two_lengths"),
+        off_by_bytes=wrong["off_by_bytes"] if wrong else 0,
         breaks=bool(body) and exchange.strikes("reset_mid_body"),
         drip=exchange.take("slow_bytes") if body else None,
     )
@@ -230,7 +237,7 @@ async def deliver(request: web.BaseRequest, parcel: Parcel) -> web.StreamRespons
     """Send the parcel."""
     if parcel.interim is not None:
         await _send_interim(request, parcel.interim)
-    if parcel.slow_headers is not None or parcel.two_lengths:
+    if parcel.slow_headers is not None or parcel.two_lengths or parcel.off_by_bytes:
         return await _send_raw(request, parcel)
     body = parcel.body
     if not parcel.breaks and parcel.drip is None:
@@ -263,7 +270,10 @@ async def _send_interim(request: web.BaseRequest, options: Mapping[str, Any]) ->
 
 async def _send_raw(request: web.BaseRequest, parcel: Parcel) -> web.StreamResponse:
     """Send status line, headers and body as they are, and close the connection."""
-    headers = [*parcel.headers.items(), ("Content-Length", str(len(parcel.body))), ("Connection", "close")]
+    length = max(len(parcel.body) + parcel.off_by_bytes, 0)
+    headers = [*parcel.headers.items(), ("Content-Length", str(length))]
+    if not parcel.off_by_bytes:  # a client that believes the length finds the rest before the next answer
+        headers.append(("Connection", "close"))
     if parcel.two_lengths:
         headers.append(("Content-Length", str(len(parcel.body) + 1)))
     lines = [f"HTTP/1.1 {parcel.status} Sandbox", *(f"{name}: {value}" for name, value in headers), "", ""]

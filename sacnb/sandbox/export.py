@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -22,7 +23,7 @@ from sacnb.sandbox.login import AUTHORIZE_PATH
 from sacnb.sandbox.metadata import csdl_json, csdl_xml
 from sacnb.sandbox.misbehaviours import Rules
 from sacnb.sandbox.model import Model
-from sacnb.sandbox.pages import PAGE_MISBEHAVIOURS, Draft, csv_page, json_page, place_of
+from sacnb.sandbox.pages import PAGE_MISBEHAVIOURS, SWAPPED, Draft, csv_page, json_page, place_of
 from sacnb.sandbox.query import Options, decode, parse_options
 from sacnb.sandbox.relation import (
     Cut,
@@ -110,12 +111,22 @@ _PROVIDER_COLUMNS: Final = ("ProviderID", "ProviderName", "NamespaceID", "Descri
 _NAMESPACE_ROW: Final = {"NamespaceID": NAMESPACE, "Description": "SAC Namespace"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Provider:
     model: Model
-    sets: Mapping[str, Relation]
     # Part of every cache key of the provider, so that nothing cached survives when the model is replaced.
     generation: int
+
+    @cached_property
+    def sets(self) -> Mapping[str, Relation]:
+        """Entity sets by name, made when the first of them is asked for: a sandbox has more models than are."""
+        if self.model.live:
+            return {}
+        sets = self.model.entity_sets()
+        if "FactData" in sets:
+            sums = aggregation_columns(self.model.facts)
+            sets["FactDataAggregation"] = frame_relation(sums, pl.DataFrame(schema=[c.name for c in sums]))
+        return sets
 
 
 class ExportService:
@@ -139,15 +150,9 @@ class ExportService:
 
     def add(self, model: Model) -> None:
         """Serve another model; it replaces a model with the same id."""
-        sets: dict[str, Relation] = {}
-        if not model.live:
-            sets = model.entity_sets()
-        if "FactData" in sets:
-            sums = aggregation_columns(model.facts)
-            sets["FactDataAggregation"] = frame_relation(sums, pl.DataFrame(schema=[c.name for c in sums]))
         with self._lock:
             self._generation += 1
-            self._providers[model.provider_id] = _Provider(model, sets, self._generation)
+            self._providers[model.provider_id] = _Provider(model, self._generation)
 
     def models(self) -> list[Model]:
         """Return all models, those that no list has, too."""
@@ -279,8 +284,14 @@ class ExportService:
             cut = cut_at(cut.next_start)
         if place.start >= size and exchange.strikes("page_repeated"):
             cut = replace(cut, frame=cut_at(place.start - size).frame)
+        note, by_links = "", has_links and "package=" not in exchange.query
+        if place.note == SWAPPED:
+            cut = replace(cut, frame=cut_at(place.start - size).frame)
+        elif cut.next_start is not None and by_links and exchange.strikes("page_swapped"):
+            cut, note = replace(cut, frame=cut_at(cut.next_start).frame), SWAPPED
         is_narrowed = len(columns) < len(relation.columns)
-        draft = Draft(target.entity_set, place, cut, columns, relation.trims_decimals, options, is_narrowed, has_links)
+        trims = relation.trims_decimals
+        draft = Draft(target.entity_set, place, cut, columns, trims, options, is_narrowed, has_links, note)
         return csv_page(exchange, draft) if options.format == "csv" else json_page(exchange, draft)
 
     def _rotation(self, exchange: Exchange, options: Options, start: int) -> int:

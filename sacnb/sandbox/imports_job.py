@@ -100,7 +100,7 @@ def read_rows(exchange: Exchange, body: bytes, job: Job) -> list[dict[str, Any]]
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise Refusal(400, "Request body is incorrect or missing.", 1006)
     job.deleted += _deleted(document, job)
-    # Both may be given anew with the data.
+    # An upload may replace both.
     if document.get("Mapping"):
         job.remap(document["Mapping"])
     job.table.defaults = document.get("DefaultValues") or job.table.defaults

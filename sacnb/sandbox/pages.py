@@ -26,10 +26,22 @@ from sacnb.sandbox.query import Options, split_query
 from sacnb.sandbox.relation import Cut
 from sacnb.sandbox.schema import Column
 
-__all__ = ["PAGE_MISBEHAVIOURS", "Draft", "Place", "csv_page", "json_page", "place_of", "shape_body", "shape_rows"]
+__all__ = [
+    "PAGE_MISBEHAVIOURS",
+    "SWAPPED",
+    "Draft",
+    "Place",
+    "csv_page",
+    "json_page",
+    "place_of",
+    "shape_body",
+    "shape_rows",
+]
 
-# Pages are made anew while one of these is on.
+# No page is cached while one of these is on.
 PAGE_MISBEHAVIOURS: Final = tuple(name for name, entry in MISBEHAVIOURS.items() if entry.within == "pages")
+# The note in the link to a page that has the rows of the page before it, which had those of this one.
+SWAPPED: Final = "swapped"
 _EMPTY: Final = "empty-"
 _ENDLESS: Final = "endless-"
 _NO_ROWS: Final = pl.Series("row", [], dtype=pl.String)
@@ -60,6 +72,7 @@ class Draft:
     options: Options
     is_narrowed: bool = False
     has_links: bool = True
+    next_note: str = ""
     started: float = field(default_factory=time.perf_counter)
 
 
@@ -104,7 +117,7 @@ def _next_place(exchange: Exchange, draft: Draft) -> Place | None:
     if not draft.has_links:
         return None
     expired = exchange.take("next_link_expired")
-    return Place(start, str(expired["status"]) if expired else "")
+    return Place(start, str(expired["status"]) if expired else draft.next_note)
 
 
 def _next_link(exchange: Exchange, draft: Draft, place: Place | None) -> str | None:

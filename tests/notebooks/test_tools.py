@@ -92,10 +92,7 @@ def test_nbconvert_makes_a_page_of_a_notebook_from_its_cassette(
 # One notebook for the tool; the others, whose cells are compared by `make notebooks`, with `make search`.
 @pytest.mark.parametrize(
     "path",
-    [
-        pytest.param(path, id=path.stem, marks=[] if path.stem == LIVE else pytest.mark.long)
-        for path in NOTEBOOKS
-    ],
+    [pytest.param(path, id=path.stem, marks=[] if path.stem == LIVE else pytest.mark.long) for path in NOTEBOOKS],
 )
 def test_unchanged_it_asks_a_live_tenant(path: Path, execute: Execute, tenant: Sandbox, tmp_path: Path) -> None:
     """Away from its cassette, so that nothing but the tenant can have answered."""

@@ -45,7 +45,8 @@ print(json.dumps(seen))
 
 @pytest.mark.timeout(120)
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the process's memory off /proc")
-@pytest.mark.parametrize(("method", "settled_at"), [("stream", 300_000), pytest.param("to_parquet", 600_000, marks=pytest.mark.long)]
+@pytest.mark.parametrize(
+    ("method", "settled_at"), [("stream", 300_000), pytest.param("to_parquet", 600_000, marks=pytest.mark.long)]
 )
 def test_memory_is_flat(far_sandbox: Any, tmp_path: Path, method: str, settled_at: int) -> None:
     told = {

@@ -88,7 +88,7 @@ Examples:
     default=True,
     help="Write measures as exact decimals (the default), or as float64 for readers without decimals.",
 )
-@click.option("--separator", default=",", show_default=True, help="What separates the fields of a CSV file: one sign.")
+@click.option("--separator", default=",", show_default=True, help="The character between the fields of a CSV file.")
 @click.option("--escape-formulas", is_flag=True, help="CSV: an apostrophe before texts that a spreadsheet would run.")
 @click.option(
     "--to",
@@ -98,7 +98,7 @@ Examples:
 )
 @click.option("--table", metavar="NAME", help="With --to: the table, as NAME or DATABASE.SCHEMA.NAME.")
 @click.option("--channel", metavar="NAME", help="With --to: the channel, which only this job writes to.")
-@click.option("--create-table", is_flag=True, help="With --to: print the statement that makes the table, and end.")
+@click.option("--create-table", is_flag=True, help="With --to: print the statement that creates the table.")
 @click.option("--allow-stale", is_flag=True, help="If SAC fails, write the last good result and warn on stderr.")
 @click.option(
     "--max-age-s",
@@ -129,8 +129,8 @@ def command(
 ) -> None:
     """Write a model's facts as Parquet, CSV, an Excel workbook or an Arrow file.
 
-    The rows are downloaded again, because a file looks fresh to whoever finds it. An older result is written only with
-    --allow-stale or --max-age-s, which use the cache.
+    The rows are downloaded again, because a file looks fresh to anyone who finds it. An older result is written only
+    with --allow-stale or --max-age-s, which use the cache.
 
     With --to snowflake the rows are appended to a table, each once; a run that ended early is resumed by the same
     command.
@@ -248,13 +248,13 @@ Examples:
 @click.argument("model_id", metavar="[MODEL", required=False, shell_complete=complete_model)
 @click.argument("file", metavar="FILE]", required=False, type=click.Path(path_type=Path))
 @click.option("--version", "version", metavar="ID", help="The version to write into, unless the file has a column.")
-@click.option("--method", type=click.Choice(_METHODS), default="Update", help="What becomes of what is there.")
+@click.option("--method", type=click.Choice(_METHODS), default="Update", help="Update, add, or delete first.")
 @pairs_option("--map", "mapping", "MODEL_COLUMN=FILE_COLUMN", "The file's name of a column.")
 @pairs_option("--default", "defaults", "COLUMN=VALUE", "The value of a column that the file does not have.")
 @names_option("--pivot", "pivot", "The dimension and measure of a file with members as columns.")
 @names_option("--scope", "scope", "The dimensions of the slice that CleanAndReplace clears.")
 @click.option("--separator", default=",", metavar="CHAR", help="The separator of a CSV file.")
-@click.option("--dry-run", is_flag=True, help="Have everything checked, by SAC too, and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Check everything, in SAC too, and write nothing.")
 @click.option("--allow-partial", is_flag=True, help="Write the good rows, and report the others.")
 @click.option("--confirm", type=click.IntRange(0), metavar="ROWS", help="The number of rows CleanAndReplace deletes.")
 @click.option("--verify/--no-verify", default=True, help="Read the rows back and compare them (the default).")
@@ -265,7 +265,7 @@ Examples:
 @click.option("--delete-job", metavar="ID", help="Delete an import job instead.")
 @json_option(
     "model, method, versions, job, state, dry_run, rows, deleted, verified, changes (new, changed, same, removed), "
-    "rejected (a list of row, column, value, problem, message); with --jobs or --job what SAC tells of them"
+    "rejected (a list of row, column, value, problem, message); with --jobs or --job what SAC says about them"
 )
 @click.pass_obj
 def import_command(
