@@ -71,6 +71,6 @@ def _frame(body: bytes, what: str) -> pl.DataFrame:
     if not body.strip():
         return pl.DataFrame()
     try:
-        return pl.read_csv(io.BytesIO(body), infer_schema=False, missing_utf8_is_empty_string=False)
+        return pl.read_csv(io.BytesIO(body), infer_schema=False)
     except pl.exceptions.PolarsError as error:
         raise BadAnswer(f"The answer to {what} is not CSV: {error}.") from None
