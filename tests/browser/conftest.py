@@ -34,6 +34,8 @@ from sacnb.sandbox import Sandbox
 
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "docs" / "pictures"
+# The Python of another Jupyter, with sacnb as pip installs it; `make labs` names the oldest and the newest.
+JUPYTER = os.environ.get("SACNB_JUPYTER", sys.executable)
 # A busy machine with two cores takes its time to start a kernel; on an idle one no test waits this long.
 PATIENCE_S = 90
 
@@ -161,12 +163,15 @@ def server(tenant: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         "SAC_STREAMS": "1",
         "SAC_MAX_ATTEMPTS": "1",  # a test of what is shown in the end need not wait for tries in between
     }
+    if sys.executable == JUPYTER:  # poetry installs none of the data that pip puts into the environment
+        environment["JUPYTER_PATH"] = str(ROOT / "sacnb" / "lab" / "share" / "jupyter")
+        environment["JUPYTER_CONFIG_PATH"] = str(ROOT / "sacnb" / "lab" / "etc" / "jupyter")
     options = ["--no-browser", "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", f"--ServerApp.root_dir={folder}"]
     options += ["--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True"]
     options += ["--LabApp.extension_manager=readonly"]
     options += ["--allow-root"] if _is_root() else []
     process = subprocess.Popen(
-        [sys.executable, "-m", "jupyterlab", *options],
+        [JUPYTER, "-m", "jupyterlab", *options],
         cwd=folder,
         env=environment,
         stdout=subprocess.DEVNULL,
