@@ -10,6 +10,7 @@ from benchmarks.imports import import_times
 from benchmarks.inside import measure_inside
 from benchmarks.measuring import SMALL_ROWS, Bench
 from benchmarks.snowflake import SIMULATOR, simulator, token_costs
+from benchmarks.upload import upload_times
 
 LATENCIES_MS: Final = (0, 50, 500)
 _LIMITS: Final = ("limits:network", "limits:gunzip")
@@ -125,6 +126,7 @@ def measure_all(bench: Bench, extent: Extent, only: frozenset[str]) -> dict[str,
         "partitions": lambda: partitions(bench, extent),
         "cache": lambda: cache(bench, extent),
         "snowflake": lambda: snowflake(bench, extent),
+        "upload": lambda: upload_times(extent.odata, extent.times),
     }
     found = {}
     for name, measure in sections.items():
