@@ -13,7 +13,9 @@ import pyarrow.json as pj
 
 __all__ = ["Loaded", "filled", "load_lines"]
 
-_BLANK: Final = re.compile(rb"\n[ \t\r]*(?:\n|\Z)|\A\s")
+# Few of many bytes are looked at for these, other than for a regular expression.
+_MAY_BE_BLANK: Final = (b"\n\n", b"\n\r", b"\n ", b"\n\t")
+_MAY_BE_CONSTANT: Final = (b"NaN", b"Inf")
 _CONSTANT: Final = re.compile(rb"[:\[,]\s*-?(?:NaN|Inf)")
 
 
@@ -40,7 +42,7 @@ def _rows_of_good(lines: bytes) -> int | None:
     some of what is, such as a column of texts and numbers.
     """
     expected = filled(lines)
-    if not expected or _CONSTANT.search(lines):
+    if not expected or (any(mark in lines for mark in _MAY_BE_CONSTANT) and _CONSTANT.search(lines)):
         return None
     try:
         lines.decode()
@@ -53,7 +55,7 @@ def _rows_of_good(lines: bytes) -> int | None:
 
 def filled(lines: bytes) -> int:
     """Return the number of lines that are not empty."""
-    if _BLANK.search(lines):
+    if lines[:1].isspace() or any(mark in lines for mark in _MAY_BE_BLANK):
         return sum(1 for line in io.BytesIO(lines) if not line.isspace())
     return lines.count(b"\n") + (lines[-1:] not in {b"\n", b""})
 
