@@ -125,7 +125,7 @@ class Crash:
             case "file limit":
                 self._ended(self.victims.run({**told, "most_bytes": numbers.choice([0, 200, 2_000, 8_000])}))
             case "full disk":
-                room_kib = _used_kib(self.scene.folder) + numbers.choice([0, 4, 8, 16, 32])
+                room_kib = _used_kib(self.scene.folder) + numbers.choice([4, 8, 16, 32, 64])
                 self._on_disk(told, f"size={room_kib}k", "size=64m")
             case "read-only":
                 self._on_disk(told, "ro", "rw")
