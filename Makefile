@@ -39,7 +39,7 @@ BESIDE = --jobs 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=line)
 # uv knows nothing of pip's settings either.
 WITH_INDEX = UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$(PIP_INDEX)}"
 
-.PHONY: help setup demo lab test docs announce suite search chaos crash soak judges notebooks browser pictures secrets check lint types format bench lock dist lowest pythons clean
+.PHONY: help setup demo lab test docs announce suite search chaos crash soak judges notebooks browser labs pictures secrets check lint types format bench lock dist lowest pythons clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,7 +65,7 @@ demo: setup ## Run the main job against the embedded sandbox tenant
 	@$(BIN)/sacnb demo
 
 lab: setup ## Start JupyterLab with the notebooks
-	@$(BIN)/jupyter lab notebooks
+	@JUPYTER_PATH=$(CURDIR)/sacnb/lab/share/jupyter JUPYTER_CONFIG_PATH=$(CURDIR)/sacnb/lab/etc/jupyter $(BIN)/jupyter lab notebooks
 
 check: lint types ## Format, lint, types and the import rule; .pre-commit-config.yaml runs the same
 
@@ -102,6 +102,9 @@ notebooks: setup ## Run the notebooks from their cassettes, without a network, a
 # One Jupyter and one Chromium for all of them, so they run in one process. Without Chromium they say so and are skipped.
 browser: setup ## Drive JupyterLab and Notebook 7 with the system's Chromium
 	$(BIN)/pytest -q -p no:nbval --timeout 300 $(call REPORT,browser tests) tests/browser
+
+labs: setup ## Try the side panel in the oldest and the newest JupyterLab and Notebook 7, installed from the wheel
+	$(WITH_INDEX) $(BIN)/python tests/browser/labs.py
 
 pictures: setup ## Make the pictures of panel and explorer anew, by the same tests
 	SACNB_BROWSER=required SACNB_PICTURES=keep $(BIN)/pytest -q --timeout 300 tests/browser
@@ -155,7 +158,7 @@ $(PEERS): $(READY)
 bench: $(PEERS) ## Measure everything beside others, and write docs/performance.md; wants a quiet machine
 	PYTHONPATH=tests $(BIN)/python -m benchmarks
 
-format: setup ## Format the code and mend what ruff can mend
+format: setup ## Format the code and fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

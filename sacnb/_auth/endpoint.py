@@ -31,7 +31,7 @@ from sacnb._settings import Secret
 from sacnb._settings.tenant_url import TOKEN_URL_EXAMPLE, check_token_url
 from sacnb.errors import Cancelled, RefreshError, SettingsError
 
-# A token reply is a few kilobytes. More than this is none, and must not fill the memory.
+# A token reply is a few kilobytes. A longer one is something else, and must not fill the memory.
 _MAX_REPLY_BYTES: Final = 1_000_000
 _CHUNK_BYTES: Final = 65_536
 _MAX_QUOTED: Final = 200

@@ -137,8 +137,8 @@ class Query:
         """Split this query into pieces with short enough URLs: every row is in exactly one of them.
 
         Usually that is the query itself, and none at all if no row can match. A long list of members is shared out over
-        several queries; their rows together, piece by piece, are the answer. Each piece keeps ``top``: whoever pulls
-        them stops at that many rows in all.
+        several queries; their rows together, piece by piece, are the answer. Each piece keeps ``top``: a pull stops
+        at that many rows in all.
 
         Raises:
             UnknownNameError: a column is not in ``schema``.
@@ -169,7 +169,7 @@ class Query:
             if len(pieces) > _MAX_PIECES:
                 raise QueryError(
                     f"The filter would take more than {_MAX_PIECES} requests.",
-                    hint="Filter less, and the rest in the frame: that is faster.",
+                    hint="Filter by fewer members, and filter the rest in the frame: that is faster.",
                 )
         return tuple(pieces)
 

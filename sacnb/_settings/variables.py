@@ -60,7 +60,8 @@ VARIABLES: Final = (
     Variable("SAC_CLIENT_SECRET", "the OAuth client's secret; single quotes keep $ and ! as they are", "", ""),
     Variable(
         "SAC_AUTH",
-        "client_credentials, authorization_code for a named user who logs in, or static for a pasted token",
+        "client_credentials, authorization_code for a named user who logs in, jupyter_server for a kernel whose "
+        "Jupyter server has the client, or static for a pasted token",
         "client_credentials",
         "",
     ),
@@ -80,10 +81,11 @@ VARIABLES: Final = (
     Variable("SAC_DEADLINE_S", "seconds for one request with all its retries", "900", ""),
     Variable("SAC_MAX_ATTEMPTS", "tries for one request", "4", ""),
     Variable("SAC_PAGE_SIZE", "rows asked for in one page", "50000", ""),
-    Variable("SAC_STREAMS", "requests at the same time in one pull", "4", ""),
+    Variable("SAC_STREAMS", "requests at the same time in one download", "4", ""),
     Variable("SAC_MAX_ANSWER_MB", "megabytes that one answer may unpack to", "512", ""),
     Variable("SAC_CACHE_DIR", "where results are kept", "the platform's user cache folder", ""),
     Variable("SAC_CACHE_MAX_AGE_S", "seconds a kept result is served without asking SAC; 0 always asks", "0", ""),
+    Variable("SAC_CACHE_HISTORY_MB", "megabytes for earlier results, see cache.as_of(); 0 keeps none", "256", ""),
     Variable("SAC_CA_BUNDLE", "the file with your company's certificate authority", "the usual bundle variables", ""),
     Variable("SAC_REPLAY", "off, replay or record", "off", ""),
     Variable("SAC_REPLAY_CASSETTE", "the cassette that SAC_REPLAY means, by its name or as a file", "", "first_read"),

@@ -1,4 +1,4 @@
-"""The part of a query of facts beside its rows: what it shows, what it refuses, and how it reaches other systems."""
+"""The base class of Facts: its preview, its refusal to be used as a result, and its way into other systems."""
 
 from __future__ import annotations
 

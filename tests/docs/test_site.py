@@ -17,6 +17,7 @@ PUBLIC = [
     "sacnb",
     "sacnb.cli",
     "sacnb.errors",
+    "sacnb.lab",
     "sacnb.notebook",
     "sacnb.planning",
     "sacnb.replay",
