@@ -95,7 +95,7 @@ class Connection:
 
 
 def _check(answer: Answer) -> None:
-    cut_page(answer.body, status=answer.status)
+    read_list(answer.body, status=answer.status)
 
 
 @dataclass(frozen=True, slots=True)
