@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sacnb._results.result import Result, TidyFrame
     from sacnb._tenant import Facts, Model, Tenant, connect
     from sacnb._tenant.connection import ConnectSpec
+    from sacnb._track.track import Track
     from sacnb._write.report import WriteReport
 
 __version__ = "0.1.0"
@@ -54,6 +55,7 @@ __all__ = [
     "Schema",
     "Tenant",
     "TidyFrame",
+    "Track",
     "Variance",
     "WriteReport",
     "__version__",
@@ -77,6 +79,7 @@ _HOME = {
     "Schema": "sacnb._odata.schema",
     "Tenant": "sacnb._tenant",
     "TidyFrame": "sacnb._results.result",
+    "Track": "sacnb._track.track",
     "Variance": "sacnb._charts.variance_plot",
     "WriteReport": "sacnb._write.report",
     "col": "sacnb._odata.expression",

@@ -84,6 +84,7 @@ def test_the_public_face_is_exactly_this() -> None:
         "Schema",
         "Tenant",
         "TidyFrame",
+        "Track",
         "Variance",
         "WriteReport",
         "__version__",

@@ -65,8 +65,8 @@ class SegmentState:
     The rows of ``parts`` come first; ``pages`` are those whose rows are not all in a part yet. ``next_index``,
     ``next_row`` and ``next_link`` say where to resume: the number of the next page, the number of its first row, and
     its link; no link and not ``is_complete`` means from the beginning. Where a damaged page is fetched again,
-    ``next_row`` may lie before the end of the parts. ``announced`` is SAC's count of the rows. ``failed_link`` is a link that could
-    not be fetched.
+    ``next_row`` may lie before the end of the parts. ``announced`` is SAC's count of the rows. ``failed_link`` is a
+    link that could not be fetched.
     """
 
     announced: int | None = None

@@ -173,7 +173,8 @@ class Job:
 
     ``streams`` is the number of requests that may run at the same time. ``observe`` sees the rows of every page, those
     of an earlier run included, but of these only the dimensions. ``repeated`` says how to treat several records for
-    one key, and ``note_records`` is told of them.
+    one key, and ``note_records`` is told of them. With ``note_delta_link`` SAC is asked to track changes; it is told
+    the link to these, and the URL of the page that has it.
     """
 
     context: DispatchContext
@@ -188,6 +189,7 @@ class Job:
     observe: Callable[[pa.Table], None] = lambda _: None
     repeated: Repeated = "error"
     note_records: Callable[[Records], None] = lambda _: None
+    note_delta_link: Callable[[str, str], None] | None = None
 
     @property
     def columns(self) -> tuple[Column, ...]:

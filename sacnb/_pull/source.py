@@ -14,12 +14,13 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from sacnb._connections import Interrupt
+from sacnb._endpoints import TRACK_CHANGES
 from sacnb._odata.page import Page, cut_page, next_page
 from sacnb._pull.plan import SMALL_PAGE_ROWS, Segment, is_by_skip, link_of, next_by_skip
 from sacnb._wire.retry import RetryBudget
@@ -152,7 +153,8 @@ class _SeenLinks:
 class PageSource:
     """Fetches pages from one tenant, for all streams of a pull.
 
-    ``stop`` ends requests that are under way; ``budget`` limits the retries of all streams together.
+    ``stop`` ends requests that are under way; ``budget`` limits the retries of all streams together. With
+    ``note_delta_link`` changes are tracked.
     """
 
     def __init__(
@@ -163,6 +165,7 @@ class PageSource:
         stop: Interrupt,
         budget: RetryBudget | None = None,
         pace: Pace | None = None,
+        note_delta_link: Callable[[str, str], None] | None = None,
     ) -> None:
         self._session = context.session
         self._deadline_s = context.retry_plan.deadline_s
@@ -170,6 +173,7 @@ class PageSource:
         self._stop = stop
         self._budget = budget or RetryBudget()
         self._pace = pace or Pace(clock=context.session.clock)
+        self._note_delta_link = note_delta_link
 
     @property
     def pace(self) -> Pace:
@@ -207,7 +211,9 @@ class PageSource:
             url = self._tenant_url + link
             seen.add(url)
             asked_at = self._session.clock()
-            page, answered_from = self._get(url)
+            # Links carry the preference on; with each of them SAC might start another subscription (unconfirmed).
+            is_tracked = self._note_delta_link is not None and index == 0
+            page, answered_from = self._get(url, TRACK_CHANGES if is_tracked else None)
             if None not in {start.announced, page.count} and page.count != start.announced:
                 raise InconsistentAnswer(
                     f"The row count changed during the download: {start.announced:,} at the start, {page.count:,} now.",
@@ -220,6 +226,8 @@ class PageSource:
             elif following is None and segment.is_open:
                 linked = next_page(page, answered_from, origin=self._tenant_url, seen=seen)
                 following = None if linked is None else link_of(linked)
+            if following is None and page.delta_link is not None and self._note_delta_link is not None:
+                self._note_delta_link(page.delta_link, answered_from)
             if not page.is_empty:
                 empty, waited_s = 0, 0.0
             elif following is not None:
@@ -254,7 +262,7 @@ class PageSource:
             hint="No data was saved. Try again; if it happens again, report it to your SAC administrator.",
         )
 
-    def _get(self, url: str) -> tuple[Page, str]:
+    def _get(self, url: str, headers: Mapping[str, str] | None = None) -> tuple[Page, str]:
         self._wait(self._pace.turn())
         cut: list[Page] = []
 
@@ -264,7 +272,13 @@ class PageSource:
             cut[:] = [cut_page(answer.body, status=answer.status, look_inside=False)]
 
         answer = self._session.fetch(
-            "GET", url, operation=_OPERATION, check=check, cancelled=self._stop, budget=self._budget
+            "GET",
+            url,
+            operation=_OPERATION,
+            headers=headers,
+            check=check,
+            cancelled=self._stop,
+            budget=self._budget,
         )
         self._pace.answered()
         # Popped: the session's objects and check refer to each other, and would keep the page until the garbage

@@ -78,6 +78,7 @@ class Settings:
     max_answer_mb: int = 512
     cache_dir: Path = Path()
     cache_max_age_s: float = 0.0
+    cache_history_mb: float = 256.0
     ca_bundle: Path | None = None
     replay: ReplayMode = "off"
     replay_cassette: str | None = None
@@ -296,6 +297,7 @@ class _Resolver:
             max_answer_mb=self._whole("SAC_MAX_ANSWER_MB", 100_000),
             cache_dir=self._cache_dir(),
             cache_max_age_s=self._seconds("SAC_CACHE_MAX_AGE_S", zero=True),
+            cache_history_mb=self._number("SAC_CACHE_HISTORY_MB", lambda n: n >= 0, "megabytes, 0 or more"),
             ca_bundle=self._ca_bundle(),
             replay=replay,
             replay_cassette=self._path_text("SAC_REPLAY_CASSETTE"),

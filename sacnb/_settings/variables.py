@@ -85,6 +85,7 @@ VARIABLES: Final = (
     Variable("SAC_MAX_ANSWER_MB", "megabytes that one answer may unpack to", "512", ""),
     Variable("SAC_CACHE_DIR", "where results are kept", "the platform's user cache folder", ""),
     Variable("SAC_CACHE_MAX_AGE_S", "seconds a kept result is served without asking SAC; 0 always asks", "0", ""),
+    Variable("SAC_CACHE_HISTORY_MB", "megabytes for earlier results, see cache.as_of(); 0 keeps none", "256", ""),
     Variable("SAC_CA_BUNDLE", "the file with your company's certificate authority", "the usual bundle variables", ""),
     Variable("SAC_REPLAY", "off, replay or record", "off", ""),
     Variable("SAC_REPLAY_CASSETTE", "the cassette that SAC_REPLAY means, by its name or as a file", "", "first_read"),

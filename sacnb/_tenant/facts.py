@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from sacnb._arguments import callback, flag, one_of, seconds
+from sacnb._arguments import callback, flag, one_of, seconds, whole_number
 from sacnb._arguments import folder as path_of
 from sacnb._cache.folder import CacheKey
 from sacnb._cache.staging import staging_root
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from sacnb._odata.schema import Schema
     from sacnb._pull.publish import ParquetFolder
     from sacnb._tenant.connection import Connection
+    from sacnb._track.track import Track
 
 __all__ = ["Facts", "warn_of_records"]
 
@@ -97,6 +98,10 @@ class Facts(FactsBase):
         Warns RepeatedKeysWarning where records were added up.
         """
         labels, progress, cancelled = flag("labels", labels), _progress(progress), callback("cancelled", cancelled)
+        result = self._fetch(progress, cancelled)
+        return self._labelled(result) if labels else result
+
+    def _fetch(self, progress: ProgressOption, cancelled: Callable[[], bool] | None) -> Result:
         self._warn_of_mixed()
         named = self._named_members()
         found: list[Records] = []
@@ -105,8 +110,7 @@ class Facts(FactsBase):
             with job.context.telemetry.operation(f"pull {job.label}"):
                 table = pull(job, self._plan(job))
                 named.refuse_unknown()
-        result = self._result(table, self.connection.context.session.now(), found)
-        return self._labelled(result) if labels else result
+        return self._result(table, self.connection.context.session.now(), found)
 
     def stream(
         self,
@@ -196,18 +200,8 @@ class Facts(FactsBase):
 
         self._warn_of_mixed()
 
-        def pull_anew() -> Result:
-            named = self._named_members()
-            found: list[Records] = []
-            with progress_listener(progress) as listener:
-                job = self._job(named, listener, cancelled, note_records=found.append)
-                with job.context.telemetry.operation(f"refresh {job.label}"):
-                    staging = self._staging(self._about(), resume=resume)
-                    table, began = pull_resumable(job, self._plan, staging, finish=named.refuse_unknown)
-            return self._result(table, began or self.connection.context.session.now(), found)
-
         result = refresh(
-            pull_anew,
+            lambda: self._pull_resumable(progress, cancelled, resume=resume),
             self.connection.cache,
             self.cache_key,
             strict=flag("strict", strict),
@@ -217,6 +211,54 @@ class Facts(FactsBase):
         )
         result = replace(result, members=KnownMembers(self._members))
         return self._labelled(result) if labels else result
+
+    def _pull_resumable(
+        self,
+        progress: ProgressOption,
+        cancelled: Callable[[], bool] | None,
+        *,
+        resume: bool = True,
+        note_delta_link: Callable[[str, str], None] | None = None,
+    ) -> Result:
+        named = self._named_members()
+        found: list[Records] = []
+        about = self._about() if note_delta_link is None else {**self._about(), "tracks": "changes"}
+        with progress_listener(progress) as listener:
+            job = self._job(named, listener, cancelled, note_records=found.append)
+            job = replace(job, note_delta_link=note_delta_link)
+            with job.context.telemetry.operation(f"refresh {job.label}"):
+                staging = self._staging(about, resume=resume)
+                table, began = pull_resumable(job, self._plan, staging, finish=named.refuse_unknown)
+        return self._result(table, began or self.connection.context.session.now(), found)
+
+    def track(self, *, check_every: int = 20) -> Track:
+        """Opt into change tracking: the ``refresh()`` of the Track merges what changed into the cached result.
+
+        The first one reads all rows, and SAC keeps a subscription from then on: ``stop()`` of the Track deletes it.
+        After ``check_every`` merges the result is compared with a full read. Reads are one stream, whatever
+        ``partitions`` says.
+
+        Raises QueryError for a query whose changes could be missed: with fewer dimensions, attributes, a limit or an
+        order, or a filter on measures.
+        """
+        from sacnb._track.track import Source, Track, refuse_untrackable
+
+        every = whole_number("check_every", check_every, least=1) or 1
+        tracked = replace(self, partitions=None)
+        refuse_untrackable(self.query, self.schema, self.connection.tenant_url)
+        source = Source(
+            job=lambda cancelled: tracked._job(tracked._named_members(), cancelled=cancelled),
+            pull=tracked._fetch,
+            pull_tracked=lambda progress, cancelled, note: tracked._pull_resumable(
+                progress, cancelled, note_delta_link=note
+            ),
+            describe=lambda table, at: tracked._result(table, at, ()),
+            finish=lambda result: replace(result, members=KnownMembers(tracked._members)),
+            cache=self.connection.cache,
+            key=self.cache_key,
+            max_age_s=self.connection.settings.cache_max_age_s,
+        )
+        return Track(source, every)
 
     def _members(self, dimension: str) -> pl.DataFrame | None:
         return dimension_members(self.connection, None, self.query.provider_id, self.query.namespace, dimension)
@@ -339,6 +381,7 @@ class Facts(FactsBase):
 
 
 def warn_of_records(query: Query, records: Sequence[Records]) -> None:
+    """Warn with RepeatedKeysWarning where records were added up."""
     for found in records:
         warn_user(found.notice(f"{query.provider_id}/{query.entity_set}", "sum"), RepeatedKeysWarning)
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from sacnb._pull.progress import ProgressOption
     from sacnb._results.files import Target
     from sacnb._results.result import Result
+    from sacnb._wire.session import SacSession
     from sacnb._write.slice import Place
 
 
@@ -283,6 +284,10 @@ class Model(ModelBase):
             repeated=repeated,
         )
         return facts.refresh(strict=strict, max_age_s=max_age_s, resume=resume, progress=progress, cancelled=cancelled)
+
+    @property
+    def _provider(self) -> tuple[SacSession, str, str, str]:
+        return self._connection.context.session, self._connection.tenant_url, self._id, self._namespace
 
     def _place(self) -> Place:
         def read_facts(where: Mapping[str, list[str]]) -> pa.Table:

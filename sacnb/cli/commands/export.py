@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 
     from sacnb._frames.tidy import Aggregation
     from sacnb._odata.schema import Grain
-    from sacnb._results.result import Result
+    from sacnb._results.result import Result, TidyFrame
     from sacnb._tenant import Facts
     from sacnb._write.report import WriteReport
 
-__all__ = ["Format", "command", "format_of", "import_command", "write_table"]
+__all__ = ["Format", "command", "format_of", "import_command", "write_result", "write_table"]
 
 Format = Literal["parquet", "csv", "arrow", "xlsx"]
 
@@ -163,12 +163,8 @@ def command(
     if made is not None and made.note:
         say(made.note)
     rows = result if made is None else made
-    if form == "csv" and (tidy or decimals):
-        rows.to_csv(target, separator=separator, escape_formulas=escape_formulas)
-    elif form == "xlsx":
-        rows.to_excel(target)
-    elif tidy or decimals:
-        {"parquet": rows.to_parquet, "arrow": rows.to_arrow}[form](target)
+    if form == "xlsx" or tidy or decimals:
+        write_result(rows, form, target, separator=separator, escape_formulas=escape_formulas)
     else:
         from sacnb._frames.convert import with_floats
 
@@ -209,6 +205,23 @@ def _rows(facts: Facts, *, allow_stale: bool, max_age_s: float | None) -> Result
         if allow_stale or max_age_s is not None:
             return facts.refresh(strict=not allow_stale, max_age_s=max_age_s, progress=listener, announce=announce)
         return facts.fetch(progress=listener)
+
+
+def write_result(
+    rows: Result | TidyFrame,
+    form: Format,
+    target: str | IO[bytes],
+    *,
+    separator: str = ",",
+    escape_formulas: bool = False,
+) -> None:
+    """Write a result, or its tidy frame, with its metadata."""
+    if form == "csv":
+        rows.to_csv(target, separator=separator, escape_formulas=escape_formulas)
+    elif form == "xlsx":
+        rows.to_excel(target)
+    else:
+        {"parquet": rows.to_parquet, "arrow": rows.to_arrow}[form](target)
 
 
 def write_table(
