@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
-from sacnb._arguments import callback, flag, one_of, seconds
+from sacnb._arguments import callback, flag, one_of, seconds, whole_number
 from sacnb._arguments import folder as path_of
 from sacnb._cache.folder import CacheKey
 from sacnb._cache.staging import staging_root
@@ -21,16 +20,17 @@ from sacnb._frames.convert import column_to_dict
 from sacnb._frames.tidy import CONTRACT_VERSION
 from sacnb._odata.render import to_odata
 from sacnb._pull.checkpoints import Staging
-from sacnb._pull.collect import pull, pull_resumable, refresh, summed
+from sacnb._pull.collect import pull, pull_resumable, refresh
 from sacnb._pull.count import count_rows
-from sacnb._pull.partition import Partitions, make_plan
+from sacnb._pull.partition import Partitions, checked_partitions, make_plan
 from sacnb._pull.plan import CutKeys, Job, Plan, Records, Repeated
 from sacnb._pull.progress import ProgressListener, ProgressOption, progress_listener
 from sacnb._pull.stream import BatchStream
-from sacnb._pull.totals import has_single_records
 from sacnb._rendering import Preview, Previewed, fact_table
 from sacnb._results.info import KnownMembers, principal_digest, warn_of_mixed
 from sacnb._results.result import Result, ResultInfo
+from sacnb._slices.slice import Slice, cut
+from sacnb._slices.spec import ConnectSpec
 from sacnb._tenant.members import NamedMembers, dimension_members, member_ids, mixed_dimensions
 from sacnb.errors import QueryError, RepeatedKeysWarning, warn_user
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from sacnb.snowflake import SnowflakeClient
     from sacnb.snowflake.load import Load
 
-__all__ = ["Facts", "is_single_record", "summed_batches"]
+__all__ = ["Facts", "warn_of_records"]
 
 _MOST_CHARS: Final = 300
 
@@ -77,7 +77,7 @@ class Facts(Previewed):
     schema: Schema = dataclasses.field(repr=False)
     query: Query
     check_count: bool = True
-    partitions: Partitions = None
+    split: Partitions = None
     check_members: bool = True
     repeated: Repeated = "sum"
 
@@ -282,6 +282,30 @@ class Facts(Previewed):
             cancelled=callback("cancelled", cancelled),
         )
 
+    def partitions(self, partitions: int | str | Sequence[str], *, at_once: int | None = None) -> list[Slice]:
+        """Divide the rows into slices, which worker processes read with ``sacnb.read_slice``: all rows, each once.
+
+        ``partitions`` is a number from 1 to 256, "auto" or the dimension to divide by, as in ``facts()``; there may be
+        fewer slices where the rows do not divide well, and one more for rows without a value. SAC counts each now, and
+        its worker compares. *at_once* is how many are read at the same time, by default all: they share
+        ``SAC_STREAMS``, and more of them take turns. A slice can be pickled and holds no secret: the worker connects
+        with its own environment or profile.
+
+        Raises QueryError for a limit, or an order that several slices would lose; and what ``count`` and ``fetch``
+        raise.
+        """
+        split = checked_partitions(partitions)
+        if split is None or split == "package":
+            raise QueryError(
+                f"partitions({partitions!r}): slices are divided by the members of a dimension.",
+                hint="Use a number from 1 to 256, 'auto', or a list of one dimension such as ['Date'].",
+            )
+        at_once = whole_number("at_once", at_once, least=1)
+        self._warn_of_mixed()
+        named = self._named_members()
+        spec = ConnectSpec.of(self.connection.settings)
+        return cut(self._job(named), split, self._member_ids, named, spec=spec, at_once=at_once)
+
     def refresh(
         self,
         *,
@@ -423,16 +447,16 @@ class Facts(Previewed):
             return "error" if self.repeated == "error" else "keep"
         return cast("Repeated", one_of("repeated", repeated, choices))
 
-    def _plan(self, job: Job) -> Plan:
-        def members(dimension: str) -> list[str] | None:
-            found = member_ids(self.connection, self.query, dimension)
-            return None if found is None else sorted(found)
+    def _member_ids(self, dimension: str) -> list[str] | None:
+        found = member_ids(self.connection, self.query, dimension)
+        return None if found is None else sorted(found)
 
-        return make_plan(job, self.partitions, members)
+    def _plan(self, job: Job) -> Plan:
+        return make_plan(job, self.split, self._member_ids)
 
     def _result(self, table: pa.Table, pulled_at: datetime, records: Sequence[Records]) -> Result:
         if self.repeated == "sum":
-            _warn_of_records(self.query, records)
+            warn_of_records(self.query, records)
         info = ResultInfo.describe(
             table,
             self.schema,
@@ -471,33 +495,8 @@ class Facts(Previewed):
         return Staging(root, identity, self.connection.context.session.now, resume)
 
 
-def is_single_record(facts: Facts, cancelled: Callable[[], bool] | None) -> bool:
-    """Return whether SAC counts as many keys as rows, so that each key has one record."""
-    return has_single_records(facts._job(facts._named_members(), cancelled=cancelled))
-
-
-@contextmanager
-def summed_batches(
-    facts: Facts, progress: ProgressListener | None, cancelled: Callable[[], bool] | None
-) -> Iterator[Iterable[pa.RecordBatch]]:
-    """Stream the rows of a query with the records of each key added up.
-
-    Warns:
-        RepeatedKeysWarning: Records were added up.
-    """
-    if facts.query.top is not None:
-        yield facts.fetch(progress=progress, cancelled=cancelled).arrow().to_batches()
-        return
-
-    def is_single() -> bool:
-        return is_single_record(facts, cancelled)
-
-    with facts.stream(repeated="keep", progress=progress, cancelled=cancelled) as stream:
-        columns = facts.query.columns(facts.schema)
-        yield summed(stream, columns, is_single, lambda records: _warn_of_records(facts.query, [records]))
-
-
-def _warn_of_records(query: Query, records: Sequence[Records]) -> None:
+def warn_of_records(query: Query, records: Sequence[Records]) -> None:
+    """Warn of records that were added up."""
     for found in records:
         warn_user(found.notice(f"{query.provider_id}/{query.entity_set}", "sum"), RepeatedKeysWarning)
 

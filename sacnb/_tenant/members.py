@@ -158,7 +158,7 @@ class NamedMembers:
         """Note the members in rows that have arrived."""
         self._rows = self._rows or table.num_rows > 0
         for name, missing in self._missing.items():
-            if missing:
+            if missing and name in table.column_names:
                 missing.difference_update(pc.unique(table[name]).to_pylist())
 
     def refuse_unknown(self) -> None:

@@ -12,7 +12,8 @@ from sacnb._arguments import flag, one_of, required_text, seconds, text
 from sacnb._endpoints import DEFAULT_NAMESPACE
 from sacnb._frontend import frontend
 from sacnb._rendering import Preview, Previewed, fact_table
-from sacnb._tenant.connection import Connection, ConnectSpec, list_models, list_tables, read_table
+from sacnb._slices.spec import ConnectSpec
+from sacnb._tenant.connection import Connection, list_models, list_tables, read_table
 from sacnb._tenant.model import Model
 from sacnb.errors import QueryError
 
@@ -82,10 +83,7 @@ def models_with(search: str, models: pl.DataFrame) -> pl.DataFrame:
 
 
 class Tenant(Previewed):
-    """One tenant, connected; made by ``connect()``. A context manager: leaving it closes the connections.
-
-    It may be shared between threads.
-    """
+    """One tenant, connected; made by ``connect()``. Threads may share it; leaving its context ends connections."""
 
     __module__ = "sacnb"
 

@@ -16,6 +16,7 @@ KINDS = ["Tutorial", "How-to", "Reference", "Explanation"]
 PUBLIC = [
     "sacnb",
     "sacnb.cli",
+    "sacnb.dask",
     "sacnb.errors",
     "sacnb.notebook",
     "sacnb.planning",
