@@ -28,7 +28,7 @@ WITH_MIRROR = POETRY_PYPI_MIRROR_URL="$${POETRY_PYPI_MIRROR_URL:-$(PIP_INDEX)}"
 INSTALL = install --no-interaction --quiet
 # nbval, the plugin that runs notebooks, takes a second to load in each of three processes.
 SUITE = $(BIN)/pytest -q -p no:nbval -n 2 --dist worksteal --randomly-seed 1
-# Imported first by every process that tests start: nbformat without seconds of grammars.
+# Imported first by every process that tests start: nbformat without seconds of grammars, kernels without a debugger.
 suite notebooks browser: export PYTHONPATH := $(CURDIR)/tests/support/quick
 # What coverage is asked of: the tests of the rooms that are held to a limit reach it alone.
 CORE := tests/auth tests/wire tests/odata
@@ -39,7 +39,7 @@ BESIDE = --jobs 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=line)
 # uv knows nothing of pip's settings either.
 WITH_INDEX = UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$(PIP_INDEX)}"
 
-.PHONY: help setup demo lab test docs announce suite search chaos judges notebooks browser pictures secrets check format bench lock dist lowest pythons clean
+.PHONY: help setup demo lab test docs announce suite search chaos crash soak judges notebooks browser pictures secrets check format bench lock dist lowest pythons clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -110,6 +110,19 @@ search: setup ## Look for failures with new generated examples, another order an
 RUNS ?= 2000
 chaos: setup ## Pull and write in a spoiled world, many times; prints its seed and a report
 	PYTHONPATH=tests:tests/support $(BIN)/python -m chaos --runs $(RUNS) $(if $(SEED),--seed $(SEED))
+
+# make crash RUNS=200 SEED=7
+crash: RUNS = 500
+crash: setup ## Kill, fill the disk, damage files, use other processes; prints its seed and a report
+	PYTHONPATH=tests:tests/support $(BIN)/python -m chaos.crash --runs $(RUNS) $(if $(SEED),--seed $(SEED))
+	PYTHONPATH=tests:tests/support $(BIN)/python -m chaos.damage $(if $(SEED),--seed $(SEED))
+	$(BIN)/pytest -q -p no:nbval --timeout 300 -m 'long or not long' tests/chaos/test_workers.py
+
+# make soak ROUNDS=20 PULLS=10 SEED=7
+ROUNDS ?= 100
+PULLS ?= 60
+soak: setup ## 200 threads with tokens that end, and an hour of pulling on a clock of its own; prints its seed
+	PYTHONPATH=tests:tests/support $(BIN)/python -m chaos.soak --rounds $(ROUNDS) --pulls $(PULLS) $(if $(SEED),--seed $(SEED))
 
 # Sphinx and its extensions are of use to nobody else. The build itself needs no network.
 $(DOCS): $(READY)

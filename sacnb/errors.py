@@ -15,11 +15,14 @@
     ├── NotCommittedError        Snowflake has not committed the rows in time
     ├── RejectedRowsError        Snowflake could not load some of the rows
     ├── BadAnswer                an answer that cannot be trusted; nothing of it was kept
+    │   └── InconsistentAnswer   rows that contradict each other, or SAC's count of them
     ├── UnknownNameError         no such model, dimension, measure or member (also a LookupError)
     ├── QueryError               a query SAC cannot answer, or would answer wrongly (also a ValueError)
+    │   └── NotFetchedError      a query was used as if it were its result (also an AttributeError)
     ├── WriteError               a write that SAC did not carry out, or not as asked
     │   ├── RowsError            rows that SAC rejects, or would reject (also a ValueError)
-    │   └── ConfirmationError    CleanAndReplace without the number of rows that it deletes
+    │   ├── ConfirmationError    CleanAndReplace without the number of rows that it deletes
+    │   └── UndoError            a write that the import service cannot take back
     ├── ActionError              a multi-action that failed, or may be running
     ├── ContractError            a frame that does not fit the tidy contract (also a ValueError)
     ├── CacheError               a cache entry that cannot be used; ``repair_command`` is the command to run
@@ -74,6 +77,7 @@ __all__ = [
     "DeprecatedTokenWarning",
     "ExportError",
     "ForbiddenError",
+    "InconsistentAnswer",
     "LargeScanWarning",
     "LiveConnectionError",
     "MissingExtraError",
@@ -81,6 +85,7 @@ __all__ = [
     "MixedVersionsWarning",
     "NoAnswerError",
     "NotCommittedError",
+    "NotFetchedError",
     "NotFoundError",
     "ParentMemberWarning",
     "PrecisionWarning",
@@ -99,6 +104,7 @@ __all__ = [
     "SettingsError",
     "StaleDataWarning",
     "ThrottledError",
+    "UndoError",
     "UnknownNameError",
     "UsageError",
     "WriteError",
@@ -258,8 +264,9 @@ class AuthError(SacError):
 class RefreshError(AuthError):
     """No valid token could be obtained.
 
-    ``error_code`` is ``"refresh_failed"`` (try again later) or ``"non_retriable"`` (change something first).
-    ``last_attempt_at`` is the UTC time of the last attempt, ``retry_after_s`` the wait that the endpoint asked for.
+    ``error_code`` is ``"refresh_failed"`` (try again later) or ``"non_retriable"`` (change something first). ``code``
+    is the word of the token service, such as ``"invalid_grant"``, where it gave one. ``last_attempt_at`` is the UTC
+    time of the last attempt, ``retry_after_s`` the wait that the endpoint asked for.
     """
 
     def __init__(
@@ -267,6 +274,7 @@ class RefreshError(AuthError):
         message: str,
         *,
         error_code: str = "refresh_failed",
+        code: str | None = None,
         last_attempt_at: datetime | None = None,
         retry_after_s: float | None = None,
         hint: str | None = None,
@@ -274,6 +282,7 @@ class RefreshError(AuthError):
     ) -> None:
         super().__init__(message, hint=hint, outcome=outcome)
         self.error_code = error_code
+        self.code = code
         self.last_attempt_at = last_attempt_at
         self.retry_after_s = retry_after_s
 
@@ -381,6 +390,17 @@ class BadAnswer(SacError):
         self.column = column
 
 
+class InconsistentAnswer(BadAnswer):
+    """Rows contradict each other, or SAC's count of them; all of them were discarded.
+
+    ``changed`` is true where SAC counts other rows now than when the download began.
+    """
+
+    def __init__(self, message: str, *, changed: bool = False, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.changed = changed
+
+
 class UnknownNameError(SacError, LookupError):
     """There is no model, dimension, measure or member of that name; ``nearest`` holds similar names."""
 
@@ -404,6 +424,10 @@ class UnknownNameError(SacError, LookupError):
 
 class QueryError(SacError, ValueError):
     """A query that SAC cannot answer, or would answer wrongly without saying so."""
+
+
+class NotFetchedError(QueryError, AttributeError):
+    """A query was used as if it were its result; also an AttributeError, so that ``hasattr`` answers no."""
 
 
 class WriteError(SacError):
@@ -474,6 +498,10 @@ class ConfirmationError(WriteError):
         super().__init__(message, job_id=job_id, state=state, hint=hint, outcome=outcome)
         self.rows = rows
         self.affected = affected
+
+
+class UndoError(WriteError):
+    """A write cannot be taken back: it added rows, and the import service cannot remove them. Nothing was written."""
 
 
 class ActionError(SacError):

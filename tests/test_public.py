@@ -19,6 +19,7 @@ from sacnb.errors import Attempt, RetryOutcome, SacError, SacWarning, UnknownNam
 
 OUTCOME = RetryOutcome("read", (Attempt(503, None, 0.5, "r-1"), Attempt(None, "tls", 0.0, None)), 503, 1.5)
 ARGUMENTS: dict[str, Any] = {
+    "changed": True,
     "code": "ERR_CHANNEL_MUST_BE_REOPENED",
     "column": "Sector",
     "committed": 7,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sacnb._endpoints import SCIM2_ROOT, SCIM_ROOT
 from sacnb._wire.session import SacSession
-from sacnb._write.job import list_jobs
+from sacnb._write.service import list_jobs
 from sacnb.errors import BadAnswer, NotFoundError
 
 if TYPE_CHECKING:

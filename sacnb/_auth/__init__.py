@@ -1,10 +1,10 @@
-"""Get a valid token: ``token``, ``policy``, ``sources``, ``guard``."""
+"""Get a valid token: ``token``, ``endpoint``, ``sources``, ``guard``."""
 
 from __future__ import annotations
 
-from sacnb._auth.guard import EnsureResult, RefreshRunner, TokenGuard
+from sacnb._auth.guard import EnsureResult, RefreshEvent, RefreshRunner, TokenGuard
 from sacnb._auth.sources import ClientCredentials, StaticToken, TokenSource
-from sacnb._auth.token import RefreshEvent, RefreshPolicy, TokenEnvelope, envelope_from_reply
+from sacnb._auth.token import RefreshPolicy, TokenEnvelope, envelope_from_reply
 
 __all__ = [
     "ClientCredentials",

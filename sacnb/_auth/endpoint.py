@@ -14,6 +14,7 @@ from urllib.parse import urlencode, urlsplit
 import requests
 import urllib3
 
+from sacnb._auth.token import MAX_LIFETIME_S, PROCESS_WARNINGS, TokenEnvelope, WarnOnce, envelope_from_reply
 from sacnb._connections import Watch, open_session, watch
 from sacnb._http import (
     causes,
@@ -61,24 +62,34 @@ class TokenReply:
     server_date: datetime | None
 
 
-class TokenRefusal(RefreshError):
-    """A refusal in the form of RFC 6749; ``code`` is its ``error``, such as ``invalid_grant``."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointOptions:
+    """Options of the requests to a token endpoint, and of the tokens in its replies.
 
-    code: str
+    ``timeout`` is the seconds to connect and to wait for bytes; their sum, at most ``deadline_s``, is the limit of the
+    whole exchange. ``verify`` is a CA bundle's path or True; proxies are taken from the environment unless
+    ``trust_env`` is False. ``assumed_lifetime_s`` is for a token whose reply tells none, and ``max_skew_s`` the
+    difference of the server's clock from ours that is ignored.
+    """
+
+    timeout: tuple[float, float] = (10.0, 30.0)
+    deadline_s: float | None = None
+    verify: bool | str = True
+    trust_env: bool = True
+    assumed_lifetime_s: float = MAX_LIFETIME_S
+    max_skew_s: float = 30.0
+    warn_once: WarnOnce = PROCESS_WARNINGS
 
 
 class TokenEndpoint:
-    """Posts forms to a token endpoint, each over a connection of its own.
+    """Posts forms to a token endpoint, each over a connection of its own, and reads the tokens in its replies.
 
     Tokens are requested once an hour: a session kept for them would go stale, and could not be shared by threads.
-    Redirects are not followed, since the form or its header holds the client's secret. ``timeout`` is the seconds to
-    connect and to wait for bytes; their sum, at most ``deadline_s``, is the limit of the whole exchange. Raises
-    SettingsError for an address that is not https (plain http is allowed to this machine only).
+    Redirects are not followed, since the form or its header holds the client's secret. Raises SettingsError for an
+    address that is not https (plain http is allowed to this machine only).
     """
 
-    def __init__(
-        self, url: str, *, timeout: tuple[float, float], deadline_s: float | None, verify: bool | str, trust_env: bool
-    ) -> None:
+    def __init__(self, url: str, options: EndpointOptions) -> None:
         try:
             self._url = check_token_url(url)
         except ValueError as error:
@@ -88,10 +99,10 @@ class TokenEndpoint:
         if problem:
             raise SettingsError(problem)
         self.host = urlsplit(url).hostname or ""
-        self._timeout = timeout
-        self._deadline_s = sum(timeout) if deadline_s is None else min(sum(timeout), deadline_s)
-        self._verify = verify
-        self._proxies = environment_proxies(url) if trust_env else {}
+        whole_s = sum(options.timeout)
+        self._deadline_s = whole_s if options.deadline_s is None else min(whole_s, options.deadline_s)
+        self._options = options
+        self._proxies = environment_proxies(url) if options.trust_env else {}
 
     def post(self, form: Mapping[str, Secret | str], *, basic: tuple[str, Secret] | None, now: datetime) -> TokenReply:
         """Send ``form``, with id and secret of ``basic`` in a header, and read the reply.
@@ -110,6 +121,17 @@ class TokenEndpoint:
             seal(error)
             raise
 
+    def token_in(self, reply: TokenReply, now: datetime) -> TokenEnvelope:
+        """Return the token in *reply*, which was asked for at *now*. Raises RefreshError."""
+        return envelope_from_reply(
+            reply.fields,
+            now=now,
+            server_date=reply.server_date,
+            assumed_lifetime_s=self._options.assumed_lifetime_s,
+            max_skew_s=self._options.max_skew_s,
+            warn_once=self._options.warn_once,
+        )
+
     def _post(self, form: Mapping[str, Secret | str], authorization: Secret | None, now: datetime) -> TokenReply:
         headers = {
             "Accept": "application/json",
@@ -127,8 +149,8 @@ class TokenEndpoint:
                     self._url,
                     data=urlencode(plain).encode("ascii"),
                     headers=headers,
-                    timeout=self._timeout,
-                    verify=self._verify,
+                    timeout=self._options.timeout,
+                    verify=self._options.verify,
                     proxies=self._proxies,
                     allow_redirects=False,
                     stream=True,
@@ -173,7 +195,7 @@ class TokenEndpoint:
         else:
             message = f"The TLS certificate of the token endpoint {self.host} is not trusted: {reason.verify_message}."
             hint = "Set SAC_CA_BUNDLE to a PEM file with your company's certificate authority."
-            if self._verify is not True:
+            if self._options.verify is not True:
                 hint = "The file in SAC_CA_BUNDLE lacks the authority that signed it; ask your IT for the right one."
         return RefreshError(message, error_code="non_retriable", hint=hint)
 
@@ -224,14 +246,13 @@ class TokenEndpoint:
         code = _quotable(fields.get("error"))
         text = _quotable(fields.get("error_description"))
         passing = code in _PASSING_CODES or status in _PASSING_STATUSES or status >= 500
-        refusal = TokenRefusal(
+        return RefreshError(
             f"The token endpoint {self.host} answered {status} {code}" + (f" ({text})." if text else "."),
             error_code="refresh_failed" if passing else "non_retriable",
             retry_after_s=retry_after_s,
+            code=code,
             hint=None if passing else _CLIENT_HINT,
         )
-        refusal.code = code
-        return refusal
 
 
 def _chunks(response: requests.Response) -> Iterator[bytes]:

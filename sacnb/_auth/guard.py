@@ -9,11 +9,10 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 from sacnb._auth.sources import MIGRATE_HINT, TokenSource
-from sacnb._auth.state import Failure, TokenState
-from sacnb._auth.token import RefreshEvent, RefreshPolicy, RefreshReason, TokenEnvelope, utc_now
+from sacnb._auth.token import Failure, RefreshPolicy, RefreshReason, TokenEnvelope, TokenState, utc_now
 from sacnb._connections import current_watch
 from sacnb._fork import renew_after_fork
 from sacnb.errors import Cancelled, RefreshError
@@ -22,6 +21,28 @@ log = logging.getLogger("sacnb.auth")
 
 # Callers wait in slices: a wait without an end cannot be interrupted on Windows, and would not see a cancellation.
 _WAIT_SLICE_S: Final = 0.2
+
+RefreshResult = Literal["success", "retrying", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshEvent:
+    """One step of a token refresh, without any secret.
+
+    ``attempt_id`` (a UUID) is shared by the events of one refresh. ``delay_s`` is the wait before the next attempt, or
+    the cooldown after a failed one. ``coalesced`` counts the other callers that were waiting for the same refresh.
+    ``escalated`` is true on the third failure in a row.
+    """
+
+    attempt_id: str
+    reason: RefreshReason
+    outcome: RefreshResult
+    issued_at: datetime | None = None
+    expires_at: datetime | None = None
+    delay_s: float = 0.0
+    error_kind: str | None = None
+    coalesced: int = 0
+    escalated: bool = False
 
 
 class RefreshRunner(Protocol):

@@ -14,10 +14,10 @@ from datetime import datetime
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit, urlunsplit
 
-from sacnb._auth.endpoint import TokenEndpoint, TokenRefusal, TokenReply
+from sacnb._auth.endpoint import EndpointOptions, TokenEndpoint, TokenReply
 from sacnb._auth.named_user_keyring import KeptLogin, Login
 from sacnb._auth.named_user_login import LoginAttempt
-from sacnb._auth.token import PROCESS_WARNINGS, TokenEnvelope, WarnOnce, envelope_from_reply, is_token_text
+from sacnb._auth.token import TokenEnvelope, is_token_text
 from sacnb._http import seal
 from sacnb._rendering import printable
 from sacnb._settings import Secret
@@ -73,7 +73,7 @@ class AuthorizationCode:
     ``begin`` makes the link, ``exchange`` turns the code that comes back into tokens. ``fetch`` uses the refresh token,
     and never opens a browser: without a login it raises RefreshError, so that no nightly job waits for a person.
     With ``kept`` the refresh token is read from the system's keyring, and written there once ``keep`` was asked for.
-    An empty ``client_secret`` means a public client. The other arguments are those of ``ClientCredentials``.
+    An empty ``client_secret`` means a public client.
     """
 
     name = "authorization_code"
@@ -88,13 +88,7 @@ class AuthorizationCode:
         redirect_uri: str,
         scope: str = "",
         kept: KeptLogin | None = None,
-        assumed_lifetime_s: float = 3600.0,
-        max_skew_s: float = 30.0,
-        timeout: tuple[float, float] = (10.0, 30.0),
-        deadline_s: float | None = None,
-        verify: bool | str = True,
-        trust_env: bool = True,
-        warn_once: WarnOnce = PROCESS_WARNINGS,
+        options: EndpointOptions | None = None,
     ) -> None:
         self._secret = client_secret if isinstance(client_secret, Secret) else Secret(client_secret)
         if not client_id:
@@ -110,12 +104,7 @@ class AuthorizationCode:
         self._principal = f"{client_id}/nobody-{uuid.uuid4()}"
         self._is_known = False
         self.who = Who()
-        self._assumed_lifetime_s = assumed_lifetime_s
-        self._max_skew_s = max_skew_s
-        self._warn_once = warn_once
-        self._endpoint = TokenEndpoint(
-            token_url, timeout=timeout, deadline_s=deadline_s, verify=verify, trust_env=trust_env
-        )
+        self._endpoint = TokenEndpoint(token_url, options or EndpointOptions())
         self._adopt(None if kept is None else kept.read())
 
     def __repr__(self) -> str:
@@ -161,7 +150,7 @@ class AuthorizationCode:
         }
         try:
             reply = self._post(form, now)
-        except TokenRefusal as refusal:
+        except RefreshError as refusal:
             if refusal.code != "invalid_grant":
                 raise
             message = f"The login is not valid any more: {refusal.message}"
@@ -172,7 +161,7 @@ class AuthorizationCode:
             ) from None
         id_token = _token(reply, "id_token")
         _check_nonce(id_token, attempt)
-        token = self._envelope(reply, now)
+        token = self._endpoint.token_in(reply, now)
         self._recognise(token, id_token, is_login=True)
         self._refresh_token, self._pid = _token(reply, "refresh_token"), os.getpid()
         if self._refresh_token is None:
@@ -230,7 +219,7 @@ class AuthorizationCode:
             )
         try:
             reply = self._post({"grant_type": "refresh_token", "refresh_token": self._refresh_token}, now)
-        except TokenRefusal as refusal:
+        except RefreshError as refusal:
             if refusal.code != "invalid_grant":
                 raise
             self._refresh_token = None
@@ -242,7 +231,7 @@ class AuthorizationCode:
             self._refresh_token = fresh
             if self._kept is not None and self._kept.is_there:
                 self._keep_rotated(fresh)
-        token = self._envelope(reply, now)
+        token = self._endpoint.token_in(reply, now)
         self._recognise(token, _token(reply, "id_token"), is_login=False)
         return token
 
@@ -258,16 +247,6 @@ class AuthorizationCode:
         if self._secret.reveal():
             return self._endpoint.post(form, basic=(self.client_id, self._secret), now=now)
         return self._endpoint.post({**form, "client_id": self.client_id}, basic=None, now=now)  # a public client
-
-    def _envelope(self, reply: TokenReply, now: datetime) -> TokenEnvelope:
-        return envelope_from_reply(
-            reply.fields,
-            now=now,
-            server_date=reply.server_date,
-            assumed_lifetime_s=self._assumed_lifetime_s,
-            max_skew_s=self._max_skew_s,
-            warn_once=self._warn_once,
-        )
 
     def _recognise(self, token: TokenEnvelope, id_token: Secret | None, *, is_login: bool) -> None:
         """Remember whose token this is. Raises RefreshError if it is another user's than before.

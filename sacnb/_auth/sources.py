@@ -9,15 +9,8 @@ import re
 from datetime import UTC, datetime
 from typing import Final, Literal, Protocol
 
-from sacnb._auth.endpoint import TokenEndpoint
-from sacnb._auth.token import (
-    PROCESS_WARNINGS,
-    UNKNOWN_END,
-    TokenEnvelope,
-    WarnOnce,
-    envelope_from_reply,
-    is_token_text,
-)
+from sacnb._auth.endpoint import EndpointOptions, TokenEndpoint
+from sacnb._auth.token import UNKNOWN_END, TokenEnvelope, is_token_text
 from sacnb._http import seal
 from sacnb._settings import Secret
 from sacnb.errors import DeprecatedTokenWarning, RefreshError, SettingsError, warn_user
@@ -65,10 +58,7 @@ class ClientCredentials:
     ``style`` is the way in which the client identifies itself: ``"basic"``, a header with id and secret as they are and
     only ``grant_type`` in the body, or ``"body"``, all three in the body. In the header they are *not* form-encoded
     first, although RFC 6749 2.3.1 asks for it: SAC's ids hold ``!`` and ``|``, and every client known to work sends
-    them raw. ``timeout`` is the seconds to connect and to wait for bytes, ``deadline_s`` the limit of one whole request
-    (at most the sum of both); ``verify`` is a CA bundle's path or True; proxies are taken from the environment unless
-    ``trust_env`` is False. Raises SettingsError for an address that is not https (plain http is allowed to this machine
-    only).
+    them raw. Raises SettingsError for an address that is not https (plain http is allowed to this machine only).
     """
 
     name = "client_credentials"
@@ -81,13 +71,7 @@ class ClientCredentials:
         client_secret: Secret | str,
         *,
         style: Literal["basic", "body"] = "basic",
-        assumed_lifetime_s: float = 3600.0,
-        max_skew_s: float = 30.0,
-        timeout: tuple[float, float] = (10.0, 30.0),
-        deadline_s: float | None = None,
-        verify: bool | str = True,
-        trust_env: bool = True,
-        warn_once: WarnOnce = PROCESS_WARNINGS,
+        options: EndpointOptions | None = None,
     ) -> None:
         client_secret = client_secret if isinstance(client_secret, Secret) else Secret(client_secret)
         self.principal = client_id
@@ -100,12 +84,7 @@ class ClientCredentials:
         if missing:
             raise SettingsError([f"{name} is missing, and client_credentials needs it." for name in missing])
         self._style = style
-        self._assumed_lifetime_s = assumed_lifetime_s
-        self._max_skew_s = max_skew_s
-        self._warn_once = warn_once
-        self._endpoint = TokenEndpoint(
-            token_url, timeout=timeout, deadline_s=deadline_s, verify=verify, trust_env=trust_env
-        )
+        self._endpoint = TokenEndpoint(token_url, options or EndpointOptions())
 
     def __repr__(self) -> str:
         return f"ClientCredentials({self._endpoint.host!r}, client_id={self.principal!r})"
@@ -123,15 +102,7 @@ class ClientCredentials:
         if self._style == "body":
             form |= {"client_id": self.principal, "client_secret": self._secret}
         basic = (self.principal, self._secret) if self._style == "basic" else None
-        reply = self._endpoint.post(form, basic=basic, now=now)
-        return envelope_from_reply(
-            reply.fields,
-            now=now,
-            server_date=reply.server_date,
-            assumed_lifetime_s=self._assumed_lifetime_s,
-            max_skew_s=self._max_skew_s,
-            warn_once=self._warn_once,
-        )
+        return self._endpoint.token_in(self._endpoint.post(form, basic=basic, now=now), now)
 
 
 class StaticToken:

@@ -28,32 +28,15 @@ import pyarrow as pa
 import pyarrow.ipc
 from filelock import FileLock, Timeout
 
-from sacnb._cache.state import ROWS_FORM, PageFile, PartFile, SegmentState, segment_state
-from sacnb._files import TEMPORARY_NAME, dump_with_digest, make_private_folder, read_with_digest, remove, write_file
+from sacnb._cache.state import MAX_AGE, PageFile, PartFile, SegmentState, is_recent, remove_area, segment_state, time_of
+from sacnb._files import dump_with_digest, make_private_folder, read_with_digest, write_file
 from sacnb._fork import is_forked_since
 
-__all__ = [
-    "FORMAT",
-    "MAX_AGE",
-    "PULL_FILE",
-    "StagedPull",
-    "StagingArea",
-    "clean_staging",
-    "has_area",
-    "is_recent",
-    "list_staging",
-    "remove_area",
-    "remove_rows",
-    "staging_id",
-    "staging_root",
-    "time_of",
-]
+__all__ = ["StagedPull", "StagingArea", "clean_staging", "has_area", "list_staging", "staging_id", "staging_root"]
 
 # Bump on every format change. Pulls staged in another format start over.
-FORMAT: Final = 2
-PULL_FILE: Final = "pull.json"
-MAX_AGE: Final = timedelta(hours=12)
-_CLOCK_SKEW: Final = timedelta(minutes=5)
+_FORMAT: Final = 2
+_PULL_FILE: Final = "pull.json"
 _ID_FORM: Final = re.compile(r"[0-9a-f]{32}")
 
 
@@ -90,7 +73,7 @@ class StagingArea:
         self._lock = lock
         self._pid = os.getpid()
         self._identity = dict(identity)
-        self._head = read_with_digest(directory / PULL_FILE) or {}
+        self._head = read_with_digest(directory / _PULL_FILE) or {}
         self._segments: dict[int, SegmentState] = {}
 
     @classmethod
@@ -143,7 +126,7 @@ class StagingArea:
         return str(self.directory)
 
     def _is_usable(self, max_age: timedelta) -> bool:
-        fits = (self._head.get("format"), self._head.get("identity")) == (FORMAT, self._identity)
+        fits = (self._head.get("format"), self._head.get("identity")) == (_FORMAT, self._identity)
         return fits and is_recent(self._head.get("started_at"), self.now(), max_age)
 
     def begin_anew(self) -> None:
@@ -151,7 +134,7 @@ class StagingArea:
         remove_area(self.directory, self.rows)
         self._segments.clear()
         self._head = {
-            "format": FORMAT,
+            "format": _FORMAT,
             "identity": self._identity,
             "run": secrets.token_hex(8),
             "started_at": self.now().astimezone(UTC).isoformat(),
@@ -269,7 +252,7 @@ class StagingArea:
         return self.directory / f"segment-{number:04d}.json"
 
     def _write_head(self) -> None:
-        write_file(self.directory / PULL_FILE, dump_with_digest(self._head), durable=True)
+        write_file(self.directory / _PULL_FILE, dump_with_digest(self._head), durable=True)
 
     def _read(self, number: int) -> SegmentState:
         values = read_with_digest(self._segment_file(number)) or {}
@@ -296,47 +279,6 @@ class StagingArea:
         with contextlib.suppress(OSError):
             return not path.is_symlink() and hashlib.sha256(path.read_bytes()).hexdigest() == file.sha256
         return False
-
-
-def remove_area(directory: Path, rows: Path) -> None:
-    """Remove an area, and its rows, also where they lie outside of it. Links are removed, never followed."""
-    if directory.is_symlink():
-        directory.unlink()
-    remove_rows(rows)
-    remove(directory)
-
-
-def remove_rows(rows: Path) -> None:
-    """Remove the files with rows in a folder, and the folder itself if nothing else is in it."""
-    if rows.is_symlink():
-        rows.unlink()
-    if not rows.is_dir():
-        return
-    for path in rows.iterdir():
-        ours = ROWS_FORM.fullmatch(path.name) or TEMPORARY_NAME.fullmatch(path.name)
-        if ours and (path.is_symlink() or not path.is_dir()):
-            path.unlink()
-    with contextlib.suppress(OSError):  # something else is in there
-        rows.rmdir()
-
-
-def time_of(text: object) -> datetime | None:
-    """Return a time with its zone from its text; ``None`` for anything else."""
-    try:
-        found = datetime.fromisoformat(str(text))
-    except ValueError:
-        return None
-    return found if found.tzinfo is not None else None
-
-
-def is_recent(text: object, now: datetime, max_age: timedelta = MAX_AGE) -> bool:
-    """Return whether a time was at most *max_age* ago.
-
-    A time in the future is not recent: it was noted while the clock was wrong, and its age is unknown. A few minutes
-    are forgiven, since the clocks of two machines that share a folder differ.
-    """
-    time = time_of(text)
-    return time is not None and -_CLOCK_SKEW <= now - time <= max_age
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,7 +343,7 @@ def clean_staging(
 
 def _staged(root: Path, name: str) -> StagedPull:
     directory = root / name
-    head = read_with_digest(directory / PULL_FILE) or {}
+    head = read_with_digest(directory / _PULL_FILE) or {}
     identity = head.get("identity") or {}
     rows = Path(head["rows"]) if "rows" in head else directory / "rows"
     states = [read_with_digest(path) or {} for path in sorted(directory.glob("segment-*.json"))]
@@ -420,7 +362,7 @@ def _staged(root: Path, name: str) -> StagedPull:
         rows=sum(segment_state(values).rows for values in states),
         size_bytes=_size_of(directory) + _size_of(rows),
         is_running=is_running,
-        problem=None if head.get("format") == FORMAT else "It was written by another version, or is damaged.",
+        problem=None if head.get("format") == _FORMAT else "It was written by another version, or is damaged.",
         directories=(directory, rows),
     )
 

@@ -1,14 +1,32 @@
-"""State of each segment of a staged pull, and its form on the disk."""
+"""State of each segment of a staged pull, its form on the disk, its age, and its removal."""
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["ROWS_FORM", "PageFile", "PartFile", "SegmentState", "segment_state"]
+from sacnb._files import TEMPORARY_NAME, remove
 
+__all__ = [
+    "MAX_AGE",
+    "ROWS_FORM",
+    "PageFile",
+    "PartFile",
+    "SegmentState",
+    "is_recent",
+    "remove_area",
+    "remove_rows",
+    "segment_state",
+    "time_of",
+]
+
+MAX_AGE: Final = timedelta(hours=12)
+_CLOCK_SKEW: Final = timedelta(minutes=5)
 # The names of the files with rows that an export or a staged pull writes; no other file is ever removed. A published
 # part file carries a digest of the whole export.
 ROWS_FORM: Final = re.compile(r"(part-[0-9]{4}-[0-9]{5,}(-[0-9a-f]{8})?\.parquet|page-[0-9]{4}-[0-9]{5,}\.arrow)")
@@ -110,3 +128,44 @@ def _is_sound(state: SegmentState) -> bool:
     ends = [page.first_row + page.rows for page in state.pages]
     starts = [*(page.first_row for page in state.pages), state.next_row]
     return starts[0] <= state.part_rows and starts[1:] == ends
+
+
+def remove_area(directory: Path, rows: Path) -> None:
+    """Remove an area, and its rows, also where they lie outside of it. Links are removed, never followed."""
+    if directory.is_symlink():
+        directory.unlink()
+    remove_rows(rows)
+    remove(directory)
+
+
+def remove_rows(rows: Path) -> None:
+    """Remove the files with rows in a folder, and the folder itself if nothing else is in it."""
+    if rows.is_symlink():
+        rows.unlink()
+    if not rows.is_dir():
+        return
+    for path in rows.iterdir():
+        ours = ROWS_FORM.fullmatch(path.name) or TEMPORARY_NAME.fullmatch(path.name)
+        if ours and (path.is_symlink() or not path.is_dir()):
+            path.unlink()
+    with contextlib.suppress(OSError):  # something else is in there
+        rows.rmdir()
+
+
+def time_of(text: object) -> datetime | None:
+    """Return a time with its zone from its text; ``None`` for anything else."""
+    try:
+        found = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else None
+
+
+def is_recent(text: object, now: datetime, max_age: timedelta = MAX_AGE) -> bool:
+    """Return whether a time was at most *max_age* ago.
+
+    A time in the future is not recent: it was noted while the clock was wrong, and its age is unknown. A few minutes
+    are forgiven, since the clocks of two machines that share a folder differ.
+    """
+    time = time_of(text)
+    return time is not None and -_CLOCK_SKEW <= now - time <= max_age

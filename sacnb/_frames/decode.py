@@ -42,8 +42,9 @@ from sacnb.errors import BadAnswer
 
 __all__ = ["Lines", "compact_lines", "decode_natively", "decode_rows", "spaced_lines"]
 
-Lines = npt.NDArray[np.uint8] | bytes
+_log = logging.getLogger("sacnb.frames")
 
+Lines = npt.NDArray[np.uint8] | bytes
 
 _OPEN, _CLOSE, _COMMA, _QUOTE, _NEWLINE = (np.uint8(ord(c)) for c in '{},"\n')
 _BRACKET: Final = np.uint8(ord("["))
@@ -52,8 +53,9 @@ _AFTER_STRING: Final = np.isin(np.arange(256, dtype=np.uint8), np.frombuffer(b',
 
 _SPACED_ARRAY: Final = re.compile(rb"\s*\[\s*(\{.*\})\s*\]\s*", re.DOTALL)
 _SPACED_COMMA: Final = re.compile(rb'\}\s*,\s*(\{\s*"(?![,:}\]"\s]))')
-
 _BARE_VALUE: Final = rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|true|false"
+# Smaller blocks gain nothing.
+_BLOCK_BYTES: Final = 2 << 20
 
 
 def compact_lines(rows: bytes | bytearray | memoryview) -> tuple[Lines, int]:
@@ -86,13 +88,6 @@ def spaced_lines(rows: bytes | bytearray | memoryview) -> tuple[Lines, int]:
         return b"", 0
     text, commas = _SPACED_COMMA.subn(rb"}\n\1", match[1])
     return text, commas + 1
-
-
-_log = logging.getLogger("sacnb.frames")
-
-
-# Smaller blocks gain nothing.
-_BLOCK_BYTES: Final = 2 << 20
 
 
 def decode_rows(
@@ -209,11 +204,7 @@ def _decode(lines: _Lines, columns: Sequence[Column]) -> pa.Table | None:
     quoted = _quoted(lines, written)
     is_widest = False
     while True:
-        kinds = {
-            **{column.name: wire_type(column) for column in columns},
-            **wide,
-            **dict.fromkeys(written, pa.string()),
-        }
+        kinds = {column.name: wire_type(column) for column in columns} | wide | dict.fromkeys(written, pa.string())
         table = quoted.read(pa.schema(list(kinds.items())))
         if not isinstance(table, str):
             return None if _made_up(lines, table, columns) else _typed(table, columns, wide, written)

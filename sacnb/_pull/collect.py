@@ -8,7 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -21,8 +21,8 @@ from sacnb._odata.schema import Column
 from sacnb._pull.checkpoints import Checkpoints, Staging, can_be_resumed, plan_of
 from sacnb._pull.count import count_quietly
 from sacnb._pull.duplicates import Hashes, KeyWatch, copied_run, repeated_rows, row_hashes, sum_per_key
-from sacnb._pull.plan import CutKeys, Inconsistent, Job, Plan, Records
-from sacnb._pull.progress import Progress, ProgressListener
+from sacnb._pull.plan import CutKeys, Job, Plan, Records
+from sacnb._pull.progress import Progress, ProgressListener, age_in_words
 from sacnb._pull.pull import Pull
 from sacnb._pull.stream import BatchStream, Spool
 from sacnb._pull.totals import Tally, check_records, count_keys
@@ -31,12 +31,15 @@ from sacnb.errors import (
     AuthError,
     BadAnswer,
     CacheError,
+    InconsistentAnswer,
     NoAnswerError,
+    RepeatedKeysWarning,
     RequestError,
     SacError,
     ServerError,
     ThrottledError,
     UnknownNameError,
+    warn_user,
 )
 
 if TYPE_CHECKING:
@@ -44,17 +47,7 @@ if TYPE_CHECKING:
     from sacnb._cache.store import Cache
     from sacnb._results.result import Result
 
-__all__ = [
-    "Progress",
-    "ProgressListener",
-    "age_in_words",
-    "is_outage",
-    "pull",
-    "pull_resumable",
-    "refresh",
-    "sum_tables",
-    "summed",
-]
+__all__ = ["Progress", "ProgressListener", "is_outage", "pull", "pull_resumable", "refresh", "sum_tables", "summed"]
 
 _log = logging.getLogger("sacnb.pull")
 
@@ -177,30 +170,23 @@ def _briefly(error: SacError) -> str:
     return _QUERY.sub("", error.message)
 
 
-def age_in_words(age: timedelta) -> str:
-    """Return an age in words: ``52 minutes``, ``3 hours``, ``2 days``."""
-    seconds = max(0, int(age.total_seconds()))
-    for size, word in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
-        if seconds >= size:
-            count = seconds // size
-            return f"{count} {word}{'' if count == 1 else 's'}"
-    return f"{seconds} second{'' if seconds == 1 else 's'}"
-
-
 def pull(job: Job, plan: Plan, checkpoints: Checkpoints | None = None) -> pa.Table:
     """Pull every row of a plan into one Arrow table, typed by the schema, in the order of the query's columns.
 
-    The rows are in the order of the segments, and in each in that of its pages, whatever came first.
+    The rows are in the order of the segments, and in each in that of its pages, whatever came first. Where records are
+    to be added up and the limit of the query may have cut some off, SAC adds them up instead.
 
     Raises:
         BadAnswer: Rows came twice, or are not as many as SAC announced. With ``check_count=False``, for a model that
             is written to while it is read, the latter is a RowCountWarning.
-        CutKeys: Records were to be added up, and the limit may have cut some off.
         ContractError: Records of a key were to be added up, and differ in what cannot be.
         Cancelled: ``cancelled()`` returned true.
         SacError: The session's errors.
     """
-    return _pull(Pull(job, plan, checkpoints), job)
+    try:
+        return _pull(Pull(job, plan, checkpoints), job)
+    except CutKeys:
+        return _whole_keys(job)
 
 
 def pull_resumable(
@@ -223,7 +209,12 @@ def pull_resumable(
         running = Pull(job, plan, checkpoints)
         table = _pull(running, job)
         finish()
-    except (CutKeys, Inconsistent, UnknownNameError):
+    except CutKeys:
+        checkpoints.discard()
+        table = _whole_keys(job)
+        finish()
+        return table, None
+    except (InconsistentAnswer, UnknownNameError):
         checkpoints.discard()
         raise
     except BaseException:
@@ -290,6 +281,26 @@ def _refuse_cut_keys(job: Job, rows: int, counted: int) -> None:
         counted = count_quietly(replace(job, query=replace(job.query, top=None))) or 0
     if counted != rows and (counted == 0 or count_keys(job) != counted):
         raise CutKeys
+
+
+def _whole_keys(job: Job) -> pa.Table:
+    """Return the rows of a limited query whose limit cuts records of a key off: SAC adds up all of them.
+
+    SAC's sums have no attributes. A query with some is pulled without its limit.
+    """
+    columns = job.columns
+    if any(column.role == "attribute" for column in columns):
+        whole = replace(job, query=replace(job.query, top=None))
+        return pull(whole, Plan.of(whole.query, job.schema, job.tenant_url)).slice(0, job.query.top)
+    select = tuple(column.name for column in columns)
+    job = replace(job, query=replace(job.query, entity_set=FACT_DATA_AGGREGATION, select=select))
+    warn_user(
+        f"Some keys of {job.query.provider_id} have several records, or SAC does not say that none has; SAC added "
+        "them up. Measures that do not add up, such as prices, rates and headcounts, need a look. To see the "
+        "records: facts(..., repeated='keep').",
+        RepeatedKeysWarning,
+    )
+    return pull(job, Plan.of(job.query, job.schema, job.tenant_url))
 
 
 def _open(staging: Staging) -> StagingArea | None:

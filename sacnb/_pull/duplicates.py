@@ -23,8 +23,7 @@ import pyarrow.compute as pc
 
 from sacnb._frames.types import MAX_DECIMAL_DIGITS
 from sacnb._odata.schema import NUMERIC_TYPES, Column
-from sacnb._pull.plan import Inconsistent
-from sacnb.errors import ContractError
+from sacnb.errors import ContractError, InconsistentAnswer
 
 __all__ = [
     "MAX_KEYS", "Hashes", "KeyWatch", "Repeats", "copied_run", "limbs_of", "repeated_rows", "row_hashes",
@@ -162,9 +161,9 @@ class KeyWatch:
         return pl.DataFrame(table.select(self.names)).hash_rows(seed=self._seed).to_numpy().copy()
 
 
-def repeated_rows(what: str, count: int, first: dict[str, Any]) -> Inconsistent:
+def repeated_rows(what: str, count: int, first: dict[str, Any]) -> InconsistentAnswer:
     """Return the error for rows that share their keys where that is not allowed."""
-    return Inconsistent(
+    return InconsistentAnswer(
         f"{count:,} rows of {what} share their key with another row, the first: {first}.",
         hint="No data was saved. If the model keeps several records for one cell, ask for facts(..., repeated='sum') "
         "or repeated='keep'.",

@@ -14,19 +14,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sacnb._cache.staging import StagingArea, is_recent
-from sacnb._cache.state import PartFile
+from sacnb._cache.staging import StagingArea
+from sacnb._cache.state import PartFile, is_recent
 from sacnb._endpoints import FACT_DATA_AGGREGATION
 from sacnb._files import DISK_FULL
 from sacnb._frames.convert import arrow_schema, concat
 from sacnb._pull.checkpoints import Checkpoints, Staging, plan_of
 from sacnb._pull.collect import sum_tables
 from sacnb._pull.duplicates import copied_run, repeated_rows, row_hashes
-from sacnb._pull.plan import Inconsistent, Job, Plan
+from sacnb._pull.plan import Job, Plan
 from sacnb._pull.publish import ParquetFolder, Publication, locked, recover, refuse_foreign
 from sacnb._pull.pull import Pull
 from sacnb._pull.totals import Tally, check_records
-from sacnb.errors import ExportError, UnknownNameError
+from sacnb.errors import ExportError, InconsistentAnswer, UnknownNameError
 
 __all__ = ["ROWS_PER_PART", "ParquetFolder", "PartWriter", "encode", "schema_of", "to_parquet", "widen"]
 
@@ -178,7 +178,7 @@ def to_parquet(
                 raise ExportError(f"Another process is exporting to {folder}.", hint="Wait for it to end.")
             try:
                 return _pull_into(job, plan, folder, area, question, about=about, finish=finish, rows=rows_per_part)
-            except (Inconsistent, UnknownNameError):
+            except (InconsistentAnswer, UnknownNameError):
                 area.discard()
                 raise
             finally:
@@ -233,7 +233,7 @@ def _settle(pull: Pull, job: Job, area: StagingArea, segments: int) -> int:
     """Bring all parts into one schema, and return the number of keys with several records.
 
     Raises:
-        Inconsistent: Rows came twice, or a key did where that is an error.
+        InconsistentAnswer: Rows came twice, or a key did where that is an error.
     """
     parts = _parts(area, segments)
     declared = arrow_schema(job.columns)

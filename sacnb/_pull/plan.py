@@ -17,7 +17,15 @@ from sacnb._odata.literal import encode_query
 from sacnb._odata.query import Query
 from sacnb._odata.schema import Column, Schema
 from sacnb._pull.progress import ProgressListener
-from sacnb.errors import BadAnswer, NoAnswerError, QueryError, RequestError, RowCountWarning, ServerError, warn_user
+from sacnb.errors import (
+    InconsistentAnswer,
+    NoAnswerError,
+    QueryError,
+    RequestError,
+    RowCountWarning,
+    ServerError,
+    warn_user,
+)
 
 if TYPE_CHECKING:
     from sacnb._wire.context import DispatchContext
@@ -26,8 +34,6 @@ __all__ = [
     "DEFAULT_PAGE_SIZE",
     "SMALL_PAGE_ROWS",
     "CutKeys",
-    "DataChanged",
-    "Inconsistent",
     "Job",
     "LimitedSink",
     "Plan",
@@ -321,14 +327,6 @@ _DEAD_LINK: Final = frozenset({400, 404, 410})
 _TIMEOUTS: Final = frozenset({"read_timeout", "deadline"})
 
 
-class Inconsistent(BadAnswer):
-    """Rows are inconsistent with each other or with SAC's count. Discard them; do not resume."""
-
-
-class DataChanged(BadAnswer):
-    """SAC counts other rows now than when the pull began, so the rows pulled before do not fit the rest."""
-
-
 class CutKeys(Exception):
     """A limit may have cut records of a key off, so that their sum cannot be made of the rows."""
 
@@ -337,7 +335,7 @@ def compare(job: Job, announced: int | None, received: int, *, is_vital: bool = 
     """Refuse another number of rows than SAC announced; warn where the job does not check it, unless it is vital.
 
     Raises:
-        Inconsistent: There are more or fewer.
+        InconsistentAnswer: There are more or fewer.
     """
     if announced is None or announced == received:
         return
@@ -347,7 +345,7 @@ def compare(job: Job, announced: int | None, received: int, *, is_vital: bool = 
             "No data was saved. Download again; if it happens again and nobody is writing to the model, try "
             f"smaller pages: facts(..., page_size={SMALL_PAGE_ROWS})."
         )
-        raise Inconsistent(problem, hint=hint)
+        raise InconsistentAnswer(problem, hint=hint)
     warn_user(problem, RowCountWarning)
 
 
@@ -368,7 +366,7 @@ def remedy_for(error: BaseException, position: Position) -> Remedy:
     fetching them again would not help. They stay for the next run, and only a link that fails in that run too counts as
     one that does not work with this page size.
     """
-    if isinstance(error, DataChanged):
+    if isinstance(error, InconsistentAnswer) and error.changed:
         return "restart"
     if not isinstance(error, RequestError):
         return "give up"

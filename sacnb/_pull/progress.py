@@ -8,11 +8,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal
 
 from sacnb._frontend import frontend
 
-__all__ = ["Meter", "Progress", "ProgressListener", "ProgressOption", "progress_listener"]
+__all__ = ["Meter", "Progress", "ProgressListener", "ProgressOption", "age_in_words", "progress_listener"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,3 +118,13 @@ def _is_notebook() -> bool:
     """Return whether this process is a kernel that can show widgets."""
     shell: Any = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return getattr(shell, "kernel", None) is not None and importlib.util.find_spec("ipywidgets") is not None
+
+
+def age_in_words(age: timedelta) -> str:
+    """Return an age in words: ``52 minutes``, ``3 hours``, ``2 days``."""
+    seconds = max(0, int(age.total_seconds()))
+    for size, word in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+        if seconds >= size:
+            count = seconds // size
+            return f"{count} {word}{'' if count == 1 else 's'}"
+    return f"{seconds} second{'' if seconds == 1 else 's'}"

@@ -29,8 +29,7 @@ from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
-from sacnb._cache.staging import remove_rows
-from sacnb._cache.state import ROWS_FORM, PartFile
+from sacnb._cache.state import ROWS_FORM, PartFile, remove_rows
 from sacnb._files import dump_with_digest, exchange, read_with_digest, remove, replacing, sync_folder
 from sacnb._fork import is_forked_since
 from sacnb.errors import ExportError

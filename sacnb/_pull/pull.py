@@ -17,21 +17,11 @@ from sacnb._pull.checkpoints import Checkpoints, Copy
 from sacnb._pull.count import count_all, count_quietly, is_narrowed
 from sacnb._pull.duplicates import KeyWatch
 from sacnb._pull.pipeline import Arrived, Ended, Failed, Pipeline, decode_threads
-from sacnb._pull.plan import (
-    Inconsistent,
-    Job,
-    LimitedSink,
-    Plan,
-    Position,
-    Segment,
-    Sink,
-    compare,
-    remedy_for,
-)
+from sacnb._pull.plan import Job, LimitedSink, Plan, Position, Segment, Sink, compare, remedy_for
 from sacnb._pull.progress import Meter
 from sacnb._pull.source import Fetched, PageSize, PageSource, Start
 from sacnb._wire.telemetry import TelemetrySummary
-from sacnb.errors import BadAnswer
+from sacnb.errors import BadAnswer, InconsistentAnswer
 
 __all__ = ["Pull"]
 
@@ -223,19 +213,9 @@ class Pull:
             table = decode_rows(self._source.again(fetched).view, self._columns)
         table = self._all_of(fetched, table)
         self._job.context.telemetry.on_rows(table.num_rows)
-        return _Decoded(
-            fetched.index,
-            fetched.link,
-            fetched.next_link,
-            fetched.page.count,
-            table,
-            self._checkpoints.write(
-                number,
-                fetched.index,
-                table,
-                is_all=len(self._runs) == 1 and fetched.index == 0 and fetched.next_link is None,
-            ),
-        )
+        is_all = len(self._runs) == 1 and fetched.index == 0 and fetched.next_link is None
+        copy = self._checkpoints.write(number, fetched.index, table, is_all=is_all)
+        return _Decoded(fetched.index, fetched.link, fetched.next_link, fetched.page.count, table, copy)
 
     def _all_of(self, fetched: Fetched, table: pa.Table) -> pa.Table:
         """Return the rows of a page if they are as many as the page says, and fetch it once more if not."""
@@ -244,7 +224,7 @@ class Pull:
         page = self._source.again(fetched)
         table = decode_rows(page.view, self._columns)
         if page.rows_in_page not in {None, table.num_rows}:
-            raise Inconsistent(
+            raise InconsistentAnswer(
                 f"A page of {self._job.label} holds {table.num_rows:,} rows, and says itself that it has "
                 f"{page.rows_in_page:,}.",
                 hint="No data was saved. Download again; if it happens again, report it to your SAC administrator.",
@@ -264,15 +244,8 @@ class Pull:
         if is_only_page and run.announced is None and is_narrowed(self._job) and 0 < len(table) != self._job.query.top:
             run.announced = count_quietly(self._job)
         if decoded.copy is not None:
-            page = PageFile(
-                decoded.index,
-                decoded.copy.file,
-                run.received,
-                table.num_rows,
-                decoded.copy.sha256,
-                decoded.link,
-                decoded.next_link,
-            )
+            copy, rows = decoded.copy, table.num_rows
+            page = PageFile(decoded.index, copy.file, run.received, rows, copy.sha256, decoded.link, decoded.next_link)
             self._checkpoints.add(number, page, announced=run.announced)
         before, run.received = run.received, run.received + table.num_rows
         run.pages += 1
@@ -291,7 +264,7 @@ class Pull:
         """Return the rows of a page, fetched again, that are not in part files; those that are must be the same."""
         known = min(self._runs[number].in_parts - first_row, table.num_rows)
         if not self._checkpoints.has_rows(number, first_row, table.slice(0, known)):
-            raise Inconsistent(
+            raise InconsistentAnswer(
                 f"A page of {self._job.label} has other rows now than when the download was begun.",
                 hint="Download again; it starts over.",
             )

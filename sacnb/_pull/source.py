@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Final
 
 from sacnb._connections import Interrupt
 from sacnb._odata.page import Page, cut_page, next_page
-from sacnb._pull.plan import SMALL_PAGE_ROWS, DataChanged, Segment, is_by_skip, link_of, next_by_skip
+from sacnb._pull.plan import SMALL_PAGE_ROWS, Segment, is_by_skip, link_of, next_by_skip
 from sacnb._wire.retry import RetryBudget
 from sacnb._wire.telemetry import Event, RetryEvent, Telemetry, current_trace_id
-from sacnb.errors import BadAnswer, Cancelled, SacError
+from sacnb.errors import BadAnswer, Cancelled, InconsistentAnswer, SacError
 
 if TYPE_CHECKING:
     from sacnb._wire.context import DispatchContext
@@ -200,7 +200,7 @@ class PageSource:
         """Fetch the pages of a segment, in a loop: a model may have thousands of them.
 
         Raises:
-            DataChanged: SAC counts other rows than *start* says.
+            InconsistentAnswer: SAC counts other rows than *start* says.
             BadAnswer: A link leads to another server or back, or one empty page follows the other without an end.
             SacError: The session's errors.
         """
@@ -214,8 +214,9 @@ class PageSource:
             asked_at = self._session.clock()
             page, answered_from = self._get(url)
             if None not in {start.announced, page.count} and page.count != start.announced:
-                raise DataChanged(
-                    f"The row count changed during the download: {start.announced:,} at the start, {page.count:,} now."
+                raise InconsistentAnswer(
+                    f"The row count changed during the download: {start.announced:,} at the start, {page.count:,} now.",
+                    changed=True,
                 )
             following = segment.link_after(index, start.page_size)
             if is_by_skip(link):

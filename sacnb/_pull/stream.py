@@ -28,10 +28,10 @@ from sacnb._fork import is_forked_since
 from sacnb._frames.convert import arrow_schema
 from sacnb._odata.schema import Column
 from sacnb._pull.duplicates import Hashes, KeyWatch, Repeats
-from sacnb._pull.plan import Inconsistent, Job, Plan, Records, Sink
+from sacnb._pull.plan import Job, Plan, Records, Sink
 from sacnb._pull.pull import Pull
 from sacnb._pull.totals import Tally, check_records
-from sacnb.errors import BadAnswer, ExportError
+from sacnb.errors import BadAnswer, ExportError, InconsistentAnswer
 
 __all__ = ["BatchStream", "Spool"]
 
@@ -302,7 +302,7 @@ def _check(job: Job, watch: KeyWatch, suspects: Hashes, tallies: _Tallies) -> No
     repeats = Repeats(watch.rows_of(suspects), {}, len(suspects))
     try:
         records = check_records(job, whole, repeats, watch.copied_pages(tallies.alike()))
-    except Inconsistent as error:
+    except InconsistentAnswer as error:
         raise BadAnswer(error.message, hint="Discard what was streamed, and download again.") from error
     job.note_records(records)
 

@@ -22,8 +22,8 @@ from sacnb._odata.schema import Column
 from sacnb._odata.where import columns_of
 from sacnb._pull.count import check_page, count_quietly, run_concurrently
 from sacnb._pull.duplicates import Repeats, limbs_of
-from sacnb._pull.plan import Inconsistent, Job, Records
-from sacnb.errors import BadAnswer, QueryError, RequestError
+from sacnb._pull.plan import Job, Records
+from sacnb.errors import BadAnswer, InconsistentAnswer, QueryError, RequestError
 
 __all__ = ["Tally", "check_records", "count_keys", "has_single_records"]
 
@@ -164,7 +164,7 @@ def check_records(job: Job, tally: Tally, repeats: Repeats, run: int) -> Records
     SAC's number of keys prove the rows.
 
     Raises:
-        Inconsistent: Rows came twice.
+        InconsistentAnswer: Rows came twice.
         Cancelled: The user stopped the job.
     """
     shared = f"{repeats.rows:,} rows of {job.label} share their key with another row, the first: {repeats.first}"
@@ -175,9 +175,10 @@ def check_records(job: Job, tally: Tally, repeats: Repeats, run: int) -> Records
         found = tally.compare(totals, repeats)
     if found.differing and not found.matched:
         name = found.differing[0]
-        raise Inconsistent(f"{shared}; and SAC has another total of {name!r} than all rows together.", hint=_AGAIN)
+        problem = f"{shared}; and SAC has another total of {name!r} than all rows together."
+        raise InconsistentAnswer(problem, hint=_AGAIN)
     if run and not (found.matched and count_keys(job) == tally.rows - repeats.rows + repeats.keys):
-        raise Inconsistent(
+        raise InconsistentAnswer(
             f"{shared}; {run:,} of them, one after the other, stand on two pages, and SAC's totals do not prove that "
             "they are records.",
             hint=f"{_AGAIN} Another page_size or one more measure may tell them apart.",

@@ -44,9 +44,7 @@ Target: TypeAlias = str | os.PathLike[str] | IO[bytes]
 
 # Smaller row groups make files a fifth larger; this many rows are about ten megabytes.
 _ROW_GROUP_ROWS: Final = 1_000_000
-
 _MAGIC: Final = b"PAR1"
-
 # Not one of the keys "sacnb.": earlier versions refuse a file with one that they do not know.
 _DIGEST_KEY: Final = "sacnb_file_sha256"
 
@@ -173,18 +171,15 @@ def write_excel(sheets: Mapping[str, pa.Table], about: Mapping[str, object], tar
 
 def _for_excel(table: pa.Table) -> pl.DataFrame:
     """Return a frame in types that Excel has. Raises ContractError for one that it has no room for."""
-    for count, most, what in (
-        (table.num_rows, EXCEL_ROWS - 1, "rows below the header"),
-        (table.num_columns, _EXCEL_COLUMNS, "columns"),
-    ):
+    room = {"rows below the header": (table.num_rows, EXCEL_ROWS - 1), "columns": (table.num_columns, _EXCEL_COLUMNS)}
+    for what, (count, most) in room.items():
         if count > most:
             raise ContractError(
                 f"An Excel sheet has room for {most:,} {what}, and there are {count:,}.",
                 hint="Filter, fetch fewer dimensions, or write Parquet or CSV.",
             )
     frame = _for_csv(with_floats(table, remedy="to_csv() and to_parquet() keep all digits."))
-    moment = pl.col(pl.Datetime).dt.replace_time_zone(None)  # UTC; Excel knows no zones
-    frame = frame.with_columns(moment)
+    frame = frame.with_columns(pl.col(pl.Datetime).dt.replace_time_zone(None))  # UTC; Excel knows no zones
     for name, kind in frame.schema.items():
         values = frame[name]
         if kind in {pl.Date, pl.Datetime} and any(year < _EXCEL_FIRST_YEAR for year in values.dt.year().drop_nulls()):
@@ -279,8 +274,7 @@ class Tabular(ABC):
         width. If a member may come from somebody you do not trust, ``escape_formulas=True`` puts an apostrophe before
         them; programs that read the file then see it too. ``separator`` is one character, such as ``";"``.
 
-        Raises:
-            ContractError: ``separator`` is not one character.
+        Raises ContractError where ``separator`` is not one character.
         """
         separator, escape_formulas = text("separator", separator) or "", flag("escape_formulas", escape_formulas)
         write_csv(self._shown(), target, separator=separator, escape_formulas=escape_formulas)
@@ -291,12 +285,8 @@ class Tabular(ABC):
         Numbers and dates have their types; a number is a float64, as all numbers of Excel are. The header row stays
         when the rows scroll, and filters.
 
-        Raises:
-            ContractError: There are more rows than the 1,048,575 that Excel has room for.
-            MissingExtraError: The extra ``excel`` is not installed.
-
-        Warns:
-            PrecisionWarning: A float64 cannot hold all digits.
+        Raises ContractError for more rows than the 1,048,575 that Excel has room for; MissingExtraError without the
+        extra ``excel``. Warns with PrecisionWarning where a float64 cannot hold all digits.
         """
         write_excel({"Data": self._shown()}, self._about(), target)
 
@@ -368,11 +358,8 @@ def read_parquet(path: Path) -> tuple[pa.Table, dict[str, str]]:
         OSError: It cannot be opened.
     """
     with _reading(path) as parquet:
-        if (
-            _digest_in(parquet) is None
-            or is_polars_lost()
-            or not all(map(_is_same_in_polars, parquet.schema_arrow.types))
-        ):
+        is_for_polars = not is_polars_lost() and all(map(_is_same_in_polars, parquet.schema_arrow.types))
+        if _digest_in(parquet) is None or not is_for_polars:
             return parquet.read().replace_schema_metadata(None), _texts(parquet)
     return _read_checked(path)
 

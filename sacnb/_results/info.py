@@ -50,24 +50,9 @@ REASON: Final = " Reason: "
 METADATA_KEYS: Final = tuple(
     _PREFIX + name
     for name in (
-        "contract_version",
-        "last_refresh_time",
-        "source",
-        "tenant_host",
-        "principal",
-        "provider_id",
-        "namespace",
-        "entity_set",
-        "query",
-        "row_count",
-        "min_date",
-        "max_date",
-        "columns",
-        "schema",
-        "repeated",
-        "repeated_keys",
-        "mixed",
-        "digest",
+        *("contract_version", "last_refresh_time", "source", "tenant_host", "principal", "provider_id", "namespace"),
+        *("entity_set", "query", "row_count", "min_date", "max_date", "columns", "schema"),
+        *("repeated", "repeated_keys", "mixed", "digest"),
     )
 )
 _DIGEST: Final = _PREFIX + "digest"

@@ -5,18 +5,25 @@ from __future__ import annotations
 from sacnb._settings.files import (
     check_profile_name,
     is_profile_name,
-    keep_in_keyring,
     profile_names,
     profiles_path,
     read_dotenv,
     read_profile,
     save_dotenv,
     save_profile,
-    system_keyring,
 )
 from sacnb._settings.resolve import AuthMethod, LogLevel, ReplayChoice, ReplayMode, Settings
 from sacnb._settings.sources import configured_secrets
-from sacnb._settings.variables import IDENTITY, SANDBOX, VARIABLES, Secret, Variable, documentation
+from sacnb._settings.variables import (
+    IDENTITY,
+    SANDBOX,
+    VARIABLES,
+    Secret,
+    Variable,
+    documentation,
+    keep_in_keyring,
+    system_keyring,
+)
 
 __all__ = [
     "IDENTITY",

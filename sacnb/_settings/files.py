@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sacnb._files import make_private_folder, write_file
-from sacnb._settings.variables import IDENTITY, SANDBOX, SECRETS, VARIABLES, Secret
+from sacnb._settings.variables import IDENTITY, SANDBOX, SECRETS, VARIABLES, Secret, keyring_secret
 from sacnb.errors import MissingExtraError, SacWarning, SettingsError, warn_user
 
 __all__ = [
@@ -22,15 +22,12 @@ __all__ = [
     "all_secrets",
     "check_profile_name",
     "is_profile_name",
-    "keep_in_keyring",
-    "keyring_secret",
     "profile_names",
     "profiles_path",
     "read_dotenv",
     "read_profile",
     "save_dotenv",
     "save_profile",
-    "system_keyring",
 ]
 
 # UTF-32 first: its mark begins with that of UTF-16.
@@ -41,9 +38,6 @@ _MARKS: Final = (
     (b"\xfe\xff", "utf-16"),
     (b"\xef\xbb\xbf", "utf-8-sig"),
 )
-
-
-_SERVICE: Final = "sacnb"
 _IN_KEYRING: Final = "keyring"
 # A cassette belongs to a notebook and not to a tenant.
 _NOT_IN_PROFILES: Final = frozenset({"SAC_PROFILE", "SAC_REPLAY", "SAC_REPLAY_CASSETTE"})
@@ -337,54 +331,6 @@ def all_secrets() -> tuple[Secret, ...]:
             except (SettingsError, MissingExtraError) as error:
                 warn_user(f"The secret of the profile {name!r} is not known to this search: {error}", SacWarning)
     return tuple(found)
-
-
-def keyring_secret(name: str) -> Secret:
-    """Return the client secret of a profile from the system's keyring.
-
-    Raises MissingExtraError without the extra ``keyring``, SettingsError where the keyring has or gives no secret.
-    """
-    keyring = system_keyring()
-    try:
-        text = keyring.get_password(_SERVICE, name)
-    except keyring.errors.KeyringError as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise SettingsError(
-            f"The secret of the profile {name!r} is in the system's keyring, which does not give it: {reason:.200} "
-            f"Unlock the keyring, or keep the secret in the file: sacnb init --profile {name}"
-        ) from None
-    if not text:
-        raise SettingsError(
-            f"The system's keyring has no secret of the profile {name!r}. Store it: sacnb init --profile {name} "
-            "--keyring"
-        )
-    return Secret(text)
-
-
-def keep_in_keyring(name: str, secret: Secret) -> None:
-    """Store the client secret of a profile in the system's keyring, and see that it is there.
-
-    Raises MissingExtraError without the extra ``keyring``, SettingsError where the keyring does not keep it.
-    """
-    keyring = system_keyring()
-    try:
-        keyring.set_password(_SERVICE, name, secret.reveal())
-        is_kept = keyring.get_password(_SERVICE, name) == secret.reveal()
-        reason = "what it returns differs from what was stored."
-    except keyring.errors.KeyringError as error:
-        is_kept, reason = False, str(error).partition("\n")[0] or type(error).__name__
-    if not is_kept:
-        raise SettingsError(f"The system's keyring does not keep the secret: {reason:.200} Leave --keyring out.")
-
-
-def system_keyring() -> Any:
-    """Return the module ``keyring``. Raises MissingExtraError without it."""
-    try:
-        import keyring
-        import keyring.errors
-    except ImportError as error:
-        raise MissingExtraError("keyring", "A secret in the system's keyring") from error
-    return keyring
 
 
 def save_profile(name: str, values: Mapping[str, str | Secret], *, in_keyring: bool) -> Path:

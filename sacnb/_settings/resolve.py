@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Literal, cast, get_args
+from typing import Any, Final, Literal, TypeVar, cast, get_args
 
 from sacnb._endpoints import REPLAY_TENANT_URL, REPLAY_TOKEN_URL
 from sacnb._rendering import shown_path
@@ -26,6 +25,7 @@ from sacnb._settings.tenant_url import (
 from sacnb._settings.variables import SANDBOX, VARIABLES, Secret, documentation
 from sacnb.errors import SettingsError
 
+_T = TypeVar("_T")
 AuthMethod = Literal["client_credentials", "authorization_code", "static"]
 ReplayMode = Literal["off", "replay", "record"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -204,17 +204,11 @@ class _Resolver:
         return number
 
     def _whole(self, name: str, most: int) -> int:
-        def accept(number: float) -> bool:
-            return number.is_integer() and 1 <= number <= most
-
-        return int(self._number(name, accept, f"a whole number from 1 to {most}"))
+        return int(self._number(name, lambda n: n.is_integer() and 1 <= n <= most, f"a whole number from 1 to {most}"))
 
     def _seconds(self, name: str, *, zero: bool = False) -> float:
         expected = "seconds, 0 or more" if zero else "seconds, more than 0"
         return self._number(name, lambda n: n > 0 or (zero and n == 0), expected)
-
-    def _margin_s(self) -> float | None:
-        return self._number("SAC_REFRESH_MARGIN_S", lambda n: n >= 30, "at least 30 seconds", 60.0)
 
     def _ca_bundle(self) -> Path | None:
         given = self._given("SAC_CA_BUNDLE")
@@ -242,52 +236,30 @@ class _Resolver:
 
     def _cache_dir(self) -> Path:
         given = self._given("SAC_CACHE_DIR")
-        if given.value is not None:
-            return self._path(given, "a folder, such as /data/sac-cache") or Path()
-        from platformdirs import user_cache_path
-
-        # No HOME and no entry in passwd, as in a container that runs under a number: it raises, or leaves "~".
-        with suppress(RuntimeError):
-            folder = user_cache_path("sacnb", appauthor=False)
-            if folder.is_absolute():
-                return folder
-        user = os.getuid() if hasattr(os, "getuid") else 0
-        try:
-            folder = Path(tempfile.gettempdir()) / f"sacnb-{user}"
-        except FileNotFoundError:
-            self._problems.append("There is neither a home folder nor a temporary one: set SAC_CACHE_DIR to a folder.")
-            return Path()
-        self._sources.notes.append(
-            f"There is no home folder, so results are kept in {folder}; set SAC_CACHE_DIR to keep them elsewhere."
-        )
-        if folder.is_symlink() or (folder.exists() and folder.stat().st_uid != user):
-            self._problems.append(
-                f"There is no home folder, and {folder} belongs to another user: set SAC_CACHE_DIR to your own folder."
-            )
-        return folder
+        if given.value is None:
+            return self._sources.usual_cache_dir()
+        return self._path(given, "a folder, such as /data/sac-cache") or Path()
 
     def _tenant(self) -> TenantAddress | None:
-        text, origin = self._text("SAC_TENANT_URL"), self._given("SAC_TENANT_URL").origin
-        if not text:
+        if not self._text("SAC_TENANT_URL"):
             self._problems.append(
                 "SAC_TENANT_URL is missing: the address of your tenant, for example https://acme.eu10.hcs.cloud.sap, "
                 "or 'sandbox' for the embedded one."
             )
             return None
+        return self._checked("SAC_TENANT_URL", read_tenant_url)
+
+    def _checked(self, name: str, check: Callable[[str], _T]) -> _T | None:
+        """Return what *check* makes of an address; a ValueError is the rest of a sentence that begins with its name."""
         try:
-            return read_tenant_url(text)
+            return check(self._text(name))
         except ValueError as error:
-            self._problems.append(f"{origin} {error}")
+            self._problems.append(f"{self._given(name).origin} {error}")
             return None
 
     def _token_url(self, tenant: TenantAddress | None, auth: str) -> str:
-        text = self._text("SAC_TOKEN_URL")
-        if text:
-            try:
-                return check_token_url(text)
-            except ValueError as error:
-                self._problems.append(f"{self._given('SAC_TOKEN_URL').origin} {error}")
-                return ""
+        if self._text("SAC_TOKEN_URL"):
+            return self._checked("SAC_TOKEN_URL", check_token_url) or ""
         if tenant is None or auth == "static":
             return ""
         if tenant.derived_token_url is None:
@@ -299,14 +271,9 @@ class _Resolver:
         return tenant.derived_token_url
 
     def _redirect_uri(self) -> str:
-        text = self._text("SAC_REDIRECT_URI")
-        if not text:
+        if not self._text("SAC_REDIRECT_URI"):
             return str(_DEFAULTS["redirect_uri"])
-        try:
-            return check_redirect_uri(text)
-        except ValueError as error:
-            self._problems.append(f"{self._given('SAC_REDIRECT_URI').origin} {error}")
-            return ""
+        return self._checked("SAC_REDIRECT_URI", check_redirect_uri) or ""
 
     def settings(self) -> Settings:
         """Return the settings. Raises SettingsError with every problem."""
@@ -318,7 +285,7 @@ class _Resolver:
             **who,
             # Out of range is not an error here: the guard clamps it and warns once.
             token_lifetime_s=self._number("SAC_TOKEN_LIFETIME_S", lambda _: True, "seconds"),
-            refresh_margin_s=self._margin_s(),
+            refresh_margin_s=self._number("SAC_REFRESH_MARGIN_S", lambda n: n >= 30, "at least 30 seconds", 60.0),
             connect_timeout_s=self._seconds("SAC_CONNECT_TIMEOUT_S"),
             read_timeout_s=self._seconds("SAC_READ_TIMEOUT_S"),
             deadline_s=self._seconds("SAC_DEADLINE_S"),
@@ -377,11 +344,8 @@ class _Resolver:
         is_sandbox = self._text("SAC_TENANT_URL").lower() == SANDBOX
         if not is_sandbox:
             self._sources.open_keyring()
-        client_id, client_secret, token = (
-            self._text("SAC_CLIENT_ID"),
-            self._secret("SAC_CLIENT_SECRET"),
-            self._secret("SAC_TOKEN"),
-        )
+        client_id, client_secret = self._text("SAC_CLIENT_ID"), self._secret("SAC_CLIENT_SECRET")
+        token = self._secret("SAC_TOKEN")
         auth = self._choice("SAC_AUTH", get_args(AuthMethod), self._sources.usual_auth())
         tenant_url = token_url = ""
         if not is_sandbox:

@@ -9,14 +9,17 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import tempfile
 import unicodedata
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from sacnb._arguments import plain
-from sacnb._settings.files import Dotenv, Profile, all_secrets, keyring_secret, read_profile
-from sacnb._settings.variables import IDENTITY, SECRETS, VARIABLES, Secret
+from sacnb._settings.files import Dotenv, Profile, all_secrets, read_profile
+from sacnb._settings.variables import IDENTITY, SECRETS, VARIABLES, Secret, keyring_secret
 from sacnb.errors import SettingsError
 
 __all__ = ["Given", "Sources", "configured_secrets", "show"]
@@ -177,6 +180,30 @@ class Sources:
             f"secret comes from {source}. Set SAC_CACHE_DIR in {source} too, or name the file (dotenv_path=...)."
         )
         return True
+
+    def usual_cache_dir(self) -> Path:
+        """Return the platform's cache folder of the user; one among temporary files where there is no home folder."""
+        from platformdirs import user_cache_path
+
+        # No HOME and no entry in passwd, as in a container that runs under a number: it raises, or leaves "~".
+        with suppress(RuntimeError):
+            folder = user_cache_path("sacnb", appauthor=False)
+            if folder.is_absolute():
+                return folder
+        user = os.getuid() if hasattr(os, "getuid") else 0
+        try:
+            folder = Path(tempfile.gettempdir()) / f"sacnb-{user}"
+        except FileNotFoundError:
+            self.problems.append("There is neither a home folder nor a temporary one: set SAC_CACHE_DIR to a folder.")
+            return Path()
+        self.notes.append(
+            f"There is no home folder, so results are kept in {folder}; set SAC_CACHE_DIR to keep them elsewhere."
+        )
+        if folder.is_symlink() or (folder.exists() and folder.stat().st_uid != user):
+            self.problems.append(
+                f"There is no home folder, and {folder} belongs to another user: set SAC_CACHE_DIR to your own folder."
+            )
+        return folder
 
     def leave_to_the_code(self, replay: str) -> None:
         """Forget the variables that would make the requests of one machine differ from those of another."""

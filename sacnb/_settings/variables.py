@@ -1,13 +1,19 @@
-"""The variables a user can set, in one table; ``.env.example`` and the documents are tested against it."""
+"""The variables a user can set, in one table, and the secrets among them, masked or in the system's keyring.
+
+``.env.example`` and the documents are tested against the table.
+"""
 
 from __future__ import annotations
 
 import weakref
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
+
+from sacnb.errors import MissingExtraError, SettingsError
 
 SANDBOX: Final = "sandbox"
+_KEYRING_SERVICE: Final = "sacnb"
 
 
 def documentation(page: str) -> str:
@@ -143,3 +149,51 @@ _alive: Final[weakref.WeakValueDictionary[int, Secret]] = weakref.WeakValueDicti
 def known_secrets() -> set[str]:
     """Return the text of every secret of this process."""
     return {secret.reveal() for reference in _alive.valuerefs() if (secret := reference()) is not None}
+
+
+def keyring_secret(name: str) -> Secret:
+    """Return the client secret of a profile from the system's keyring.
+
+    Raises MissingExtraError without the extra ``keyring``, SettingsError where the keyring has or gives no secret.
+    """
+    keyring = system_keyring()
+    try:
+        text = keyring.get_password(_KEYRING_SERVICE, name)
+    except keyring.errors.KeyringError as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise SettingsError(
+            f"The secret of the profile {name!r} is in the system's keyring, which does not give it: {reason:.200} "
+            f"Unlock the keyring, or keep the secret in the file: sacnb init --profile {name}"
+        ) from None
+    if not text:
+        raise SettingsError(
+            f"The system's keyring has no secret of the profile {name!r}. Store it: sacnb init --profile {name} "
+            "--keyring"
+        )
+    return Secret(text)
+
+
+def keep_in_keyring(name: str, secret: Secret) -> None:
+    """Store the client secret of a profile in the system's keyring, and see that it is there.
+
+    Raises MissingExtraError without the extra ``keyring``, SettingsError where the keyring does not keep it.
+    """
+    keyring = system_keyring()
+    try:
+        keyring.set_password(_KEYRING_SERVICE, name, secret.reveal())
+        is_kept = keyring.get_password(_KEYRING_SERVICE, name) == secret.reveal()
+        reason = "what it returns differs from what was stored."
+    except keyring.errors.KeyringError as error:
+        is_kept, reason = False, str(error).partition("\n")[0] or type(error).__name__
+    if not is_kept:
+        raise SettingsError(f"The system's keyring does not keep the secret: {reason:.200} Leave --keyring out.")
+
+
+def system_keyring() -> Any:
+    """Return the module ``keyring``. Raises MissingExtraError without it."""
+    try:
+        import keyring
+        import keyring.errors
+    except ImportError as error:
+        raise MissingExtraError("keyring", "A secret in the system's keyring") from error
+    return keyring

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from sacnb._cache.folder import CacheKey
@@ -18,11 +20,14 @@ from sacnb._endpoints import (
 )
 from sacnb._odata.metadata import Metadata, parse_metadata
 from sacnb._odata.page import cut_page, next_page, read_list
+from sacnb._rendering import Preview, Previewed, fact_table
 from sacnb._results.info import ResultInfo, principal_digest
 from sacnb._settings import SANDBOX
 from sacnb.errors import BadAnswer, CacheError, NotFoundError, QueryError, SacError, UnknownNameError
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from sacnb._cache.store import Cache
     from sacnb._odata.schema import Schema
     from sacnb._settings.resolve import Settings
@@ -103,6 +108,14 @@ def list_models(connection: Connection, namespace: str = DEFAULT_NAMESPACE) -> t
     )
 
 
+def entries_frame(entries: Iterable[ModelEntry]) -> pl.DataFrame:
+    """Return a list of models or tables as a frame: ``id``, ``name``, ``description``, all String."""
+    import polars as pl
+
+    rows = [(entry.id, entry.name, entry.description) for entry in entries]
+    return pl.DataFrame(rows, schema=dict.fromkeys(("id", "name", "description"), pl.String), orient="row")
+
+
 def list_tables(connection: Connection, kind: str) -> tuple[ModelEntry, ...]:
     """Return the tables of a kind. Raises what ``Tenant.tables`` raises."""
     namespace, _ = TABLES[kind]
@@ -129,6 +142,22 @@ def read_table(connection: Connection, kind: str, table_id: str) -> list[dict[st
         raise BadAnswer(f"{table_id!r} has no entity set {entity_set!r}, and which to read of {sets!r} is not known.")
     rows = connection.read_list(entity_set_path(table_id, chosen, namespace), "read table")
     return [{name: value for name, value in row.items() if not name.startswith("@")} for row in rows]
+
+
+def table_frame(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """Return the rows of a table as a frame: columns with numbers only are Float64, all others String."""
+    import polars as pl
+
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    return pl.DataFrame(
+        [
+            pl.Series(name, values, dtype=pl.Float64, strict=False)
+            if all(isinstance(one, int | float | None) and not isinstance(one, bool) for one in values)
+            else pl.Series(name, [None if one is None else str(one) for one in values], dtype=pl.String)
+            for name, values in columns.items()
+        ]
+    )
 
 
 _log = logging.getLogger("sacnb.tenant")
@@ -203,3 +232,35 @@ def _unknown(connection: Connection, model_id: str, namespace: str, error: NotFo
 
 def _parse_check(body: bytes) -> None:
     parse_metadata(body)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenStatus(Previewed):
+    """A token's times, without the token: issued and expires (both UTC), and the seconds remaining.
+
+    ``end_is_known`` is false for a pasted token that does not say when it expires; its times are then meaningless.
+    """
+
+    issued_at: datetime
+    expires_at: datetime
+    remaining_s: float
+    renewed: bool
+    end_is_known: bool = True
+
+    def __str__(self) -> str:
+        if not self.end_is_known:
+            return "OK, using a pasted token (SAC_TOKEN); it does not say when it expires"
+        minutes, seconds = divmod(int(self.remaining_s), 60)
+        return f"OK, the token is valid until {self.expires_at:%H:%M:%S} UTC ({minutes} min {seconds} s)"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: FBT001, ARG002 - IPython's signature
+        printer.text(str(self))
+
+    def _preview(self) -> Preview:
+        facts = {
+            "issued": f"{self.issued_at:%Y-%m-%d %H:%M:%S} UTC",
+            "valid until": f"{self.expires_at:%Y-%m-%d %H:%M:%S} UTC" if self.end_is_known else "it does not say",
+            "remaining": f"{self.remaining_s:.0f} s" if self.end_is_known else "it does not say",
+            "renewed just now": "yes" if self.renewed else "no",
+        }
+        return fact_table("The token", facts)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from sacnb._arguments import callback, flag, one_of, seconds, whole_number
 from sacnb._arguments import folder as path_of
@@ -18,19 +17,18 @@ from sacnb._cache.staging import staging_root
 from sacnb._endpoints import FACT_DATA_AGGREGATION
 from sacnb._frames.convert import column_to_dict
 from sacnb._frames.tidy import CONTRACT_VERSION
-from sacnb._odata.render import to_odata
 from sacnb._pull.checkpoints import Staging
 from sacnb._pull.collect import pull, pull_resumable, refresh
 from sacnb._pull.count import count_rows
 from sacnb._pull.partition import Partitions, checked_partitions, make_plan
-from sacnb._pull.plan import CutKeys, Job, Plan, Records, Repeated
+from sacnb._pull.plan import Job, Plan, Records, Repeated
 from sacnb._pull.progress import ProgressListener, ProgressOption, progress_listener
 from sacnb._pull.stream import BatchStream
-from sacnb._rendering import Preview, Previewed, fact_table
 from sacnb._results.info import KnownMembers, principal_digest, warn_of_mixed
 from sacnb._results.result import Result, ResultInfo
 from sacnb._slices.slice import Slice, cut
 from sacnb._slices.spec import ConnectSpec
+from sacnb._tenant.facts_base import FactsBase
 from sacnb._tenant.members import NamedMembers, dimension_members, member_ids, mixed_dimensions
 from sacnb.errors import QueryError, RepeatedKeysWarning, warn_user
 
@@ -42,27 +40,12 @@ if TYPE_CHECKING:
     from sacnb._odata.schema import Schema
     from sacnb._pull.publish import ParquetFolder
     from sacnb._tenant.connection import Connection
-    from sacnb.snowflake import SnowflakeClient
-    from sacnb.snowflake.load import Load
 
 __all__ = ["Facts", "warn_of_records"]
 
-_MOST_CHARS: Final = 300
-
-
-# What people call on a query as if it were its result.
-_OF_RESULTS: Final = frozenset(
-    {"polars", "pandas", "arrow", "tidy", "plot", "variance", "variance_plot", "head", "columns", "shape", "table"}
-    | {"to_csv", "to_excel", "to_arrow", "to_pandas", "to_polars", "info"}
-)
-
-
-class _NotFetchedError(QueryError, AttributeError):
-    """A query was used as if it were its result; also an AttributeError, so that ``hasattr`` answers no."""
-
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Facts(Previewed):
+class Facts(FactsBase):
     """A query of a model's facts that has not been sent yet.
 
     ``fetch()`` returns the rows, ``stream()`` iterates over them, ``to_parquet()`` writes them to a folder, and
@@ -80,45 +63,6 @@ class Facts(Previewed):
     split: Partitions = None
     check_members: bool = True
     repeated: Repeated = "sum"
-
-    def __repr__(self) -> str:
-        return self._preview().text()
-
-    def _preview(self) -> Preview:
-        query = self.query
-        where = "" if query.where is None else to_odata(query.where, self.schema)
-        facts = {
-            "columns": ", ".join(column.name for column in query.columns(self.schema)),
-            "filter": where if len(where) <= _MOST_CHARS else f"{where[:_MOST_CHARS]}… ({len(where):,} characters)",
-            "order": ", ".join(f"{name} (descending)" if down else name for name, down in query.order_by),
-            "limit": "" if query.top is None else f"{query.top:,} rows",
-            "next": "fetch() for the rows, refresh() to cache them too, count(), stream(), to_parquet(folder)",
-        }
-        title = f"{query.provider_id}/{query.entity_set}: a query, nothing is fetched yet"
-        return fact_table(title, {name: fact for name, fact in facts.items() if fact})
-
-    def __getattr__(self, name: str) -> Any:
-        if name in _OF_RESULTS:
-            raise self._not_fetched(f".{name}")
-        raise AttributeError(f"'Facts' object has no attribute {name!r}")
-
-    def __getitem__(self, key: object) -> Any:
-        raise self._not_fetched(f"[{key!r}]")
-
-    def __len__(self) -> int:
-        raise self._not_fetched("", what="len()")
-
-    def __iter__(self) -> Iterator[Any]:
-        raise self._not_fetched("", what="iter()")
-
-    def __bool__(self) -> bool:
-        return True
-
-    def _not_fetched(self, use: str, *, what: str = "") -> _NotFetchedError:
-        return _NotFetchedError(
-            f"These facts of {self.query.provider_id} are a query without rows, so they have no {what or use}.",
-            hint=f"Fetch the rows first: .fetch(){use}" + ("" if use else ". For the number of rows alone: .count()"),
-        )
 
     @property
     def url(self) -> str:
@@ -161,10 +105,7 @@ class Facts(Previewed):
         with progress_listener(progress) as listener:
             job = self._job(named, listener, cancelled, note_records=found.append)
             with job.context.telemetry.operation(f"pull {job.label}"):
-                try:
-                    table = pull(job, self._plan(job))
-                except CutKeys:
-                    table = self._whole_keys(job)
+                table = pull(job, self._plan(job))
                 named.refuse_unknown()
         result = self._result(table, self.connection.context.session.now(), found)
         return self._labelled(result) if labels else result
@@ -228,59 +169,8 @@ class Facts(Previewed):
             with job.context.telemetry.operation(f"export {job.label}"):
                 from sacnb._pull.parquet import to_parquet  # a twentieth of a cold start
 
-                return to_parquet(
-                    job,
-                    self._plan,
-                    target,
-                    self._staging(about, resume=resume),
-                    about=about,
-                    finish=named.refuse_unknown,
-                )
-
-    def to_snowflake(
-        self,
-        table: str,
-        *,
-        client: SnowflakeClient | None = None,
-        channel: str | None = None,
-        channels: int = 1,
-        database: str | None = None,
-        schema: str | None = None,
-        repeated: Repeated | None = None,
-        row_errors: Literal["error", "warn"] = "error",
-        resume: bool = True,
-        progress: ProgressOption = "auto",
-        cancelled: Callable[[], bool] | None = None,
-    ) -> Load:
-        """Download the rows and append them to a table in Snowflake, in bounded memory, each row once.
-
-        The rows go through a folder in the cache: the first one is sent when all have arrived and their number is
-        right. A download or a load that ended early, even by ``kill -9``, resumes where it stopped when the same call
-        is made again; ``resume=False`` starts over, and leaves in the table what is there. ``client`` is made by
-        ``sacnb.snowflake.connect``; without one, the SNOWFLAKE_* variables are used. ``channel`` names the channel (by
-        default after the model), which no other program may write to; ``channels`` is how many share the rows.
-
-        Raises what ``to_parquet`` raises; ChannelError, NotCommittedError, and RejectedRowsError where the table cannot
-        hold some rows; SettingsError and MissingExtraError.
-        """
-        from sacnb.snowflake.load import load_facts
-
-        return load_facts(
-            lambda folder: self.to_parquet(
-                folder, repeated=repeated, resume=flag("resume", resume), progress=progress, cancelled=cancelled
-            ),
-            {**self._about(), "repeated": repeated},
-            Path(self.connection.settings.cache_dir) / "snowflake",
-            client=client,
-            table=table,
-            channel=channel or f"sacnb-{self.query.provider_id}",
-            channels=channels,
-            database=database,
-            schema=schema,
-            row_errors=row_errors,
-            resume=resume,
-            cancelled=callback("cancelled", cancelled),
-        )
+                staging = self._staging(about, resume=resume)
+                return to_parquet(job, self._plan, target, staging, about=about, finish=named.refuse_unknown)
 
     def partitions(self, partitions: int | str | Sequence[str], *, at_once: int | None = None) -> list[Slice]:
         """Divide the rows into slices, which worker processes read with ``sacnb.read_slice``: all rows, each once.
@@ -338,13 +228,8 @@ class Facts(Previewed):
             with progress_listener(progress) as listener:
                 job = self._job(named, listener, cancelled, note_records=found.append)
                 with job.context.telemetry.operation(f"refresh {job.label}"):
-                    try:
-                        table, began = pull_resumable(
-                            job, self._plan, self._staging(self._about(), resume=resume), finish=named.refuse_unknown
-                        )
-                    except CutKeys:
-                        table, began = self._whole_keys(job), None
-                        named.refuse_unknown()
+                    staging = self._staging(self._about(), resume=resume)
+                    table, began = pull_resumable(job, self._plan, staging, finish=named.refuse_unknown)
             return self._result(table, began or self.connection.context.session.now(), found)
 
         result = refresh(
@@ -421,25 +306,6 @@ class Facts(Previewed):
             repeated=repeated or self.repeated,
             note_records=note_records,
         )
-
-    def _whole_keys(self, job: Job) -> pa.Table:
-        """Return the rows of a limited query whose limit cuts records of a key off: SAC adds up all of them.
-
-        SAC's sums have no attributes. A query with some is pulled without its limit.
-        """
-        columns = job.columns
-        if any(column.role == "attribute" for column in columns):
-            job = replace(job, query=replace(job.query, top=None))
-            return pull(job, Plan.of(job.query, job.schema, job.tenant_url)).slice(0, self.query.top)
-        select = tuple(column.name for column in columns)
-        job = replace(job, query=replace(job.query, entity_set=FACT_DATA_AGGREGATION, select=select))
-        warn_user(
-            f"Some keys of {self.query.provider_id} have several records, or SAC does not say that none has; SAC added "
-            "them up. Measures that do not add up, such as prices, rates and headcounts, need a look. To see the "
-            "records: facts(..., repeated='keep').",
-            RepeatedKeysWarning,
-        )
-        return pull(job, Plan.of(job.query, job.schema, job.tenant_url))
 
     def _handed_over(self, repeated: str | None, *choices: Repeated) -> Repeated:
         """Return what becomes of records where rows are handed over as they come, if the caller does not say."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import polars as pl
@@ -24,7 +24,6 @@ from sacnb._odata.schema import is_account, is_version
 from sacnb._odata.where import Under, both, columns_of, fixed_columns
 from sacnb._results.files import write_excel
 from sacnb._results.info import parents_of
-from sacnb._write.slice import Place
 from sacnb.errors import NotFoundError, ParentMemberWarning, QueryError, RequestError, UnknownNameError, warn_user
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from sacnb._results.files import Target
     from sacnb._tenant.connection import Connection
 
-__all__ = ["NamedMembers", "member_ids", "members_frame", "mixed_dimensions", "place_of", "read_members"]
+__all__ = ["NamedMembers", "member_ids", "members_frame", "mixed_dimensions", "read_members"]
 
 
 _MOST_LEAVES: Final = 12
@@ -383,30 +382,3 @@ def write_workbook(connection: Connection, schema: Schema, members: Mapping[str,
     read = f"{connection.context.session.now():%Y-%m-%d %H:%M:%S} UTC"
     about = {"model": schema.provider_id, "tenant": connection.tenant_host, "namespace": schema.namespace, "read": read}
     write_excel(sheets, about, target)
-
-
-def place_of(
-    connection: Connection,
-    model_id: str,
-    namespace: str,
-    entity_sets: Collection[str],
-    read_facts: Callable[[Mapping[str, list[str]]], pa.Table],
-) -> Place:
-    """Return how a write reaches and reads a model that has these entity sets."""
-
-    def members(dimension: str) -> list[dict[str, Any]] | None:
-        wanted = [name for name in (hierarchy_set(dimension), master_set(dimension)) if name in entity_sets]
-        for entity_set in wanted:
-            rows = read_members(connection, model_id, namespace, entity_set)
-            if rows is not None:
-                return rows
-        return None
-
-    return Place(
-        session=connection.context.session,
-        model_id=model_id,
-        tenant_host=connection.tenant_host,
-        principal=connection.principal,
-        read_members=members,
-        read_facts=read_facts,
-    )

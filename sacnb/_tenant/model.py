@@ -2,43 +2,34 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
-from sacnb._arguments import callback, flag, names, one_of, required_text, text, whole_number
-from sacnb._endpoints import (
-    DEFAULT_NAMESPACE,
-    FACT_DATA,
-    FACT_DATA_AGGREGATION,
-)
+from sacnb._arguments import flag, names, one_of, required_text, text, whole_number
+from sacnb._endpoints import DEFAULT_NAMESPACE, FACT_DATA, FACT_DATA_AGGREGATION
 from sacnb._fork import renew_after_fork
-from sacnb._frontend import frontend
-from sacnb._odata.expression import Expression
 from sacnb._odata.metadata import Metadata
 from sacnb._odata.query import Query
-from sacnb._odata.schema import Grain, Schema
+from sacnb._odata.schema import Schema
 from sacnb._odata.where import When, both, from_where
 from sacnb._pull.collect import is_outage
 from sacnb._pull.partition import checked_partitions
 from sacnb._pull.plan import Repeated
-from sacnb._pull.progress import progress_listener
-from sacnb._rendering import Preview, Previewed, fact_table
+from sacnb._rendering import Preview, fact_table
 from sacnb._tenant.connection import Connection, ModelEntry, list_models, read_metadata, schema_of_last_result
 from sacnb._tenant.facts import Facts
 from sacnb._tenant.members import (
     check_names,
     chosen_columns,
     dimension_members,
-    place_of,
     version_dimension,
     with_members_below,
     with_version,
     write_workbook,
 )
+from sacnb._tenant.model_base import ModelBase, Where, place_of
 from sacnb._tenant.question import period_filter
 from sacnb.errors import QueryError, SacError, UnknownNameError
 
@@ -46,21 +37,13 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-    from sacnb._frames.tidy import Aggregation
-    from sacnb._frontend import Panel, WritePanel
     from sacnb._pull.progress import ProgressOption
     from sacnb._results.files import Target
     from sacnb._results.result import Result
-    from sacnb._tenant.scan import Explanation, Scan
-    from sacnb._write.report import WriteReport
     from sacnb._write.slice import Place
 
-_log = logging.getLogger("sacnb.tenant")
 
-Where = Mapping[str, Any] | Expression | None
-
-
-class Model(Previewed):
+class Model(ModelBase):
     """A model of a tenant (SAC also says provider). Nothing is requested until something of it is used."""
 
     __module__ = "sacnb"
@@ -267,7 +250,7 @@ class Model(Previewed):
             query,
             flag("check_count", check_count),
             checked_partitions(partitions),
-            repeated=_repeated(repeated),
+            repeated=cast("Repeated", one_of("repeated", repeated, get_args(Repeated))),
         )
 
     def refresh(
@@ -298,206 +281,7 @@ class Model(Previewed):
         )
         return facts.refresh(strict=strict, max_age_s=max_age_s, resume=resume, progress=progress, cancelled=cancelled)
 
-    def scan(
-        self,
-        *,
-        where: Where = None,
-        since: When | None = None,
-        until: When | None = None,
-        date: str | None = None,
-        dims: Sequence[str] | None = None,
-        measures: Sequence[str] | None = None,
-        decimals: bool = False,
-        page_size: int | None = None,
-        check_count: bool = True,
-        partitions: int | str | Sequence[str] | None = None,
-        repeated: Repeated = "sum",
-    ) -> pl.LazyFrame:
-        """Return the facts as a polars LazyFrame; only the schema is read before it is collected.
-
-        Columns, filters and limits are pushed down to SAC where that loses no row. polars does the rest, by its own
-        rules for nulls, case and order; ``explain`` shows the plan. Measures are Float64, or exact Decimals with
-        ``decimals``. An unknown member is not an error but matches no rows. The other arguments are those of
-        ``facts``: ``where``, ``since`` and ``until`` are always sent to SAC, and with ``dims`` SAC adds up. Several
-        records for one key are added up before any step sees them; with ``repeated="keep"`` each is a row.
-
-        Raises what ``facts`` raises; QueryError with polars before version 2. Collecting raises what ``fetch`` raises.
-        """
-        return self._scan(
-            decimals=decimals,
-            where=where,
-            since=since,
-            until=until,
-            date=date,
-            dims=dims,
-            measures=measures,
-            page_size=page_size,
-            check_count=check_count,
-            partitions=partitions,
-            repeated=repeated,
-        ).frame()
-
-    def explain(
-        self,
-        steps: pl.Expr | Callable[[pl.LazyFrame], pl.LazyFrame] | None = None,
-        *,
-        count: bool = False,
-        decimals: bool = False,
-        **question: Any,
-    ) -> Explanation:
-        """Return the plan of a ``scan`` and some steps on it: the requests to SAC, and what polars does.
-
-            model.explain(lambda rows: rows.filter(pl.col("Sector") == "31").select("Date", "Employees"))
-
-        Args:
-            steps: A function that takes the scan and returns another LazyFrame; or a condition to filter by. A
-                LazyFrame itself does not tell how it was made.
-            count: Ask SAC for the number of rows.
-            decimals: As for ``scan``.
-            question: The other arguments of ``scan``.
-
-        Raises what ``scan`` raises; QueryError for other steps.
-        """
-        from sacnb._tenant.scan import explain
-
-        return explain(self._scan(decimals=decimals, **question), steps, count=flag("count", count))
-
-    def _scan(self, *, decimals: bool, **question: Any) -> Scan:
-        from sacnb._tenant.scan import Scan
-
-        return Scan(self.facts(**question), decimals=flag("decimals", decimals))
-
-    def refresh_panel(
-        self,
-        *,
-        grain: Grain | None = None,
-        agg: Aggregation = "sum",
-        plot: bool | Mapping[str, Any] = False,
-        every_minutes: float | None = None,
-        **question: Any,
-    ) -> Panel:
-        """Return a notebook widget with a button that refreshes ``facts(**question)``; see ``RefreshPanel``.
-
-        ``plot=True`` draws the result beside its table; a dictionary holds arguments for ``Result.plot``.
-
-        Raises what ``facts`` raises; MissingExtraError if the extra ``notebook`` is not installed.
-        """
-        facts = self.facts(**question)
-        return frontend().RefreshPanel(facts, grain=grain, agg=agg, plot=plot, every_minutes=every_minutes)
-
-    def write(
-        self,
-        frame: object,
-        *,
-        method: Literal["Update", "Append", "CleanAndReplace"] = "Update",
-        version: str | None = None,
-        defaults: Mapping[str, Any] | None = None,
-        mapping: Mapping[str, str] | None = None,
-        pivot: Sequence[str] | str | None = None,
-        scope: Sequence[str] | None = None,
-        dry_run: bool = False,
-        allow_partial: bool = False,
-        confirm: int | None = None,
-        verify: bool = True,
-        undo: bool = True,
-        audit: str | os.PathLike[str] | None = None,
-        rows_per_upload: int | None = None,
-        timeout_s: float | None = None,
-        progress: ProgressOption = "auto",
-        cancelled: Callable[[], bool] | None = None,
-    ) -> WriteReport:
-        """Write a frame into the model's facts through the Data Import Service, all rows or none.
-
-        Everything is checked before anything is sent: columns, types, lengths, digits, empty and repeated keys, dates,
-        and members that do not exist, are parents or have formulas. SAC then checks the rows again; where it drops a
-        row, nothing is written. Afterwards the rows are read back and compared.
-
-        Args:
-            frame: Any frame that speaks Arrow (polars, pandas, pyarrow, DuckDB, a ``Result``), or a dict of columns.
-            method: "Update" replaces values, "Append" adds to them, "CleanAndReplace" deletes the slice first.
-            version: The version to write into, unless the frame has a column "Version".
-            defaults: Values of columns that the frame does not have, and for its empty cells.
-            mapping: The frame's column for each column of the model that is called otherwise there.
-            pivot: For months (or other members) as columns: the dimension and the measure, such as ("Date", "Amount").
-            scope: For CleanAndReplace, the dimensions of the slice: each combination of members that the frame has is
-                cleared. By default the version and the dates.
-            dry_run: Go as far as SAC's validation, and delete the job.
-            allow_partial: Write the good rows, and return the others in ``report.rejected``.
-            confirm: For CleanAndReplace, the number of rows that it deletes; a dry run and the refusal tell it.
-            verify: Read the slice back and compare it.
-            undo: Keep the rows as they were, for ``report.undo()``.
-            audit: A file to append a line to: who wrote what and when, counts and a hash, no values.
-            rows_per_upload: The maximum number of rows in one upload; 50,000 by default.
-            timeout_s: The seconds to wait for the end of the run; an hour by default.
-            progress: Called after each step; "auto" shows a bar in a notebook.
-            cancelled: Returning true ends the write, as long as its run has not begun.
-
-        Raises RowsError with all problems as a frame; ConfirmationError where ``confirm`` is missing or wrong;
-        WriteError for a failed run, a lost answer that the job cannot explain, and rows that read back otherwise;
-        QueryError for arguments; AuthError, RequestError and BadAnswer.
-        """
-        from sacnb._write.order import make_order
-        from sacnb._write.write import write
-
-        order = make_order(
-            method=method,
-            version=version,
-            defaults=defaults,
-            mapping=mapping,
-            pivot=pivot,
-            scope=scope,
-            dry_run=dry_run,
-            allow_partial=allow_partial,
-            confirm=confirm,
-            verify=verify,
-            undo=undo,
-            audit=audit,
-            rows_per_upload=rows_per_upload,
-            timeout_s=timeout_s,
-            cancelled=cancelled,
-        )
-        with progress_listener(callback("progress", progress, allowed=("auto",))) as listener:
-            return write(self._place(), frame, replace(order, listener=listener))
-
-    def write_panel(self, frame: object, **options: Any) -> WritePanel:
-        """Return a notebook widget that shows problems and changes before *Write* can be pressed; see ``WritePanel``.
-
-        The options are those of ``write``. Raises QueryError for them; MissingExtraError without the extra
-        ``notebook``.
-        """
-        return frontend().WritePanel(self, frame, **options)
-
-    def write_members(
-        self,
-        dimension: str,
-        frame: object,
-        *,
-        mapping: Mapping[str, str] | None = None,
-        defaults: Mapping[str, Any] | None = None,
-        dry_run: bool = False,
-        verify: bool = True,
-        audit: str | os.PathLike[str] | None = None,
-        progress: ProgressOption = "auto",
-    ) -> WriteReport:
-        """Add or change members of a dimension, all or none; write them before the facts that use them.
-
-        Columns are ``ID`` and attributes such as ``Description``, as ``members()`` returns them. Hierarchies are not
-        written: the import service has none. The other arguments are those of ``write``.
-
-        Raises UnknownNameError for an unknown dimension, and what ``write`` raises. There is no undo: the import
-        service deletes no single member.
-        """
-        from sacnb._write.members import write_members
-        from sacnb._write.order import make_order
-
-        order = make_order(mapping=mapping, defaults=defaults, dry_run=dry_run, verify=verify, audit=audit)
-        name = text("dimension", dimension) or ""
-        with progress_listener(callback("progress", progress, allowed=("auto",))) as listener:
-            return write_members(self._place(), name, frame, replace(order, listener=listener))
-
     def _place(self) -> Place:
-        """Return how a write reaches and reads the model."""
-
         def read_facts(where: Mapping[str, list[str]]) -> pa.Table:
             # The members were checked before, and a version may have no row yet.
             return replace(self.facts(where=where or None), check_members=False).fetch(progress=None).arrow()
@@ -509,13 +293,8 @@ class Model(Previewed):
         try:
             return self.schema
         except SacError as error:
-            if not is_outage(error):
-                raise
-            kept = schema_of_last_result(self._connection, self._id, self._namespace, error)
-            if kept is None:
-                raise
-            return kept
-
-
-def _repeated(repeated: object) -> Repeated:
-    return cast("Repeated", one_of("repeated", repeated, get_args(Repeated)))
+            if is_outage(error):
+                kept = schema_of_last_result(self._connection, self._id, self._namespace, error)
+                if kept is not None:
+                    return kept
+            raise

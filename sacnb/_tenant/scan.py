@@ -23,7 +23,7 @@ from sacnb._frames.convert import arrow_schema
 from sacnb._odata.render import to_odata
 from sacnb._odata.where import both, columns_of
 from sacnb._pull.collect import summed
-from sacnb._pull.progress import progress_listener
+from sacnb._pull.progress import ProgressListener, progress_listener
 from sacnb._pull.totals import has_single_records
 from sacnb._pushdown.source import Ask, Source
 from sacnb._pushdown.translate import Kept, PushDown, sift

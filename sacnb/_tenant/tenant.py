@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, cast, get_args, overload
 
@@ -13,7 +11,15 @@ from sacnb._endpoints import DEFAULT_NAMESPACE
 from sacnb._frontend import frontend
 from sacnb._rendering import Preview, Previewed, fact_table
 from sacnb._slices.spec import ConnectSpec
-from sacnb._tenant.connection import Connection, list_models, list_tables, read_table
+from sacnb._tenant.connection import (
+    Connection,
+    TokenStatus,
+    entries_frame,
+    list_models,
+    list_tables,
+    read_table,
+    table_frame,
+)
 from sacnb._tenant.model import Model
 from sacnb.errors import QueryError
 
@@ -37,38 +43,6 @@ TableKind = Literal["dimension", "currency", "unit"]
 def _table_kind(kind: object) -> TableKind:
     found = one_of("kind", kind, get_args(TableKind))
     return cast("TableKind", found or "dimension")
-
-
-@dataclass(frozen=True, slots=True)
-class TokenStatus(Previewed):
-    """A token's times, without the token: issued and expires (both UTC), and the seconds remaining.
-
-    ``end_is_known`` is false for a pasted token that does not say when it expires; its times are then meaningless.
-    """
-
-    issued_at: datetime
-    expires_at: datetime
-    remaining_s: float
-    renewed: bool
-    end_is_known: bool = True
-
-    def __str__(self) -> str:
-        if not self.end_is_known:
-            return "OK, using a pasted token (SAC_TOKEN); it does not say when it expires"
-        minutes, seconds = divmod(int(self.remaining_s), 60)
-        return f"OK, the token is valid until {self.expires_at:%H:%M:%S} UTC ({minutes} min {seconds} s)"
-
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: FBT001, ARG002 - IPython's signature
-        printer.text(str(self))
-
-    def _preview(self) -> Preview:
-        facts = {
-            "issued": f"{self.issued_at:%Y-%m-%d %H:%M:%S} UTC",
-            "valid until": f"{self.expires_at:%Y-%m-%d %H:%M:%S} UTC" if self.end_is_known else "it does not say",
-            "remaining": f"{self.remaining_s:.0f} s" if self.end_is_known else "it does not say",
-            "renewed just now": "yes" if self.renewed else "no",
-        }
-        return fact_table("The token", facts)
 
 
 def models_with(search: str, models: pl.DataFrame) -> pl.DataFrame:
@@ -157,14 +131,10 @@ class Tenant(Previewed):
         With *search*, only models with this text in one of the three, in upper or lower case. ``name`` may occur
         twice; pass ``id`` to ``model()``. Raises AuthError and RequestError.
         """
-        import polars as pl
-
         wanted = text("search", search) or ""
         entries = list_models(self._connection, text("namespace", namespace) or DEFAULT_NAMESPACE)
-        rows = [(entry.id, entry.name, entry.description) for entry in entries]
         self._model_ids = tuple(entry.id for entry in entries)
-        frame = pl.DataFrame(rows, schema=dict.fromkeys(("id", "name", "description"), pl.String), orient="row")
-        return models_with(wanted, frame)
+        return models_with(wanted, entries_frame(entries))
 
     def model(self, model_id: str, namespace: str = DEFAULT_NAMESPACE, *, version: str | None = None) -> Model:
         """Return the model with this id; nothing is requested until something of it is used.
@@ -181,13 +151,9 @@ class Tenant(Previewed):
 
         Raises QueryError where SAC offers none of this kind to the client; AuthError and RequestError.
         """
-        import polars as pl
-
         from sacnb._frames.preview import shown_frame
 
-        entries = list_tables(self._connection, _table_kind(kind))
-        rows = [(entry.id, entry.name, entry.description) for entry in entries]
-        frame = pl.DataFrame(rows, schema=dict.fromkeys(("id", "name", "description"), pl.String), orient="row")
+        frame = entries_frame(list_tables(self._connection, _table_kind(kind)))
         return shown_frame(frame, "table", whole=("id",))
 
     def table(self, table_id: str, kind: TableKind = "dimension") -> pl.DataFrame:
@@ -198,24 +164,12 @@ class Tenant(Previewed):
 
         Raises UnknownNameError for an unknown table, and what ``tables`` raises.
         """
-        import polars as pl
-
         from sacnb._frames.preview import shown_frame
         from sacnb._tenant.members import members_frame
 
         kind = _table_kind(kind)
         rows = read_table(self._connection, kind, required_text("table_id", table_id))
-        if kind == "dimension":
-            return members_frame(rows)
-        names = dict.fromkeys(name for row in rows for name in row)
-        columns = {name: [row.get(name) for row in rows] for name in names}
-        series = [
-            pl.Series(name, values, dtype=pl.Float64, strict=False)
-            if all(isinstance(one, int | float | None) and not isinstance(one, bool) for one in values)
-            else pl.Series(name, [None if one is None else str(one) for one in values], dtype=pl.String)
-            for name, values in columns.items()
-        ]
-        return shown_frame(pl.DataFrame(series), "row")
+        return members_frame(rows) if kind == "dimension" else shown_frame(table_frame(rows), "row")
 
     def __getitem__(self, model_id: str) -> Model:
         """Return the model with this id, as ``model()`` does."""

@@ -1,20 +1,29 @@
-"""Send a request with a valid token, and renew the token once where it is refused."""
+"""Send a request with a valid token, to the tenant only, and renew the token once where it is refused."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, NoReturn
+
+import requests
+from oauthlib.oauth2 import BackendApplicationClient
+from requests.auth import AuthBase
+from requests_oauthlib import OAuth2Session
 
 from sacnb._auth.guard import TokenGuard
 from sacnb._auth.token import TokenEnvelope
+from sacnb._connections import NoRedirects
 from sacnb._endpoints import CSRF_HEADER
-from sacnb._http import read_challenge
+from sacnb._http import Origin, read_challenge
+from sacnb._redact import redact_url
 from sacnb._settings import Secret
 from sacnb._wire.failures import unauthorized
 from sacnb._wire.message import Received, Request
 from sacnb._wire.telemetry import log
-from sacnb.errors import RefreshError
+from sacnb.errors import AuthError, RefreshError, RequestError
 
-__all__ = ["Authorizer", "UselessRenewals"]
+__all__ = ["Authorizer", "Bearer", "GuardedSession", "UselessRenewals", "refuse_foreign"]
 
 
 class UselessRenewals:
@@ -124,3 +133,84 @@ class Authorizer:
             extra={"request_id": received.request_id},
         )
         self._count_retry(str(received.status))
+
+
+class Bearer(AuthBase):
+    """Attach a token to a prepared request, if it goes where the token may go."""
+
+    def __init__(self, token: TokenEnvelope, origin: Origin) -> None:
+        self._token = token
+        self._origin = origin
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        # Check the prepared address: it is the one requests connects to.
+        refuse_foreign(request.method or "", request.url or "", self._origin)
+        request.headers["Authorization"] = f"Bearer {self._token.value.reveal()}"
+        return request
+
+
+def refuse_foreign(method: str, url: str, origin: Origin) -> None:
+    """Raise RequestError for an address outside of the tenant."""
+    if Origin.of(url) != origin:
+        shown = redact_url(url)
+        raise RequestError(
+            f"{shown} is not an address of the tenant {origin.host}; the token is not sent there.",
+            method=method,
+            url=shown,
+        )
+
+
+class GuardedSession(NoRedirects, OAuth2Session):
+    """An OAuth2Session whose tokens come from a TokenGuard.
+
+    What OAuth2Session does with tokens is replaced: its own renewal cannot serve client credentials (it posts
+    ``grant_type=refresh_token`` without a token, and raises TokenUpdated), its DEBUG log prints tokens, and it keeps
+    the token where threads overwrite each other's.
+    """
+
+    def __init__(self, guard: TokenGuard, now: Callable[[], datetime]) -> None:
+        super().__init__(client=BackendApplicationClient(client_id=guard.principal))
+        self.guard = guard
+        self.now = now
+
+    def fetch_token(self, *_: Any, **__: Any) -> NoReturn:
+        """Refuse: tokens come from the guard."""
+        raise AuthError("A SacSession gets its tokens by itself.", hint="For a new one now: session.guard.force().")
+
+    def refresh_token(self, *_: Any, **__: Any) -> NoReturn:
+        """Refuse: tokens come from the guard."""
+        self.fetch_token()
+
+    @property
+    def authorized(self) -> bool:
+        """True if there is a token that has not expired; sending gets one in any case."""
+        token = self.guard.peek()
+        return token is not None and not token.is_expired(self.now())
+
+    @property
+    def token(self) -> dict[str, Any]:
+        """The guard's token in the form of OAuth2Session; empty where there is none.
+
+        ``access_token`` shows itself only to ``reveal()``. It cannot be set: SAC_TOKEN is for a token of your own.
+        """
+        token = self.guard.peek() if hasattr(self, "guard") else None
+        if token is None:
+            return {}
+        return {"access_token": token.value, "token_type": "Bearer", "expires_at": token.expires_at_local.timestamp()}
+
+    @token.setter
+    def token(self, value: Mapping[str, Any]) -> None:
+        if value:  # OAuth2Session itself sets an empty one
+            raise AuthError(
+                "A SacSession gets its tokens by itself, and takes none that is set.",
+                hint='For a token of your own: sacnb.connect(auth="static", token="...").',
+            )
+
+    @property
+    def access_token(self) -> Secret | None:
+        """The guard's access token, which shows itself only to ``reveal()``."""
+        return self.token.get("access_token")
+
+    @access_token.setter
+    def access_token(self, value: str) -> None:
+        self.token = {"access_token": value}

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
+from sacnb._auth.endpoint import EndpointOptions
 from sacnb._auth.guard import TokenGuard
 from sacnb._auth.named_user import AuthorizationCode
 from sacnb._auth.named_user_keyring import KeptLogin
@@ -138,19 +139,19 @@ def _source(settings: Settings, policy: RefreshPolicy) -> TokenSource:
         if settings.token is None:
             raise SettingsError("SAC_TOKEN is missing, and SAC_AUTH=static needs it.")
         return StaticToken(settings.token)
-    client: Any = (settings.token_url, settings.client_id, settings.client_secret)
-    options: Any = {
-        "assumed_lifetime_s": settings.token_lifetime_s,
-        "max_skew_s": policy.max_skew_s,
-        "timeout": (settings.connect_timeout_s, min(settings.read_timeout_s, _TOKEN_READ_TIMEOUT_S)),
-        "deadline_s": min(settings.deadline_s, _TOKEN_DEADLINE_S),
-        "verify": _verify(settings),
-    }
+    client = (settings.token_url, settings.client_id, settings.client_secret)
+    options = EndpointOptions(
+        timeout=(settings.connect_timeout_s, min(settings.read_timeout_s, _TOKEN_READ_TIMEOUT_S)),
+        deadline_s=min(settings.deadline_s, _TOKEN_DEADLINE_S),
+        verify=_verify(settings),
+        assumed_lifetime_s=settings.token_lifetime_s,
+        max_skew_s=policy.max_skew_s,
+    )
     if settings.auth != "authorization_code":
-        return ClientCredentials(*client, **options)
+        return ClientCredentials(*client, options=options)
     # The sandbox ends with its process, and with it all logins.
     kept = None if settings.is_sandbox else KeptLogin.of(settings)
-    return AuthorizationCode(*client, redirect_uri=settings.redirect_uri, kept=kept, **options)
+    return AuthorizationCode(*client, redirect_uri=settings.redirect_uri, kept=kept, options=options)
 
 
 def _verify(settings: Settings) -> bool | str:

@@ -11,27 +11,16 @@ from typing import Any, Final, NoReturn
 
 import requests
 import urllib3
-from oauthlib.oauth2 import BackendApplicationClient
-from requests.auth import AuthBase
 from requests_oauthlib import OAuth2Session
 
 from sacnb._auth.guard import TokenGuard
 from sacnb._auth.token import TokenEnvelope, utc_now
-from sacnb._connections import NoRedirects, current_watch, prepare_session, watch
+from sacnb._connections import current_watch, prepare_session, watch
 from sacnb._endpoints import CSRF_HEADER, CSRF_PATH
 from sacnb._http import Origin, environment_proxies, seal
 from sacnb._redact import redact_url
-from sacnb._settings import Secret
-from sacnb._wire.authorizer import UselessRenewals
-from sacnb._wire.exchange import (
-    Csrf,
-    CsrfKeeper,
-    Engine,
-    authorizer_for,
-    carry_out,
-    read_refusal,
-    received_from,
-)
+from sacnb._wire.authorizer import Bearer, GuardedSession, UselessRenewals, refuse_foreign
+from sacnb._wire.exchange import Csrf, CsrfKeeper, Engine, authorizer_for, carry_out, read_refusal, received_from
 from sacnb._wire.failures import redirected, too_late, too_long
 from sacnb._wire.message import (
     ACCEPT_ENCODING,
@@ -51,7 +40,7 @@ from sacnb._wire.message import (
 )
 from sacnb._wire.retry import RetryBudget, RetryPlan
 from sacnb._wire.telemetry import RequestEvent, Telemetry, current_trace_id
-from sacnb.errors import AuthError, RequestError, SettingsError
+from sacnb.errors import SettingsError
 
 __all__ = ["Answer", "SacSession"]
 
@@ -59,13 +48,11 @@ _MAX_REDIRECTS: Final = 5
 _MAX_ANSWER_BYTES: Final = 512_000_000
 
 
-class SacSession(NoRedirects, OAuth2Session):
+class SacSession(GuardedSession):
     """A session for one tenant, safe to share between threads, whose tokens come from a TokenGuard.
 
-    It replaces what OAuth2Session does with tokens: its own renewal cannot serve client credentials (it posts
-    ``grant_type=refresh_token`` without a token, and raises TokenUpdated), its DEBUG log prints tokens, and it keeps
-    the token where threads overwrite each other's. Here a token travels with the request it is for, over https (plain
-    http only to this machine), and to the tenant's own origin only, redirects included.
+    A token travels with the request it is for, over https (plain http only to this machine), and to the tenant's own
+    origin only, redirects included.
 
     ``get``, ``request`` and so on are those of ``requests``, authorised: a refused token is renewed once. ``fetch``
     adds the retries, the CSRF token, and the certainty that the answer is whole. No cookies are kept, but for those of
@@ -102,11 +89,9 @@ class SacSession(NoRedirects, OAuth2Session):
                 f"{service.address_setting} is {redact_url(tenant_url)!r}; expected https://<tenant> (plain http "
                 "only to this machine)."
             )
-        super().__init__(client=BackendApplicationClient(client_id=guard.principal))
-        self.guard = guard
+        super().__init__(guard, now)
         self.telemetry = telemetry or Telemetry()
         self.timeout = timeout
-        self.now = now
         self.clock = clock
         self.sleep = sleep
         self._origin = origin
@@ -132,12 +117,7 @@ class SacSession(NoRedirects, OAuth2Session):
         self.proxies = environment_proxies(tenant_url) if trust_env else {}
         self.verify = verify
         self.max_redirects = _MAX_REDIRECTS
-        self.headers.update(
-            {
-                "Accept-Encoding": ACCEPT_ENCODING,
-                **service.headers,
-            }
-        )
+        self.headers.update({"Accept-Encoding": ACCEPT_ENCODING, **service.headers})
 
     def __repr__(self) -> str:
         return f"<SacSession {self._root}>"
@@ -206,7 +186,7 @@ class SacSession(NoRedirects, OAuth2Session):
         def send(token: TokenEnvelope) -> Received:
             _close(last)
             started = self.clock()
-            bearer = _Bearer(token, self._origin)
+            bearer = Bearer(token, self._origin)
             response = super(OAuth2Session, self).request(request.method, url, auth=bearer, **options)
             last.append(response)
             self.telemetry.on_request(
@@ -285,48 +265,6 @@ class SacSession(NoRedirects, OAuth2Session):
             return None  # it was read while it was sent
         return following
 
-    def fetch_token(self, *_: Any, **__: Any) -> NoReturn:
-        """Refuse: tokens come from the guard."""
-        raise AuthError("A SacSession gets its tokens by itself.", hint="For a new one now: session.guard.force().")
-
-    def refresh_token(self, *_: Any, **__: Any) -> NoReturn:
-        """Refuse: tokens come from the guard."""
-        self.fetch_token()
-
-    @property
-    def authorized(self) -> bool:
-        """True if there is a token that has not expired; sending gets one in any case."""
-        token = self.guard.peek()
-        return token is not None and not token.is_expired(self.now())
-
-    @property
-    def token(self) -> dict[str, Any]:
-        """The guard's token in the form of OAuth2Session; empty where there is none.
-
-        ``access_token`` shows itself only to ``reveal()``. It cannot be set: SAC_TOKEN is for a token of your own.
-        """
-        token = self.guard.peek() if hasattr(self, "guard") else None
-        if token is None:
-            return {}
-        return {"access_token": token.value, "token_type": "Bearer", "expires_at": token.expires_at_local.timestamp()}
-
-    @token.setter
-    def token(self, value: Mapping[str, Any]) -> None:
-        if value:  # OAuth2Session itself sets an empty one
-            raise AuthError(
-                "A SacSession gets its tokens by itself, and takes none that is set.",
-                hint='For a token of your own: sacnb.connect(auth="static", token="...").',
-            )
-
-    @property
-    def access_token(self) -> Secret | None:
-        """The guard's access token, which shows itself only to ``reveal()``."""
-        return self.token.get("access_token")
-
-    @access_token.setter
-    def access_token(self, value: str) -> None:
-        self.token = {"access_token": value}
-
     # -- ours --------------------------------------------------------------------------------------------------------
 
     def fetch(
@@ -388,7 +326,7 @@ class SacSession(NoRedirects, OAuth2Session):
             check=check,
             service=self._service,
         )
-        _refuse_foreign(method, request.url, self._origin)  # before anything is sent at all
+        refuse_foreign(method, request.url, self._origin)  # before anything is sent at all
         around = current_watch()
         if cancelled is None and around is not None:  # such as that of a widget, which stops all that its thread sends
             cancelled = lambda: around.ended == "stopped"  # noqa: E731
@@ -407,7 +345,7 @@ class SacSession(NoRedirects, OAuth2Session):
                 headers=headers,
                 data=request.body,
                 cookies=None if csrf is None else csrf.cookies,
-                auth=_Bearer(token, self._origin),
+                auth=Bearer(token, self._origin),
             )
         )
         return self.send(
@@ -429,27 +367,3 @@ class SacSession(NoRedirects, OAuth2Session):
 def _close(responses: list[requests.Response]) -> None:
     while responses:
         responses.pop().close()
-
-
-class _Bearer(AuthBase):
-    """Attach a token to a prepared request, if it goes where the token may go."""
-
-    def __init__(self, token: TokenEnvelope, origin: Origin) -> None:
-        self._token = token
-        self._origin = origin
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        # Check the prepared address: it is the one requests connects to.
-        _refuse_foreign(request.method or "", request.url or "", self._origin)
-        request.headers["Authorization"] = f"Bearer {self._token.value.reveal()}"
-        return request
-
-
-def _refuse_foreign(method: str, url: str, origin: Origin) -> None:
-    if Origin.of(url) != origin:
-        shown = redact_url(url)
-        raise RequestError(
-            f"{shown} is not an address of the tenant {origin.host}; the token is not sent there.",
-            method=method,
-            url=shown,
-        )

@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from sacnb._auth.token import RefreshEvent
+from sacnb._auth.guard import RefreshEvent
 from sacnb._fork import renew_after_fork
 from sacnb._redact import RedactingFilter
 from sacnb._rendering import Preview, Previewed, fact_table

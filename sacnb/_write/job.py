@@ -7,118 +7,47 @@ deleting it undoes everything.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
-from sacnb._endpoints import IMPORT_JOBS_PATH, import_job_path, import_model_path
-from sacnb._write.target import ImportTable, lower_keys, read_import_metadata
-from sacnb.errors import (
-    BadAnswer,
-    Cancelled,
-    NoAnswerError,
-    NotFoundError,
-    RequestError,
-    SacError,
-    ServerError,
-    WriteError,
+from sacnb._endpoints import import_job_path, import_model_path
+from sacnb._write.service import (
+    LIMITS,
+    Deletion,
+    JobSettings,
+    JobStatus,
+    Rejected,
+    ask_job,
+    delete_job,
+    limit_of_jobs,
+    list_jobs,
+    number_in,
+    read_answer,
+    read_status,
+    rejected_rows,
+    text_in,
 )
+from sacnb._write.target import lower_keys
+from sacnb.errors import BadAnswer, Cancelled, NoAnswerError, RequestError, SacError, ServerError, WriteError
 
 if TYPE_CHECKING:
     from sacnb._wire.session import SacSession
     from sacnb._write.encode import Chunk
 
-__all__ = ["Deletion", "ImportJob", "JobSettings", "Rejected", "delete_job", "import_table", "list_jobs", "read_job"]
+__all__ = ["ImportJob"]
 
 _log = logging.getLogger("sacnb.write")
 
-ImportType = Literal["factData", "privateFactData", "masterData"]
 _ACTION_NOT_ALLOWED: Final = frozenset({1001, 1003, 1010})
 _NO_VALID_ROWS: Final = 1011
-_LIMITS: Final = {1002: "this user", 1007: "this model"}
 _DONE: Final = frozenset({"COMPLETED"})
 _FAILED: Final = frozenset({"FAILED", "CANCELLED", "CANCELED", "ABORTED"})
 _POLLS_S: Final = (0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 5.0)
 # How often a job is asked before a request counts as not arrived, so that one still on its way can arrive.
 _ASK_AGAIN_S: Final = (0.2, 0.5, 1.0)
 _SEND_AGAIN: Final = 5
-
-
-@dataclass(frozen=True, slots=True)
-class JobSettings:
-    """The settings of a job; ``executeWithFailedRows`` is always sent, because SAC's default is unconfirmed."""
-
-    import_type: ImportType
-    method: str
-    columns: tuple[str, ...]
-    scope: tuple[str, ...] = ()
-    runs_with_failed_rows: bool = False
-
-    def body(self) -> dict[str, Any]:
-        """Return the body that creates the job. A mapping goes from the model's column to the source's."""
-        settings: dict[str, Any] = {
-            "importMethod": self.method,
-            "executeWithFailedRows": self.runs_with_failed_rows,
-        }
-        if self.scope:
-            settings["dimensionScope"] = list(self.scope)
-        return {"Mapping": {name: name for name in self.columns}, "JobSettings": settings}
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """A row that SAC rejected, and its reason."""
-
-    row: Mapping[str, Any]
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Deletion:
-    """Count what SAC says a CleanAndReplace deletes: combinations of members or rows; both forms are documented.
-
-    Both are ``None`` where it says nothing.
-    """
-
-    combinations: tuple[Mapping[str, Any], ...] | None = None
-    rows: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Status:
-    state: str
-    description: str
-    total: int | None
-    failed: int | None
-    deletion: Deletion
-
-
-def import_table(session: SacSession, model_id: str, part: str) -> ImportTable:
-    """Return the columns that an import of *part* takes. Raises NotFoundError, RequestError and BadAnswer."""
-    answer = session.fetch("GET", import_model_path(model_id, "metadata"), operation="read import metadata")
-    return read_import_metadata(answer.body, part)
-
-
-def list_jobs(session: SacSession) -> list[dict[str, Any]]:
-    """Return this user's jobs, with keys in lower case. The form of the list is unconfirmed.
-
-    Raises RequestError and BadAnswer.
-    """
-    found = _read(session.fetch("GET", IMPORT_JOBS_PATH, operation="list import jobs").body)
-    rows = found if isinstance(found, list) else lower_keys(found).get("jobs", lower_keys(found).get("value"))
-    if not isinstance(rows, list):
-        raise BadAnswer("The list of import jobs has no jobs where they are expected.")
-    return [lower_keys(row) for row in rows if isinstance(row, Mapping)]
-
-
-def read_job(session: SacSession, job_id: str) -> dict[str, Any]:
-    """Return what SAC tells of a job, in one level, with keys in lower case. Raises NotFoundError and RequestError."""
-    answer = session.fetch("GET", import_job_path(job_id, "status"), operation="ask import job")
-    found = lower_keys(_read(answer.body))
-    more = found.pop("additionalinformation", None)
-    return {**found, **(lower_keys(more) if isinstance(more, Mapping) else {})}
 
 
 @dataclass(slots=True)
@@ -148,21 +77,18 @@ class ImportJob:
         self.known_before = self._job_ids()
         for turn in range(_SEND_AGAIN):
             try:
-                found = self._post(
-                    import_model_path(self.model_id, self.settings.import_type),
-                    "create import job",
-                    self.settings.body(),
-                )
+                path = import_model_path(self.model_id, self.settings.import_type)
+                found = self._post(path, "create import job", self.settings.body())
             except RequestError as error:
-                if error.sac_number in _LIMITS:
-                    raise self._limit(error) from error
+                if error.sac_number in LIMITS:
+                    raise limit_of_jobs(self.session, self.model_id, error) from error
                 if not _is_lost(error):
                     raise
                 lost: SacError = error
             except BadAnswer as error:
                 lost = error
             else:
-                self.id = _text(found.get("jobid"))
+                self.id = text_in(found.get("jobid"))
                 if self.id is None:
                     raise BadAnswer(f"SAC created an import job and did not name it: {sorted(found)}.")
                 self.state = "READY_FOR_DATA"
@@ -179,7 +105,7 @@ class ImportJob:
         except (RequestError, BadAnswer) as error:
             _log.info("The import jobs cannot be listed: %s", error)
             return None
-        return frozenset(_text(job.get("jobid")) or "" for job in jobs)
+        return frozenset(text_in(job.get("jobid")) or "" for job in jobs)
 
     def _adopt(self, lost: SacError) -> bool:
         """Take over the job that a lost answer created, if one appeared; return false where there is none."""
@@ -192,7 +118,7 @@ class ImportJob:
             )
         new = []
         for job_id in sorted(now - self.known_before):
-            status = self._status_of(job_id)
+            status = ask_job(self.session, job_id)
             if status is not None and status.state == "READY_FOR_DATA" and not status.total:
                 new.append(job_id)
         if len(new) > 1:
@@ -205,21 +131,6 @@ class ImportJob:
             self.id, self.state = new[0], "READY_FOR_DATA"
             self.notes.append("The answer to the creation of the job was lost; the job was found in the list.")
         return bool(new)
-
-    def _limit(self, error: RequestError) -> WriteError:
-        whose = _LIMITS[error.sac_number or 0]
-        try:
-            mine = [job for job in list_jobs(self.session) if _text(job.get("modelid")) in {self.model_id, None}]
-        except (RequestError, BadAnswer):
-            mine = []
-        shown = "; ".join(f"{job.get('jobid')} ({job.get('jobstatus')})" for job in mine[:10])
-        return WriteError(
-            f"SAC takes no further import job: {whose} has the maximum of active ones (error {error.sac_number}; 100 "
-            "a user and model, unconfirmed)." + (f" Yours: {shown}." if shown else ""),
-            hint="Delete abandoned ones: sacnb import --delete-job ID. SAC deletes jobs after 15 days (SAP Note "
-            "3491183).",
-            outcome=error.outcome,
-        )
 
     # -- upload ------------------------------------------------------------------------------------------------------
 
@@ -250,11 +161,11 @@ class ImportJob:
 
     def _take_counts(self, found: Mapping[str, Any], chunk: Chunk) -> None:
         """Compare the counts of an upload: SAC drops invalid rows, and answers 201 all the same."""
-        failed = _rows_of(found.get("failedrows"))
-        said = _number(found.get("failednumberrows"))
+        failed = rejected_rows(found.get("failedrows"))
+        said = number_in(found.get("failednumberrows"))
         count = max(len(failed), said or 0)
-        request = _number(found.get("totalnumberrowsincurrentrequest"))
-        upserted = _number(found.get("upsertednumberrows"))
+        request = number_in(found.get("totalnumberrowsincurrentrequest"))
+        upserted = number_in(found.get("upsertednumberrows"))
         if upserted is not None:
             count = max(count, chunk.rows - upserted)
         if request is not None and request != chunk.rows:
@@ -265,7 +176,7 @@ class ImportJob:
     def _rows_arrived(self, before: int, rows: int, lost: SacError) -> bool:
         """Ask the job whether the rows of a lost answer are in it."""
         for pause_s in (*_ASK_AGAIN_S, None):
-            status = self._status_of(self._id())
+            status = ask_job(self.session, self._id())
             if status is None:
                 raise self._error("No answer came to an upload, and the job is gone. Nothing was written.", lost)
             if status.total is None:
@@ -297,7 +208,7 @@ class ImportJob:
         """
         for _ in range(_SEND_AGAIN):
             try:
-                found = _status(self._post(import_job_path(self._id(), "validate"), "validate import"))
+                found = read_status(self._post(import_job_path(self._id(), "validate"), "validate import"))
             except (RequestError, BadAnswer) as error:
                 if isinstance(error, RequestError) and error.sac_number == _NO_VALID_ROWS:
                     self._read_invalid_rows()
@@ -306,7 +217,7 @@ class ImportJob:
                 if not _is_lost(error):
                     raise
                 lost: SacError = error
-                asked = self._status_of(self._id())
+                asked = ask_job(self.session, self._id())
                 if asked is None:
                     raise self._error(
                         "No answer came to the validation, and the job is gone. Nothing was written.", lost
@@ -320,7 +231,7 @@ class ImportJob:
             return found.deletion
         raise self._error("The validation got no answer. Nothing was written.", lost)
 
-    def _compare(self, found: _Status) -> None:
+    def _compare(self, found: JobStatus) -> None:
         failed = max(found.failed or 0, self.rejected_count)
         if found.total is not None and found.total + failed != self.sent and found.total != self.sent:
             failed = max(failed, self.sent - found.total)
@@ -338,7 +249,7 @@ class ImportJob:
             answer = self.session.fetch(
                 "GET", import_job_path(self._id(), "invalidRows"), operation="read invalid rows"
             )
-            found = _rows_of(lower_keys(_read(answer.body)).get("failedrows"))
+            found = rejected_rows(lower_keys(read_answer(answer.body)).get("failedrows"))
         except (RequestError, BadAnswer) as error:
             self.notes.append(f"The rejected rows cannot be read: {error}")
             return
@@ -438,19 +349,11 @@ class ImportJob:
             headers={"Content-Type": "application/json"} if is_text else None,
             cancelled=self.cancelled,
         )
-        return lower_keys(_read(answer.body)) if answer.body.strip() else {}
+        return lower_keys(read_answer(answer.body)) if answer.body.strip() else {}
 
-    def _status_of(self, job_id: str) -> _Status | None:
-        """Return the status of a job, or ``None`` if there is none of that id."""
+    def _ask(self, lost: SacError | None) -> JobStatus:
         try:
-            answer = self.session.fetch("GET", import_job_path(job_id, "status"), operation="ask import job")
-        except NotFoundError:
-            return None
-        return _status(lower_keys(_read(answer.body)))
-
-    def _ask(self, lost: SacError | None) -> _Status:
-        try:
-            status = self._status_of(self._id())
+            status = ask_job(self.session, self._id())
         except (RequestError, BadAnswer) as error:
             raise self._error(f"The job cannot be asked whether it has run: {error}", lost or error) from error
         if status is None:
@@ -480,73 +383,6 @@ class ImportJob:
         return error
 
 
-def delete_job(session: SacSession, job_id: str) -> None:
-    """Delete a job; one that is gone already is no error. Raises RequestError."""
-    try:
-        session.fetch("DELETE", import_job_path(job_id), operation="delete import job", expect="any")
-    except NotFoundError:
-        return
-
-
 def _is_lost(error: SacError) -> bool:
     """Return whether the request may have been carried out although no good answer came."""
     return isinstance(error, NoAnswerError | ServerError | BadAnswer)
-
-
-def _read(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        raise BadAnswer("The answer of the import service is not JSON.") from None
-
-
-def _status(found: Mapping[str, Any]) -> _Status:
-    more = found.get("additionalinformation")
-    about = lower_keys(more) if isinstance(more, Mapping) else {}
-
-    def number(name: str) -> int | None:
-        return _number(found.get(name)) if found.get(name) is not None else _number(about.get(name))
-
-    return _Status(
-        state=(_text(found.get("jobstatus")) or "").upper(),
-        description=_text(found.get("jobstatusdescription")) or "",
-        total=number("totalnumberrowsinjob"),
-        failed=number("failednumberrows"),
-        deletion=_deletion(about.get("cleanandreplaceaffectedrows", found.get("cleanandreplaceaffectedrows"))),
-    )
-
-
-def _deletion(found: Any) -> Deletion:
-    entries = found if isinstance(found, list) else [found] if isinstance(found, Mapping) else []
-    counts = [_number(lower_keys(entry).get("numberofrowstobedeleted")) for entry in entries]
-    known = [count for count in counts if count is not None]
-    if known:
-        return Deletion(rows=sum(known))
-    return Deletion(combinations=tuple(entries)) if isinstance(found, list) else Deletion()
-
-
-def _rows_of(found: Any) -> list[Rejected]:
-    """Return rejected rows in both documented forms: ``{row, reason}``, and the row with ``_REJECTION_REASON``."""
-    rows: list[Rejected] = []
-    for entry in found if isinstance(found, list) else ():
-        if not isinstance(entry, Mapping):
-            continue
-        keys = {str(name).lower(): name for name in entry}
-        if "_rejection_reason" in keys:
-            name = keys["_rejection_reason"]
-            rows.append(Rejected({k: v for k, v in entry.items() if k != name}, str(entry[name])))
-        else:
-            row = entry.get(keys.get("row", ""))
-            reason = str(entry.get(keys.get("reason", ""), "no reason given"))
-            rows.append(Rejected(row if isinstance(row, Mapping) else {"row": row}, reason))
-    return rows
-
-
-def _number(value: Any) -> int | None:
-    if isinstance(value, str) and value.isdecimal():
-        return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None

@@ -10,9 +10,9 @@ import polars as pl
 
 from sacnb._write.check import check_keys, describe
 from sacnb._write.frame import Layout, Problems, prepare, read_frame
-from sacnb._write.job import JobSettings, import_table
+from sacnb._write.service import JobSettings, explained, import_table
 from sacnb._write.target import ImportColumn, ImportTable
-from sacnb._write.write import Writer, explained
+from sacnb._write.write import Writer
 from sacnb.errors import QueryError, RowsError, UnknownNameError, WriteError
 
 if TYPE_CHECKING:

@@ -1,18 +1,23 @@
-"""The arguments of a write, checked once, at the door."""
+"""The arguments of a write, checked once, at the door; and where they say that each column comes from."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sacnb._arguments import callback, flag, folder, names, one_of, seconds, text, whole_number
 from sacnb._arguments import mapping as _mapping
 from sacnb._write.encode import MAX_BYTES, MAX_ROWS
+from sacnb._write.frame import Layout
+from sacnb._write.target import VERSION, ImportTable
 from sacnb.errors import ConfirmationError, QueryError, RowsError, SacError
 
-__all__ = ["METHODS", "Order", "hint_in_options", "make_order"]
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["METHODS", "Order", "hint_in_options", "layout_of", "make_order"]
 
 METHODS: Final = ("Update", "Append", "CleanAndReplace")
 _HOUR_S: Final = 3600.0
@@ -87,6 +92,43 @@ def make_order(
         timeout_s=_HOUR_S if wait_s is None else wait_s,
         cancelled=callback("cancelled", cancelled),
     )
+
+
+def layout_of(frame: pl.DataFrame, table: ImportTable, order: Order) -> Layout:
+    """Return where each column comes from. A version must be named: SAC takes public.Actual otherwise."""
+    constants = dict(order.defaults)
+    in_frame = order.mapping.get(VERSION, VERSION) in frame.columns
+    if VERSION in table.keys:
+        ways = [
+            in_frame and "a column of the frame",
+            order.version is not None and "version=",
+            VERSION in constants and "defaults=",
+        ]
+        named = [way for way in ways if way]
+        if not named:
+            raise QueryError(
+                "No version is named, and SAC would write into public.Actual.",
+                hint='Name it: write(frame, version="public.Plan"), or add a column "Version".',
+            )
+        if len(named) > 1 and not (in_frame and order.version is None):
+            raise QueryError(f"The version is named twice: by {' and '.join(named)}.", hint="Leave one of them out.")
+    if order.version is not None:
+        constants[VERSION] = order.version
+    return Layout(order.mapping, constants, _pivot(table, order))
+
+
+def _pivot(table: ImportTable, order: Order) -> tuple[str, str] | None:
+    if order.pivot is None:
+        return None
+    dimension, *measure = order.pivot
+    if not measure and len(table.measures) == 1:
+        measure = list(table.measures)
+    if len(measure) != 1 or dimension not in table.keys or measure[0] not in table.measures:
+        raise QueryError(
+            f"pivot={order.pivot!r} names no dimension and measure of the model.",
+            hint=f"pivot=(dimension, measure), of {', '.join(table.keys)} and {', '.join(table.measures)}.",
+        )
+    return dimension, measure[0]
 
 
 def hint_in_options(error: SacError) -> str | None:

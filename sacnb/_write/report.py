@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import getpass
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -129,10 +131,17 @@ def append_audit(path: Path, about: Mapping[str, Any], *, principal: str) -> Non
     Raises ExportError where the file cannot be written.
     """
     entry = {"user": getpass.getuser(), "principal": principal_digest(principal), **about}
+    line = json.dumps(entry, ensure_ascii=False).encode() + b"\n"
     try:
         is_new = not path.exists()
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+        # One write, so that the lines of several processes do not mix. After one that a kill or a full disk cut off,
+        # begin a new line.
+        with path.open("a+b", buffering=0) as file:
+            if end := file.seek(0, os.SEEK_END):
+                file.seek(end - 1)
+                line = line if file.read(1) == b"\n" else b"\n" + line
+            if file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if is_new:
             make_private(path)
     except OSError as error:

@@ -10,7 +10,7 @@ import polars as pl
 
 from sacnb._write.slice import Place, Slice, differences, expected_after
 from sacnb._write.target import VERSION
-from sacnb.errors import WriteError
+from sacnb.errors import UndoError, WriteError
 
 if TYPE_CHECKING:
     from sacnb._write.report import WriteReport
@@ -57,7 +57,7 @@ def undo(
         )
         if not missing.height:
             return again(wanted, "CleanAndReplace", candidate, found.height)
-    raise WriteError(
+    raise UndoError(
         f"{gone.height:,} combinations of {', '.join(start)} had no rows before the write, and the import service "
         "cannot remove them: it deletes only where it also writes.",
         hint="Delete them in SAC (model, data management), or write zeros.",

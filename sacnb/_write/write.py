@@ -10,21 +10,20 @@ from typing import Any, Final
 
 import polars as pl
 
-from sacnb._endpoints import IMPORT_ROOT
 from sacnb._write.check import check_keys, check_members, describe
 from sacnb._write.encode import chunks
 from sacnb._write.frame import ROW, Layout, Prepared, Problems, prepare, read_frame
-from sacnb._write.job import Deletion, ImportJob, JobSettings, import_table
-from sacnb._write.order import Order
+from sacnb._write.job import ImportJob
+from sacnb._write.order import Order, layout_of
 from sacnb._write.report import WriteProgress, WriteReport, append_audit
+from sacnb._write.service import Deletion, JobSettings, explained, import_table
 from sacnb._write.slice import Place, Slice, changes, differences, expected_after
 from sacnb._write.target import PRIVATE, VERSION, Dates, ImportTable, Members, dates_as_written
 from sacnb._write.undo import undo
-from sacnb.errors import ConfirmationError, ForbiddenError, QueryError, RequestError, RowsError, SacError, WriteError
+from sacnb.errors import ConfirmationError, QueryError, RequestError, RowsError, SacError, WriteError
 
-__all__ = ["Writer", "explained", "write"]
+__all__ = ["Writer", "write"]
 
-_NOT_GRANTED: Final = 3401
 _NO_PROBLEMS: Final = Problems().frame()
 _TOO_LARGE: Final = 413
 
@@ -36,70 +35,8 @@ def write(place: Place, frame: object, order: Order) -> WriteReport:
         raise QueryError("The frame has no rows; there is nothing to write.")
     with explained():
         table = import_table(place.session, place.model_id, "factData")
-        layout = _layout(given, table, order)
+        layout = layout_of(given, table, order)
         return Writer(place, order, table).write(given, layout)
-
-
-@contextmanager
-def explained() -> Iterator[None]:
-    """Tell the usual causes where SAC forbids an import."""
-    try:
-        yield
-    except ForbiddenError as error:
-        if f"{IMPORT_ROOT}/models/" not in error.url:
-            raise
-        if error.sac_number == _NOT_GRANTED or error.method == "GET":
-            error.hint = (
-                "Tick Data Import Service under 'Access' of the OAuth client (System > Administration > App "
-                "Integration); it is granted apart from the Data Export Service. It needs a planning license."
-            )
-        elif error.url.endswith("privateFactData"):
-            error.hint = (
-                "Private versions belong to a named user: set SAC_AUTH=authorization_code, and log in (sacnb login)."
-            )
-        else:
-            error.hint = (
-                "The import service answers, and forbids this model: look at the model's setting for imports by the "
-                "Data Import API, and at the rights of the client or user on the model."
-            )
-        raise
-
-
-def _layout(frame: pl.DataFrame, table: ImportTable, order: Order) -> Layout:
-    """Return where each column comes from. A version must be named: SAC takes public.Actual otherwise."""
-    constants = dict(order.defaults)
-    in_frame = order.mapping.get(VERSION, VERSION) in frame.columns
-    if VERSION in table.keys:
-        ways = [
-            in_frame and "a column of the frame",
-            order.version is not None and "version=",
-            VERSION in constants and "defaults=",
-        ]
-        named = [way for way in ways if way]
-        if not named:
-            raise QueryError(
-                "No version is named, and SAC would write into public.Actual.",
-                hint='Name it: write(frame, version="public.Plan"), or add a column "Version".',
-            )
-        if len(named) > 1 and not (in_frame and order.version is None):
-            raise QueryError(f"The version is named twice: by {' and '.join(named)}.", hint="Leave one of them out.")
-    if order.version is not None:
-        constants[VERSION] = order.version
-    return Layout(order.mapping, constants, _pivot(table, order))
-
-
-def _pivot(table: ImportTable, order: Order) -> tuple[str, str] | None:
-    if order.pivot is None:
-        return None
-    dimension, *measure = order.pivot
-    if not measure and len(table.measures) == 1:
-        measure = list(table.measures)
-    if len(measure) != 1 or dimension not in table.keys or measure[0] not in table.measures:
-        raise QueryError(
-            f"pivot={order.pivot!r} names no dimension and measure of the model.",
-            hint=f"pivot=(dimension, measure), of {', '.join(table.keys)} and {', '.join(table.measures)}.",
-        )
-    return dimension, measure[0]
 
 
 class Writer:

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar, cast
 from IPython.core import magic_arguments as _untyped
 from IPython.core.error import UsageError as _IPythonUsageError
 
+from sacnb._settings import profile_names
 from sacnb._tenant.question import read_condition
 from sacnb.errors import QueryError, UsageError
 
@@ -27,6 +28,7 @@ __all__ = [
     "parameters",
     "parse",
     "parser_of",
+    "profile_named",
     "row_count",
     "variable",
     "words",
@@ -177,3 +179,17 @@ def parameters(text: str | None, namespace: Mapping[str, Any]) -> Mapping[str, o
     if not isinstance(found, Mapping):
         raise UsageError("--params takes a JSON object, such as '{\"start\": 2010}'.")
     return found
+
+
+def profile_named(wanted: str) -> str | None:
+    """Return the profile that *wanted* names, ``None`` if it may be an address. Raises UsageError for other words."""
+    known = profile_names()
+    if wanted in known:
+        return wanted
+    if not wanted.isidentifier():
+        return None
+    there = f"The profiles are: {', '.join(known)}." if known else f"Make a profile: sacnb init --profile {wanted}"
+    raise UsageError(
+        f"%sac connect {wanted}: {wanted!r} is neither a variable with a connected tenant, nor a profile, nor a URL.",
+        hint=f"Connect it first: {wanted} = sacnb.connect(). {there}",
+    )

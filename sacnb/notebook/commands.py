@@ -11,13 +11,21 @@ from urllib.parse import unquote
 
 from IPython import display as _untyped
 
-from sacnb._rendering import printable
-from sacnb._settings import is_profile_name, profile_names
+from sacnb._settings import is_profile_name
 from sacnb._tenant.question import Question, read_names
 from sacnb._write.order import hint_in_options
 from sacnb.errors import ConfirmationError, QueryError, RowsError, UsageError
-from sacnb.notebook.arguments import argument, condition, frame_options, manual, parser_of, row_count, variable
-from sacnb.notebook.words import FactTable, Lines, LoginLink
+from sacnb.notebook.arguments import (
+    argument,
+    condition,
+    frame_options,
+    manual,
+    parser_of,
+    profile_named,
+    row_count,
+    variable,
+)
+from sacnb.notebook.words import FactTable, Lines, LoginLink, printable_frame
 from sacnb.replay import active
 
 if TYPE_CHECKING:
@@ -59,10 +67,9 @@ class Command:
 
 COMMANDS: Final[dict[str, Command]] = {}
 _display: Final[Any] = _untyped.display
-_Run = Callable[[Call], object]
 
 
-def _command(run: _Run) -> _Run:
+def _command(run: Callable[[Call], object]) -> Callable[[Call], object]:
     """Add a function, with the arguments that decorate it, to ``COMMANDS`` under its own name."""
     name = run.__name__
     summary = (run.__doc__ or "").partition("\n")[0]
@@ -90,25 +97,11 @@ def connect(call: Call) -> object:
         found.authenticate()
     else:
         if wanted and profile is None and is_profile_name(wanted):
-            profile, wanted = _profile(wanted), None
+            profile, wanted = profile_named(wanted), None
         dotenv = call.arguments.dotenv
         call.session.connect(wanted, profile=profile, dotenv_path=Path(dotenv) if dotenv else None)
     used = call.session.tenant.settings.profile
     return Lines(f"Connected to {_host(call)}{f', profile {used}' if used else ''}.")
-
-
-def _profile(wanted: str) -> str | None:
-    """Return the profile that *wanted* names, ``None`` if it may be an address. Raises UsageError for other words."""
-    known = profile_names()
-    if wanted in known:
-        return wanted
-    if not wanted.isidentifier():
-        return None
-    there = f"The profiles are: {', '.join(known)}." if known else f"Make a profile: sacnb init --profile {wanted}"
-    raise UsageError(
-        f"%sac connect {wanted}: {wanted!r} is neither a variable with a connected tenant, nor a profile, nor a URL.",
-        hint=f"Connect it first: {wanted} = sacnb.connect(). {there}",
-    )
 
 
 @_command
@@ -121,7 +114,7 @@ def models(call: Call) -> object:
     frame = call.session.tenant.models()
     if call.session.catalogue is not None:
         call.session.catalogue.put_models(frame)
-    return call.framed(_printable(models_with(call.arguments.text, frame), "model"))
+    return call.framed(printable_frame(models_with(call.arguments.text, frame), "model"))
 
 
 @_command
@@ -144,21 +137,7 @@ def members(call: Call) -> object:
     frame = call.session.tenant.model(model).members(dimension)
     if call.session.catalogue is not None:
         call.session.catalogue.put_members(model, dimension, frame)
-    return call.framed(_printable(frame, "member"))
-
-
-def _printable(frame: pl.DataFrame, word: str) -> pl.DataFrame:
-    """Return *frame* with characters that steer a terminal written out; pandas prints them as they are."""
-    import polars as pl
-
-    from sacnb._frames.preview import shown_frame
-
-    frame = frame.with_columns(
-        pl.Series(column.name, [None if text is None else printable(text) for text in column], pl.String)
-        for column in frame
-        if column.dtype == pl.String
-    )
-    return shown_frame(frame, word, whole=("id", "parent"))
+    return call.framed(printable_frame(frame, "member"))
 
 
 @_command
@@ -184,10 +163,7 @@ def _printable(frame: pl.DataFrame, word: str) -> pl.DataFrame:
 @argument("--until", metavar="PERIOD", help="The last period, inclusive.")
 @argument("--date", metavar="COLUMN", help="The date column for --since and --until, if there are several.")
 @argument(
-    "--dims",
-    type=read_names,
-    metavar="A,B",
-    help="The dimensions to keep, by default all; SAC adds up the others.",
+    "--dims", type=read_names, metavar="A,B", help="The dimensions to keep, by default all; SAC adds up the others."
 )
 @argument("--measures", type=read_names, metavar="A,B", help="The measures to keep, by default all.")
 @argument("--limit", type=row_count, metavar="ROWS", help="The maximum number of rows.")
@@ -332,30 +308,19 @@ def cache(call: Call) -> object:
     if action == "list":
         return call.framed(_entries(call, key))
     if action == "repair":
-        done = store.repair(key)
-        return Lines(
-            *[f"{one.key}: {one.action}. {one.reason}" for one in done] or ["Every cached result can be used."]
-        )
+        done = [f"{one.key}: {one.action}. {one.reason}" for one in store.repair(key)]
+        return Lines(*done or ["Every cached result can be used."])
     if (key is None) != call.arguments.all:
         raise UsageError("%sac cache clear needs the beginning of a key, or --all.")
-    gone = store.clear(key)
-    return Lines(*[f"Removed {entry.key}" for entry in gone] or ["Nothing to remove."])
+    return Lines(*[f"Removed {entry.key}" for entry in store.clear(key)] or ["Nothing to remove."])
 
 
 def _entries(call: Call, key: str | None) -> pl.DataFrame:
     import polars as pl
 
     store = call.session.tenant.cache
-    schema: dict[str, pl.DataType | type[pl.DataType]] = {
-        "key": pl.String,
-        "model": pl.String,
-        "rows": pl.Int64,
-        "from": pl.Date,
-        "to": pl.Date,
-        "refreshed": pl.Datetime("us", "UTC"),
-        "bytes": pl.Int64,
-        "problem": pl.String,
-    }
+    schema: Any = {"key": pl.String, "model": pl.String, "rows": pl.Int64, "from": pl.Date, "to": pl.Date}
+    schema |= {"refreshed": pl.Datetime("us", "UTC"), "bytes": pl.Int64, "problem": pl.String}
     rows = []
     for entry in (store.show(key),) if key else store.entries():
         info = entry.info

@@ -1,18 +1,25 @@
 """The tenant of the magics, one per process.
 
-The models, columns and members of a tenant, each read once, for completion and for the explorer.
+The models, columns and members of a tenant, each read once, for completion and for the explorer; and the names that
+completion suggests.
 """
 
 from __future__ import annotations
 
 import logging
+import re
+import textwrap
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from sacnb._rendering import printable
-from sacnb.errors import SacError
+from sacnb._settings import profile_names
+from sacnb.errors import SacError, SettingsError
 
 if TYPE_CHECKING:
     import os
@@ -22,7 +29,18 @@ if TYPE_CHECKING:
     from sacnb._odata.schema import Schema
     from sacnb._tenant import Model, Tenant
 
-__all__ = ["SESSION", "Catalogue", "Session", "current_tenant", "texts", "use_tenant"]
+__all__ = [
+    "SESSION",
+    "Catalogue",
+    "Knowledge",
+    "Session",
+    "Suggestions",
+    "beginning_with",
+    "current_tenant",
+    "described",
+    "texts",
+    "use_tenant",
+]
 
 _log = logging.getLogger("sacnb.notebook")
 
@@ -30,6 +48,11 @@ _log = logging.getLogger("sacnb.notebook")
 _RETRY_AFTER_S: Final = 30.0
 # Nothing for the list of models, a model's id for its columns, a model and a dimension for members.
 Path = tuple[str, ...]
+
+_VALUES: Final = (str, int, float, Decimal, date, list, tuple)
+# A longer type makes the popup as wide as the page.
+_MAX_CHARS: Final = 40
+_OF_IPYTHON: Final = frozenset({"In", "Out"})
 
 
 class Catalogue:
@@ -139,6 +162,104 @@ def texts(frame: pl.DataFrame | None, key: str, value: str) -> dict[str, str]:
     values = frame[value].to_list() if value in frame.columns else [None] * len(frame)
     pairs = zip(frame[key].to_list(), values, strict=True)
     return {name: printable(text or "") for name, text in pairs if name is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestions:
+    """Texts to replace *fragment*, which ends at the cursor; each with a short description."""
+
+    fragment: str
+    texts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """The names to suggest, as far as they are known at ``until``; none of a tenant before one is connected."""
+
+    catalogue: Catalogue | None
+    until: float
+    variables: Mapping[str, Any] = field(default_factory=dict)
+
+    def models(self) -> Mapping[str, str]:
+        """Return ids of models, and their names."""
+        found = self.catalogue.models(self.until) if self.catalogue is not None else None
+        return {model: described("model", name) for model, name in texts(found, "id", "name").items()}
+
+    def columns(self, model: str, *roles: str) -> Mapping[str, str]:
+        """Return columns of a model with one of *roles* (or any), with their roles and labels."""
+        schema = self._schema(model)
+        columns = schema.columns if schema is not None else ()
+        return {
+            one.name: described(one.role, one.label if one.label != one.name else "")
+            for one in columns
+            if not roles or one.role in roles
+        }
+
+    def dates(self, model: str) -> Mapping[str, str]:
+        """Return date columns of a model, and their grains."""
+        schema = self._schema(model)
+        return {date.name: date.grain or "date" for date in schema.date_columns} if schema is not None else {}
+
+    def members(self, model: str, dimension: str) -> Mapping[str, str]:
+        """Return ids of a dimension's members, and their descriptions."""
+        if self.catalogue is None or dimension not in self.columns(model, "dimension"):
+            return {}
+        found = self.catalogue.members(model, dimension, self.until)
+        return {one: described("member", text) for one, text in texts(found, "id", "description").items()}
+
+    def values(self) -> Mapping[str, str]:
+        """Return the user's variables that can be values in SQL, and their types."""
+        return self._variables_that(lambda value: isinstance(value, _VALUES))
+
+    def dictionaries(self) -> Mapping[str, str]:
+        """Return the user's dictionaries."""
+        return self._variables_that(lambda value: isinstance(value, Mapping))
+
+    def tenants(self) -> Mapping[str, str]:
+        """Return what ``%sac connect`` takes: variables with a tenant, profiles, and the sandbox."""
+        from sacnb._tenant import Tenant
+
+        found = self._variables_that(lambda value: isinstance(value, Tenant))
+        return {**self.profiles(), **found, "sandbox": "the embedded sandbox"}
+
+    def profiles(self) -> Mapping[str, str]:
+        """Return the names of the profiles; none if their file cannot be read, which the command itself reports."""
+        try:
+            return dict.fromkeys(profile_names(), "profile")
+        except SettingsError:
+            return {}
+
+    def _variables_that(self, fit: Callable[[object], bool]) -> Mapping[str, str]:
+        ours = {name: value for name, value in self.variables.items() if name not in _OF_IPYTHON and name[0] != "_"}
+        return {name: type(value).__name__ for name, value in ours.items() if fit(value)}
+
+    def _schema(self, model: str) -> Schema | None:
+        # Only of listed models: a name that is still being typed is not worth a request.
+        if self.catalogue is None or model not in self.models():
+            return None
+        return self.catalogue.schema(model, self.until)
+
+
+def described(kind: str, text: str | None) -> str:
+    """Return the type that a popup shows beside a suggestion: ``model: US employment by sector``.
+
+    JupyterLab has no other place for a description: its panel for documentation is closed by default and asks the
+    kernel about Python names. It draws the first letter as a sign, so the kind comes first.
+    """
+    summary = re.split(r"[:;.](?=\s|$)", text or "")[0].strip()
+    if not summary:
+        return kind
+    # JupyterLab would break the line at blanks and hyphens, and rows of its popup are one line high.
+    line = f"{kind}: {textwrap.shorten(summary, _MAX_CHARS, placeholder=' …')}"
+    return line.replace(" ", "\u00a0").replace("-", "\u2011")
+
+
+def beginning_with(prefix: str, known: Mapping[str, str] | Iterable[str], what: str = "") -> dict[str, str]:
+    """Return the texts that begin with *prefix*, ignoring case; if there are none, those that contain it."""
+    described = known if isinstance(known, Mapping) else dict.fromkeys(known, what)
+    wanted = prefix.casefold()
+    found = {text: kind for text, kind in described.items() if text.casefold().startswith(wanted)}
+    return found or {text: kind for text, kind in described.items() if wanted in text.casefold()}
 
 
 class Session:

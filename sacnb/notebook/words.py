@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal, Self, get_args
 
 from sacnb._charts.style import Theme, theme_of_notebook
-from sacnb._pull.collect import age_in_words
+from sacnb._pull.progress import age_in_words
 from sacnb._redact import redact_text
 from sacnb._rendering import Preview, Previewed, fact_table, printable
 from sacnb.errors import (
@@ -29,6 +29,8 @@ from sacnb.errors import (
 from sacnb.replay import active
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from sacnb._auth.token import TokenEnvelope
     from sacnb._charts.chart import Chart
     from sacnb._pull import Progress
@@ -48,6 +50,7 @@ __all__ = [
     "draw_for_page",
     "error_lines",
     "failed_status",
+    "printable_frame",
     "progress_text",
     "result_status",
     "retry_text",
@@ -339,3 +342,17 @@ class FactTable(Previewed):
 
     def _preview(self) -> Preview:
         return self._table
+
+
+def printable_frame(frame: pl.DataFrame, word: str) -> pl.DataFrame:
+    """Return *frame* with characters that steer a terminal written out; pandas prints them as they are."""
+    import polars as pl
+
+    from sacnb._frames.preview import shown_frame
+
+    frame = frame.with_columns(
+        pl.Series(column.name, [None if text is None else printable(text) for text in column], pl.String)
+        for column in frame
+        if column.dtype == pl.String
+    )
+    return shown_frame(frame, word, whole=("id", "parent"))

@@ -12,7 +12,7 @@ import polars as pl
 from sacnb._arguments import mapping, names, required_text
 from sacnb._write.frame import read_frame
 from sacnb._write.target import PRIVATE, VERSION
-from sacnb.errors import QueryError, SacError, UnknownNameError, WriteError
+from sacnb.errors import QueryError, SacError, UndoError, UnknownNameError
 from sacnb.planning.clear import facts_at
 
 if TYPE_CHECKING:
@@ -166,9 +166,8 @@ class WhatIf:
         else:
             try:
                 return report.undo()
-            except WriteError as error:
-                # Of its refusals only "cannot be removed" has neither a job nor differences.
-                if error.job_id is not None or error.differences is not None or report.changes is None:
+            except UndoError:
+                if report.changes is None:
                     raise
             old = report.changes.select(*self._keys, *(pl.col(f"{m}_before").alias(m) for m in measures))
         values = old.select(*self._keys, pl.col(measures).fill_null(0))

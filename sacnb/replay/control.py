@@ -44,7 +44,8 @@ def cassette(
             default the variable ``SAC_REPLAY_CASSETTE``.
         mode: ``"replay"``, ``"record"`` or ``"off"``, which does nothing and yields ``None``. By default the variable
             ``SAC_REPLAY``, or ``"replay"`` if that is not set.
-        allow_hosts: Hosts that other libraries than requests may connect to during a replay.
+        allow_hosts: Hosts that the cassette has nothing to do with, such as ``example.org`` or ``localhost:8080``:
+            requests to them are neither recorded nor replayed, and a replay lets connections to them pass.
         hide: While recording, words to replace in the answers besides the tenant's hosts; by default the tenant's name,
             which is the first part of its host.
         secrets: While recording, more values that must not be saved. The secrets of the settings, and those in requests

@@ -2,13 +2,15 @@
 
 JSON, because reading it cannot run code: YAML loaders have run code from cassettes (vcrpy before 8.2.1,
 GHSA-rpj2-4hq8-938g), and people hand cassettes to each other. Written as UTF-8 with LF on every platform. Bodies are
-lists of lines, one row of data per line.
+lists of lines, one row of data per line. The head holds a digest of the content: a digit that was changed on the disk
+would be a wrong row that nobody notices.
 """
 
 from __future__ import annotations
 
 import base64
 import difflib
+import hashlib
 import json
 import os
 import re
@@ -34,6 +36,7 @@ _NOTES: Final[Mapping[Source, str]] = {
     "sac": "Recorded from a tenant of SAP Analytics Cloud. Its address, its name and all secrets were replaced; the "
     "data is the tenant's.",
 }
+_DIGEST: Final = "digest"
 # Bodies are broken into lines after each line end, and between the objects of a list.
 _BREAKS: Final = re.compile(r"(?<=\n)|(?<=\},)(?=\s*\{)|(?<=\[)(?=\{)")
 
@@ -83,8 +86,15 @@ def to_text(about: About, interactions: Iterable[Interaction]) -> str:
 
 
 def _dump(metadata: Mapping[str, Any], interactions: list[Any]) -> str:
-    value = {"metadata": metadata, "version": 1, "interactions": interactions}
+    head = {name: value for name, value in metadata.items() if name != _DIGEST}
+    head[_DIGEST] = _digest_of(head, interactions)
+    value = {"metadata": head, "version": 1, "interactions": interactions}
     return json.dumps(value, ensure_ascii=False, indent=1) + "\n"
+
+
+def _digest_of(head: Mapping[str, Any], interactions: Any) -> str:
+    """Return the digest of values, whatever the blanks and line ends of their text."""
+    return hashlib.sha256(json.dumps([head, interactions], sort_keys=True).encode()).hexdigest()
 
 
 def _to_json(request: Request, response: Response) -> dict[str, Any]:
@@ -130,6 +140,7 @@ def from_text(text: str, path: Path) -> tuple[About, list[Interaction]]:
         value = json.loads(text)
         about = About.from_json(value["metadata"])
         interactions = [_from_json(each) for each in value["interactions"]]
+        _check_digest(value["metadata"], value["interactions"], path)
     except RecursionError:
         raise _not_a_cassette(path, "its JSON is nested too deeply") from None
     except KeyError as error:
@@ -137,6 +148,17 @@ def from_text(text: str, path: Path) -> tuple[About, list[Interaction]]:
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise _not_a_cassette(path, str(error)) from None
     return about, interactions
+
+
+def _check_digest(metadata: Mapping[str, Any], interactions: Any, path: Path) -> None:
+    """Raise ReplayError where the content is not what was recorded. Cassettes of earlier versions have no digest."""
+    head = dict(metadata)
+    if (digest := head.pop(_DIGEST, None)) is not None and digest != _digest_of(head, interactions):
+        raise ReplayError(
+            f"{str(path)!r} was changed after it was recorded: its digest does not match.",
+            hint=f"Take it from version control, or record it again. If it was changed on purpose, remove the line "
+            f'"{_DIGEST}" from its head.',
+        )
 
 
 def _not_a_cassette(path: Path, reason: str) -> ReplayError:
@@ -225,7 +247,7 @@ def _raw_text_of(path: Path) -> str:
 
 
 def _without_time(text: str) -> str:
-    return re.sub(r'^  "recorded_at": "[^"\n]*"$', "", text, count=1, flags=re.MULTILINE)
+    return re.sub(rf'^  "(recorded_at|{_DIGEST})": "[^"\n]*",?\n', "", text, count=2, flags=re.MULTILINE)
 
 
 def keep(path: Path, used: Iterable[int]) -> tuple[int, int]:

@@ -6,9 +6,10 @@ import contextlib
 import ipaddress
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from sacnb.errors import ReplayError
 
@@ -17,16 +18,37 @@ _UNSET: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
+class Beside:
+    """The hosts that a cassette has nothing to do with, each with its port or with any.
+
+    Requests to them are neither recorded nor replayed, and a replay lets connections to them pass.
+    """
+
+    hosts: frozenset[tuple[str, int | None]] = frozenset()
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> Beside:
+        """Read names such as ``example.org``, ``localhost:8080`` and ``[::1]:8080``."""
+        return cls(frozenset(map(_host_and_port, names)))
+
+    def holds(self, host: str, port: int | None) -> bool:
+        """Return whether *host* is one of them; without a *port*, whether any port of it is."""
+        names = {host, "localhost"} if _is_loopback(host) else {host}
+        return any(name in names and (port is None or at in {None, port}) for name, at in self.hosts)
+
+    def holds_url(self, url: str) -> bool:
+        """Return whether a request to *url* goes to one of them."""
+        parts = urlsplit(url)
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
+        return bool(self.hosts) and self.holds(parts.hostname or "", port)
+
+
+@dataclass(frozen=True, slots=True)
 class Ban:
-    """The rule of a replay: connect to ``allowed`` hosts only. ``cassette`` is its name, for the message."""
+    """The rule of a replay: connect to hosts ``beside`` it only. ``cassette`` is its name, for the message."""
 
     cassette: str
-    allowed: frozenset[str] = frozenset()
-
-    def forbids(self, host: str) -> bool:
-        """Return whether a connection to *host* is refused."""
-        names = {host, "localhost"} if _is_loopback(host) else {host}
-        return not (names & self.allowed)
+    beside: Beside = field(default_factory=Beside)
 
     def refusal(self, what: str) -> ReplayError:
         """Return the error for a refused connection."""
@@ -75,7 +97,7 @@ class SocketGuard:
         if family not in {socket.AF_INET, socket.AF_INET6} or getattr(self._exempt, "on", False):
             return
         ban = self._ban()
-        if ban is not None and ban.forbids(str(address[0])):
+        if ban is not None and not ban.beside.holds(str(address[0]), address[1]):
             raise ban.refusal(f"{what} {address[0]}:{address[1]}")
 
     def _connecting(self, real: Callable[..., Any]) -> Callable[..., Any]:
@@ -100,7 +122,7 @@ class SocketGuard:
         def look_up(host: Any, *args: Any, **kwargs: Any) -> Any:
             name = host.decode("ascii", "replace") if isinstance(host, bytes) else host
             ban = self._ban()
-            if ban is not None and name is not None and not _is_address(name) and ban.forbids(name):
+            if ban is not None and name is not None and not _is_address(name) and not ban.beside.holds(name, None):
                 raise ban.refusal(f"a look-up of {name!r}")
             return real(host, *args, **kwargs)
 
@@ -122,6 +144,13 @@ class SocketGuard:
             yield
         finally:
             self._exempt.on = False
+
+
+def _host_and_port(name: str) -> tuple[str, int | None]:
+    host, colon, port = name.rpartition(":")
+    if colon and port.isdigit() and (":" not in host or host.startswith("[")):
+        return host.strip("[]"), int(port)
+    return name.strip("[]"), None
 
 
 def _is_loopback(host: str) -> bool:

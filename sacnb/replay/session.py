@@ -20,7 +20,7 @@ from sacnb._rendering import same_everywhere
 from sacnb.errors import ReplayError
 from sacnb.replay import document
 from sacnb.replay.document import About, Interaction, Source
-from sacnb.replay.guard import Ban, SocketGuard
+from sacnb.replay.guard import Ban, Beside, SocketGuard
 from sacnb.replay.library import Request, Response, not_found, open_cassette
 from sacnb.replay.playing import Player, Recorder
 from sacnb.replay.scrub import Known, Scrubber
@@ -84,7 +84,8 @@ class ReplaySession:
         self.path = path
         self.name = document.name_of(path)
         self.mode = mode
-        self.ban = Ban(self.name, frozenset(names("allow_hosts", allow_hosts) or ())) if mode == "replay" else None
+        self.beside = Beside.of(names("allow_hosts", allow_hosts) or ())
+        self.ban = Ban(self.name, self.beside) if mode == "replay" else None
         self.known = Known(names("hide", hide), names("secrets", secrets) or ())
         self._file = _File(path) if mode == "replay" else _File(None)
         self._about = self._file.about or About("sac", now().replace(microsecond=0))
@@ -330,7 +331,7 @@ def _sending(switch: _Switch, real_send: Callable[..., requests.Response]) -> Ca
         **kwargs: Any,
     ) -> requests.Response:
         session = switch.top()
-        if session is None:
+        if session is None or session.beside.holds_url(request.url or ""):
             return real_send(self, request, stream, *args, **kwargs)
         streamed = True  # the recorder reads the body to its end
         return session.answer(self, request, lambda: real_send(self, request, streamed, *args, **kwargs))

@@ -20,9 +20,8 @@ from aiohttp import web
 
 from sacnb.sandbox.actions import ActionService
 from sacnb.sandbox.directory import directory_answer
-from sacnb.sandbox.exchange import Answer, Exchange, Refusal, deliver, pack, reset
+from sacnb.sandbox.exchange import Answer, Exchange, Refusal, deliver, forced_answer, pack, reset
 from sacnb.sandbox.export import ExportService, Target, target
-from sacnb.sandbox.faults import forced_answer
 from sacnb.sandbox.imports import ImportService
 from sacnb.sandbox.journal import Journal, SeenRequest
 from sacnb.sandbox.login import LoginService

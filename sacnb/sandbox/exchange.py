@@ -1,4 +1,4 @@
-"""One request, its answer or refusal, and the way the answer is sent."""
+"""One request, its answer or refusal, the answers that misbehaviours give instead, and the way an answer is sent."""
 
 from __future__ import annotations
 
@@ -20,10 +20,32 @@ from aiohttp import web
 
 from sacnb.sandbox.encoding import gzip_bytes, gzip_with_blanks
 
-__all__ = ["Answer", "Exchange", "Parcel", "Refusal", "deliver", "pack", "reset", "wants_gzip"]
+__all__ = [
+    "Answer",
+    "Exchange",
+    "Parcel",
+    "Refusal",
+    "deliver",
+    "forced_answer",
+    "pack",
+    "reset",
+    "retry_after",
+    "wants_gzip",
+]
 
 _INTERIM: Final = {102: b"Processing", 103: b"Early Hints"}
 _TAIL_BYTES: Final = 16
+_HTML: Final = "text/html;charset=utf-8"
+_LOGIN: Final = (
+    b"<!DOCTYPE html><html><head><title>Sign in</title></head><body><h1>Sign in</h1>"
+    b'<form method="post" action="/login"><input name="username"><input name="password" type="password">'
+    b"</form></body></html>"
+)
+_GATEWAY: Final = {404: "Not Found", 502: "Bad Gateway", 504: "Gateway Timeout"}
+_FORCED: Final = (
+    "throttle_seconds", "throttle_date", "throttle_bare", "throttle_text", "error_404", "error_408", "error_425",
+    "error_500", "error_502", "error_503", "error_504", "html_login", "redirect",
+)  # fmt: skip
 
 
 @dataclass(eq=False)
@@ -99,6 +121,61 @@ class Exchange:
         return self.take(name) is not None
 
 
+def retry_after(wait_s: float | None) -> dict[str, str]:
+    """Return a ``Retry-After`` header in seconds, or no header."""
+    return {} if wait_s is None else {"Retry-After": str(wait_s)}
+
+
+def forced_answer(exchange: Exchange, now: Callable[[], datetime]) -> Answer | None:
+    """Return the answer of the first of these misbehaviours that strikes, or ``None``.
+
+    Raises:
+        Refusal: the answer is an error in SAC's envelope.
+    """
+    for name in _FORCED:
+        options = exchange.take(name)
+        if options is not None:
+            return _force(exchange, name, options, now)
+    return None
+
+
+def _force(exchange: Exchange, name: str, options: Mapping[str, Any], now: Callable[[], datetime]) -> Answer:
+    match name:
+        case "throttle_seconds":
+            raise Refusal(429, "Too many requests", headers=retry_after(options["retry_after_s"]))
+        case "throttle_date":
+            # HTTP dates have whole seconds; round up, so that the wait is never shorter than asked for.
+            until = now() + timedelta(seconds=options["retry_after_s"] or 0, microseconds=999_999)
+            date = format_datetime(until.replace(microsecond=0), usegmt=True)
+            raise Refusal(429, "Too many requests", headers={"Retry-After": date})
+        case "throttle_bare":
+            raise Refusal(429, "Too many requests")
+        case "throttle_text":
+            raise Refusal(429, "Too many requests", headers={"Retry-After": options["text"] or ""})
+        case "error_408":
+            raise Refusal(408, "Request Timeout")
+        case "error_425":
+            raise Refusal(425, "Too Early")
+        case "error_500":
+            raise Refusal(500, "Internal Server Error")
+        case "error_503":
+            raise Refusal(503, "Service Unavailable", headers=retry_after(options["retry_after_s"]))
+        case "html_login":
+            return Answer(200, _LOGIN, _HTML)
+        case "redirect":
+            target = f"{exchange.origin}{exchange.path}" + (f"?{exchange.query}" if exchange.query else "")
+            headers = {"Location": options["location"].replace("{url}", target)}
+            return Answer(options["redirect_status"], b" " * (options["body_kib"] << 10), _HTML, headers)
+        case _:
+            return _gateway(int(name.removeprefix("error_")))
+
+
+def _gateway(status: int) -> Answer:
+    title = _GATEWAY[status]
+    body = f"<html><head><title>{status} {title}</title></head><body><h1>{title}</h1></body></html>"
+    return Answer(status, body.encode(), _HTML)
+
+
 def reset(request: web.BaseRequest) -> None:
     """Reset the connection with a RST, instead of closing it."""
     transport = request.transport
@@ -120,6 +197,7 @@ class Parcel:
     interim: Mapping[str, Any] | None = None
     slow_headers: Mapping[str, Any] | None = None
     two_lengths: bool = False
+    off_by_bytes: int = 0
     breaks: bool = False
     drip: Mapping[str, Any] | None = None
 
@@ -132,6 +210,7 @@ def pack(exchange: Exchange, answer: Answer, now: Callable[[], datetime]) -> Par
     # Not documented for SAC; the router of SAP's cloud adds this header.
     headers["X-Vcap-Request-Id"] = str(uuid.uuid4())
     skew = exchange.take("skewed_date")
+    wrong = exchange.take("wrong_length") if body else None
     headers["Date"] = format_datetime(_moved(now(), skew["seconds"] if skew else 0), usegmt=True)
     return Parcel(
         answer.status,
@@ -140,6 +219,7 @@ def pack(exchange: Exchange, answer: Answer, now: Callable[[], datetime]) -> Par
         interim=exchange.take("interim_answers"),
         slow_headers=exchange.take("slow_headers"),
         two_lengths=exchange.strikes("two_lengths"),
+        off_by_bytes=wrong["off_by_bytes"] if wrong else 0,
         breaks=bool(body) and exchange.strikes("reset_mid_body"),
         drip=exchange.take("slow_bytes") if body else None,
     )
@@ -157,7 +237,7 @@ async def deliver(request: web.BaseRequest, parcel: Parcel) -> web.StreamRespons
     """Send the parcel."""
     if parcel.interim is not None:
         await _send_interim(request, parcel.interim)
-    if parcel.slow_headers is not None or parcel.two_lengths:
+    if parcel.slow_headers is not None or parcel.two_lengths or parcel.off_by_bytes:
         return await _send_raw(request, parcel)
     body = parcel.body
     if not parcel.breaks and parcel.drip is None:
@@ -190,7 +270,10 @@ async def _send_interim(request: web.BaseRequest, options: Mapping[str, Any]) ->
 
 async def _send_raw(request: web.BaseRequest, parcel: Parcel) -> web.StreamResponse:
     """Send status line, headers and body as they are, and close the connection."""
-    headers = [*parcel.headers.items(), ("Content-Length", str(len(parcel.body))), ("Connection", "close")]
+    length = max(len(parcel.body) + parcel.off_by_bytes, 0)
+    headers = [*parcel.headers.items(), ("Content-Length", str(length))]
+    if not parcel.off_by_bytes:  # a client that believes the length finds the rest before the next answer
+        headers.append(("Connection", "close"))
     if parcel.two_lengths:
         headers.append(("Content-Length", str(len(parcel.body) + 1)))
     lines = [f"HTTP/1.1 {parcel.status} Sandbox", *(f"{name}: {value}" for name, value in headers), "", ""]

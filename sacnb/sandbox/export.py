@@ -21,7 +21,7 @@ from sacnb.sandbox.login import AUTHORIZE_PATH
 from sacnb.sandbox.metadata import csdl_json, csdl_xml
 from sacnb.sandbox.misbehaviours import Rules
 from sacnb.sandbox.model import Model
-from sacnb.sandbox.pages import PAGE_MISBEHAVIOURS, Draft, csv_page, json_page, place_of
+from sacnb.sandbox.pages import PAGE_MISBEHAVIOURS, SWAPPED, Draft, csv_page, json_page, place_of
 from sacnb.sandbox.query import Options, decode, parse_options
 from sacnb.sandbox.relation import (
     Cut,
@@ -277,8 +277,14 @@ class ExportService:
             cut = cut_at(cut.next_start)
         if place.start >= size and exchange.strikes("page_repeated"):
             cut = replace(cut, frame=cut_at(place.start - size).frame)
+        note, by_links = "", has_links and "package=" not in exchange.query
+        if place.note == SWAPPED:
+            cut = replace(cut, frame=cut_at(place.start - size).frame)
+        elif cut.next_start is not None and by_links and exchange.strikes("page_swapped"):
+            cut, note = replace(cut, frame=cut_at(cut.next_start).frame), SWAPPED
         is_narrowed = len(columns) < len(relation.columns)
-        draft = Draft(target.entity_set, place, cut, columns, relation.trims_decimals, options, is_narrowed, has_links)
+        trims = relation.trims_decimals
+        draft = Draft(target.entity_set, place, cut, columns, trims, options, is_narrowed, has_links, note)
         return csv_page(exchange, draft) if options.format == "csv" else json_page(exchange, draft)
 
     def _rotation(self, exchange: Exchange, options: Options, start: int) -> int:

@@ -7,19 +7,14 @@ validation are unconfirmed.
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import re
 import threading
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, Final
 
 from sacnb.sandbox.exchange import Answer, Exchange, Refusal
+from sacnb.sandbox.imports_job import ImportJob, fact_mapping, json_answer, read_json, rejections, rows_of
 from sacnb.sandbox.imports_rows import FactTable, Members, metadata, write_members
 from sacnb.sandbox.model import Model
 from sacnb.sandbox.query import decode
@@ -30,7 +25,6 @@ IMPORT_ROOT: Final = "/api/v1/dataimport"
 _TYPES: Final = ("factData", "masterData", "masterFactData", "privateFactData")
 _METHODS: Final = ("Update", "Append", "CleanAndReplace")
 _MOST_ACTIVE_JOBS: Final = 100
-_MOST_REJECTED: Final = 2000
 _JOB_STEPS: Final = {
     ("POST", "validate"): "import_validate",
     ("POST", "run"): "import_run",
@@ -56,37 +50,6 @@ def import_kind(method: str, raw_path: str) -> str:
     return "import_models"
 
 
-@dataclass(slots=True)
-class _Job:
-    id: str
-    model_id: str
-    import_type: str
-    created: datetime
-    method: str
-    scope: tuple[str, ...]
-    runs_with_failed_rows: bool
-    ignores_columns: bool
-    mapping: Mapping[str, str]
-    table: FactTable
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    state: str = "READY_FOR_DATA"
-    description: str = ""
-    rejected: list[tuple[dict[str, Any], str]] = field(default_factory=list)
-    polls_left: int = 0
-
-    @property
-    def is_active(self) -> bool:
-        return self.state not in {"COMPLETED", "FAILED"}
-
-    @property
-    def staged(self) -> int:
-        return len(self.table.rows) if self.is_fact else len(self.rows)
-
-    @property
-    def is_fact(self) -> bool:
-        return self.import_type in {"factData", "privateFactData", "masterFactData"}
-
-
 class ImportService:
     """The paths below ``/api/v1/dataimport``. Called from worker threads, one request at a time."""
 
@@ -101,7 +64,7 @@ class ImportService:
         self._replace_model = replace_model
         self._now = now
         self._lock = threading.Lock()
-        self._jobs: dict[str, _Job] = {}
+        self._jobs: dict[str, ImportJob] = {}
 
     def answer(self, exchange: Exchange, body: bytes) -> Answer:
         """Answer one request.
@@ -113,11 +76,11 @@ class ImportService:
         with self._lock:
             match exchange.method, parts:
                 case "GET", ["models"]:
-                    return _json(200, {"models": [self._entry(exchange, model) for model in self._importable()]})
+                    return json_answer(200, {"models": [self._entry(exchange, model) for model in self._importable()]})
                 case "GET", ["models", model_id]:
-                    return _json(200, self._details(exchange, self._model(model_id)))
+                    return json_answer(200, self._details(exchange, self._model(model_id)))
                 case "GET", ["models", model_id, "metadata"]:
-                    return _json(200, metadata(self._model(model_id)))
+                    return json_answer(200, metadata(self._model(model_id)))
                 case "POST", ["models", model_id, *rest] if len(rest) <= 1:
                     return self._create(exchange, model_id, rest[0] if rest else None, body)
                 case "GET", ["jobs"]:
@@ -156,7 +119,7 @@ class ImportService:
 
     def _create(self, exchange: Exchange, model_id: str, import_type: str | None, body: bytes) -> Answer:
         model = self._model(model_id)
-        settings = _read_json(body, lenient=True)
+        settings = read_json(body, lenient=True)
         mapping, wanted = settings.get("Mapping") or {}, settings.get("JobSettings") or {}
         if import_type is None:
             if not mapping:
@@ -169,7 +132,7 @@ class ImportService:
         method, scope = str(wanted.get("importMethod") or "Update"), tuple(wanted.get("dimensionScope") or ())
         self._check_settings(model, mapping, method, scope, import_type)
         self._check_limits(exchange, model_id)
-        job = _Job(
+        job = ImportJob(
             id=str(uuid.uuid4()),
             model_id=model_id,
             import_type=import_type,
@@ -180,10 +143,10 @@ class ImportService:
             runs_with_failed_rows=bool(wanted.get("executeWithFailedRows", True)),
             ignores_columns=bool(wanted.get("ignoreAdditionalColumns", False)),
             mapping=mapping,
-            table=FactTable(model, _fact_mapping(model, mapping), settings.get("DefaultValues") or {}),
+            table=FactTable(model, fact_mapping(model, mapping), settings.get("DefaultValues") or {}),
         )
         self._jobs[job.id] = job
-        return _json(201, {"jobID": job.id, "jobURL": self._url(exchange, job), "jobStatus": job.state})
+        return json_answer(201, {"jobID": job.id, "jobURL": self._url(exchange, job), "jobStatus": job.state})
 
     def _check_settings(
         self, model: Model, mapping: Mapping[str, str], method: str, scope: tuple[str, ...], import_type: str
@@ -224,18 +187,18 @@ class ImportService:
             }
             for job in self._jobs.values()
         ]
-        return _json(200, {"jobs": jobs})
+        return json_answer(200, {"jobs": jobs})
 
-    def _url(self, exchange: Exchange, job: _Job) -> str:
+    def _url(self, exchange: Exchange, job: ImportJob) -> str:
         return f"{exchange.origin}{IMPORT_ROOT}/jobs/{job.id}"
 
-    def _job(self, job_id: str) -> _Job:
+    def _job(self, job_id: str) -> ImportJob:
         job = self._jobs.get(job_id)
         if job is None:  # seen in the field: those of other users are a 404, too
             raise Refusal(404, f"The job {job_id!r} does not exist.")
         return job
 
-    def _of_job(self, exchange: Exchange, job: _Job, step: str, body: bytes) -> Answer:
+    def _of_job(self, exchange: Exchange, job: ImportJob, step: str, body: bytes) -> Answer:
         match exchange.method, step:
             case "POST", "":
                 return self._upload(exchange, job, body)
@@ -251,16 +214,16 @@ class ImportService:
             case "GET", "status" | "":
                 return self._status(exchange, job)
             case "GET", "invalidRows":
-                return _json(200, {"failedRows": _rejections(exchange, job.rejected)})
+                return json_answer(200, {"failedRows": rejections(exchange, job.rejected)})
         raise Refusal(404, "The endpoint is not valid.", 1305)
 
-    def _upload(self, exchange: Exchange, job: _Job, body: bytes) -> Answer:
+    def _upload(self, exchange: Exchange, job: ImportJob, body: bytes) -> Answer:
         if job.state != "READY_FOR_DATA":
             raise Refusal(400, "Request job action is not supported.", 1001)
         limit = exchange.take("upload_limit")
         if limit and len(body) > int(limit["kib"]) << 10:
             raise Refusal(413, "Payload Too Large")
-        rows = _rows(exchange, body, job)
+        rows = rows_of(exchange, body, job)
         if job.is_fact and not job.ignores_columns:
             unknown = job.table.unknown(dict.fromkeys(name for row in rows for name in row))
             if unknown and job.import_type != "masterFactData":
@@ -281,21 +244,21 @@ class ImportService:
         if says:
             job.rejected += failed
         shown = failed if says else failed[len(dropped) :]
-        return _json(
+        return json_answer(
             201,
             {
                 "jobID": job.id,
                 "totalNumberRowsInCurrentRequest": len(rows),
                 "upsertedNumberRows": len(rows) - len(failed),
                 "failedNumberRows": len(shown),
-                "failedRows": _rejections(exchange, shown),
+                "failedRows": rejections(exchange, shown),
                 "totalNumberRowsInJob": job.staged,
                 "validateJobURL": f"{self._url(exchange, job)}/validate",
                 "runJobURL": f"{self._url(exchange, job)}/run",
             },
         )
 
-    def _validate(self, exchange: Exchange, job: _Job) -> Answer:
+    def _validate(self, exchange: Exchange, job: ImportJob) -> Answer:
         if job.state not in {"READY_FOR_DATA", "READY_FOR_WRITE"}:
             raise Refusal(400, "Request job action is not supported.", 1001)
         if job.is_fact:
@@ -303,9 +266,9 @@ class ImportService:
         if not job.staged:
             raise Refusal(400, "Temporary storage does not contain valid records.", 1011)
         job.state = "READY_FOR_WRITE"
-        return _json(201, self._counts(exchange, job))
+        return json_answer(201, self._counts(exchange, job))
 
-    def _counts(self, exchange: Exchange, job: _Job) -> dict[str, Any]:
+    def _counts(self, exchange: Exchange, job: ImportJob) -> dict[str, Any]:
         more: dict[str, Any] = {}
         if job.state == "READY_FOR_WRITE" and job.method == "CleanAndReplace" and job.is_fact:
             wanted, count = job.table.affected(job.scope)
@@ -321,7 +284,7 @@ class ImportService:
         }
         return {**document, "additionalInformation": more} if more else document
 
-    def _run(self, exchange: Exchange, job: _Job) -> Answer:
+    def _run(self, exchange: Exchange, job: ImportJob) -> Answer:
         if job.state == "PROCESSING":
             raise Refusal(400, "Request already in progress.", 1010)
         if job.state != "READY_FOR_WRITE":
@@ -336,7 +299,7 @@ class ImportService:
             if not exchange.strikes("run_writes_nothing"):
                 self._commit(job)
             job.state = "PROCESSING"
-        return _json(
+        return json_answer(
             201,
             {
                 "jobStatus": "PROCESSING",
@@ -347,7 +310,7 @@ class ImportService:
             },
         )
 
-    def _commit(self, job: _Job) -> None:
+    def _commit(self, job: ImportJob) -> None:
         # The model may have changed since the job was created.
         model = self._with_members(job, self._model(job.model_id))
         if job.is_fact:
@@ -355,11 +318,11 @@ class ImportService:
             model = job.table.written(job.method, job.scope)
         self._replace_model(model)
 
-    def _with_members(self, job: _Job, model: Model) -> Model:
+    def _with_members(self, job: ImportJob, model: Model) -> Model:
         """Return the model with the members that the job brings: they are written before its facts."""
         return write_members(model, job.rows, job.mapping, job.method) if job.rows else model
 
-    def _status(self, exchange: Exchange, job: _Job) -> Answer:
+    def _status(self, exchange: Exchange, job: ImportJob) -> Answer:
         if job.state == "PROCESSING":
             if job.polls_left == 0:
                 job.state = "COMPLETED"
@@ -374,63 +337,9 @@ class ImportService:
         }
         if job.state == "READY_FOR_WRITE":
             document["additionalInformation"] = counts | self._counts(exchange, job).get("additionalInformation", {})
-        return _json(200, document)
-
-
-def _fact_mapping(model: Model, mapping: Mapping[str, str]) -> dict[str, str]:
-    """Return the mapping with ``Date`` for ``Date___CALMONTH``, as ``masterFactData`` names its columns."""
-    ids = {f"{name}___{found.id_attribute}": name for name, found in model.dimensions.items()}
-    return {ids.get(target, target): source for target, source in mapping.items()}
+        return json_answer(200, document)
 
 
 def _takes_imports(model: Model) -> bool:
     """Return whether all columns are texts or decimals, as those of a planning model are."""
     return all(column.edm_type in {"Edm.String", "Edm.Decimal"} for column in model.facts.columns)
-
-
-def _rejections(exchange: Exchange, rejected: list[tuple[dict[str, Any], str]]) -> list[dict[str, Any]]:
-    """Return rejected rows in the documented form or, with a misbehaviour, in the flat one; at most about 2,000."""
-    is_flat = bool(rejected) and exchange.strikes("rejected_rows_flat")
-    if is_flat:
-        return [{**_plain(row), "_REJECTION_REASON": reason} for row, reason in rejected[:_MOST_REJECTED]]
-    return [{"row": _plain(row), "reason": reason} for row, reason in rejected[:_MOST_REJECTED]]
-
-
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: float(value) if isinstance(value, Decimal) else value for name, value in row.items()}
-
-
-def _rows(exchange: Exchange, body: bytes, job: _Job) -> list[dict[str, Any]]:
-    if exchange.headers.get("Content-Type", "").partition(";")[0].strip().lower() == "text/csv":
-        return list(csv.DictReader(io.StringIO(body.decode(), newline="")))
-    document = _read_json(body)
-    rows = document.get("Data")
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise Refusal(400, "Request body is incorrect or missing.", 1006)
-    # Both may be given anew with the data.
-    if document.get("Mapping"):
-        job.mapping = document["Mapping"]
-        job.table.mapping = _fact_mapping(job.table.model, job.mapping)
-    job.table.defaults = document.get("DefaultValues") or job.table.defaults
-    return rows
-
-
-def _read_json(body: bytes, *, lenient: bool = False) -> dict[str, Any]:
-    """Return the object in *body*; with ``lenient`` whatever follows it is ignored.
-
-    ``sacapi`` creates its jobs with a body that goes on after the end of the object. SAP ships it, so SAC must read
-    the object only, as Jackson does by default (unconfirmed).
-    """
-    try:
-        text = body.decode().lstrip()
-        decoder = json.JSONDecoder(parse_float=Decimal)
-        document, end = decoder.raw_decode(text) if text or not lenient else ({}, 0)
-    except ValueError as error:
-        raise Refusal(400, "Request body is incorrect or missing.", 1006) from error
-    if not isinstance(document, dict) or (not lenient and re.search(r"\S", text[end:])):
-        raise Refusal(400, "Request body is incorrect or missing.", 1006)
-    return document
-
-
-def _json(status: int, document: Mapping[str, Any]) -> Answer:
-    return Answer(status, json.dumps(document, ensure_ascii=False).encode())

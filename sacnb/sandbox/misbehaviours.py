@@ -89,7 +89,7 @@ PAGE_SHAPES: Final[Mapping[str, str]] = MappingProxyType(
         "exponents": "every number of a measure has an exponent",
         "exponent_once": "one number of the page has an exponent",
         "number_text_once": "one number of the page is a string",
-        # The values change: see sacnb.sandbox.shapes
+        # The values change: see sacnb.sandbox.pages
         "null_key_once": "the last dimension is null in one row",
         "null_keys": "the last dimension is null in one row of a hundred",
         "text_number_once": "the last dimension is the bare number 12 in one row",
@@ -119,6 +119,9 @@ OPTIONS: Final[Mapping[str, Option]] = MappingProxyType(
         "body_kib": Option("KiB of blanks, at least 0", lambda v: v == 0 or _is_count(v)),
         "kib": Option("a number of KiB, at least 1", _is_count),
         "mib": Option("a number of MiB, at least 1", _is_count),
+        "off_by_bytes": Option(
+            "a number of bytes, not 0", lambda v: isinstance(v, int) and not isinstance(v, bool) and v != 0
+        ),
         "origin": Option("scheme and host, a text", _is_text),
         "column": Option("a name, a text", _is_text),
         "text": Option("a text, or null", lambda v: v is None or _is_text(v)),
@@ -179,9 +182,11 @@ def _catalogue() -> Mapping[str, Misbehaviour]:
         entry("throttle_seconds", "429 with Retry-After in seconds", retry_after_s=1),
         entry("throttle_date", "429 with Retry-After as an HTTP date, which may be past", retry_after_s=1),
         entry("throttle_bare", "429 without Retry-After"),
+        entry("throttle_text", "429 with this text as Retry-After", text="soon"),
         entry("forbidden", "403 [3401]: the OAuth client is not allowed to interact with the API", within="api"),
         entry("not_allowed_400", "400: the OAuth client is not allowed to interact with the API", within="api"),
         entry("error_404", "404 with the HTML body of a gateway"),
+        entry("error_408", "408 Request Timeout"),
         entry("error_425", "425 Too Early"),
         entry("error_500", "500 Internal Server Error"),
         entry("error_502", "502 with the HTML body of a gateway"),
@@ -198,6 +203,7 @@ def _catalogue() -> Mapping[str, Misbehaviour]:
         entry("slow_headers", "status line and headers come in chunks with pauses", chunks=8, pause_s=0.05),
         entry("slow_bytes", "the body comes in chunks with pauses", chunks=8, pause_s=0.05),
         entry("two_lengths", "the answer has two Content-Length headers that differ"),
+        entry("wrong_length", "Content-Length is off by this many bytes", off_by_bytes=10),
         entry("truncated_json", "the JSON is cut off, in an answer that is otherwise complete", keep=0.6),
         entry("truncated_gzip", "the gzip stream is cut off, in an answer that is otherwise complete", keep=0.6),
         entry("gzip_tail", "zero bytes follow the gzip stream"),
@@ -206,6 +212,7 @@ def _catalogue() -> Mapping[str, Misbehaviour]:
         # Paging
         entry("page_cap", "pages end after these rows; links=true links small pages", "pages", rows=100, links=False),
         entry("page_skipped", "a page is answered with its successor, whose nextLink leads on", "pages"),
+        entry("page_swapped", "a page and its successor come in each other's place", "pages"),
         entry("page_repeated", "a page is answered with the rows of the page before it", "pages"),
         entry("unstable_order", "without $orderby, each page beyond the first sees another order of rows", "pages"),
         entry("endless_pages", "pages have no rows, and each links to another one", "pages"),

@@ -15,8 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-from sacnb.sandbox.exchange import Answer, Exchange, Refusal
-from sacnb.sandbox.faults import retry_after
+from sacnb.sandbox.exchange import Answer, Exchange, Refusal, retry_after
 from sacnb.sandbox.journal import Journal
 from sacnb.sandbox.login import LoginService, user_token
 from sacnb.sandbox.misbehaviours import ACTIONS, IMPORTS

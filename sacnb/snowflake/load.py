@@ -84,12 +84,16 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """The content of ``load.json``. ``bases`` are the rows that each channel had committed before the load."""
+    """The content of ``load.json``. ``bases`` are the rows that each channel had committed before the load.
+
+    ``digests`` are the hashes of the files; an earlier version noted none.
+    """
 
     files: tuple[str, ...]
     rows: tuple[int, ...]
     bases: Mapping[str, int]
     downloaded_at: str
+    digests: tuple[str, ...]
 
     @property
     def total(self) -> int:
@@ -99,6 +103,11 @@ class _State:
         """Return the first row of a channel's share of the rows, and the row after its last."""
         number, count = list(self.bases).index(channel), len(self.bases)
         return self.total * number // count, self.total * (number + 1) // count
+
+    def left(self, channel: Channel) -> int:
+        """Return how many rows of a channel's share are not committed."""
+        start, end = self.share(channel.name)
+        return end - start - (channel.committed - self.bases[channel.name])
 
 
 def load(
@@ -136,9 +145,11 @@ def load(
                 table,
                 state.downloaded_at,
             )
+            if any(state.left(one) for one in opened.values()):
+                _mend(work, state, download)
         resumed = sum(one.committed - state.bases[name] for name, one in opened.items())
         _append_all(work / "rows", state, list(opened.values()), cancelled)
-        remove(work)
+        _discard(work)
     rejected = sum(one.rejected for one in opened.values())
     return Load(
         table=str(next(iter(opened.values())).pipe).removesuffix("-STREAMING"),
@@ -206,8 +217,12 @@ def _append_all(folder: Path, state: _State, channels: Sequence[Channel], cancel
         work(channels[0])
         return
     with ThreadPoolExecutor(len(channels), thread_name_prefix="sacnb-snowflake") as pool:
-        for done in [pool.submit(work, channel) for channel in channels]:
-            done.exception()
+        try:
+            for done in [pool.submit(work, channel) for channel in channels]:
+                done.exception()
+        except BaseException as error:  # Ctrl-C, which only this thread gets
+            failed.append(error)
+            raise
     if failed:
         raise failed[0]
 
@@ -221,11 +236,15 @@ def _append(folder: Path, state: _State, channel: Channel, stopped: Callable[[],
             f"{state.bases[channel.name]:,} and has {end - start:,}. Something else wrote to the channel.",
             hint="Compare the table with its source, then start over: to_snowflake(..., resume=False).",
         )
-    for batch in _rows(folder, state, start + done, end):
+    channel.append_rows(_until(stopped, _rows(folder, state, start + done, end)))
+    channel.close()
+
+
+def _until(stopped: Callable[[], bool], batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
         if stopped():
             raise Cancelled("The load was cancelled. What is committed stays, and the next one goes on after it.")
-        channel.append_rows(batch)
-    channel.close()
+        yield batch
 
 
 def _rows(folder: Path, state: _State, start: int, end: int) -> Iterator[pa.RecordBatch]:
@@ -243,14 +262,52 @@ def _rows(folder: Path, state: _State, start: int, end: int) -> Iterator[pa.Reco
         position += rows
 
 
+def _mend(work: Path, state: _State, download: Callable[[Path], Download]) -> None:
+    """Download the rows again where their files are damaged or gone: the same rows are in the same files.
+
+    Raises ExportError where SAC has other rows by now: a part of the old ones is in the table.
+    """
+    if not state.digests or _digests(work / "rows", state.files) == state.digests:
+        return
+    log.warning("The download in %s is damaged; downloading it again.", work)
+    found = download(work / "rows")
+    if _digests(found.path, found.files) != state.digests:
+        raise ExportError(
+            f"The download in {work} is damaged, and SAC has other rows now than at {state.downloaded_at}.",
+            hint="Compare the table with its source, then start over: to_snowflake(..., resume=False).",
+        )
+
+
+def _digests(folder: Path, files: Sequence[str]) -> tuple[str, ...]:
+    """Return the hashes of the files; an empty one for a file that cannot be read."""
+    found = []
+    for name in files:
+        try:
+            with (folder / name).open("rb") as file:
+                found.append(hashlib.file_digest(file, "sha256").hexdigest())
+        except OSError:
+            found.append("")
+    return tuple(found)
+
+
+def _discard(work: Path) -> None:
+    """Remove the folder, the state last: as long as it is there, the next run sees that all rows are committed."""
+    for path in work.iterdir():
+        if path.name != _STATE:
+            remove(path)
+    remove(work)
+
+
 def _begin(work: Path, found: Download, bases: Mapping[str, int]) -> _State:
     rows = tuple(pq.read_metadata(found.path / name).num_rows for name in found.files)
-    state = _State(found.files, rows, bases, f"{found.started_at:%Y-%m-%d %H:%M:%S} UTC")
+    moment = f"{found.started_at:%Y-%m-%d %H:%M:%S} UTC"
+    state = _State(found.files, rows, bases, moment, _digests(found.path, found.files))
     about = {
         "files": list(found.files),
         "rows": list(rows),
         "bases": [[name, base] for name, base in bases.items()],  # pairs, to keep their order
         "downloaded_at": state.downloaded_at,
+        "digests": list(state.digests),
     }
     with replacing(work / _STATE, private=True) as file:
         file.write(dump_with_digest(about))
@@ -268,7 +325,8 @@ def _read(work: Path, names: Sequence[str]) -> _State | None:
             f"{path} cannot be used: it is damaged, or of a load with other channels.",
             hint="Load with the same channels, or start over: to_snowflake(..., resume=False).",
         )
-    return _State(tuple(about["files"]), tuple(about["rows"]), dict(about["bases"]), about["downloaded_at"])
+    digests = tuple(about.get("digests", ()))
+    return _State(tuple(about["files"]), tuple(about["rows"]), dict(about["bases"]), about["downloaded_at"], digests)
 
 
 @contextmanager

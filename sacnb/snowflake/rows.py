@@ -1,4 +1,4 @@
-"""Turn frames and Arrow streams into compressed NDJSON, cut by the size that goes over the wire.
+"""Turn frames and Arrow streams into lines of JSON.
 
 polars writes the lines: decimals as texts of all their digits (as Snowflake's own SDK sends them), dates and times in
 ISO form, so that nothing passes through a float or a Python object. What JSON cannot say, NaN and the infinities,
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Any, Final, Literal, cast
 
 import polars as pl
@@ -19,94 +18,11 @@ import pyarrow.compute as pc
 from sacnb._fork import refuse_polars_after_fork
 from sacnb.errors import QueryError
 
-__all__ = ["MAX_APPEND_BYTES", "Chunk", "Chunker", "Compression", "NotFinite", "batches"]
+__all__ = ["NotFinite", "batches", "ndjson", "refuse_not_finite", "writable"]
 
-# Snowflake refuses more on the wire. A chunk is closed well before, since the codec holds back what it has not written.
-MAX_APPEND_BYTES: Final = 4_000_000
-_TARGET_BYTES: Final = 3_000_000
-_SLICE_BYTES: Final = 400_000
-_FIRST_SLICE_ROWS: Final = 1_000
-_MAX_SLICE_ROWS: Final = 20_000
 _MAX_DECIMAL_DIGITS: Final = 38
 
-Compression = Literal["zstd", "gzip"]
 NotFinite = Literal["error", "null"]
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """The body of one append: ``first`` and ``last`` are the numbers of its rows in the channel, from 1."""
-
-    body: bytes = field(repr=False)
-    encoding: Compression
-    raw_bytes: int
-    first: int
-    last: int
-
-
-class Chunker:
-    """Cuts batches into chunks; ``rows`` is the number of rows so far, those before the first batch included."""
-
-    def __init__(
-        self,
-        rows: int,
-        *,
-        compression: Compression = "zstd",
-        not_finite: NotFinite = "error",
-        target_bytes: int = _TARGET_BYTES,
-    ) -> None:
-        self.rows = rows
-        self._compression: Compression = compression
-        self._refuses = not_finite == "error"
-        self._target = target_bytes
-        self._slice_rows = _FIRST_SLICE_ROWS
-        self._begin()
-
-    def _begin(self) -> None:
-        self._first = self.rows + 1
-        self._raw = 0
-        self._sink = pa.BufferOutputStream()
-        self._stream = pa.CompressedOutputStream(self._sink, self._compression)
-
-    def add(self, batch: pa.RecordBatch) -> Iterator[Chunk]:
-        """Take a batch in, and yield the chunks that it fills. Raises QueryError for what no JSON can hold."""
-        if self._refuses:
-            _refuse_not_finite(batch, self.rows)
-        batch = _writable(batch)
-        start = 0
-        while start < len(batch):
-            part = batch.slice(start, self._slice_rows)
-            start += len(part)
-            for lines, rows in _lines(part):
-                yield from self._put(lines, rows)
-
-    def _put(self, lines: bytes, rows: int) -> Iterator[Chunk]:
-        if len(lines) > _SLICE_BYTES and self._raw:  # one row that may fill an append by itself
-            yield self._end()
-        self._stream.write(lines)
-        self._raw += len(lines)
-        self.rows += rows
-        self._slice_rows = max(1, min(_MAX_SLICE_ROWS, _SLICE_BYTES * rows // (2 * max(len(lines), 1))))
-        if self._sink.tell() >= self._target or len(lines) > _SLICE_BYTES:
-            yield self._end()
-
-    def finish(self) -> Iterator[Chunk]:
-        """Yield what is left, if anything is."""
-        if self._raw:
-            yield self._end()
-
-    def _end(self) -> Chunk:
-        self._stream.close()
-        body = self._sink.getvalue().to_pybytes()
-        chunk = Chunk(body, self._compression, self._raw, self._first, self.rows)
-        self._begin()
-        if len(body) > MAX_APPEND_BYTES:
-            raise QueryError(
-                f"Row {chunk.last:,} has {len(body):,} bytes after compression; Snowflake takes at most "
-                f"{MAX_APPEND_BYTES:,} in one append.",
-                hint="Leave its longest column out, or put that into a stage.",
-            )
-        return chunk
 
 
 def batches(data: object) -> Iterator[pa.RecordBatch]:
@@ -150,25 +66,15 @@ def _unexpected(data: object) -> QueryError:
     )
 
 
-def _lines(part: pa.RecordBatch) -> Iterator[tuple[bytes, int]]:
-    """Yield *part* as lines, halved until each piece is small or one row."""
-    text = _ndjson(part)
-    if len(text) <= _SLICE_BYTES or len(part) == 1:
-        yield text, len(part)
-        return
-    half = len(part) // 2
-    yield from _lines(part.slice(0, half))
-    yield from _lines(part.slice(half))
-
-
-def _ndjson(part: pa.RecordBatch) -> bytes:
+def ndjson(part: pa.RecordBatch) -> bytes:
+    """Return *part* as lines, each ended. Raises QueryError in a forked process."""
     refuse_polars_after_fork()
     lines = io.BytesIO()  # without a target polars returns text, which costs as much again to decode and encode
     cast("pl.DataFrame", pl.from_arrow(part)).write_ndjson(lines)
     return lines.getvalue()
 
 
-def _writable(batch: pa.RecordBatch) -> pa.RecordBatch:
+def writable(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Return *batch* with texts for what polars cannot write: binary in hexadecimal, decimals that are too wide."""
     columns, changed = list(batch.columns), False
     for index, field_ in enumerate(batch.schema):
@@ -186,7 +92,8 @@ def _writable(batch: pa.RecordBatch) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, batch.schema.names) if changed else batch
 
 
-def _refuse_not_finite(batch: pa.RecordBatch, rows_before: int) -> None:
+def refuse_not_finite(batch: pa.RecordBatch, rows_before: int) -> None:
+    """Raise QueryError for NaN and infinities, within lists and structs too; *rows_before* is for the row number."""
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         for leaf in _leaves(column):
             if not pa.types.is_floating(leaf.type):

@@ -15,6 +15,7 @@ import pytest
 import trustme
 
 from sacnb._auth import ClientCredentials, EnsureResult, TokenGuard
+from sacnb._auth.endpoint import EndpointOptions
 from sacnb._connections import Watch, watch
 from sacnb._wire.retry import RetryPlan, refresh_runner
 from sacnb.errors import Cancelled, RefreshError
@@ -24,7 +25,8 @@ GOOD = json.dumps({"access_token": "canary-token", "token_type": "bearer", "expi
 
 
 def client(url: str, **options: Any) -> ClientCredentials:
-    return ClientCredentials(url, "client", "canary-secret", **{"timeout": (5.0, 5.0), **options})
+    endpoint = EndpointOptions(**{"timeout": (5.0, 5.0), **options})
+    return ClientCredentials(url, "client", "canary-secret", options=endpoint)
 
 
 def answer(head: bytes, body: bytes = GOOD) -> bytes:

@@ -18,6 +18,7 @@ import trustme
 from sealing import shown
 
 from sacnb._auth import ClientCredentials, StaticToken
+from sacnb._auth.endpoint import EndpointOptions
 from sacnb._auth.sources import MIGRATE_HINT
 from sacnb._auth.token import WarnOnce
 from sacnb._settings import Secret
@@ -32,8 +33,9 @@ GOOD = json.dumps({"access_token": TOKEN, "token_type": "bearer", "expires_in": 
 
 
 def client(url: str, **options: Any) -> ClientCredentials:
-    options.setdefault("timeout", (30.0, 30.0))
-    return ClientCredentials(url, CLIENT_ID, options.pop("secret", Secret(SECRET)), **options)
+    secret, style = options.pop("secret", Secret(SECRET)), options.pop("style", "basic")
+    endpoint = EndpointOptions(**{"timeout": (30.0, 30.0), **options})
+    return ClientCredentials(url, CLIENT_ID, secret, style=style, options=endpoint)
 
 
 def assert_silent(error: BaseException) -> None:

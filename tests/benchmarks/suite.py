@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from benchmarks.cold import cold_times
 from benchmarks.imports import import_times
 from benchmarks.inside import measure_inside
 from benchmarks.measuring import SMALL_ROWS, Bench
+from benchmarks.snowflake import SIMULATOR, simulator, token_costs
 
 LATENCIES_MS: Final = (0, 50, 500)
 _LIMITS: Final = ("limits:network", "limits:gunzip")
@@ -97,6 +98,22 @@ def cold(bench: Bench, extent: Extent) -> dict[str, Any]:
     return cold_times(bench.server.target(SMALL_ROWS), bench.environ, extent.imports)
 
 
+def snowflake(bench: Bench, extent: Extent) -> dict[str, Any]:
+    """Rows into the Snowflake simulator; the memory over time of a load from SAC; what a token costs."""
+    rows, times = extent.million, extent.times
+    bench.measure("ours:stream", rows, 0)  # not counted: the server makes the pages
+    with simulator(bench.environ) as path:
+        into = replace(bench, environ={**bench.environ, SIMULATOR: path})
+        found = [
+            into.measure("snowflake:ours", rows, 0, times=times, channels=1),
+            into.measure("snowflake:ours", rows, 0, times=times, channels=4),
+            into.measure("snowflake:sdk", rows, 0, times=times),
+            into.measure("snowflake:naive", rows, 0, times=times),
+            into.measure("snowflake:load", rows, 0, sample=True, channels=3),
+        ]
+        return {"runs": found, **token_costs(path)}
+
+
 def measure_all(bench: Bench, extent: Extent, only: frozenset[str]) -> dict[str, Any]:
     """All sections, or some."""
     sections = {
@@ -107,6 +124,7 @@ def measure_all(bench: Bench, extent: Extent, only: frozenset[str]) -> dict[str,
         "growth": lambda: growth(bench, extent),
         "partitions": lambda: partitions(bench, extent),
         "cache": lambda: cache(bench, extent),
+        "snowflake": lambda: snowflake(bench, extent),
     }
     found = {}
     for name, measure in sections.items():

@@ -25,7 +25,7 @@ from sacnb._odata.schema import Column
 from sacnb._wire import message
 from sacnb.sandbox import Column as SandboxColumn
 from sacnb.sandbox.misbehaviours import PAGE_SHAPES
-from sacnb.sandbox.shapes import shape_body, shape_rows
+from sacnb.sandbox.pages import shape_body, shape_rows
 
 pytestmark = pytest.mark.benchmark
 

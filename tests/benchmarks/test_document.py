@@ -83,3 +83,24 @@ def test_the_exponent_is_that_of_the_growth(load: Any) -> None:
     assert exponent(sizes, [3 * size for size in sizes]) == pytest.approx(1)
     assert exponent(sizes, [size**1.5 for size in sizes]) == pytest.approx(1.5)
     assert exponent(sizes, [7, 7, 7]) == pytest.approx(0)
+
+
+def test_a_run_beside_snowflakes_sdk_is_shown_with_its_goals(load: Any, stored: dict[str, Any]) -> None:
+    def run(candidate: str, seconds: float, **options: Any) -> dict[str, Any]:
+        one = {"dictionaries_s": 2.5, "samples": [[at / 10, 100.0 + at] for at in range(10)]}
+        cost = {"cpu_s": 1.0, "above_idle_mb": 9.0}
+        return {"candidate": candidate, "seconds": seconds, **cost, "runs": [one], **options}
+
+    runs = [
+        run("snowflake:ours", 6.0, channels=1),
+        run("snowflake:ours", 4.0, channels=4),
+        run("snowflake:sdk", 5.0),
+        run("snowflake:naive", 14.0),
+        run("snowflake:load", 12.0, channels=3),
+    ]
+    results = load("results").Results({**stored, "snowflake": {"runs": runs, "sign_ms": 1.5, "guard_ms": 0.01}})
+    text = load("sections").into_snowflake(results)
+    assert "Four channels take 0.80 times as long as the SDK" in text
+    assert "the naive client 3.50 times" in text
+    assert "100, 102, 104, 106, 108 MB" in text
+    assert load("sections").into_snowflake(load("results").Results({})) == ""

@@ -23,7 +23,8 @@ from sacnb._auth import TokenEnvelope, TokenGuard
 from sacnb._settings import Secret
 from sacnb._wire import SacSession
 from sacnb._write.encode import chunks
-from sacnb._write.job import ImportJob, JobSettings
+from sacnb._write.job import ImportJob
+from sacnb._write.service import JobSettings
 
 pytestmark = pytest.mark.benchmark
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import warnings
+from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -16,6 +18,7 @@ from sales import Facts, facts, plan, sales
 
 from sacnb._tenant import Tenant
 from sacnb.errors import SacError
+from sacnb.snowflake import SnowflakeClient
 
 from .world import World
 
@@ -40,11 +43,14 @@ class Run:
     error: SacError | None = None
     lost: int = field(default=0)
     doubled: int = field(default=0)
+    stall_s: float = field(default=0.0)
+    retries: Counter[str] = field(default_factory=Counter)
 
-    def attempt(self, work: Callable[[], Any], *, writes: bool = False) -> Any:
+    def attempt(self, work: Callable[[], Any], **disturbed: bool) -> Any:
         """Return what *work* returns in the disturbed world, or ``None`` after a typed error that is kept."""
+        started = self.world.time.clock()
         try:
-            with self.world.disturbed(self.numbers, writes=writes), warnings.catch_warnings():
+            with self.world.disturbed(self.numbers, **disturbed), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that something was unusual is no surprise here
                 return work()
         except SacError as error:
@@ -53,6 +59,8 @@ class Run:
             if self.world.secret in text or not str(error).strip():
                 raise Wrong(f"an error says nothing, or a secret: {text}") from error
             return None
+        finally:
+            self.stall_s = max(self.stall_s, self.world.time.clock() - started)
 
     def same(self, found: pl.DataFrame, name: str) -> None:
         """Compare the rows with those that SAC has, whatever their order."""
@@ -162,15 +170,63 @@ def write(run: Run) -> None:
         raise Wrong(f"{run.lost} of {len(after)} rows are not as written after {report or run.error!r}")
 
 
+def append(run: Run) -> None:
+    """Rows appended piece by piece are there once and in order, by this program or by the one that goes on."""
+    table, count = f"T{run.folder.name}", run.numbers.randint(50, 400)
+    numbers = pl.int_range(count, eager=True)
+    rows = pl.DataFrame({"Number": numbers, "Amount": (numbers / 8).cast(pl.Decimal(31, 7)), "Text": numbers.cast(str)})
+
+    def pieces(client: SnowflakeClient, *, most: int) -> None:
+        with client.open_channel(table, "chaos", commit_timeout_s=20) as channel:
+            at = channel.committed
+            while at < count:
+                size = run.numbers.randint(1, most)
+                channel.append_rows(rows[at : at + size])
+                channel.flush()
+                at += size
+            channel.wait_for_commit(20)
+
+    with closing(run.world.connect_snowflake(run.numbers)) as client:
+        done = run.attempt(lambda: pieces(client, most=count) or True, appends=True)
+        run.retries.update(client.telemetry.retries)
+    if not done:
+        with closing(run.world.connect_snowflake()) as client:
+            pieces(client, most=count)
+    found = [row["Number"] for row in run.world.snowflake.rows("DB", "PUBLIC", table)]
+    run.lost, run.doubled = len(set(range(count)) - set(found)), len(found) - len(set(found))
+    if found != list(range(count)):
+        raise Wrong(f"{len(found)} of {count} rows are in the table; {run.lost} lost, {run.doubled} doubled")
+
+
+def load(run: Run) -> None:
+    """A model loaded into a table is there once, by this call or by the same one later."""
+    table = f"T{run.folder.name}"
+
+    def whole() -> Any:
+        with closing(run.world.connect_snowflake(run.numbers)) as client:
+            try:
+                channels = 1 + len(table) % 2
+                return employment(run.tenant, run).to_snowflake(table, client=client, channels=channels, progress=None)
+            finally:
+                run.retries.update(client.telemetry.retries)
+
+    if run.attempt(whole, appends=True) is None:
+        whole()
+    found = pl.DataFrame(run.world.snowflake.rows("DB", "PUBLIC", table), infer_schema_length=None)
+    run.same(found.cast(pl.String), "employment as text")
+
+
 JOBS: tuple[Callable[[Run], None], ...] = (
-    fetch, fetch_partitions, stream, across_a_restart, refresh, parquet, scan, members, write,
+    fetch, fetch_partitions, stream, across_a_restart, refresh, parquet, scan, members, write, append, load,
 )  # fmt: skip
 
 
 def expected(quiet: Tenant) -> dict[str, pl.DataFrame]:
     """Return the right rows, read past the proxy while nothing is spoiled."""
+    rows = employment(quiet).fetch().polars(decimals=True)
     return {
-        "employment": employment(quiet).fetch().polars(decimals=True),
+        "employment": rows,
+        "employment as text": rows.cast(pl.String),
         "scale": scale(quiet).fetch().polars(decimals=True),
         "members": quiet.model("US_EMPLOYMENT").members("Sector"),
     }

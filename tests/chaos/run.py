@@ -40,6 +40,9 @@ class Report:
     rows_lost: int = 0
     rows_doubled: int = 0
     longest_run_s: float = 0.0
+    # On the clock of the runs, on which waits count in full: of a call as a whole, and of one wait.
+    longest_stall_s: float = 0.0
+    longest_wait_s: float = 0.0
     wrong: list[str] = field(default_factory=list)
     left_over: list[str] = field(default_factory=list)
 
@@ -49,7 +52,7 @@ def chaos(seed: int, numbers: range) -> Report:
     report = Report(seed)
     top = Path(tempfile.mkdtemp(prefix="sacnb-chaos-"))
     _warm_up(seed, top)
-    before = _open_things()
+    before = open_things()
     world = World(seed)
     try:
         quiet = world.connect(top / "quiet")
@@ -68,6 +71,8 @@ def chaos(seed: int, numbers: range) -> Report:
             report.runs += 1
             report.jobs[job.__name__] += 1
             report.retries.update(run.tenant.telemetry.summary().retries)
+            report.retries.update(run.retries)
+            report.longest_stall_s = max(report.longest_stall_s, run.stall_s)
             report.rows_lost += run.lost
             report.rows_doubled += run.doubled
             report.wrong += [f"run {number}, {job.__name__}: {failure}" for failure in failures]
@@ -82,7 +87,8 @@ def chaos(seed: int, numbers: range) -> Report:
         world.close()
         shutil.rmtree(top)
     report.faults = world.faults
-    report.left_over = _left_over(before)
+    report.longest_wait_s = world.time.longest_wait_s
+    report.left_over = left_over(before)
     return report
 
 
@@ -114,7 +120,8 @@ def _in_time(job: object, run: Run) -> list[str]:
     return failures
 
 
-def _open_things() -> set[str]:
+def open_things() -> set[str]:
+    """Return the threads, sockets, pipes and files of this process."""
     # A dummy is a thread of polars that called us once; polars keeps its threads.
     threads = {
         f"thread {thread.name}" for thread in threading.enumerate() if not isinstance(thread, threading._DummyThread)
@@ -133,12 +140,12 @@ def _open_things() -> set[str]:
     return threads | found
 
 
-def _left_over(before: set[str]) -> list[str]:
+def left_over(before: set[str]) -> list[str]:
     """Return what is open that was not before, once threads had a moment to end."""
     deadline = time.monotonic() + 5
     while True:
         gc.collect()
-        left = sorted(_open_things() - before)
+        left = sorted(open_things() - before)
         if not left or time.monotonic() > deadline:
             return left
         time.sleep(0.05)

@@ -20,6 +20,8 @@ def test_each_run_gives_the_right_rows_or_a_typed_error_and_leaves_nothing_open(
     assert sum(report.retries.values()) > 20
     assert report.right_rows > 10
     assert report.runs == report.right_rows + sum(report.errors.values())
+    assert {"append", "load"} <= set(report.jobs)
+    assert report.longest_stall_s > 0
 
 
 def test_a_lost_row_and_a_doubled_one_are_seen() -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 from click.shell_completion import CompletionItem
-from click.testing import Result
+from click.testing import CliRunner, Result
 
 from sacnb.cli.application import application
-from sacnb.cli.completion import Bash
+from sacnb.cli.completion import Bash, install_bash
 from sacnb.cli.failures import ExitCode
 from sacnb.sandbox import Sandbox
 
@@ -25,19 +25,14 @@ BREAKS = "\"'@><=;|&(:"
 
 def completed(*words: str) -> list[str]:
     """Return the completions that bash gets for the last of *words*."""
-    done = subprocess.run(
-        [sys.executable, "-m", "sacnb"],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={
-            **os.environ,
-            "_SACNB_COMPLETE": "bash_complete",
-            "COMP_LINE": " ".join(["sacnb", *words]),
-            "COMP_WORDBREAKS": BREAKS,
-        },
-    )
-    assert done.stderr == ""
+    install_bash()
+    environ = {
+        "_SACNB_COMPLETE": "bash_complete",
+        "COMP_LINE": " ".join(["sacnb", *words]),
+        "COMP_WORDBREAKS": BREAKS,
+    }
+    done = CliRunner().invoke(application, [], prog_name="sacnb", env=environ)
+    assert (done.exit_code, done.stderr) == (0, "")
     return [line.split(",", 1)[1] for line in done.stdout.splitlines() if line]
 
 

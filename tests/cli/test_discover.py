@@ -19,9 +19,9 @@ Invoke = Callable[..., Result]
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def test_auth_check_prints_ok_and_the_expiry(run: Run, tenant: Sandbox) -> None:
-    done = run("auth-check")
-    assert done.returncode == 0
+def test_auth_check_prints_ok_and_the_expiry(invoke: Invoke, tenant: Sandbox) -> None:
+    done = invoke("auth-check")
+    assert done.exit_code == 0
     assert re.fullmatch(r"OK, the token is valid until \d\d:\d\d:\d\d( \S+)? \(\d+ min \d+ s\)\n", done.stdout)
     assert done.stderr == ""
 
@@ -73,9 +73,9 @@ def test_verbose_logs_steps_and_no_secret(invoke: Invoke, tenant: Sandbox) -> No
     assert "Bearer ey" not in all_of_it.output
 
 
-def test_models_as_a_table_and_as_json(run: Run, invoke: Invoke, tenant: Sandbox) -> None:
+def test_models_as_a_table_and_as_json(invoke: Invoke, tenant: Sandbox) -> None:
     table = invoke("models").stdout
-    models = json.loads(run("models", "--json").stdout)
+    models = json.loads(invoke("models", "--json").stdout)
     assert [list(model) for model in models] == [["id", "name", "description"]] * len(models)
     assert {"US_EMPLOYMENT", "PLANNING", "SCALE"} <= {model["id"] for model in models}
     assert table.splitlines()[0].split() == ["id", "name", "description"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,12 +14,11 @@ from sacnb.cli.failures import ExitCode
 from sacnb.sandbox import Sandbox
 
 Invoke = Callable[..., Result]
-Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def test_a_healthy_tenant(run: Run, tenant: Sandbox) -> None:
-    done = run("doctor")
-    assert done.returncode == 0, done.stdout
+def test_a_healthy_tenant(invoke: Invoke, tenant: Sandbox) -> None:
+    done = invoke("doctor")
+    assert done.exit_code == 0, done.stdout
     assert done.stdout.endswith("\nData can be read.\n")
     for name in ("settings", "cache folder", "host", "clock", "token", "grant: Data Export Service"):
         assert name in done.stdout

@@ -15,6 +15,7 @@ CODES: dict[str, ExitCode] = {
     "AuthError": ExitCode.USAGE,
     "UnknownNameError": ExitCode.USAGE,
     "QueryError": ExitCode.USAGE,
+    "NotFetchedError": ExitCode.USAGE,
     "ContractError": ExitCode.USAGE,
     "MissingExtraError": ExitCode.USAGE,
     "ReplayError": ExitCode.USAGE,
@@ -28,10 +29,12 @@ CODES: dict[str, ExitCode] = {
     "ServerError": ExitCode.SAC,
     "NoAnswerError": ExitCode.SAC,
     "BadAnswer": ExitCode.SAC,
+    "InconsistentAnswer": ExitCode.SAC,
     # A token endpoint that cannot be reached, which is what is assumed unless it is said otherwise.
     "RefreshError": ExitCode.SAC,
     "CacheError": ExitCode.CACHE,
     "WriteError": ExitCode.SAC,
+    "UndoError": ExitCode.SAC,
     "ActionError": ExitCode.SAC,
     # Nothing was written: the rows, or the confirmation, are the user's to change.
     "RowsError": ExitCode.USAGE,

@@ -21,9 +21,9 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 JOBS = ("refresh", "US_EMPLOYMENT", "--where", "Version=public.Actual")
 
 
-def test_a_refresh_is_summarised_and_cached(run: Run, tenant: Sandbox, tmp_path: Path) -> None:
-    done = run(*JOBS, "--since", "2014")
-    assert (done.returncode, done.stderr) == (0, "")
+def test_a_refresh_is_summarised_and_cached(invoke: Invoke, tenant: Sandbox, tmp_path: Path) -> None:
+    done = invoke(*JOBS, "--since", "2014")
+    assert (done.exit_code, done.stderr) == (0, "")
     said = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in done.stdout.splitlines())
     assert said["model"] == "US_EMPLOYMENT/FactData"
     assert said["rows"] == "360"
@@ -47,8 +47,8 @@ def test_json_has_documented_keys_in_a_fixed_order(invoke: Invoke, tenant: Sandb
     assert (summary["row_count"], summary["served_from"], summary["stale"]) == (1800, "sac", False)
 
 
-def test_source_sandbox_needs_no_settings_and_is_remembered_by_the_next_process(run: Run) -> None:
-    first = json.loads(run(*JOBS, "--source", "sandbox", "--json").stdout)
+def test_source_sandbox_needs_no_settings_and_is_remembered_by_the_next_process(invoke: Invoke, run: Run) -> None:
+    first = json.loads(invoke(*JOBS, "--source", "sandbox", "--json").stdout)
     assert first["source"] == "sandbox"
     again = json.loads(run(*JOBS, "--source", "sandbox", "--max-age-s", "600", "--json").stdout)
     assert again["served_from"] == "cache"
@@ -73,19 +73,19 @@ def test_a_young_result_is_served_without_a_download(invoke: Invoke, tenant: San
     assert "from the cache" in invoke(*JOBS, "--max-age-s", "600").stdout
 
 
-def test_a_failing_tenant_is_covered_by_the_cache_with_one_warning(run: Run, invoke: Invoke, tenant: Sandbox) -> None:
+def test_a_failing_tenant_is_covered_by_the_cache_with_one_warning(invoke: Invoke, tenant: Sandbox) -> None:
     fresh = json.loads(invoke(*JOBS, "--json").stdout)
     tenant.misbehave("error_503", on="facts")
-    done = run(*JOBS, "--json")
+    done = invoke(*JOBS, "--json")
     stale = json.loads(done.stdout)
-    assert done.returncode == 0
+    assert done.exit_code == 0
     assert (stale["stale"], stale["served_from"]) == (True, "cache")
     assert (stale["row_count"], stale["last_refresh_time"]) == (fresh["row_count"], fresh["last_refresh_time"])
     assert "SAC did not deliver" in stale["warning"]
     assert "503" in stale["warning"]
     assert done.stderr.count("SAC did not deliver") == 1
     # The table says it too, for whoever looks at stdout only.
-    assert "SAC did not deliver" in run(*JOBS).stdout
+    assert "SAC did not deliver" in invoke(*JOBS).stdout
 
 
 @pytest.mark.parametrize("log", ["debug", "error"])
@@ -98,17 +98,17 @@ def test_the_warning_is_on_stderr_once_at_every_log_level(
     assert invoke(*JOBS).stderr.count("SAC did not deliver") == 1
 
 
-def test_a_new_process_uses_the_cache_of_a_tenant_that_is_gone(run: Run, tmp_path: Path) -> None:
+def test_a_new_process_uses_the_cache_of_a_tenant_that_is_gone(
+    run: Run, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with sacnb.sandbox.start(client_id="sb-me", client_secret="example") as sandbox:
-        environ = {
-            "SAC_TENANT_URL": sandbox.tenant_url,
-            "SAC_TOKEN_URL": sandbox.token_url,
-            "SAC_CLIENT_ID": sandbox.client_id,
-            "SAC_CLIENT_SECRET": sandbox.client_secret,
-            "SAC_MAX_ATTEMPTS": "1",
-        }
-        fresh = json.loads(run(*JOBS, "--json", environ=environ).stdout)
-    done = run(*JOBS, "--json", environ=environ)
+        monkeypatch.setenv("SAC_TENANT_URL", sandbox.tenant_url)
+        monkeypatch.setenv("SAC_TOKEN_URL", sandbox.token_url)
+        monkeypatch.setenv("SAC_CLIENT_ID", sandbox.client_id)
+        monkeypatch.setenv("SAC_CLIENT_SECRET", sandbox.client_secret)
+        monkeypatch.setenv("SAC_MAX_ATTEMPTS", "1")
+        fresh = json.loads(invoke(*JOBS, "--json").stdout)
+    done = run(*JOBS, "--json")
     assert done.returncode == 0, done.stderr
     stale = json.loads(done.stdout)
     assert (stale["stale"], stale["row_count"]) == (True, fresh["row_count"])

@@ -126,6 +126,7 @@ def test_a_cell_that_fails_is_named_with_its_error_and_nothing_is_kept(
     assert "Did you mean 'Sector'?" in result.stderr
     assert "Traceback" not in result.stderr
     assert plan.read_bytes() == before
+    # A kernel that ends in an orderly way saves what it recorded; one whose notebook failed must not.
     assert not list(tmp_path.glob("*.cassette.json"))
 
 

@@ -21,7 +21,6 @@ from sacnb.cli.failures import ExitCode
 from sacnb.sandbox import COMMON_OPTIONS, MISBEHAVIOURS
 
 Invoke = Callable[..., Result]
-Run = Callable[..., subprocess.CompletedProcess[str]]
 VARIABLES = ["SAC_TENANT_URL", "SAC_TOKEN_URL", "SAC_CLIENT_ID", "SAC_CLIENT_SECRET"]
 
 
@@ -42,33 +41,26 @@ def served(*args: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
         process.communicate()
 
 
-@pytest.mark.skipif(os.name == "nt", reason="signals are other ones there")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_ends_when_it_is_told_to(number: signal.Signals) -> None:
-    with served() as (process, lines):
+@pytest.mark.skipif(os.name == "nt", reason="the lines are for another shell there, and signals are other ones")
+def test_its_lines_are_for_a_shell_and_for_a_dot_env_file_and_it_ends_when_it_is_told_to(
+    invoke: Invoke, tmp_path: Path
+) -> None:
+    options = ("--misbehave", "token_lifetime=1800", "--client-id", "sb-me", "--scale-rows", "7")
+    with served(*options) as (process, lines):
         assert [re.match(r"export (\w+)='[^']+'\n$", line)[1] for line in lines] == VARIABLES  # type: ignore[index]
-        process.send_signal(number)
-        _, said = process.communicate(timeout=20)
-    assert process.returncode == 0
-    assert "The sandbox has stopped." in said
-
-
-def test_its_lines_are_a_dot_env_file(run: Run, tmp_path: Path) -> None:
-    with served("--misbehave", "token_lifetime=1800", "--client-id", "sb-me") as (_, lines):
+        script = "".join(lines) + f'exec "{sys.executable}" -m sacnb refresh SCALE --json\n'
+        done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
         (tmp_path / ".env").write_text("".join(lines))
-        token = json.loads(run("auth-check", "--json").stdout)
-        models = run("models")
+        token = json.loads(invoke("auth-check", "--json").stdout)
+        models = invoke("models")
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=20)
+    assert json.loads(done.stdout)["row_count"] == 7
     assert 1700 < token["remaining_s"] <= 1800
     assert "US_EMPLOYMENT" in models.stdout
     assert "SAC_CLIENT_ID='sb-me'" in lines[2]
-
-
-@pytest.mark.skipif(os.name == "nt", reason="the lines are for another shell there")
-def test_its_lines_can_be_run_in_a_shell() -> None:
-    with served("--scale-rows", "7") as (_, lines):
-        script = "".join(lines) + f'exec "{sys.executable}" -m sacnb refresh SCALE --json\n'
-        done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout)["row_count"] == 7
+    assert process.returncode == 0
+    assert "The sandbox has stopped." in said
 
 
 @pytest.mark.parametrize(

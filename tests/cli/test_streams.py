@@ -64,20 +64,18 @@ def raw(*args: str, **environ: str) -> subprocess.CompletedProcess[bytes]:
     )
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
 def test_tables_survive_a_console_that_is_not_unicode(encoding: str, tenant: Sandbox) -> None:
     done = raw("members", "PLANNING", "Region", PYTHONIOENCODING=encoding)
     assert done.returncode == 0, done.stderr
     assert done.stderr == b""
     text = done.stdout.decode(encoding)
     assert ("Île-de-France" if encoding != "ascii" else "\\xcele-de-France") in text
-    if encoding != "utf-8":
-        assert "─" not in text
+    assert "─" not in text
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
-def test_json_loses_nothing_on_such_a_console(encoding: str, invoke: Invoke, tenant: Sandbox) -> None:
-    plain = raw("members", "PLANNING", "Region", "--json", PYTHONIOENCODING=encoding)
+def test_json_loses_nothing_on_such_a_console(invoke: Invoke, tenant: Sandbox) -> None:
+    plain = raw("members", "PLANNING", "Region", "--json", PYTHONIOENCODING="cp1252")
     assert plain.stdout.isascii()
     full = invoke("members", "PLANNING", "Region", "--json")
     assert not full.stdout.isascii()
@@ -85,9 +83,9 @@ def test_json_loses_nothing_on_such_a_console(encoding: str, invoke: Invoke, ten
 
 
 def test_lines_in_a_pipe_are_not_folded_and_have_no_blanks_at_their_end(
-    run: Run, invoke: Invoke, tenant: Sandbox, monkeypatch: pytest.MonkeyPatch
+    invoke: Invoke, tenant: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = run("members", "PLANNING", "Region").stdout.splitlines()
+    lines = invoke("members", "PLANNING", "Region").stdout.splitlines()
     assert [line for line in lines if line != line.rstrip()] == []
     monkeypatch.setenv("COLUMNS", "30")
     assert invoke("members", "PLANNING", "Region").stdout.count("\n") > len(lines)
@@ -127,10 +125,7 @@ run("describe", "NO_SUCH")
     "streams",
     [
         "sys.stdout = sys.stderr = sys.stdin = None",
-        "sys.stdout = None",
-        "sys.stderr = None",
         "sys.stdout.close(); sys.stderr.close()",
-        "os.close(1); sys.stdout = None",
         "os.close(0); os.close(1); os.close(2); sys.stdin = sys.stdout = sys.stderr = None",
     ],
 )

@@ -48,11 +48,19 @@ def _of_file(path: Path) -> Iterator[Passage]:
                 yield Passage(f"{name}:{getattr(node, 'lineno', 1)}", "docstring", text.partition("\n\n")[0])
         elif isinstance(node, ast.Call):
             given = [word.value for word in node.keywords if word.arg in {"hint", "help", "short_help"}]
-            given += node.args[:1] if _SPOKEN.search(ast.unparse(node.func)) else []
+            given += node.args[:1] if _SPOKEN.search(_name(node.func)) else []
             for text in filter(None, map(_text, given)):
                 if " " in text and len(text) >= _LEAST_CHARS:
                     yield Passage(f"{name}:{node.lineno}", "message", text)
     yield from _comments(name, source)
+
+
+def _name(function: ast.expr) -> str:
+    """Return the last name of what is called; ``""`` where it has none."""
+    match function:
+        case ast.Name(name) | ast.Attribute(attr=name):
+            return name
+    return ""
 
 
 def _text(node: ast.expr) -> str | None:

@@ -12,8 +12,7 @@ import pytest
 
 from sacnb._settings import profiles_path, save_profile
 from sacnb._tenant import Tenant
-from sacnb.notebook.completion import described
-from sacnb.notebook.session import Catalogue, texts
+from sacnb.notebook.session import Catalogue, described, texts
 from sacnb.sandbox import Sandbox
 
 ConnectTo = Callable[..., Tenant]

@@ -22,6 +22,7 @@ from sacnb.sandbox import Sandbox
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+LIVE = "05_offline_and_tests"  # asks the tenant for what its cassette does not have, too
 UNPLUGGED = Path(__file__).with_name("unplugged.py")
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Execute = Callable[[Path, Path], None]
@@ -67,6 +68,7 @@ def test_where_it_can_be_unplugged_there_is_no_network() -> None:
 
 
 # Every notebook is replayed and compared by `make notebooks`; other programs that run notebooks get one each.
+@pytest.mark.long
 def test_papermill_runs_a_notebook_from_its_cassette(run: Run, environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     environment.setenv("SAC_REPLAY", "replay")
     path = FOLDER / "03_sql_and_frames.ipynb"
@@ -87,7 +89,11 @@ def test_nbconvert_makes_a_page_of_a_notebook_from_its_cassette(
     assert "US_EMPLOYMENT by quarter" in page  # the preview of the panel, which needs no kernel
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+# One notebook for the tool; the others, whose cells are compared by `make notebooks`, with `make search`.
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, id=path.stem, marks=[] if path.stem == LIVE else pytest.mark.long) for path in NOTEBOOKS],
+)
 def test_unchanged_it_asks_a_live_tenant(path: Path, execute: Execute, tenant: Sandbox, tmp_path: Path) -> None:
     """Away from its cassette, so that nothing but the tenant can have answered."""
     copy = Path(shutil.copy(path, tmp_path))
@@ -96,7 +102,7 @@ def test_unchanged_it_asks_a_live_tenant(path: Path, execute: Execute, tenant: S
     live, shipped = shown(copy), shown(path)
     # By its address the sandbox is a tenant like any other; and who asks live is refused nothing.
     live = {name: text.replace("(sac)", "(sandbox)") for name, text in live.items()}
-    if path.stem == "05_offline_and_tests":
+    if path.stem == LIVE:
         assert live.pop("miss") == ""
         assert shipped.pop("miss").startswith("The cassette '05_offline_and_tests' has no answer to GET ")
     assert live == shipped

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from sacnb._pull.plan import DataChanged, Plan, Segment, link_of, remedy_for
+from sacnb._pull.plan import Plan, Segment, link_of, remedy_for
 from sacnb._pull.source import Pace, PageSize
 from sacnb.errors import (
     Attempt,
     AuthError,
     BadAnswer,
     ForbiddenError,
+    InconsistentAnswer,
     NoAnswerError,
     NotFoundError,
     RequestError,
@@ -155,7 +156,7 @@ def no_answer(kind: str) -> NoAnswerError:
         (RequestError("", status=410), "give up", "restart", "restart", "restart"),
         (ForbiddenError("", status=403), "give up", "give up", "give up", "give up"),
         (ThrottledError("", status=429), "give up", "give up", "give up", "give up"),
-        (DataChanged(""), "restart", "restart", "restart", "restart"),
+        (InconsistentAnswer("", changed=True), "restart", "restart", "restart", "restart"),
         (BadAnswer(""), "give up", "give up", "give up", "give up"),
         (AuthError(""), "give up", "give up", "give up", "give up"),
         (KeyboardInterrupt(), "give up", "give up", "give up", "give up"),

@@ -97,7 +97,13 @@ def dies_before_step(number: int, work: Callable[[], Any]) -> bool:
 
 @posix
 @pytest.mark.parametrize(
-    ("replaces", "in_one_step", "files"), [(True, True, 3), (True, True, 1), (True, False, 3), (False, True, 3)]
+    ("replaces", "in_one_step", "files"),
+    [
+        (True, True, 3),
+        pytest.param(True, True, 1, marks=pytest.mark.long),
+        (True, False, 3),
+        (False, True, 3),
+    ],
 )
 def test_a_publication_that_dies_anywhere_leaves_the_old_or_the_new_and_is_finished_by_the_next_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, files: int, in_one_step: bool, replaces: bool

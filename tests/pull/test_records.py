@@ -61,7 +61,7 @@ def by_sac(model: Model, **question: Any) -> pl.DataFrame:
 # -- SAC's own sums are the reference --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("page_size", [1, 5, 22, 50, 100, 1000])
+@pytest.mark.parametrize("page_size", [pytest.param(1, marks=pytest.mark.long), 5, 22, 1000])
 def test_fetch_gives_what_sac_adds_up_however_long_the_pages(records: Model, page_size: int) -> None:
     assert added_up(records, page_size=page_size).equals(by_sac(records))
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from sacnb._pull.collect import age_in_words, is_outage
+from sacnb._pull.collect import is_outage
+from sacnb._pull.progress import age_in_words
 from sacnb._tenant import Tenant
 from sacnb.errors import (
     BadAnswer,

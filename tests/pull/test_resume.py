@@ -55,7 +55,7 @@ def finish(process: subprocess.Popen[str]) -> list[int]:
 @pytest.mark.parametrize(
     ("where", "partitions", "tenths"),
     [
-        ({"Channel": "Direct"}, None, (1, 5, 9)),
+        pytest.param({"Channel": "Direct"}, None, (1, 5, 9), marks=pytest.mark.long),
         ({"Channel": "Direct"}, 4, (3, 6)),
         pytest.param(None, None, range(1, 10), marks=pytest.mark.long),
         pytest.param(None, 4, range(1, 10), marks=pytest.mark.long),
@@ -98,7 +98,7 @@ def test_a_pull_killed_again_and_again_is_like_an_undisturbed_one(
 
 @posix
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("partitions", [None, 3])
+@pytest.mark.parametrize("partitions", [None, pytest.param(3, marks=pytest.mark.long)])
 def test_a_refresh_killed_at_any_moment_resumes(
     far_sandbox: Any, start_pull: StartPull, tmp_path: Path, partitions: int | None
 ) -> None:

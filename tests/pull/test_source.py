@@ -11,11 +11,11 @@ import pytest
 
 from sacnb._connections import Interrupt
 from sacnb._endpoints import entity_set_path
-from sacnb._pull.plan import DataChanged, Segment
+from sacnb._pull.plan import Segment
 from sacnb._pull.source import PageSource, Start
 from sacnb._tenant import Tenant
 from sacnb._wire.retry import RetryBudget
-from sacnb.errors import BadAnswer, Cancelled, ServerError
+from sacnb.errors import BadAnswer, Cancelled, InconsistentAnswer, ServerError
 from sacnb.sandbox import Sandbox
 
 ConnectTo = Callable[..., Tenant]
@@ -58,7 +58,7 @@ def test_it_can_begin_anywhere(source_of: Callable[..., PageSource], segment: Se
 
 
 def test_a_changed_row_count_is_an_error_at_once(source_of: Callable[..., PageSource], segment: Segment) -> None:
-    with pytest.raises(DataChanged, match="3,419 at the start, 3,420 now"):
+    with pytest.raises(InconsistentAnswer, match="3,419 at the start, 3,420 now"):
         next(source_of().pages(segment, Start(1000, announced=3419)))
 
 

@@ -39,6 +39,18 @@ def test_every_body_comes_back_to_the_byte(body: bytes, sent: bytes) -> None:
     assert plain(back) == plain(interactions)
 
 
+def test_a_changed_digit_is_noticed_and_a_cassette_without_a_digest_is_read() -> None:
+    text = to_text(ABOUT, [interaction(body=b'{"value":[{"Amount":1250}]}')])
+    with pytest.raises(ReplayError, match="was changed after it was recorded") as caught:
+        from_text(text.replace("1250", "7250"), Path("x"))
+    assert 'remove the line "digest"' in caught.value.hint
+    value = json.loads(text)
+    assert from_text(json.dumps(value, indent=7).replace("\n", "\r\n"), Path("x"))[0] == ABOUT
+    del value["metadata"]["digest"]
+    changed = from_text(json.dumps(value).replace("1250", "7250"), Path("x"))[1]
+    assert b"7250" in changed[0][1]["body"]["string"]
+
+
 def test_headers_that_come_twice_stay_two() -> None:
     _, ((_, response),) = from_text(to_text(ABOUT, [interaction(A=["1"], B=["1", "2"])]), Path("x"))
     assert response["headers"] == {"A": ["1"], "B": ["1", "2"]}

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from sacnb.errors import ReplayError
-from sacnb.replay.guard import Ban, SocketGuard
+from sacnb.replay.guard import Ban, Beside, SocketGuard
 
 
 @pytest.fixture
 def guard() -> Iterator[SocketGuard]:
-    guard = SocketGuard(lambda: Ban("the_name", frozenset({"allowed.invalid"})))
+    guard = SocketGuard(lambda: Ban("the_name", Beside.of(["allowed.invalid"])))
     guard.install()
     yield guard
     guard.remove()
@@ -106,19 +106,38 @@ def test_names_may_be_bytes(guard: SocketGuard) -> None:
 
 
 @pytest.mark.parametrize(
-    ("allowed", "host", "forbidden"),
+    ("allowed", "host", "is_beside"),
     [
-        ((), "127.0.0.1", True),
-        (("127.0.0.1",), "127.0.0.1", False),
-        (("localhost",), "127.0.0.1", False),
-        (("localhost",), "::1", False),
-        (("localhost",), "10.0.0.1", True),
-        (("db.example",), "db.example", False),
-        (("db.example",), "other.example", True),
+        ((), "127.0.0.1", False),
+        (("127.0.0.1",), "127.0.0.1", True),
+        (("localhost",), "127.0.0.1", True),
+        (("localhost",), "::1", True),
+        (("localhost",), "10.0.0.1", False),
+        (("db.example",), "db.example", True),
+        (("db.example",), "other.example", False),
+        (("db.example:443",), "db.example", True),
+        (("db.example:444", "other.example"), "db.example", False),
+        (("localhost:443",), "127.0.0.1", True),
+        (("::1",), "::1", True),
+        (("[::1]:443",), "::1", True),
+        (("[::1]:444",), "::1", False),
     ],
 )
-def test_hosts_are_allowed_by_name(allowed: tuple[str, ...], host: str, forbidden: bool) -> None:
-    assert Ban("x", frozenset(allowed)).forbids(host) is forbidden
+def test_hosts_are_allowed_by_name_and_port(allowed: tuple[str, ...], host: str, is_beside: bool) -> None:
+    beside = Beside.of(allowed)
+    assert beside.holds(host, 443) is is_beside
+    assert beside.holds_url(f"https://[{host}]/x" if ":" in host else f"https://{host}/x") is is_beside
+
+
+def test_a_connection_to_an_allowed_port_is_let_through(port: int) -> None:
+    guard = SocketGuard(lambda: Ban("x", Beside.of([f"127.0.0.1:{port}"])))
+    guard.install()
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+        with pytest.raises(ReplayError, match="was refused"):
+            socket.create_connection(("127.0.0.1", port + 1 if port < 65535 else 1))
+    finally:
+        guard.remove()
 
 
 def test_listening_and_pairs_stay_free(guard: SocketGuard) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import requests
+from loopback import LoopbackServer
 from requests.adapters import HTTPAdapter
 
 import sacnb
@@ -70,6 +71,17 @@ class TestOnAndOff:
             requests.get(f"{leaky.url}/other", timeout=5)
         assert "/other" in text_of("kept")
         assert "/api/v1/a" not in text_of("kept")
+
+    @pytest.mark.parametrize("mode", ["record", "replay"])
+    def test_requests_to_an_allowed_host_pass_the_cassette_by(self, mode: str, recorded: str, leaky: Any) -> None:
+        with contextlib.closing(LoopbackServer()) as other:
+            host = other.url.removeprefix("http://")
+            with sacnb.replay.cassette("kept", mode, allow_hosts=[host]) as session:
+                assert session is not None
+                assert requests.get(recorded, timeout=5).json() == {}
+                assert requests.get(f"{other.url}/beside", timeout=5).status_code == 200
+                assert session.summary().requests == 1
+        assert leaky.seen == (["/api/v1/a"] if mode == "record" else [])
 
     def test_a_block_within_a_block_counts_until_it_ends(self, recorded: str, leaky: Any) -> None:
         with sacnb.replay.cassette("kept") as outer:

@@ -55,6 +55,11 @@ def _throttle_bare(api: Any) -> None:
     assert "Retry-After" not in answer.headers
 
 
+def _throttle_text(api: Any) -> None:
+    answer = api.data("US_EMPLOYMENT")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "soon")
+
+
 def _forbidden(api: Any) -> None:
     answer = api.data("US_EMPLOYMENT")
     assert (answer.status_code, _error(answer)[-6:]) == (403, "[3401]")
@@ -191,6 +196,11 @@ def _two_lengths(api: Any) -> None:
     assert lengths == [len(body), len(body) + 1]
 
 
+def _wrong_length(api: Any) -> None:
+    head, _, body = api.raw_reply("providers/sac/US_EMPLOYMENT/FactData").partition(b"\r\n\r\n")
+    assert f"Content-Length: {len(body) + 10}".encode() in head.split(b"\r\n")
+
+
 def _gzip_tail(api: Any) -> None:
     body = api.raw_reply("providers/sac/US_EMPLOYMENT/FactData").partition(b"\r\n\r\n")[2]
     unpacker = zlib.decompressobj(31)
@@ -257,9 +267,11 @@ SHOWN: dict[str, Callable[[Any], None]] = {
     "throttle_seconds": _throttle_seconds,
     "throttle_date": _throttle_date,
     "throttle_bare": _throttle_bare,
+    "throttle_text": _throttle_text,
     "forbidden": _forbidden,
     "not_allowed_400": _status(400, "application/json"),
     "error_404": _status(404, "text/html"),
+    "error_408": _status(408, "application/json"),
     "error_425": _status(425, "application/json"),
     "error_500": _status(500, "application/json"),
     "error_502": _status(502, "text/html"),
@@ -275,6 +287,7 @@ SHOWN: dict[str, Callable[[Any], None]] = {
     "slow_headers": _slow_headers,
     "slow_bytes": _slow_bytes,
     "two_lengths": _two_lengths,
+    "wrong_length": _wrong_length,
     "truncated_json": _truncated_json,
     "truncated_gzip": _truncated_gzip,
     "gzip_tail": _gzip_tail,

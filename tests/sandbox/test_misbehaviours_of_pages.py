@@ -112,6 +112,11 @@ def _page_skipped(api: Any) -> None:
     assert _thirds(api) == [PAGES[0], PAGES[2]]
 
 
+def _page_swapped(api: Any) -> None:
+    api.sandbox.misbehave("page_swapped", after=1, times=1)
+    assert _thirds(api) == [PAGES[0], PAGES[2], PAGES[1]]
+
+
 def _page_repeated(api: Any) -> None:
     api.sandbox.misbehave("page_repeated", times=1)
     assert _thirds(api) == [PAGES[0], PAGES[0], PAGES[2]]
@@ -179,6 +184,7 @@ def _page_shape(api: Any) -> None:
 SHOWN: dict[str, Callable[[Any], None]] = {
     "page_cap": _page_cap,
     "page_skipped": _page_skipped,
+    "page_swapped": _page_swapped,
     "page_repeated": _page_repeated,
     "unstable_order": _unstable_order,
     "endless_pages": _endless_pages,

@@ -12,8 +12,8 @@ import keyrings
 import pytest
 
 import sacnb
-from sacnb._settings import Secret, Settings, configured_secrets, profiles_path, save_profile
-from sacnb._settings.files import keep_in_keyring, profile_names
+from sacnb._settings import Secret, Settings, configured_secrets, keep_in_keyring, profiles_path, save_profile
+from sacnb._settings.files import profile_names
 from sacnb.errors import MissingExtraError, SacWarning, SettingsError
 
 PROD = "https://acme.eu10.hcs.cloud.sap"

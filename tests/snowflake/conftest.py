@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from sacnb._auth import TokenSource
 from sacnb._auth.token import WarnOnce
 from sacnb._wire import DispatchContext
+from sacnb.sandbox.snowflake import signing
 from sacnb.snowflake import SnowflakeClient
 from sacnb.snowflake.engine import engine
 from sacnb.snowflake.keys import PrivateKey
@@ -42,6 +44,15 @@ class Clock:
 @pytest.fixture(scope="session")
 def rsa_key() -> Any:
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+_pair = functools.cache(signing.new_key_pair)
+
+
+@pytest.fixture(autouse=True)
+def _one_key_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To make a pair takes longer than most tests do, and none of them asks for two."""
+    monkeypatch.setattr(signing, "new_key_pair", _pair)
 
 
 @pytest.fixture

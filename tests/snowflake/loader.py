@@ -12,9 +12,11 @@ from pathlib import Path
 
 def main(cache_dir: str, channels: str, append_bytes: str) -> None:
     import sacnb
-    from sacnb.snowflake.rows import Chunker
+    from sacnb.snowflake import Channel
+    from sacnb.snowflake.chunks import Chunker
 
     (Chunker.__init__.__kwdefaults__ or {})["target_bytes"] = int(append_bytes)
+    (Channel.__init__.__kwdefaults__ or {})["commit_timeout_s"] = 10.0
     with sacnb.connect(cache_dir=cache_dir) as tenant:
         facts = tenant.model("SCALE").facts(page_size=20_000)
         done = facts.to_snowflake("scale", channel="kills", channels=int(channels), progress=None)

@@ -296,7 +296,7 @@ def test_what_is_not_committed_is_bounded(client: SnowflakeClient, simulator: sa
     channel = client.open_channel("SALES", "night", max_uncommitted_bytes=300)
     for first in range(1, 101, 10):
         append(channel, first, first + 9)
-        assert sum(len(chunk.body) for chunk in channel._pending) <= 300
+        assert channel._delivery.waiting_bytes <= 300
     assert channel.committed >= 50
     simulator.misbehave("never_commit")
     patient = client.open_channel("SALES", "other", max_uncommitted_bytes=0, commit_timeout_s=10)

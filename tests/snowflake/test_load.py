@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ import pytest
 import sacnb
 from sacnb.errors import Cancelled, ChannelError, ExportError, QueryError, RejectedRowsError
 from sacnb.sandbox import snowflake as sandbox
-from sacnb.snowflake import Channel, SnowflakeClient, create_table
-from sacnb.snowflake.rows import Chunker
+from sacnb.snowflake import SnowflakeClient, create_table, load
+from sacnb.snowflake.chunks import Chunker
+from sacnb.snowflake.delivery import Delivery
 
 TABLE = ("DB", "PUBLIC", "JOBS")
 WHERE = {"Version": "public.Actual", "Sector": ["31", "32"]}
@@ -69,6 +71,20 @@ def _told(value: Any) -> Any:
     return f"{value:f}" if isinstance(value, Decimal) else value
 
 
+def dies_after(count: int) -> Callable[[Any, Any], None]:
+    """Return a way to send appends that ends the program after one more than *count* of them."""
+    real, appends = Delivery._send, 0
+
+    def send(self: Any, chunk: Any) -> None:
+        nonlocal appends
+        real(self, chunk)
+        appends += 1
+        if appends > count:
+            raise KeyboardInterrupt
+
+    return send
+
+
 def test_the_seconds_of_a_load_are_those_of_the_client_s_clock(
     facts: sacnb.Facts, client: SnowflakeClient, clock: Any
 ) -> None:
@@ -112,17 +128,8 @@ def test_a_load_that_ended_early_goes_on(
     simulator, connect = loading
     monkeypatch.setattr("sacnb.snowflake.load._BATCH_ROWS", 100)
     monkeypatch.setitem(Chunker.__init__.__kwdefaults__ or {}, "target_bytes", 0)
-    real, appends = Channel._send, 0
-
-    def send(self: Any, chunk: Any) -> None:
-        nonlocal appends
-        real(self, chunk)
-        appends += 1
-        if appends > after:
-            raise KeyboardInterrupt
-
     with monkeypatch.context() as crash:
-        crash.setattr(Channel, "_send", send)
+        crash.setattr(Delivery, "_send", dies_after(after))
         with pytest.raises(KeyboardInterrupt):
             facts.to_snowflake("jobs", client=connect(simulator), channels=channels, progress=None)
     simulator.settle()
@@ -147,6 +154,77 @@ def test_a_channel_that_somebody_wrote_to_meanwhile_is_found(
         facts.to_snowflake("jobs", client=client, channels=2, progress=None)
     done = facts.to_snowflake("jobs", client=client, resume=False, progress=None)
     assert (done.rows, done.resumed_rows) == (len(wanted(facts)), 0)
+
+
+@pytest.fixture
+def unfinished(
+    facts: sacnb.Facts, client: SnowflakeClient, simulator: sandbox.Simulator, cache: Path, monkeypatch: Any
+) -> Path:
+    """The folder of a load of which some rows are committed."""
+    monkeypatch.setattr("sacnb.snowflake.load._BATCH_ROWS", 100)
+    monkeypatch.setitem(Chunker.__init__.__kwdefaults__ or {}, "target_bytes", 0)
+    with monkeypatch.context() as crash:
+        crash.setattr(Delivery, "_send", dies_after(2))
+        with pytest.raises(KeyboardInterrupt):
+            facts.to_snowflake("jobs", client=client, progress=None)
+    simulator.settle()
+    assert 0 < len(simulator.rows(*TABLE)) < len(wanted(facts))
+    (state,) = (cache / "snowflake").glob("*/load.json")
+    return state.parent
+
+
+@pytest.mark.parametrize("damage", ["one byte", "cut", "gone"])
+def test_a_download_that_is_damaged_before_the_load_goes_on_is_fetched_again(
+    unfinished: Path, facts: sacnb.Facts, connect: Any, simulator: sandbox.Simulator, damage: str
+) -> None:
+    """A byte that changes within a page of a Parquet file would be a wrong row in the table."""
+    (file,) = (unfinished / "rows").iterdir()
+    content = bytearray(file.read_bytes())
+    content[len(content) // 3] ^= 1
+    if damage == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(content[:-1] if damage == "cut" else content)
+    done = facts.to_snowflake("jobs", client=connect(simulator), progress=None)
+    assert (done.rows, done.resumed_rows > 0) == (len(wanted(facts)), True)
+    assert simulator.rows(*TABLE) == wanted(facts)
+
+
+def test_a_damaged_download_of_rows_that_sac_has_no_more_is_refused(
+    unfinished: Path, facts: sacnb.Facts, connect: Any, simulator: sandbox.Simulator, monkeypatch: Any
+) -> None:
+    (file,) = (unfinished / "rows").iterdir()
+    file.unlink()
+    there = simulator.rows(*TABLE)
+    real = type(facts).to_parquet
+    monkeypatch.setattr(
+        type(facts), "to_parquet", lambda self, *a, **k: real(replace(self, query=replace(self.query, top=7)), *a, **k)
+    )
+    with pytest.raises(ExportError, match="SAC has other rows now than at 20"):
+        facts.to_snowflake("jobs", client=connect(simulator), progress=None)
+    assert simulator.rows(*TABLE) == there
+
+
+def test_a_kill_while_a_finished_load_is_removed_does_not_make_it_a_second_load(
+    facts: sacnb.Facts, connect: Any, simulator: sandbox.Simulator, monkeypatch: Any
+) -> None:
+    removed: list[Path] = []
+
+    def remove(path: Path) -> None:
+        if removed:
+            raise KeyboardInterrupt
+        removed.append(path)
+        real(path)
+
+    real = load.remove
+    with monkeypatch.context() as crash:
+        crash.setattr(load, "remove", remove)
+        with pytest.raises(KeyboardInterrupt):
+            facts.to_snowflake("jobs", client=connect(simulator), progress=None)
+    assert removed
+    done = facts.to_snowflake("jobs", client=connect(simulator), progress=None)
+    assert (done.rows, done.resumed_rows) == (len(wanted(facts)), len(wanted(facts)))
+    assert simulator.rows(*TABLE) == wanted(facts)
 
 
 def test_rows_that_cannot_be_loaded_raise_or_are_counted(

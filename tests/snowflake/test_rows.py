@@ -16,7 +16,8 @@ import pyarrow as pa
 import pytest
 
 from sacnb.errors import QueryError
-from sacnb.snowflake.rows import MAX_APPEND_BYTES, Chunk, Chunker, batches
+from sacnb.snowflake.chunks import MAX_APPEND_BYTES, Chunk, Chunker
+from sacnb.snowflake.rows import batches
 
 
 def chunks(data: object, rows: int = 0, **options: Any) -> list[Chunk]:
@@ -140,8 +141,10 @@ def test_a_row_of_many_megabytes_goes_alone_or_is_refused() -> None:
     table = pa.table({"x": ["a", noise[:6_000_000], "b"]})
     made = chunks(table)
     assert [(chunk.first, chunk.last) for chunk in made] == [(1, 1), (2, 2), (3, 3)]
+    chunker = Chunker(0)
     with pytest.raises(QueryError, match="Row 2 has"):
-        chunks(pa.table({"x": ["a", noise]}))
+        list(chunker.add(pa.record_batch({"x": ["a", noise, "b"]})))
+    assert chunker.rows == 1, "it is not taken, and no row behind it"
 
 
 def test_nothing_makes_no_chunk() -> None:

@@ -61,13 +61,18 @@ def test_the_sdk_and_we_write_one_table_each_row_once(
     assert {seen.status for seen in simulator.seen} == {200}
 
 
-def test_the_sdk_sends_many_rows_as_files(simulator: sandbox.Simulator, run_sdk: Any) -> None:
-    """The files are encrypted: rows are counted by the request, and not read."""
-    many = [{"ID": number, "NAME": "a name " * 20} for number in range(1, 100_001)]
-    told = run_sdk(many)
-    assert told["last"] == "100000"
-    status = simulator.status("DB", "PUBLIC", "SALES", "SDK")
-    assert status is not None
-    assert status["rows_inserted"] == 100_000
+def test_many_rows_of_the_sdk_come_as_files_and_arrive_beside_ours(
+    simulator: sandbox.Simulator, run_sdk: Any, connect: Callable[..., SnowflakeClient]
+) -> None:
+    """The files are encrypted, with the simulator's key."""
+    theirs = [{"ID": number, "NAME": "a name " * 20} for number in range(1, 100_001)]
+    ours = pl.DataFrame({"ID": range(-1, -100_001, -1), "NAME": "line"})
+    with connect(simulator).open_channel("SALES", "OURS") as channel:
+        channel.append_rows(ours)
+    assert run_sdk(theirs)["last"] == "100000"
     assert simulator.counts["stage_requests"] > 0
     assert simulator.counts["append_files_requests"] > 0
+    found = pl.concat(pl.read_ndjson(lines) for lines in simulator.lines("DB", "PUBLIC", "SALES"))
+    assert found.filter(pl.col("ID") > 0).equals(pl.DataFrame(theirs)), "each once, in order"
+    assert found.filter(pl.col("ID") < 0).equals(ours)
+    assert simulator.status("DB", "PUBLIC", "SALES", "SDK")["rows_inserted"] == 100_000  # type: ignore[index]

@@ -25,6 +25,11 @@ NEW_ROOMS = (
     *("sacnb._slices", "sacnb.spark", "sacnb.dask", "sacnb.daft", "sacnb.lab", "sacnb._telemetry"),
 )
 MOST_FILES = {"fetch facts to a frame": 43, "get a valid token": 11}
+MOST_LINES = 400
+LONG_FILES = {
+    "errors.py": "one list of classes, in which a reader looks one up",
+    "snowflake/channel.py": "is being divided",
+}
 
 
 def called(work: Callable[[], object]) -> set[str]:
@@ -91,6 +96,11 @@ def test_no_module_imports_itself_on_a_detour() -> None:
 
 def test_the_house_stays_small() -> None:
     assert len([name for name in modules() if not name.startswith(NEW_ROOMS)]) <= 165
+
+
+def test_each_file_can_be_read_alone() -> None:
+    lengths = {path.relative_to(PACKAGE).as_posix(): len(path.read_bytes().splitlines()) for path in modules().values()}
+    assert {name for name, lines in lengths.items() if lines > MOST_LINES} == LONG_FILES.keys()
 
 
 def _module_of(name: str, known: dict[str, Path]) -> str:

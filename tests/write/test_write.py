@@ -15,6 +15,7 @@ import pytest
 from sales import facts, plan, sales
 
 from sacnb import Model
+from sacnb._write.report import append_audit
 from sacnb.errors import Cancelled, ConfirmationError, ForbiddenError, QueryError, RowsError, WriteError
 from sacnb.sandbox import Sandbox
 
@@ -301,6 +302,16 @@ def test_the_audit_file_has_counts_and_a_hash_and_no_values(model: Model, sandbo
     assert (first["model"], first["method"], first["rows"], failed["rows_sent"]) == ("SALES", "Update", 3, 2)
     assert "0.25" not in path.read_text(encoding="utf-8")
     assert "S1" not in path.read_text(encoding="utf-8")
+
+
+def test_a_line_of_the_audit_file_that_a_kill_cut_off_spoils_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    path.write_bytes(b'{"number": 0}\n{"numb')
+    for number in (1, 2):
+        append_audit(path, {"number": number}, principal="p")
+    first, torn, *others = path.read_bytes().splitlines()
+    assert (first, torn) == (b'{"number": 0}', b'{"numb')
+    assert [json.loads(line)["number"] for line in others] == [1, 2]
 
 
 def test_a_report_shows_itself(model: Model) -> None:

@@ -204,7 +204,7 @@ def _described(entry: CacheEntry) -> dict[str, Any]:
 
 
 def _row(entry: CacheEntry) -> tuple[object, ...]:
-    from sacnb._pull.collect import age_in_words
+    from sacnb._pull.progress import age_in_words
 
     info, size = entry.info, f"{max(1, entry.size_bytes // 1024):,} KB"
     key = entry.key[:_SHORT_KEY_END]
@@ -231,7 +231,7 @@ def _described_pull(pull: StagedPull) -> dict[str, Any]:
 
 
 def _pull_row(pull: StagedPull) -> tuple[object, ...]:
-    from sacnb._pull.collect import age_in_words
+    from sacnb._pull.progress import age_in_words
 
     started = f"{age_in_words(datetime.now(UTC) - pull.started_at)} ago" if pull.started_at else ""
     state = "running" if pull.is_running else (pull.problem or "incomplete")

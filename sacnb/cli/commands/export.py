@@ -359,7 +359,7 @@ def _report(report: WriteReport) -> dict[str, Any]:
 
 
 def _about_jobs(invocation: Invocation, job: str | None, delete: str | None, *, as_json: bool) -> None:
-    from sacnb._write.job import delete_job, list_jobs, read_job
+    from sacnb._write.service import delete_job, list_jobs, read_job
 
     with invocation.connect() as tenant:
         session = tenant._connection.context.session

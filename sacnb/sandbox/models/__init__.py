@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from sacnb.sandbox.model import Model
 from sacnb.sandbox.models.scale import scale
-from sacnb.sandbox.models.small import edm_types, planning, us_employment
-from sacnb.sandbox.models.unusual import hierarchies, live_sales, records, seamless_plan
+from sacnb.sandbox.models.small import (
+    edm_types,
+    hierarchies,
+    live_sales,
+    planning,
+    records,
+    seamless_plan,
+    us_employment,
+)
 
 __all__ = ["builtin_models"]
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import gzip
 import json
 import re
 import secrets
 import threading
-import time
 import zlib
 from collections import Counter
 from collections.abc import Mapping
@@ -22,6 +20,7 @@ from urllib.parse import parse_qs, unquote
 import pyarrow as pa
 from aiohttp import web
 
+from sacnb.sandbox.snowflake.files import STAGE, Stage
 from sacnb.sandbox.snowflake.misbehaviours import Rules
 from sacnb.sandbox.snowflake.signing import Signatures
 from sacnb.sandbox.snowflake.store import Channel, Refused, Store
@@ -30,8 +29,6 @@ __all__ = ["App", "Seen"]
 
 # On the wire, so after compression; the limits page of the documentation.
 _MAX_APPEND_BYTES: Final = 4 * 1024 * 1024
-# Where the SDK puts its files; the rest of the address is the simulator's own.
-_STAGE: Final = "/bucket/prefix/"
 _SESSION_HEADER: Final = "x-snowflake-session"
 _PIPE: Final = re.compile(
     r"/v2/streaming/(?P<data>data/)?databases/(?P<db>[^/]+)/schemas/(?P<schema>[^/]+)/pipes/(?P<pipe>[^/:]+)"
@@ -100,6 +97,7 @@ class App:
         self._signatures = signatures
         self._rules = rules
         self._host = host
+        self._stage = Stage()
         self._sessions: dict[tuple[str, str], str] = {}
         self._lock = threading.Lock()
 
@@ -181,6 +179,7 @@ class App:
         if asked.kind == "telemetry":
             return b'{"data":"","code":"0","message":"","success":true}'
         if asked.kind == "stage":  # signed for the storage, which does not ask for Snowflake's tokens
+            self._stage.put(asked.path, asked.body, asked.headers.get("Content-Encoding", ""))
             headers["ETag"] = f'"{secrets.token_hex(16)}"'
             return b""
         if asked.kind == "other":
@@ -190,7 +189,8 @@ class App:
             self._interfere(asked, strikes)
             return self._append(asked, strikes, headers)
         if asked.kind == "append_files":
-            return _json(self._store.append_files(asked.pipe, asked.channel, asked.query, _fragments(asked.body)))
+            fragments = self._stage.fragments(asked.body)
+            return _json(self._store.append_files(asked.pipe, asked.channel, asked.query, fragments))
         return self._manage(asked, strikes)
 
     def _manage(self, asked: _Asked, strikes: Any) -> bytes:
@@ -212,7 +212,7 @@ class App:
                 self._store.drop(asked.pipe, asked.channel, fail_on_uncommitted=flag)
                 return b""
             case _:
-                return _json(_pipe_info(asked.headers.get("Host", "")))
+                return _json(self._stage.about(asked.headers.get("Host", "")))
 
     def _admission(self, asked: _Asked, *, as_json: bool) -> bytes:
         if asked.kind == "hostname":
@@ -290,7 +290,7 @@ def _read(request: web.BaseRequest, body: bytes) -> _Asked:
     query = {name: values[0] for name, values in parse_qs(text, keep_blank_values=True).items()}
     pipe = channel = ""
     kind = _KINDS.get((request.method, path), "other")
-    if request.method == "PUT" and path.startswith(_STAGE):
+    if request.method == "PUT" and path.startswith(STAGE):
         kind = "stage"
     found = _PIPE.fullmatch(path)
     if found is not None:
@@ -326,37 +326,6 @@ def _unpacked(asked: _Asked) -> bytes:
     if encoding:
         raise Refused(415, "UNSUPPORTED_MEDIA_TYPE", f"Unknown Content-Encoding {encoding}.")
     return asked.body
-
-
-def _fragments(body: bytes) -> list[tuple[str, int]]:
-    """Return the last offset and the number of rows of each fragment of a file. Raises Refused."""
-    try:
-        return [(str(one["fragment_end_offset_token"]), int(one["fragment_row_count"])) for one in json.loads(body)]
-    except (ValueError, KeyError, TypeError):
-        raise Refused(400, "INVALID_REQUEST", "The body is no list of fragments.") from None
-
-
-def _pipe_info(host: str) -> dict[str, Any]:
-    """Return what Snowflake's SDK wants to know before it opens a channel; its stage for files is *host*."""
-    later = int((time.time() + 3600) * 1000)
-    stage = {
-        "expiry_time_ms": later,
-        "location_type": "S3",
-        "use_s3_regional_url": False,
-        "location": _STAGE.removeprefix("/"),
-        "storage_endpoint": host,
-        "region": "eu-central-1",
-        "creds": {"AWS_KEY_ID": "none", "AWS_SECRET_KEY": "none", "AWS_TOKEN": "none"},
-    }
-    key = base64.b64encode(bytes(32)).decode()
-    return {
-        "status_code": 0,
-        "message": "Success",
-        "rowset_stage_location": stage,
-        "durable_stage_location": stage,
-        "encryption_info": {"pipe_key": key, "pipe_key_id": 1, "diversifier": "none"},
-        "parameter_overrides": {},
-    }
 
 
 def _json(value: Any) -> bytes:

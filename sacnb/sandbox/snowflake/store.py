@@ -7,16 +7,17 @@ one before; rows are committed later, all of an append together; bad rows are co
 
 from __future__ import annotations
 
-import io
 import json
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import pyarrow as pa
+
+from sacnb.sandbox.snowflake.lines import Loaded, load_lines
 
 __all__ = ["Channel", "Refused", "Store"]
 
@@ -35,13 +36,11 @@ class Refused(Exception):
 
 @dataclass(slots=True)
 class Waiting:
-    """An append that is not committed: its rows as lines, and the requests for the status that are still to come."""
+    """An append that is not committed: what was loaded, and the requests for the status that are still to come."""
 
     end: str | None
-    lines: bytes
-    rows: int
-    errors: int
-    message: str
+    loaded: Loaded  # without its lines
+    packed: bytes  # the lines, compressed, since a test of a million rows keeps all of them
     polls: int
 
 
@@ -73,7 +72,7 @@ class Channel:
 @dataclass(frozen=True, slots=True)
 class _Stored:
     channel: str
-    lines: bytes  # compressed, since a test of a million rows keeps all of them
+    packed: bytes
 
 
 class Store:
@@ -107,31 +106,33 @@ class Store:
         self, pipe: str, name: str, query: Mapping[str, str], lines: bytes, *, never: bool, polls: int, spoil: bool
     ) -> dict[str, Any]:
         """Take the rows of one append; ``spoil`` makes the first of them a bad one."""
-        lines, rows, errors, message = _loaded(lines)
-        if spoil and rows:
-            lines, rows, errors = lines.partition(b"\n")[2], rows - 1, errors + 1
-            message = "Numeric value 'spoilt' is not recognized"
+        loaded = load_lines(lines)
+        if spoil and loaded.rows:
+            rest = loaded.lines.partition(b"\n")[2]
+            loaded = Loaded(rest, loaded.rows - 1, loaded.errors + 1, "Numeric value 'spoilt' is not recognized")
         end = query.get("endOffsetToken", query.get("offsetToken"))
+        return self._take(pipe, name, query, [self._waiting(end, loaded, 1 << 60 if never else polls)])
+
+    def append_files(
+        self, pipe: str, name: str, query: Mapping[str, str], fragments: list[tuple[str, bytes]]
+    ) -> dict[str, Any]:
+        """Take the rows of fragments of files, each with its last offset."""
+        return self._take(
+            pipe, name, query, [self._waiting(end, load_lines(lines), self.polls) for end, lines in fragments]
+        )
+
+    def _waiting(self, end: str | None, loaded: Loaded, polls: int) -> Waiting:
+        packed = self._codec.compress(loaded.lines, asbytes=True)
+        return Waiting(end, replace(loaded, lines=b""), packed, polls)
+
+    def _take(self, pipe: str, name: str, query: Mapping[str, str], appends: list[Waiting]) -> dict[str, Any]:
         with self._lock:
             if _key(name) == _ELASTIC:
-                self._rows[pipe].append(_Stored(name, self._codec.compress(lines, asbytes=True)))
+                self._rows[pipe] += [_Stored(name, one.packed) for one in appends]
                 return {}
             channel = self.channel(pipe, name)
             self._admit(channel, query)
-            wait = 1 << 60 if never else polls
-            channel.waiting.append(Waiting(end, lines, rows, errors, message, wait))
-            if not wait:
-                self._commit(pipe, channel)
-            return {"next_continuation_token": channel.token}
-
-    def append_files(
-        self, pipe: str, name: str, query: Mapping[str, str], fragments: list[tuple[str, int]]
-    ) -> dict[str, Any]:
-        """Take the rows of files by their last offsets and numbers: they are encrypted, so only counted."""
-        with self._lock:
-            channel = self.channel(pipe, name)
-            self._admit(channel, query)
-            channel.waiting += [Waiting(end, b"", rows, 0, "", self.polls) for end, rows in fragments]
+            channel.waiting += appends
             self._commit(pipe, channel)
             return {"next_continuation_token": channel.token}
 
@@ -206,7 +207,7 @@ class Store:
             stored = list(self._rows[pipe])
         for one in stored:
             if channel is None or one.channel == channel:
-                with pa.CompressedInputStream(pa.BufferReader(one.lines), "zstd") as stream:
+                with pa.CompressedInputStream(pa.BufferReader(one.packed), "zstd") as stream:
                     yield stream.read()
 
     def rows(self, pipe: str, channel: str | None = None) -> list[dict[str, Any]]:
@@ -246,14 +247,15 @@ class Store:
     def _commit(self, pipe: str, channel: Channel) -> None:
         while channel.waiting and channel.waiting[0].polls <= 0:
             waiting = channel.waiting.pop(0)
-            if waiting.rows:
-                self._rows[pipe].append(_Stored(channel.name, self._codec.compress(waiting.lines, asbytes=True)))
-            channel.inserted += waiting.rows
-            channel.parsed += waiting.rows + waiting.errors
-            channel.errors += waiting.errors
+            loaded = waiting.loaded
+            if loaded.rows:
+                self._rows[pipe].append(_Stored(channel.name, waiting.packed))
+            channel.inserted += loaded.rows
+            channel.parsed += loaded.rows + loaded.errors
+            channel.errors += loaded.errors
             channel.committed = waiting.end if waiting.end is not None else channel.committed
-            if waiting.errors:
-                channel.last_error, channel.last_error_offset = waiting.message, waiting.end
+            if loaded.errors:
+                channel.last_error, channel.last_error_offset = loaded.message, waiting.end
                 channel.last_error_at = _now_ms()
 
     def _describe(self, pipe: str, channel: Channel) -> dict[str, Any]:
@@ -282,33 +284,3 @@ def _key(name: str) -> str:
 
 def _now_ms() -> int:
     return int(time.time() * 1000)
-
-
-def _loaded(lines: bytes) -> tuple[bytes, int, int, str]:
-    """Return the rows that can be loaded, their number, that of the others, and what is wrong with the last of those.
-
-    Empty lines count as nothing: Snowflake's SDK sends them between appends that it merges.
-    """
-    rows = errors = 0
-    message = ""
-    good: list[bytes] = []
-    for line in io.BytesIO(lines):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line, parse_constant=_no_constant)
-        except ValueError as error:
-            value, problem = None, f"Error parsing JSON: {error}"
-        else:
-            problem = "Error parsing JSON: a row must be an object"
-        if isinstance(value, dict):
-            rows += 1
-            good.append(line)
-        else:
-            errors += 1
-            message = problem
-    return (b"".join(good) if errors else lines), rows, errors, message
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")

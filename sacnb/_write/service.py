@@ -1,0 +1,236 @@
+"""The answers of the import service: its jobs, their status and the rows they rejected, read tolerantly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from sacnb._endpoints import IMPORT_JOBS_PATH, IMPORT_ROOT, import_job_path, import_model_path
+from sacnb._write.target import ImportTable, lower_keys, read_import_metadata
+from sacnb.errors import BadAnswer, ForbiddenError, NotFoundError, RequestError, WriteError
+
+if TYPE_CHECKING:
+    from sacnb._wire.session import SacSession
+
+__all__ = [
+    "LIMITS",
+    "Deletion",
+    "JobSettings",
+    "JobStatus",
+    "Rejected",
+    "ask_job",
+    "delete_job",
+    "explained",
+    "import_table",
+    "limit_of_jobs",
+    "list_jobs",
+    "number_in",
+    "read_answer",
+    "read_job",
+    "read_status",
+    "rejected_rows",
+    "text_in",
+]
+
+ImportType = Literal["factData", "privateFactData", "masterData"]
+# SAC's numbers for a limit of active jobs, and whose limit it is.
+LIMITS: Final = {1002: "this user", 1007: "this model"}
+_NOT_GRANTED: Final = 3401
+
+
+@dataclass(frozen=True, slots=True)
+class JobSettings:
+    """The settings of a job; ``executeWithFailedRows`` is always sent, because SAC's default is unconfirmed."""
+
+    import_type: ImportType
+    method: str
+    columns: tuple[str, ...]
+    scope: tuple[str, ...] = ()
+    runs_with_failed_rows: bool = False
+
+    def body(self) -> dict[str, Any]:
+        """Return the body that creates the job. A mapping goes from the model's column to the source's."""
+        settings: dict[str, Any] = {"importMethod": self.method, "executeWithFailedRows": self.runs_with_failed_rows}
+        if self.scope:
+            settings["dimensionScope"] = list(self.scope)
+        return {"Mapping": {name: name for name in self.columns}, "JobSettings": settings}
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A row that SAC rejected, and its reason."""
+
+    row: Mapping[str, Any]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """Count what SAC says a CleanAndReplace deletes: combinations of members or rows; both forms are documented.
+
+    Both are ``None`` where it says nothing.
+    """
+
+    combinations: tuple[Mapping[str, Any], ...] | None = None
+    rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """The state of a job, and its counts; ``None`` where SAC does not tell one."""
+
+    state: str
+    description: str
+    total: int | None
+    failed: int | None
+    deletion: Deletion
+
+
+def import_table(session: SacSession, model_id: str, part: str) -> ImportTable:
+    """Return the columns that an import of *part* takes. Raises NotFoundError, RequestError and BadAnswer."""
+    answer = session.fetch("GET", import_model_path(model_id, "metadata"), operation="read import metadata")
+    return read_import_metadata(answer.body, part)
+
+
+def list_jobs(session: SacSession) -> list[dict[str, Any]]:
+    """Return this user's jobs, with keys in lower case. The form of the list is unconfirmed.
+
+    Raises RequestError and BadAnswer.
+    """
+    found = read_answer(session.fetch("GET", IMPORT_JOBS_PATH, operation="list import jobs").body)
+    rows = found if isinstance(found, list) else lower_keys(found).get("jobs", lower_keys(found).get("value"))
+    if not isinstance(rows, list):
+        raise BadAnswer("The list of import jobs has no jobs where they are expected.")
+    return [lower_keys(row) for row in rows if isinstance(row, Mapping)]
+
+
+def read_job(session: SacSession, job_id: str) -> dict[str, Any]:
+    """Return what SAC tells of a job, in one level, with keys in lower case. Raises NotFoundError and RequestError."""
+    answer = session.fetch("GET", import_job_path(job_id, "status"), operation="ask import job")
+    found = lower_keys(read_answer(answer.body))
+    more = found.pop("additionalinformation", None)
+    return {**found, **(lower_keys(more) if isinstance(more, Mapping) else {})}
+
+
+def ask_job(session: SacSession, job_id: str) -> JobStatus | None:
+    """Return the status of a job, or ``None`` if there is none of that id. Raises RequestError and BadAnswer."""
+    try:
+        answer = session.fetch("GET", import_job_path(job_id, "status"), operation="ask import job")
+    except NotFoundError:
+        return None
+    return read_status(lower_keys(read_answer(answer.body)))
+
+
+def limit_of_jobs(session: SacSession, model_id: str, error: RequestError) -> WriteError:
+    """Return the error for a limit of active jobs, with those that this user has."""
+    whose = LIMITS[error.sac_number or 0]
+    try:
+        mine = [job for job in list_jobs(session) if text_in(job.get("modelid")) in {model_id, None}]
+    except (RequestError, BadAnswer):
+        mine = []
+    shown = "; ".join(f"{job.get('jobid')} ({job.get('jobstatus')})" for job in mine[:10])
+    return WriteError(
+        f"SAC takes no further import job: {whose} has the maximum of active ones (error {error.sac_number}; 100 a "
+        "user and model, unconfirmed)." + (f" Yours: {shown}." if shown else ""),
+        hint="Delete abandoned ones: sacnb import --delete-job ID. SAC deletes jobs after 15 days (SAP Note 3491183).",
+        outcome=error.outcome,
+    )
+
+
+def delete_job(session: SacSession, job_id: str) -> None:
+    """Delete a job; one that is gone already is no error. Raises RequestError."""
+    try:
+        session.fetch("DELETE", import_job_path(job_id), operation="delete import job", expect="any")
+    except NotFoundError:
+        return
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Tell the usual causes where SAC forbids an import."""
+    try:
+        yield
+    except ForbiddenError as error:
+        if f"{IMPORT_ROOT}/models/" not in error.url:
+            raise
+        if error.sac_number == _NOT_GRANTED or error.method == "GET":
+            error.hint = (
+                "Tick Data Import Service under 'Access' of the OAuth client (System > Administration > App "
+                "Integration); it is granted apart from the Data Export Service. It needs a planning license."
+            )
+        elif error.url.endswith("privateFactData"):
+            error.hint = (
+                "Private versions belong to a named user: set SAC_AUTH=authorization_code, and log in (sacnb login)."
+            )
+        else:
+            error.hint = (
+                "The import service answers, and forbids this model: look at the model's setting for imports by the "
+                "Data Import API, and at the rights of the client or user on the model."
+            )
+        raise
+
+
+def read_answer(body: bytes) -> Any:
+    """Return the JSON of an answer. Raises BadAnswer."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise BadAnswer("The answer of the import service is not JSON.") from None
+
+
+def read_status(found: Mapping[str, Any]) -> JobStatus:
+    """Return the status in an answer with keys in lower case."""
+    more = found.get("additionalinformation")
+    about = lower_keys(more) if isinstance(more, Mapping) else {}
+
+    def number(name: str) -> int | None:
+        return number_in(found.get(name)) if found.get(name) is not None else number_in(about.get(name))
+
+    return JobStatus(
+        state=(text_in(found.get("jobstatus")) or "").upper(),
+        description=text_in(found.get("jobstatusdescription")) or "",
+        total=number("totalnumberrowsinjob"),
+        failed=number("failednumberrows"),
+        deletion=_deletion(about.get("cleanandreplaceaffectedrows", found.get("cleanandreplaceaffectedrows"))),
+    )
+
+
+def _deletion(found: Any) -> Deletion:
+    entries = found if isinstance(found, list) else [found] if isinstance(found, Mapping) else []
+    counts = [number_in(lower_keys(entry).get("numberofrowstobedeleted")) for entry in entries]
+    known = [count for count in counts if count is not None]
+    if known:
+        return Deletion(rows=sum(known))
+    return Deletion(combinations=tuple(entries)) if isinstance(found, list) else Deletion()
+
+
+def rejected_rows(found: Any) -> list[Rejected]:
+    """Return rejected rows in both documented forms: ``{row, reason}``, and the row with ``_REJECTION_REASON``."""
+    rows: list[Rejected] = []
+    for entry in found if isinstance(found, list) else ():
+        if not isinstance(entry, Mapping):
+            continue
+        keys = {str(name).lower(): name for name in entry}
+        if "_rejection_reason" in keys:
+            name = keys["_rejection_reason"]
+            rows.append(Rejected({k: v for k, v in entry.items() if k != name}, str(entry[name])))
+        else:
+            row = entry.get(keys.get("row", ""))
+            reason = str(entry.get(keys.get("reason", ""), "no reason given"))
+            rows.append(Rejected(row if isinstance(row, Mapping) else {"row": row}, reason))
+    return rows
+
+
+def number_in(value: Any) -> int | None:
+    """Return a whole number, also from its digits; ``None`` for anything else."""
+    if isinstance(value, str) and value.isdecimal():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def text_in(value: Any) -> str | None:
+    """Return a text that is not empty; ``None`` for anything else."""
+    return value if isinstance(value, str) and value else None
