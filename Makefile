@@ -28,18 +28,18 @@ WITH_MIRROR = POETRY_PYPI_MIRROR_URL="$${POETRY_PYPI_MIRROR_URL:-$(PIP_INDEX)}"
 INSTALL = install --no-interaction --quiet
 # nbval, the plugin that runs notebooks, takes a second to load in each of three processes.
 SUITE = $(BIN)/pytest -q -p no:nbval -n 2 --dist worksteal --randomly-seed 1
-# Imported first by every process that tests start: nbformat without seconds of grammars, kernels without a debugger.
+# Imported first by every process that tests start: nbformat without seconds of grammars.
 suite notebooks browser: export PYTHONPATH := $(CURDIR)/tests/support/quick
 # What coverage is asked of: the tests of the rooms that are held to a limit reach it alone.
 CORE := tests/auth tests/wire tests/odata
 REPORT = --junit-xml=".tools/test/$(1).xml"
-# The browser tests wait more than they compute, so they run beside the suite. Each command's output is shown when it
-# has ended, in one piece, where make can do that (GNU make 4).
+# What else there is runs beside the suite, one command after the other: browsers and kernels wait now and then.
+# Each command's output is shown when it has ended, in one piece, where make can do that (GNU make 4).
 BESIDE = --jobs 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=line)
 # uv knows nothing of pip's settings either.
 WITH_INDEX = UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$(PIP_INDEX)}"
 
-.PHONY: help setup demo lab test docs announce suite search chaos crash soak judges notebooks browser pictures secrets check format bench lock dist lowest pythons clean
+.PHONY: help setup demo lab test docs announce suite search chaos crash soak judges notebooks browser labs pictures secrets check lint types format bench lock dist lowest pythons clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,11 +65,15 @@ demo: setup ## Run the main job against the embedded sandbox tenant
 	@$(BIN)/sacnb demo
 
 lab: setup ## Start JupyterLab with the notebooks
-	@$(BIN)/jupyter lab notebooks
+	@JUPYTER_PATH=$(CURDIR)/sacnb/lab/share/jupyter JUPYTER_CONFIG_PATH=$(CURDIR)/sacnb/lab/etc/jupyter $(BIN)/jupyter lab notebooks
 
-check: setup ## Format, lint, types and the import rule; .pre-commit-config.yaml runs the same
+check: lint types ## Format, lint, types and the import rule; .pre-commit-config.yaml runs the same
+
+lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+
+types: setup
 	$(BIN)/mypy
 	$(BIN)/pyright
 	$(BIN)/lint-imports
@@ -79,7 +83,7 @@ secrets: setup ## Look for secrets in what git knows
 
 # The first line says how long it takes, the last one what ran and what was skipped; both also where something fails.
 test: announce ## Everything that guards the project
-	@$(MAKE) --no-print-directory check secrets && $(MAKE) --no-print-directory $(BESIDE) suite browser notebooks; \
+	@$(MAKE) --no-print-directory lint && $(MAKE) --no-print-directory $(BESIDE) suite browser notebooks types secrets; \
 		code=$$?; $(PYTHON) tests/summary.py end $$code; exit $$code
 
 announce:
@@ -98,6 +102,9 @@ notebooks: setup ## Run the notebooks from their cassettes, without a network, a
 # One Jupyter and one Chromium for all of them, so they run in one process. Without Chromium they say so and are skipped.
 browser: setup ## Drive JupyterLab and Notebook 7 with the system's Chromium
 	$(BIN)/pytest -q -p no:nbval --timeout 300 $(call REPORT,browser tests) tests/browser
+
+labs: setup ## Try the side panel in the oldest and the newest JupyterLab and Notebook 7, installed from the wheel
+	$(WITH_INDEX) $(BIN)/python tests/browser/labs.py
 
 pictures: setup ## Make the pictures of panel and explorer anew, by the same tests
 	SACNB_BROWSER=required SACNB_PICTURES=keep $(BIN)/pytest -q --timeout 300 tests/browser
@@ -151,7 +158,7 @@ $(PEERS): $(READY)
 bench: $(PEERS) ## Measure everything beside others, and write docs/performance.md; wants a quiet machine
 	PYTHONPATH=tests $(BIN)/python -m benchmarks
 
-format: setup ## Format the code and mend what ruff can mend
+format: setup ## Format the code and fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from sacnb._slices.spec import ConnectSpec
     from sacnb._tenant import Facts, Model, Tenant, connect
     from sacnb._tenant.connector import read_slice
+    from sacnb._track.track import Track
     from sacnb._write.report import WriteReport
 
 __version__ = "0.1.0"
@@ -57,6 +58,7 @@ __all__ = [
     "Slice",
     "Tenant",
     "TidyFrame",
+    "Track",
     "Variance",
     "WriteReport",
     "__version__",
@@ -82,6 +84,7 @@ _HOME = {
     "Slice": "sacnb._slices.slice",
     "Tenant": "sacnb._tenant",
     "TidyFrame": "sacnb._results.result",
+    "Track": "sacnb._track.track",
     "Variance": "sacnb._charts.variance_plot",
     "WriteReport": "sacnb._write.report",
     "col": "sacnb._odata.expression",

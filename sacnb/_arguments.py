@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping, MappingView
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from itertools import islice
 from numbers import Integral
@@ -30,6 +30,7 @@ __all__ = [
     "folder",
     "folders",
     "mapping",
+    "moment",
     "names",
     "one_of",
     "plain",
@@ -209,7 +210,7 @@ def whole_number(argument: str, value: object, *, least: int = 0) -> int | None:
     """Return *value* as an ``int`` of at least *least*; ``None`` stays, and ``1e6`` is a million.
 
     Raises:
-        QueryError: *value* is no number, not whole, or smaller; truth values are no numbers.
+        QueryError: *value* is not a number, not whole, or smaller; truth values are not numbers.
     """
     found = plain(value)
     if found is None:
@@ -234,6 +235,24 @@ def seconds(argument: str, value: object) -> float | None:
     if number is None or not number >= 0:
         raise _unexpected(argument, value, "a number of seconds of at least 0")
     return float(number) if number <= sys.float_info.max else math.inf
+
+
+def moment(argument: str, value: object) -> datetime:
+    """Return *value*, a datetime or one written as in ISO 8601, with a zone: without one it is a time of this machine.
+
+    Raises:
+        QueryError: *value* is something else.
+    """
+    found = plain(value)
+    if isinstance(found, date) and not isinstance(found, datetime):
+        found = datetime(found.year, found.month, found.day)  # noqa: DTZ001 - in the zone of this machine, as below
+    if isinstance(found, str):
+        with suppress(ValueError):
+            found = datetime.fromisoformat(found.strip())
+    if isinstance(found, datetime):
+        with suppress(OverflowError, ValueError, OSError):  # years that the system has no zone for
+            return found.astimezone() if found.tzinfo is None else found
+    raise _unexpected(argument, value, "a time, such as a datetime or '2026-11-01 12:00'")
 
 
 def flag(argument: str, value: object) -> bool:
@@ -273,8 +292,8 @@ def _from_numpy(value: Any) -> Any:
 
 
 def _number(value: object) -> int | float | Decimal | None:
-    """Return *value* where it is a number that can be compared: no truth value, no NaN."""
-    # numpy's durations call themselves whole numbers.
+    """Return *value* where it is a number that can be compared: neither a truth value nor NaN."""
+    # numpy registers its durations as integers.
     if isinstance(value, bool) or hasattr(value, "dtype") or not isinstance(value, Integral | float | Decimal):
         return None
     if isinstance(value, Integral):

@@ -69,7 +69,7 @@ class Watch:
     def __init__(self, ends_at: float | None) -> None:
         self.ends_at = ends_at
         self.ended: Literal["deadline", "stopped"] | None = None
-        # Reentrant: a pull that was let go of is stopped wherever garbage is collected, perhaps in here.
+        # Reentrant: the garbage collector may stop a dropped pull here.
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._socket: socket.socket | None = None
@@ -95,7 +95,7 @@ class Watch:
                 _shut_down(self._socket)
 
     def let_go(self) -> None:
-        """Leave the socket alone: its connection goes back to the pool, to whoever asks next."""
+        """Leave the socket alone: its connection goes back to the pool, for the next request."""
         with self._lock:
             self._socket = None
 
@@ -211,7 +211,7 @@ class _Response(http.client.HTTPResponse):
         coding = self.headers.get("Transfer-Encoding")
         lengths = self.headers.get_all("Content-Length", [])
         if self.status in {101, 204, 304} or self._method == "HEAD":  # type: ignore[attr-defined]
-            # Bodies are sent all the same. None of ours are HEAD, and none ask for a 304.
+            # Bodies are sent nevertheless. No request of ours is a HEAD, and none asks for a 304.
             return self.status != 204 or coding is not None or any(length.strip() != "0" for length in lengths)
         if coding is not None:
             return coding.lower() != "chunked" or bool(lengths) or self.version < 11
@@ -219,7 +219,7 @@ class _Response(http.client.HTTPResponse):
 
 
 class _Watched:
-    """Connection that tells the current watch which socket it uses."""
+    """Connection that registers its socket with the current watch."""
 
     response_class = _Response
     # http.client's switch for debugging prints what is sent, the Authorization header included. It is a class variable
@@ -278,7 +278,7 @@ class WatchedAdapter(HTTPAdapter):
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Leave the parent's connections to the parent: whoever reads first would get the other's answer."""
+        """Leave the parent's connections to the parent: the first to read would get the other's answer."""
         _left_behind.append((self.poolmanager, self.proxy_manager))
         self.init_poolmanager(self._pool_connections, self._pool_maxsize, block=self._pool_block)  # type: ignore[attr-defined]
         self.proxy_manager = {}
@@ -357,7 +357,7 @@ class Interrupt:
 
     def after_fork(self) -> None:
         """Forget the requests of the parent process."""
-        # Reentrant: a pull that was let go of is ended wherever garbage is collected, perhaps in here.
+        # Reentrant: the garbage collector may end a dropped pull here.
         self._lock = threading.RLock()
         self._watches: set[Watch] = set()
 

@@ -19,6 +19,7 @@ IMPORT_ROOT: Final = "/api/v1/dataimport"
 SCIM_ROOT: Final = "/api/v1/scim"
 SCIM2_ROOT: Final = "/api/v1/scim2"
 NAMESPACES_PATH: Final = f"{EXPORT_ROOT}/administration/Namespaces"
+SUBSCRIPTIONS_PATH: Final = f"{EXPORT_ROOT}/administration/Subscriptions"
 MULTI_ACTIONS_ROOT: Final = "/api/v1/multiActions"
 # Namespace and entity set of what is exported beside models: the names are those of one public client, and another one
 # got a 404 for the first (unconfirmed).
@@ -36,6 +37,8 @@ MASTER_DATA: Final = "MasterData"
 # Sent with every request: without it SAC keeps a session cookie (SAP KBA 3387282, 3566761; seen on live tenants).
 CUSTOM_AUTH_HEADER: Final = "x-sap-sac-custom-auth"
 CSRF_HEADER: Final = "x-csrf-token"
+# Starts a subscription in SAC, so it is sent only where a user asked for change tracking.
+TRACK_CHANGES: Final = {"Prefer": "odata.track-changes"}
 # SAC does not document a request id header; these were seen on SAP's gateways and are read tolerantly (unconfirmed).
 REQUEST_ID_HEADERS: Final = ("x-request-id", "x-correlationid", "x-correlation-id", "x-vcap-request-id")
 
@@ -107,6 +110,13 @@ def metadata_path(provider_id: str, namespace: str = DEFAULT_NAMESPACE) -> str:
 def entity_set_path(provider_id: str, entity_set: str, namespace: str = DEFAULT_NAMESPACE) -> str:
     """Return the path of one entity set of a provider."""
     return provider_path(provider_id, namespace) + segment(entity_set)
+
+
+def subscription_path(provider_id: str, subscription_id: str, namespace: str = DEFAULT_NAMESPACE) -> str:
+    """Return the path of one subscription of a provider."""
+    names = {"NamespaceID": namespace, "ProviderID": provider_id, "SubscriptionID": subscription_id}
+    keys = ",".join(f"{name}='{segment(value.replace(chr(39), chr(39) * 2))}'" for name, value in names.items())
+    return f"{SUBSCRIPTIONS_PATH}({keys})"
 
 
 def master_set(dimension: str) -> str:

@@ -86,7 +86,7 @@ def replacing(
 
 
 def write_file(path: Path, data: Any, *, durable: bool = False) -> None:
-    """Put bytes, or a buffer, in the place of *path* in one step, for its owner alone."""
+    """Replace the file *path* by bytes, or a buffer, in one step; only its owner can read it."""
     with replacing(path, private=True, durable=durable) as file:
         file.write(data)
 
@@ -106,7 +106,7 @@ def sync_folder(path: Path) -> None:
 
 
 def make_private_folder(path: Path, *, may_be_link: bool = True) -> None:
-    """Make a folder, and the parents that are missing, for the owner alone.
+    """Make a folder, and the parents that are missing, accessible to the owner only.
 
     Without ``may_be_link`` a link in the place of the folder is removed, and a folder that is there is made private.
     """
@@ -135,7 +135,7 @@ def remove(path: Path) -> None:
     """Remove a file, a folder with all that is in it, or a link, but never what a link leads to.
 
     Raises:
-        OSError: The system refuses; a path that does not exist is no error.
+        OSError: The system refuses; a path that does not exist is not an error.
     """
     if _is_link(path):
         if os.name == "nt" and path.is_dir():

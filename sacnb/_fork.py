@@ -28,7 +28,7 @@ class PerProcess(Protocol):
     """Holds sockets, locks or threads, none of which a forked child may share with its parent."""
 
     def after_fork(self) -> None:
-        """Begin anew; called in the child. What the parent held is let go, and neither closed nor locked."""
+        """Start afresh; called in the child. Drop what the parent held without closing or locking it."""
 
 
 _per_process: Final[weakref.WeakSet[PerProcess]] = weakref.WeakSet()
@@ -45,12 +45,12 @@ def is_forked_since(pid: int) -> bool:
 
 
 def is_polars_lost() -> bool:
-    """Return whether this process is a fork in which polars would wait for ever."""
+    """Return whether this process is a fork in which polars would wait forever."""
     return _Polars.is_lost
 
 
 def refuse_polars_after_fork() -> None:
-    """Raise where polars would wait for ever for threads that the fork left behind.
+    """Raise where polars would wait forever for threads that the fork left behind.
 
     Raises:
         SacError: polars was at work in the parent process before this process was forked from it.
@@ -58,7 +58,7 @@ def refuse_polars_after_fork() -> None:
     if _Polars.is_lost:
         raise SacError(
             "This process was forked from one in which polars had started its threads. They do not survive a fork, and "
-            "polars would wait for them for ever.",
+            "polars would wait for them forever.",
             hint='Start workers with multiprocessing.get_context("spawn") (or "forkserver") and connect in the worker.',
         )
 

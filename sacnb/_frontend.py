@@ -101,7 +101,7 @@ class Frontend(Protocol):
         """Make an explorer."""
 
     def long_work(self) -> AbstractContextManager[Callable[[Any], None]]:
-        """Make a listener that shows a progress bar once the work takes its time."""
+        """Make a listener that shows a progress bar once the work takes long."""
 
 
 _load: Callable[[], Frontend] | None = None

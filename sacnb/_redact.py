@@ -1,4 +1,4 @@
-"""Take secrets out of addresses, headers, bodies and texts before anybody sees them.
+"""Mask secrets, and take them out of addresses, headers, bodies and texts before anybody sees them.
 
 Secrets are found by *name* (``client_secret=...``, ``Authorization: ...``, ``"access_token": ...``), by *shape* (bearer
 tokens, JWTs, passwords in addresses), and by *value*: every ``Secret`` of this process, in whatever form it is written.
@@ -11,12 +11,12 @@ import html
 import json
 import logging
 import re
+import weakref
 from collections.abc import Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 from urllib.parse import quote, quote_plus
 
 from sacnb._rendering import printable
-from sacnb._settings.variables import known_secrets
 
 MASK: Final = "***"
 # Shorter values occur by chance; masked wherever they are, they would tear holes into messages and data.
@@ -253,3 +253,41 @@ class RedactingFilter(logging.Filter):
         if record.exc_text:
             record.exc_text = printable(redact_text(record.exc_text))
         return True
+
+
+class Secret:
+    """A text that only ``reveal()`` shows: masked in ``repr`` and ``str``, and never pickled."""
+
+    __slots__ = ("__weakref__", "_value")
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+        _alive[id(self)] = self
+
+    def reveal(self) -> str:
+        """Return the text."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret('**********')"
+
+    def __str__(self) -> str:
+        return "**********"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A secret is not pickled. Send tenant.spec to the worker, and call sacnb.connect(spec) there.")
+
+
+# For as long as a secret is held by anybody, texts of servers are searched for it before a person sees them.
+_alive: Final[weakref.WeakValueDictionary[int, Secret]] = weakref.WeakValueDictionary()
+
+
+def known_secrets() -> set[str]:
+    """Return the text of every secret of this process."""
+    return {secret.reveal() for reference in _alive.valuerefs() if (secret := reference()) is not None}

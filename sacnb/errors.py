@@ -41,6 +41,7 @@
     ├── ParentMemberWarning      a filter names a parent, whose rows are those of the members below it
     ├── RowCountWarning          fewer or more rows arrived than SAC announced
     ├── RepeatedKeysWarning      several records for one key were added up
+    ├── TrackingWarning          changes could not be followed, and all rows were read
     └── LargeScanWarning         a query is about to pull every row of a large model
 
 Every message names the value, what was expected, and what to do now. Errors can be pickled and copied with all their
@@ -104,6 +105,7 @@ __all__ = [
     "SettingsError",
     "StaleDataWarning",
     "ThrottledError",
+    "TrackingWarning",
     "UndoError",
     "UnknownNameError",
     "UsageError",
@@ -556,7 +558,7 @@ class ReplayError(SacError):
 
 
 class ExportError(SacError):
-    """The result cannot be written: something else is in the place, or the system refuses."""
+    """The result cannot be written: the place is taken, or the system refuses."""
 
 
 class Cancelled(SacError):
@@ -605,6 +607,10 @@ class RowCountWarning(SacWarning):
 
 class RepeatedKeysWarning(SacWarning):
     """SAC sent several records for one key, and they were added up."""
+
+
+class TrackingWarning(SacWarning):
+    """Changes could not be followed, or not be merged, and all rows were read; the result is right."""
 
 
 class LargeScanWarning(SacWarning):

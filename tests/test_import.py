@@ -47,10 +47,13 @@ def test_connecting_to_a_tenant_loads_no_optional_part() -> None:
     assert loaded_by(program).isdisjoint({"pandas", "IPython", "ipywidgets", "altair", "aiohttp"})
 
 
-def test_adding_up_a_page_with_missing_values_loads_no_pandas() -> None:
-    """The import takes seconds on a busy machine, and a download does not see the stop button meanwhile."""
+def test_reading_facts_loads_no_pandas() -> None:
+    """Not to add up a page with missing values, and not to filter on text in the sandbox.
+
+    The import takes seconds on a busy machine, and a download does not see the stop button meanwhile.
+    """
     program = """
-import pyarrow as pa, pyarrow.json as json
+import tempfile, pyarrow as pa, pyarrow.json as json, sacnb
 from sacnb._pull.duplicates import limbs_of
 schema = pa.schema([("Amount", pa.decimal128(31, 7)), ("Count", pa.int32())])
 options = json.ParseOptions(explicit_schema=schema)
@@ -58,16 +61,9 @@ rows = b'{"Amount":1.5,"Count":7}\\n{"Amount":null,"Count":null}'
 page = json.read_json(pa.BufferReader(rows), parse_options=options)
 for column in page.columns:
     assert limbs_of(column.combine_chunks())[:, 0].tolist()[1] == 0
+with tempfile.TemporaryDirectory() as folder, sacnb.connect('sandbox', cache_dir=folder) as sac:
+    sac.model('PLANNING').facts(where={'Region': 'JP'}).fetch()
 """
-    assert "pandas" not in loaded_by(program)
-
-
-def test_filters_on_text_load_no_pandas_in_the_sandbox() -> None:
-    program = (
-        "import tempfile, sacnb\n"
-        "with tempfile.TemporaryDirectory() as folder, sacnb.connect('sandbox', cache_dir=folder) as sac:\n"
-        "    sac.model('PLANNING').facts(where={'Region': 'JP'}).fetch()"
-    )
     assert "pandas" not in loaded_by(program)
 
 
@@ -89,6 +85,7 @@ def test_the_public_face_is_exactly_this() -> None:
         "Slice",
         "Tenant",
         "TidyFrame",
+        "Track",
         "Variance",
         "WriteReport",
         "__version__",

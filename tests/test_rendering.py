@@ -117,6 +117,6 @@ def test_a_tenant_shows_where_it_is_and_no_secret(sandbox: Sandbox, connect_to: 
 
 def test_the_text_of_telemetry_is_aligned() -> None:
     lines = str(summary(requests=1200, rows=5)).splitlines()
-    assert lines[0] == "requests        1,200 (0 failed for good)"
+    assert lines[0] == "requests        1,200 (0 failed after all retries)"
     assert repr(summary()) == str(summary())
     assert "<td" in fact_table("t", {"a": "b"}).html()

@@ -86,7 +86,7 @@ class Run(Previewed):
     _session: SacSession | None = field(repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A session is not pickled. An error that tells of a run in a worker arrives without it.
+        # A session is not pickled. An error about a run in a worker arrives without it.
         return (Run, (self.action_id, self.id, self.status, self.started, self._messages, None))
 
     @property
@@ -126,8 +126,8 @@ class Run(Previewed):
 
         ``cancelled`` is polled between requests; returning true ends the wait, not the run: SAC has no way to stop one.
 
-        Raises ActionError for a failed run, and after *timeout_s* seconds, when it may still go on; its ``run`` is the
-        run. Raises Cancelled, and what ``refresh`` raises.
+        Raises ActionError for a failed run, and after *timeout_s* seconds, when it may still be running; its ``run``
+        is the run. Raises Cancelled, and what ``refresh`` raises.
         """
         limit_s, cancelled = seconds("timeout_s", timeout_s) or 0.0, callback("cancelled", cancelled)
         session = self._connected()
@@ -142,10 +142,10 @@ class Run(Previewed):
                 raise ActionError(
                     f"The run {run.id} of {run.action_id!r} is not over after {limit_s:g} s (status: {run.status}).",
                     run=run,
-                    hint="It goes on in SAC. Wait on: error.run.wait()",
+                    hint="It is still running in SAC. Wait for it: error.run.wait()",
                 )
             if cancelled is not None and cancelled():
-                raise Cancelled(f"The wait for the run {run.id} was stopped; the run goes on in SAC.")
+                raise Cancelled(f"The wait for the run {run.id} was stopped; the run continues in SAC.")
             session.sleep(_POLLS_S[min(turn, len(_POLLS_S) - 1)])
             turn += 1
 
@@ -222,7 +222,7 @@ def read_parameters(
 ) -> dict[str, Any]:
     """Return the parameters that were typed as texts: members, paths such as ``YM:(all)/2026/202601``, and numbers.
 
-    Raises QueryError for a number that is none, a path without its hierarchy, and a parameter of two kinds.
+    Raises QueryError for text that is no number, a path without its hierarchy, and a parameter of two kinds.
     """
     found: dict[str, Any] = {}
     for name, member in members:
@@ -230,7 +230,7 @@ def read_parameters(
     for name, path in paths:
         hierarchy, colon, levels = path.partition(":")
         if not (hierarchy and colon and levels):
-            raise QueryError(f"{name}={path} is no path.", hint=f"Write {name}=HIERARCHY:(all)/2026/202601.")
+            raise QueryError(f"{name}={path} is not a path.", hint=f"Write {name}=HIERARCHY:(all)/2026/202601.")
         if name in dict(members):
             raise QueryError(f"{name} is given as a member and as a path.")
         found.setdefault(name, []).append(MemberPath(*levels.split("/"), hierarchy=hierarchy))
@@ -240,7 +240,7 @@ def read_parameters(
         try:
             found[name] = int(number) if number.lstrip("+-").isdecimal() else float(number)
         except ValueError:
-            raise QueryError(f"{name}={number} is no number.", hint=f"For a member: --member {name}=...") from None
+            raise QueryError(f"{name}={number} is not a number.", hint=f"For a member: --member {name}=...") from None
     return found
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from sacnb._auth.endpoint import ClientCredentials
 from sacnb._auth.guard import EnsureResult, RefreshEvent, RefreshRunner, TokenGuard
-from sacnb._auth.sources import ClientCredentials, StaticToken, TokenSource
+from sacnb._auth.sources import StaticToken, TokenSource
 from sacnb._auth.token import RefreshPolicy, TokenEnvelope, envelope_from_reply
 
 __all__ = [

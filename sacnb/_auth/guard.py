@@ -91,7 +91,7 @@ class TokenGuard:
     """Gives out a valid token; however many threads ask, one refresh runs and all get its token.
 
     A token inside the policy's threshold is *aging*: one caller refreshes it, with one request and no retry, while the
-    others go on with it, and a failure is only logged. For a token that is expired, absent, rejected or forced all
+    others keep using it, and a failure is only logged. For a token that is expired, absent, rejected or forced all
     callers wait for the one refresh, and its failure is raised to each of them.
 
     A caller that is cancelled stops waiting, and leaves a refresh that it ran to the next one. A forked child keeps the
@@ -122,7 +122,7 @@ class TokenGuard:
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Make the lock anew, without the lease: the threads of the parent do not exist in a forked child."""
+        """Take a new lock, without the lease: the threads of the parent do not exist in a forked child."""
         # Guards the state, and is never held while the source is asked or the listener called.
         self._changed = threading.Condition()
         self._lease: RefreshLease | None = None
@@ -173,7 +173,7 @@ class TokenGuard:
         return self._refresh(forced=True)
 
     def adopt(self, obtain: Callable[[datetime], TokenEnvelope]) -> TokenEnvelope:
-        """Enter the token that *obtain* brings, once, in place of a refresh: a login, after which all go on with it.
+        """Enter the token that *obtain* brings, once, in place of a refresh: a login, whose token all use from then on.
 
         Waits for a refresh that is running. Raises RefreshError, and whatever *obtain* raises.
         """
@@ -190,7 +190,7 @@ class TokenGuard:
         return result
 
     def _refresh_early(self, token: TokenEnvelope) -> EnsureResult | None:
-        """Refresh an aging ``token``; return ``None`` where this caller is to go on with it."""
+        """Refresh an aging ``token``; return ``None`` where this caller is to keep using it."""
         lease = RefreshLease(threading.get_ident())
         try:
             with self._changed:
@@ -246,7 +246,7 @@ class TokenGuard:
         return self._outcome if self._outcome.number != before else None
 
     def _raise_if_pointless(self, reason: RefreshReason, now: datetime) -> None:
-        """Refuse to ask a source that cannot help, or that has just refused for good."""
+        """Refuse to ask a source that cannot help, or that has just refused and would refuse again."""
         if not self.source.renewable and reason in ("rejected", "forced"):
             what = (
                 "The server rejected the pasted token (401)"

@@ -112,7 +112,7 @@ class AuthorizationCode:
 
     @property
     def principal(self) -> str:
-        """Return the user; before the first login a name that nobody has."""
+        """Return the user; before the first login a name that no user has."""
         return self._principal
 
     @property
@@ -240,7 +240,7 @@ class AuthorizationCode:
         try:
             self._kept.write(Login(fresh, self._principal, self.who.user, self.who.email))
         except SacError as error:
-            # This process can go on with the new one in memory; the next has to log in.
+            # This process keeps the new one in memory; the next has to log in.
             log.warning("The renewed login could not be kept; log in again in the next session. %s", error.message)
 
     def _post(self, form: Mapping[str, Secret | str], now: datetime) -> TokenReply:

@@ -158,7 +158,7 @@ def log_in(
 
 
 def _with_port(redirect_uri: str) -> str:
-    """Return an address for pasting, where nothing listens: port 0, "a free one", is none."""
+    """Return an address for pasting, where nothing listens; never port 0, which means a free one."""
     parts = urlsplit(redirect_uri)
     if parts.port != 0:
         return redirect_uri

@@ -87,7 +87,8 @@ class KeptLogin:
     def delete(self) -> bool:
         """Delete the login; return whether there was one. Raises SettingsError where the keyring refuses."""
         try:
-            was_there = bool(self._ask("get_password"))
+            # Without the extra, or on a server without a keyring, no login was ever kept.
+            was_there = _is_installed(system_keyring()) and bool(self._ask("get_password"))
         except MissingExtraError:
             return False
         if was_there:
@@ -126,6 +127,13 @@ class KeptLogin:
             f"The system's keyring cannot be used for the login: {reason:.200} Log in without keeping it "
             "(%sac login, or tenant.login()), or unlock the keyring."
         )
+
+
+def _is_installed(keyring: Any) -> bool:
+    """Return whether this machine has a keyring that the module *keyring* knows."""
+    from keyring.backends import fail
+
+    return not isinstance(keyring.get_keyring(), fail.Keyring)
 
 
 def _parsed(text: Secret) -> Login | None:

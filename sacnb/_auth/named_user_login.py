@@ -205,11 +205,11 @@ class Listener:
                 return 410, "This login has been answered already."
             self._answer = answer
         if answer.get("error"):
-            return 200, "The login was refused. The program tells why."
-        return 200, "Welcome. The login is complete, and the program goes on."
+            return 200, "The login was refused. The program shows the reason."
+        return 200, "Welcome. The login is complete, and the program continues."
 
     def finish(self) -> None:
-        """Let the program go on, now that the browser has its page."""
+        """Let the program continue: the browser has its page."""
         if self._answer is not None:
             self._done.set()
 

@@ -1,19 +1,35 @@
-"""Get tokens from an OAuth client, or from what the user pasted."""
+"""Get a token from what the user pasted; and what every source of tokens is."""
 
 from __future__ import annotations
 
 import base64
 import json
 import logging
+import os
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final, Literal, Protocol
+from pathlib import Path
+from typing import Any, Final, Protocol
 
-from sacnb._auth.endpoint import EndpointOptions, TokenEndpoint
-from sacnb._auth.token import UNKNOWN_END, TokenEnvelope, is_token_text
-from sacnb._http import seal
+import requests
+import urllib3
+
+from sacnb import errors
+from sacnb._auth.token import UNKNOWN_END, TokenEnvelope, is_token_text, utc_now
+from sacnb._connections import open_session, watch
 from sacnb._settings import Secret
-from sacnb.errors import DeprecatedTokenWarning, RefreshError, SettingsError, warn_user
+from sacnb.errors import (
+    AuthError,
+    Cancelled,
+    DeprecatedTokenWarning,
+    MissingExtraError,
+    RefreshError,
+    RequestError,
+    SacError,
+    SettingsError,
+    warn_user,
+)
 
 log = logging.getLogger("sacnb.auth")
 
@@ -52,61 +68,8 @@ class TokenSource(Protocol):
         ...
 
 
-class ClientCredentials:
-    """The technical user of an OAuth client: SAC's "2-legged" flow.
-
-    ``style`` is the way in which the client identifies itself: ``"basic"``, a header with id and secret as they are and
-    only ``grant_type`` in the body, or ``"body"``, all three in the body. In the header they are *not* form-encoded
-    first, although RFC 6749 2.3.1 asks for it: SAC's ids hold ``!`` and ``|``, and every client known to work sends
-    them raw. Raises SettingsError for an address that is not https (plain http is allowed to this machine only).
-    """
-
-    name = "client_credentials"
-    renewable = True
-
-    def __init__(
-        self,
-        token_url: str,
-        client_id: str,
-        client_secret: Secret | str,
-        *,
-        style: Literal["basic", "body"] = "basic",
-        options: EndpointOptions | None = None,
-    ) -> None:
-        client_secret = client_secret if isinstance(client_secret, Secret) else Secret(client_secret)
-        self.principal = client_id
-        self._secret = client_secret
-        missing = [
-            name
-            for name, value in (("SAC_CLIENT_ID", client_id), ("SAC_CLIENT_SECRET", self._secret.reveal()))
-            if not value
-        ]
-        if missing:
-            raise SettingsError([f"{name} is missing, and client_credentials needs it." for name in missing])
-        self._style = style
-        self._endpoint = TokenEndpoint(token_url, options or EndpointOptions())
-
-    def __repr__(self) -> str:
-        return f"ClientCredentials({self._endpoint.host!r}, client_id={self.principal!r})"
-
-    def fetch(self, now: datetime) -> TokenEnvelope:
-        """Ask the token endpoint once. Raises RefreshError; its traceback holds no secret."""
-        try:
-            return self._fetch(now)
-        except BaseException as error:
-            seal(error)
-            raise
-
-    def _fetch(self, now: datetime) -> TokenEnvelope:
-        form: dict[str, Secret | str] = {"grant_type": "client_credentials"}
-        if self._style == "body":
-            form |= {"client_id": self.principal, "client_secret": self._secret}
-        basic = (self.principal, self._secret) if self._style == "basic" else None
-        return self._endpoint.token_in(self._endpoint.post(form, basic=basic, now=now), now)
-
-
 class StaticToken:
-    """A pasted token: deprecated, never refreshed, and of no use after the first 401.
+    """A pasted token: deprecated, never refreshed, and useless after the first 401.
 
     The expiry is read from a JWT. Of any other token only SAC knows it, and ``expires_at`` is ``UNKNOWN_END``. Warns
     with DeprecatedTokenWarning and in the log. ``setting`` names the token in messages; ``migrate_hint`` tells how to
@@ -156,3 +119,151 @@ def expiry_of_jwt(token: Secret) -> datetime | None:
         return datetime.fromtimestamp(claims["exp"], UTC)
     except (ValueError, TypeError, KeyError, OverflowError, OSError, RecursionError):
         return None
+
+
+# Stands in requests of a kernel for the token that only the Jupyter server has; it opens nothing.
+_KEPT: Final = "kept-by-the-jupyter-server"
+_EVERYWHERE: Final = frozenset({"", "localhost", "0.0.0.0", "::", "*"})  # noqa: S104 - addresses that others listen on
+_NO_SERVER_HINT: Final = (
+    'SAC_AUTH=jupyter_server is for kernels of a Jupyter server with the extension of sacnb: pip install "sacnb[lab]" '
+    "where the server is installed, and start it again."
+)
+
+
+class JupyterServer:
+    """The tenant of the Jupyter server that started this kernel, which keeps secret and token to itself.
+
+    ``fetch`` makes sure that the server has a valid token and returns its times. Requests go through the server, too.
+    ``url`` and ``token`` are the server's; by default those of the server that started this process.
+    """
+
+    name = "jupyter_server"
+    renewable = True
+
+    def __init__(
+        self,
+        tenant_url: str,
+        profile: str | None,
+        *,
+        url: str | None = None,
+        token: Secret | None = None,
+        timeout: tuple[float, float] = (10.0, 30.0),
+        verify: bool | str = True,
+    ) -> None:
+        self.about = {"profile": profile or "", "tenant_url": tenant_url}
+        self._place = None if url is None else (url, token or Secret(""))
+        self._timeout = timeout
+        self._verify = verify
+        self._principal: str | None = None
+        self._last: TokenEnvelope | None = None
+
+    def __repr__(self) -> str:
+        return "JupyterServer()"
+
+    @property
+    def principal(self) -> str:
+        """The client or user of the server, under which results are cached. Raises RefreshError."""
+        if self._principal is None:
+            self.fetch(utc_now())
+        assert self._principal is not None  # noqa: S101 - fetch has set it, or raised
+        return self._principal
+
+    @property
+    def place(self) -> tuple[str, Secret]:
+        """The address of the server's routes, and the server's own token. Raises SettingsError without a server."""
+        if self._place is None:
+            self._place = running_server()
+        return self._place
+
+    def fetch(self, now: datetime) -> TokenEnvelope:
+        """Return the times of the server's token. Raises RefreshError as the server does."""
+        last = self._last
+        # Asked again long before the end, the caller wants a new one.
+        force = last is not None and last.remaining_s(now) > 0.2 * last.lifetime_s
+        url, token = self.place
+        failure: SacError | None = None
+        with open_session() as session, watch(sum(self._timeout)) as watched:
+            try:
+                reply = session.post(
+                    f"{url}/token/ensure",
+                    json={**self.about, "force": force},
+                    headers={"Authorization": f"token {token.reveal()}"},
+                    timeout=self._timeout,
+                    verify=self._verify,
+                    allow_redirects=False,
+                )
+            except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
+                failure = RefreshError(f"The Jupyter server did not answer ({type(error).__name__}).")
+            if watched.ended == "stopped":
+                failure = Cancelled("The operation was cancelled while it waited for a token.")
+        if failure is not None:
+            raise failure  # out here, so that no request with the server's token is its context
+        found = read_reply(reply.status_code, reply.content)
+        if found["is_refreshing"]:
+            raise RefreshError("The Jupyter server is still refreshing the token.", retry_after_s=1.0)
+        self._principal = found["principal"]
+        times = {name: found["token"][name] for name in ("issued_at", "expires_at")}
+        issued, expires = (None if time is None else datetime.fromisoformat(time) for time in times.values())
+        self._last = TokenEnvelope(Secret(_KEPT), issued_at=issued or now, expires_at=expires or UNKNOWN_END)
+        return self._last
+
+
+def read_reply(status: int, body: bytes) -> Mapping[str, Any]:
+    """Return the JSON of a route of the Jupyter server. Raises the error in it, and AuthError for a foreign answer."""
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        found = None
+    if isinstance(found, dict) and status in {200, 202}:
+        return found
+    if isinstance(found, dict) and isinstance(found.get("error"), dict):
+        raise _error_of(found["error"])
+    if status == 403:
+        raise AuthError("The Jupyter server does not accept the token of this kernel.", hint="Restart the kernel.")
+    raise AuthError(f"The Jupyter server answered {status}.", hint=_NO_SERVER_HINT)
+
+
+def _error_of(found: Mapping[str, Any]) -> SacError:
+    """Return the error that the server has sent, as the class that it was there."""
+    kind = getattr(errors, str(found.get("type")), None)
+    message, hint = str(found.get("message")), found.get("hint") or None
+    if not (isinstance(kind, type) and issubclass(kind, SacError)):
+        return AuthError(f"The Jupyter server: {message}", hint=hint)
+    if issubclass(kind, RefreshError):
+        at = found.get("last_attempt_at")
+        return RefreshError(
+            message,
+            error_code=str(found.get("error_code", "refresh_failed")),
+            last_attempt_at=None if at is None else datetime.fromisoformat(at),
+            retry_after_s=found.get("retry_after_s"),
+            hint=hint,
+        )
+    if issubclass(kind, RequestError):
+        about: dict[str, Any] = {name: found.get(name) for name in ("status", "code", "sac_number", "request_id")}
+        return kind(message, hint=hint, **about)
+    if kind in {errors.BadAnswer, errors.QueryError, AuthError, Cancelled}:
+        return kind(message, hint=hint)
+    return SettingsError(f"{message} {hint}" if hint else message)
+
+
+def running_server() -> tuple[str, Secret]:
+    """Return the address of sacnb's routes on the Jupyter server that started this process, and the server's token.
+
+    A server writes both into its runtime folder, which only its user can read. On a hub the token is the user's
+    (JUPYTERHUB_API_TOKEN; unconfirmed). Raises SettingsError where there is no such server.
+    """
+    try:
+        from jupyter_core.paths import jupyter_runtime_dir
+    except ImportError as error:
+        raise MissingExtraError("lab", "SAC_AUTH=jupyter_server") from error
+    parents = [pid for pid in (os.environ.get("JPY_PARENT_PID", ""), str(os.getppid())) if pid.isdecimal()]
+    for file in (Path(jupyter_runtime_dir()) / f"jpserver-{pid}.json" for pid in parents):
+        try:
+            found = json.loads(file.read_bytes())
+        except (OSError, ValueError):
+            continue
+        host = "127.0.0.1" if found["hostname"] in _EVERYWHERE else found["hostname"]
+        scheme = "https" if found["secure"] else "http"
+        token = found["token"] or os.environ.get("JUPYTERHUB_API_TOKEN", "")
+        return f"{scheme}://{host}:{found['port']}{found['base_url']}sacnb", Secret(token)
+    raise SettingsError(f"This process is no kernel of a Jupyter server. {_NO_SERVER_HINT}")

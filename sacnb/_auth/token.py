@@ -125,7 +125,7 @@ def clamp_chosen_lifetime_s(seconds: float, *, setting: str, warn_once: WarnOnce
 
 
 def _declared_lifetime_s(raw: object) -> float | None:
-    """Return ``expires_in`` as positive seconds (servers also send a string); ``None`` where it is none."""
+    """Return ``expires_in`` as positive seconds (servers also send a string); ``None`` for anything else."""
     if isinstance(raw, bool) or not isinstance(raw, int | float | str):
         return None
     try:

@@ -1,11 +1,12 @@
-"""Paths, locks and keys of the cache folder, and its errors in the user's words.
+"""Paths, locks and keys of the cache folder, earlier results, and errors in the user's words.
 
 <folder>/<name>.parquet        one kept result
 <folder>/.locks/<name>.lock    held while that result is written or repaired
 <folder>/.staging/<name>/      a result that is being written, by the holder of the lock
 <folder>/.aside/               results that could not be used and were moved out of the way
+<folder>/.history/<name>/      earlier results, by the times from which and up to which each was the last one
 
-All of it is for its owner alone. Below the folder no path is longer than 160 characters, whatever the model is called:
+Only its owner can read it. Below the folder no path is longer than 160 characters, whatever the model is called:
 a path on Windows may have 260.
 """
 
@@ -15,21 +16,24 @@ import contextlib
 import errno
 import hashlib
 import json
+import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from filelock import FileLock, Timeout
 
-from sacnb._files import DISK_FULL, make_private, make_private_folder
+from sacnb._files import DISK_FULL, make_private, make_private_folder, replacing
 from sacnb._frames.tidy import CONTRACT_VERSION
 from sacnb._results.info import ResultInfo, principal_digest
 from sacnb.errors import CacheError
 
-__all__ = ["NAME_FORM", "CacheKey", "Folder"]
+__all__ = ["NAME_FORM", "CacheKey", "Earlier", "Folder", "History"]
 
 _SLUG_CHARS: Final = 48
 NAME_FORM: Final = re.compile(r"[a-z0-9-]+-[0-9a-f]{64}")
@@ -137,7 +141,7 @@ class Folder:
         return sorted(name for name in names if NAME_FORM.fullmatch(name))
 
     def make(self) -> None:
-        """Make the folder, for its owner alone: it holds business data.
+        """Make the folder, readable by its owner only: it holds business data.
 
         A folder that is there and holds something else too, perhaps a home folder, keeps its mode.
         """
@@ -205,8 +209,114 @@ class Folder:
             ) from e
 
 
-_FOLDERS: Final = frozenset({".locks", ".staging", ".aside", ".pulls"})
+_FOLDERS: Final = frozenset({".locks", ".staging", ".aside", ".pulls", ".tracks", ".history"})
 
 
 def _is_ours(name: str) -> bool:
     return name in _FOLDERS or NAME_FORM.fullmatch(name.removesuffix(_SUFFIX)) is not None
+
+
+_EARLIER_FORM: Final = re.compile(r"(\d{8}T\d{12})Z-(\d{8}T\d{12})Z\.parquet")
+_TIME: Final = "%Y%m%dT%H%M%S%f"
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """An earlier result: its file, and the times from which and up to which it was the last one."""
+
+    path: Path
+    since: datetime
+    until: datetime
+
+
+class History:
+    """Earlier results, up to a number of bytes for all of them; the oldest are removed first.
+
+    A file's name tells for which time it stands, so that a gap, from a time without a history, is no wrong answer.
+    """
+
+    __slots__ = ("_max_bytes", "path")
+
+    def __init__(self, folder: Path, max_bytes: int) -> None:
+        self.path = folder / ".history"
+        self._max_bytes = max_bytes
+
+    @property
+    def is_kept(self) -> bool:
+        """Return whether earlier results are kept at all."""
+        return self._max_bytes > 0
+
+    def of(self, name: str) -> Path:
+        """Return the folder of the earlier results of one query."""
+        return self.path / name
+
+    def names(self) -> list[str]:
+        """Return the names of the queries that have earlier results."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            return sorted(child.name for child in self.path.iterdir() if NAME_FORM.fullmatch(child.name))
+        return []
+
+    def earlier(self, name: str) -> list[Earlier]:
+        """Return the earlier results of a query, the oldest first."""
+        found = []
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            for path in self.of(name).iterdir():
+                if form := _EARLIER_FORM.fullmatch(path.name):
+                    since, until = (datetime.strptime(text, _TIME).replace(tzinfo=UTC) for text in form.groups())
+                    found.append(Earlier(path, since, until))
+        return sorted(found, key=lambda one: (one.since, one.until))
+
+    def keep(self, name: str, current: Path, since: datetime, until: datetime) -> None:
+        """Keep a result that is about to be replaced; the same file under one more name, where the system can.
+
+        Where the result before it has the same rows, that one stands for the time of both.
+
+        Raises:
+            OSError: The disk refuses.
+        """
+        if not self.is_kept or since >= until:  # a clock that was put back leaves no time for which it would stand
+            return
+        make_private_folder(self.path, may_be_link=False)
+        make_private_folder(self.of(name), may_be_link=False)
+        before = [one for one in self.earlier(name) if one.until == since]
+        if before and _have_same_rows(before[-1].path, current):
+            before[-1].path.replace(self._file(name, before[-1].since, until))
+            return
+        target = self._file(name, since, until)
+        try:
+            os.link(current, target)
+        except FileExistsError:  # a process was killed after this, and before it replaced the result
+            pass
+        except OSError:  # a file system without hard links
+            with replacing(target, private=True) as copy, current.open("rb") as file:
+                shutil.copyfileobj(file, copy)
+        self._prune()
+
+    def _file(self, name: str, since: datetime, until: datetime) -> Path:
+        return self.of(name) / f"{since.astimezone(UTC):{_TIME}}Z-{until.astimezone(UTC):{_TIME}}Z.parquet"
+
+    def files(self) -> list[Path]:
+        """Return the files of all earlier results."""
+        return [one.path for name in self.names() for one in self.earlier(name)]
+
+    def _prune(self) -> None:
+        every = sorted((one for name in self.names() for one in self.earlier(name)), key=lambda one: one.until)
+        sizes: dict[Path, int] = {}
+        for one in every:
+            with contextlib.suppress(FileNotFoundError):  # another process removed it just now
+                sizes[one.path] = one.path.stat().st_size
+        total = sum(sizes.values())
+        for one in every:
+            if total <= self._max_bytes:
+                break
+            one.path.unlink(missing_ok=True)
+            total -= sizes.get(one.path, 0)
+
+
+def _have_same_rows(one: Path, other: Path) -> bool:
+    """Return whether two Parquet files are the same but for their footers, which hold the time of the refresh."""
+    if one.stat().st_size != other.stat().st_size:
+        return False
+    left, right = one.read_bytes(), other.read_bytes()
+    ends = [len(content) - 8 - int.from_bytes(content[-8:-4], "little") for content in (left, right)]
+    return ends[0] == ends[1] and left[: ends[0]] == right[: ends[1]]

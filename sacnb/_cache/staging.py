@@ -7,7 +7,7 @@
 
 Each file is replaced in one step and carries a digest over all of it; what a digest contradicts counts as missing and
 is pulled again. So pages need no fsync. A part file and the state that names it are synced before the pages that they
-replace are removed. Nothing secret is in here: links, names and rows, for the owner alone.
+replace are removed. Nothing secret is in here: links, names and rows, readable by the owner only.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def has_area(root: Path, identity: Mapping[str, str]) -> bool:
 
 
 class StagingArea:
-    """The files of one pull, in the hands of this process: made by ``open``, and closed or discarded at the end.
+    """The files of one pull, locked by this process: made by ``open``, and closed or discarded at the end.
 
     ``write_page`` may be called by several threads; everything else by one.
     """
@@ -93,7 +93,7 @@ class StagingArea:
             root: The folder of all areas; see ``staging_root``.
             identity: The question; nothing of another one is ever resumed.
             rows: The folder for the rows; by default one in the area.
-            resume: Whether to go on with what is there; otherwise it is removed.
+            resume: Resume from what is there; otherwise it is removed.
             max_age: Pulls begun longer ago are removed: rows of today and of yesterday do not fit together.
             now: The clock, in UTC.
 

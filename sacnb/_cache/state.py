@@ -63,10 +63,10 @@ class SegmentState:
     """Progress of a segment on the disk.
 
     The rows of ``parts`` come first; ``pages`` are those whose rows are not all in a part yet. ``next_index``,
-    ``next_row`` and ``next_link`` say where to go on: the number of the next page, the number of its first row, and its
-    link; no link and not ``is_complete`` means from the beginning. Where a damaged page is fetched again, ``next_row``
-    may lie before the end of the parts. ``announced`` is SAC's count of the rows. ``failed_link`` is a link that could
-    not be fetched.
+    ``next_row`` and ``next_link`` say where to resume: the number of the next page, the number of its first row, and
+    its link; no link and not ``is_complete`` means from the beginning. Where a damaged page is fetched again,
+    ``next_row`` may lie before the end of the parts. ``announced`` is SAC's count of the rows. ``failed_link`` is a
+    link that could not be fetched.
     """
 
     announced: int | None = None
@@ -94,7 +94,7 @@ class SegmentState:
         return (*(part.file for part in self.parts), *(page.file for page in self.pages))
 
     def up_to(self, count: int) -> SegmentState:
-        """Return the state with the first *count* of its pages only, to go on with the one after them."""
+        """Return the state with the first *count* of its pages only, to resume with the one after them."""
         lost = self.pages[count]
         return replace(
             self,

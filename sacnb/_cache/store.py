@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,16 +11,19 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Literal
 
-from sacnb._cache.folder import CacheKey, Folder
+from sacnb._arguments import moment
+from sacnb._cache.folder import CacheKey, Folder, History
 from sacnb._cache.staging import StagedPull, clean_staging, list_staging, staging_root
 from sacnb._files import make_private, make_private_folder, remove, replacing
 from sacnb._rendering import shown_path
 from sacnb._results.files import UnusableFileError, read_footer
 from sacnb._results.info import ResultInfo, from_metadata
 from sacnb._results.result import Result, read_result
-from sacnb.errors import CacheError, UnknownNameError
+from sacnb.errors import CacheError, QueryError, UnknownNameError
 
 __all__ = ["Cache", "CacheEntry", "Repair"]
+
+_log = logging.getLogger("sacnb.cache")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +64,10 @@ class Cache:
         now: The clock, in UTC.
         lock_timeout_s: Seconds to wait for another process that writes the same entry.
         open_new: Opens the file that a result is written to; by default one that only its owner can read.
+        history_bytes: Room for earlier results; the oldest are removed first, and with 0 none are kept.
     """
 
-    __slots__ = ("_folder", "_now", "_open_new")
+    __slots__ = ("_folder", "_history", "_now", "_open_new")
 
     def __init__(
         self,
@@ -71,8 +76,10 @@ class Cache:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         lock_timeout_s: float = 60.0,
         open_new: Callable[[Path], IO[bytes]] | None = None,
+        history_bytes: int = 0,
     ) -> None:
         self._folder = Folder(Path(directory), lock_timeout_s=lock_timeout_s)
+        self._history = History(self._folder.path, history_bytes)
         self._now = now
         self._open_new = open_new
 
@@ -86,8 +93,8 @@ class Cache:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes on the disk of all kept results, and of those that were moved aside."""
-        files = [self._folder.entry(name) for name in self._folder.names()]
+        """Bytes on the disk of all kept results, earlier ones, and those that were moved aside."""
+        files = [*(self._folder.entry(name) for name in self._folder.names()), *self._history.files()]
         with self._folder.refusals("read"), contextlib.suppress(FileNotFoundError, NotADirectoryError):
             files += self._folder.aside.iterdir()
         total = 0
@@ -127,11 +134,85 @@ class Cache:
                     new = staging / "entry.parquet"
                     with replacing(path, private=True, temporary=new, open_new=self._open_new) as file:
                         result.to_parquet(file)
+                        self._keep_earlier(key.name, path, result.info.last_refresh_time)
                 finally:
                     # A failure to clean up must not hide the failure before it; the next save cleans up.
                     with contextlib.suppress(OSError):
                         remove(staging)
         return path
+
+    def _keep_earlier(self, name: str, path: Path, until: datetime) -> None:
+        """Keep the result that is about to be replaced, as far as there is room; the new one does not depend on it."""
+        if not self._history.is_kept:
+            return
+        try:
+            arrow_schema, metadata = read_footer(path)
+            info, _ = from_metadata(metadata, arrow_schema)
+            self._history.keep(name, path, info.last_refresh_time, until)
+        except FileNotFoundError:  # the first result
+            return
+        except (UnusableFileError, OSError) as error:
+            _log.warning("The earlier result of %s is not kept: %s", name, error)
+
+    def as_of(self, time: datetime | str, key: CacheKey | str | None = None) -> Result:
+        """Return what a result was at a time: the last one that had been refreshed by then.
+
+        Without a zone a time is one of this machine; ``"2026-11-01"`` is the first moment of that day. *key* is that
+        of ``facts.cache_key``, or the beginning of its name; it may be left out where only one result is kept.
+
+        Raises:
+            CacheError: Nothing that old is kept: the setting SAC_CACHE_HISTORY_MB limits the room; or it is damaged.
+            UnknownNameError: There is no such entry.
+            QueryError: *time* is no time, or *key* is missing.
+        """
+        at = moment("time", time)
+        name = self._name(key if key is not None else self._only_key())
+        current = self._entry(name)
+        if current is not None and current.info is not None and current.info.last_refresh_time <= at:
+            return self._read(name)
+        with self._folder.refusals("read"):
+            earlier = self._history.earlier(name)
+        for one in reversed(earlier):
+            if one.since <= at < one.until:
+                return self._read_earlier(one.path, name)
+        times = [one.since for one in earlier]
+        times += [current.info.last_refresh_time] if current is not None and current.info is not None else []
+        oldest = min(times, default=at)
+        why = f"the oldest one is of {oldest:%Y-%m-%d %H:%M:%S} UTC" if oldest > at else "it was not kept"
+        raise CacheError(
+            f"There is no result of {name} from {at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC: {why}. "
+            "SAC_CACHE_HISTORY_MB limits the room for earlier results.",
+            repair_command=f"sacnb cache history {name}",
+        )
+
+    def history(self, key: CacheKey | str | None = None) -> tuple[CacheEntry, ...]:
+        """Return the earlier results of one query or of all, the oldest first.
+
+        Raises:
+            UnknownNameError: There is no such entry.
+            CacheError: The folder cannot be read.
+        """
+        with self._folder.refusals("read"):
+            names = self._history.names() if key is None else [self._name(key)]
+            found = [self._described(name, one.path) for name in names for one in self._history.earlier(name)]
+        return tuple(entry for entry in found if entry is not None)
+
+    def _only_key(self) -> str:
+        names = self._folder.names()
+        if len(names) != 1:
+            raise QueryError(
+                f"The cache has {len(names)} results, and as_of() needs the key of one.",
+                hint="Pass it: sac.cache.as_of(time, model.facts(...).cache_key).",
+            )
+        return names[0]
+
+    def _read_earlier(self, path: Path, name: str) -> Result:
+        try:
+            result = read_result(path)
+            _check_name(result.info, name)
+        except (UnusableFileError, OSError) as error:
+            raise CacheError(f"The earlier result {path} cannot be used: {error}.") from error
+        return result
 
     def load(self, key: CacheKey) -> Result:
         """Return the kept result, with frame, schema and info exactly as they were saved.
@@ -168,9 +249,9 @@ class Cache:
     ) -> tuple[CacheEntry, ...]:
         """Remove one result, those refreshed longer ago than ``older_than``, or all; return the removed ones.
 
-        Without arguments, results that were moved aside are removed too. Entries that cannot be read have no age, and
-        stay with ``older_than``: ``repair`` is for them. Entries from the future have no age that could be trusted, and
-        are removed with it.
+        Earlier results go with theirs. Without arguments, results that were moved aside are removed too. Entries that
+        cannot be read have no age, and stay with ``older_than``: ``repair`` is for them. Entries from the future have
+        no age that could be trusted, and are removed with it.
 
         Raises:
             UnknownNameError: There is no such entry.
@@ -185,9 +266,19 @@ class Cache:
             for entry in gone:
                 with self._folder.lock(entry.key):
                     entry.path.unlink(missing_ok=True)
-            if key is None and older_than is None:
+                    remove(self._history.of(entry.key))
+            if older_than is not None:
+                self._clear_earlier(self._now() - older_than)
+            elif key is None:
                 remove(self._folder.aside)
+                remove(self._history.path)
         return gone
+
+    def _clear_earlier(self, before: datetime) -> None:
+        for name in self._history.names():
+            for one in self._history.earlier(name):
+                if one.since < before:
+                    one.path.unlink(missing_ok=True)
 
     def _is_younger(self, info: ResultInfo, age: timedelta) -> bool:
         return timedelta(0) <= self._now() - info.last_refresh_time <= age
@@ -259,8 +350,10 @@ class Cache:
             raise CacheError(f"The cache entry {path} {e}.", repair_command=repair_command) from e
 
     def _entry(self, name: str) -> CacheEntry | None:
+        return self._described(name, self._folder.entry(name))
+
+    def _described(self, name: str, path: Path) -> CacheEntry | None:
         """Return an entry without reading its rows; ``None`` if it is gone by now."""
-        path = self._folder.entry(name)
         try:
             size_bytes = path.stat().st_size
             arrow_schema, metadata = read_footer(path)
@@ -275,7 +368,11 @@ class Cache:
         return CacheEntry(name, path, size_bytes, info)
 
     def _mend(self, name: str) -> list[Repair]:
-        path, aside = self._folder.entry(name), self._folder.aside
+        earlier = [one.path for one in self._history.earlier(name)]
+        return [done for path in (self._folder.entry(name), *earlier) for done in self._mend_file(name, path)]
+
+    def _mend_file(self, name: str, path: Path) -> list[Repair]:
+        aside = self._folder.aside
         with self._folder.lock(name):
             try:
                 _check_name(read_result(path).info, name)

@@ -65,7 +65,7 @@ def texts_of(labels: Labels | None, known: Sequence[str]) -> dict[str, dict[str,
     Raises:
         UnknownNameError: A dimension is unknown.
         ContractError: A frame has no columns ``id`` and ``description``.
-        QueryError: The labels are no mapping, or those of a dimension neither a mapping of ids to texts nor a frame.
+        QueryError: The labels are not a mapping, or those of a dimension neither a mapping of ids to texts nor a frame.
     """
     texts: dict[str, dict[str, str]] = {}
     for dimension, given in mapping("labels", labels).items():

@@ -276,7 +276,7 @@ def _narrowed(table: pa.Table) -> pa.Table:
             raise ContractError(
                 f"{field.name!r} holds values of more than {POLARS_DECIMAL_DIGITS} digits, which polars has no type "
                 f"for (Arrow has {MAX_DECIMAL_DIGITS}).",
-                hint="Use arrow() or pandas(decimals=True), or leave decimals=True away.",
+                hint="Use arrow() or pandas(decimals=True), or leave decimals=True out.",
             ) from e
     return table
 

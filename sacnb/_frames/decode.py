@@ -3,7 +3,7 @@
 ``pyarrow.json`` with the schema from ``$metadata`` reads a page with one native call, without the interpreter's lock,
 and keeps every digit of a decimal. It reads lines and not arrays, so the commas between the rows become line ends
 first. A column with a value of another kind or with more digits than declared is read again, as texts or wider. What
-``pyarrow.json`` would misread all the same (see ``_made_up``) goes to the strict decoder.
+``pyarrow.json`` would still misread (see ``_made_up``) goes to the strict decoder.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def _decode_natively(
 def _cuts(rows: bytes | bytearray | memoryview) -> Iterator[tuple[Lines, int]]:
     """Yield the lines of a page, those that are more probably its rows first."""
     text, count = compact_lines(rows)
-    # A page with blanks around its commas has few compact ones, in texts; reading it as those lines would be in vain.
+    # A page with blanks around its commas has few compact ones, in texts; reading it as those lines would fail.
     is_spaced = 2 * count < int(np.count_nonzero(np.frombuffer(rows, dtype=np.uint8) == _OPEN))
     if count and not is_spaced:
         yield text, count
@@ -192,7 +192,7 @@ _TWO_DIGIT_EXPONENT: Final = re.compile(rb"[0-9.][eE]\+?[0-9]{2}")
 
 
 def _decode(lines: _Lines, columns: Sequence[Column]) -> pa.Table | None:
-    """Read lines: plainly first, then only the columns anew that need it, wider or from the text of their values."""
+    """Read lines: plainly first, then only the columns that need it again, wider or from the text of their values."""
     decimals = {column.name: arrow_type(column) for column in columns if column.edm_type == DECIMAL}
     wide: dict[str, pa.DataType] = {}
     written: set[str] = set()  # the columns that are read as texts

@@ -143,7 +143,7 @@ def decode_by_pieces(
 def refuse_deep(rows: bytes | bytearray | memoryview) -> None:
     """Refuse values nested so deep that a parser which calls itself for each level could run out of stack.
 
-    Such a value may stand in a column that nobody asked for, and is then parsed all the same.
+    Such a value may stand in a column that nobody asked for, and is parsed nevertheless.
 
     Raises:
         BadAnswer: A value has more than ``MAX_LEVELS`` levels.

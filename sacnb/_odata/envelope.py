@@ -99,7 +99,7 @@ WHAT: Final = "a page of rows"
 DECODER: Final = json.JSONDecoder(parse_int=Decimal, parse_float=Decimal, parse_constant=str)
 _BLANKS: Final = re.compile(r"[ \t\r\n]*")
 _ERROR_MEMBER: Final = re.compile(r'"error"[ \t\r\n]*:[ \t\r\n]*(?=\{)')
-# A server that gives up in mid-answer sends its error last, so searching the tail is enough.
+# A server that fails in the middle of a response sends its error last, so searching the tail is enough.
 _TAIL_CHARS: Final = 65_536
 
 
@@ -134,7 +134,7 @@ def read_envelope(text: str) -> Envelope:
         _refuse({"error": found} if extent else members, in_mid_answer=extent is not None)
     if end != len(text):
         refuse_error_in(text[end:])
-        raise BadAnswer(f"The answer for {WHAT} goes on after its end: {text[end : end + 24]!r}.")
+        raise BadAnswer(f"The answer for {WHAT} continues after its end: {text[end : end + 24]!r}.")
     if extent is None and members.get("value") is None and _is_page(members):
         return Envelope({name: value for name, value in members.items() if name != "value"}, 0, 0)
     if extent is None:

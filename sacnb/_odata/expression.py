@@ -230,7 +230,7 @@ def col(name: str) -> ColumnRef:
     """Return the column called ``name``, to build a filter: ``col("Sector") == "31"``.
 
     Raises:
-        QueryError: ``name`` is no text, or empty.
+        QueryError: ``name`` is not text, or empty.
     """
     if not isinstance(name, str) or not name:
         raise QueryError(f"col() expects a column name (str), got {name!r}.")

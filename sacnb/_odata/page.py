@@ -29,7 +29,7 @@ from sacnb._odata.envelope import (
 )
 from sacnb.errors import BadAnswer
 
-__all__ = ["MAX_LINK_CHARS", "Page", "cut_page", "next_page", "next_url", "read_list"]
+__all__ = ["MAX_LINK_CHARS", "Page", "cut_page", "next_page", "next_url", "read_list", "resolved_link"]
 
 _NO_CONTENT: Final = frozenset({204, 205})
 # Good statuses whose body is not the whole answer.
@@ -47,7 +47,7 @@ def next_page(page: Page, current_url: str, *, seen: Container[str] = (), origin
     """
     if page.next_link is None:
         return None
-    target = _resolved(current_url, page.next_link, origin)
+    target = resolved_link(current_url, page.next_link, origin)
     if page.is_empty and (target == current_url or target in seen):
         return None
     return next_url(current_url, page.next_link, seen=seen, origin=origin)
@@ -69,13 +69,14 @@ def next_url(current_url: str, link: str, *, seen: Container[str] = (), origin: 
     Raises:
         BadAnswer: The link is empty, too long, no URL, leads elsewhere, or leads back.
     """
-    target = _resolved(current_url, link, origin)
+    target = resolved_link(current_url, link, origin)
     if target == current_url or target in seen:
         raise _bad("leads back to a page that was already read, so the pages would never end")
     return target
 
 
-def _resolved(current_url: str, link: str, origin: str | None) -> str:
+def resolved_link(current_url: str, link: str, origin: str | None) -> str:
+    """Return the URL that ``link`` stands for, as ``next_url`` does, wherever it leads on the tenant."""
     if not link.strip() or len(link) > MAX_LINK_CHARS or _UNSAFE.search(link):
         raise _bad(f"is empty, longer than {MAX_LINK_CHARS} characters, or has characters in it that no link may have")
     written = link.strip().replace("#", "%23")

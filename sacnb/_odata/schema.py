@@ -60,7 +60,7 @@ class Column:
     ``edm_type`` is the Edm type, with type definitions resolved (``"Edm.Decimal"``); a type that is not known is kept
     as declared (``"Edm.Fancy"``, ``"sac.Color"``). ``max_length`` is in characters, ``precision`` and ``scale`` in
     decimal digits. ``None`` says that the number is not fixed: not declared, ``max``, ``variable`` or ``floating``.
-    (For an undeclared scale the standard says 0; values with digits after the point have to be readable all the same.)
+    (For an undeclared scale the standard says 0; values with digits after the point still have to be readable.)
     """
 
     name: str

@@ -287,7 +287,7 @@ def under(member: str, hierarchy: str | None = None) -> Under:
     one, if the dimension has several; by default the first. The members are read when the query is made.
 
     Raises:
-        QueryError: *member* is no text.
+        QueryError: *member* is not text.
     """
     return Under(required_text("member", member), text("hierarchy", hierarchy))
 

@@ -89,12 +89,14 @@ def refresh(
     max_age_s: float = 0.0,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     announce: Callable[[str], None] = print,
+    saved: Callable[[], None] = lambda: None,
 ) -> Result:
     """Return the result of *pull* and keep it in *cache* under *key*; serve the last good result during an outage.
 
     A kept result younger than ``max_age_s`` seconds is served without asking SAC. One from the future is never young:
     it was kept while the clock was wrong. A result served because of an outage has ``stale`` set, and its ``warning``
-    (also passed to *announce*) says how old it is and why; ``strict`` raises instead.
+    (also passed to *announce*) says how old it is and why; ``strict`` raises instead. *saved* is called once a new
+    result is kept.
 
     Raises:
         SacError: The error of *pull*, where there is nothing to serve or SAC clearly refused.
@@ -121,6 +123,7 @@ def refresh(
         warning = f"The data is fresh, but could not be cached: {error}"
         _warn(warning, announce)
         return replace(result, warning=warning)
+    saved()
     return result
 
 

@@ -4,8 +4,8 @@ A row's dimensions are its key. A key that comes twice is either several records
 tenants: imports, data actions and entries leave their own), or paging went wrong (SAP warns of repeated rows where
 pages have no order: KBA 3517434, about imports). Holding all keys would hold the model; a 64-bit hash of each is eight
 bytes a row. Equal hashes are a suspicion and not a proof: of ten million different keys two hash alike once in
-370,000 pulls. Where the rows are at hand, ``exact_repeats`` settles the suspicion; a stream, which has given its rows
-away, relies on a hash. Hashes are seeded anew in every pull, so that a chance hit does not come again.
+370,000 pulls. Where the rows are in memory, ``exact_repeats`` settles the suspicion; a stream, which has given its rows
+away, relies on a hash. Each pull seeds its hashes differently, so that a chance hit does not repeat.
 """
 
 from __future__ import annotations

@@ -166,7 +166,7 @@ def _partitioned(
 
 
 def _worth_it(job: Job, total: int) -> int:
-    """Return as many partitions as there are streams, but no more than the pages are worth."""
+    """Return one partition per stream, but fewer if each would have few pages."""
     pages = -(-total // (job.query.page_size or DEFAULT_PAGE_SIZE))
     return min(job.streams, pages // _PAGES_PER_STREAM)
 

@@ -162,7 +162,7 @@ class Pipeline(Generic[T, R]):
             return
         if threading.current_thread() in self._threads:
             # The caller dropped the pipeline, and the garbage collector ran in this thread, anywhere in the code below.
-            # The thread goes on where it was, sees the end, and cannot wait for itself.
+            # The thread continues where it was, sees the end, and cannot wait for itself.
             self._stop()
             return
         with self._state:
@@ -202,7 +202,7 @@ class Pipeline(Generic[T, R]):
         """Return the next event in order; ``None`` once every segment has ended."""
         if is_forked_since(self._pid):
             raise SacError(
-                "This download runs in the process that started it, and a fork of that process cannot go on with it.",
+                "This download runs in the process that started it, and a fork of that process cannot continue it.",
                 hint="Connect and download in the worker.",
             )
         self._release_held()

@@ -184,9 +184,10 @@ class Job:
     """The question to pull, the tenant to ask, and the listeners.
 
     ``streams`` is the number of requests that may run at the same time. ``observe`` sees the rows of every page, those
-    of an earlier run included, but of these only the dimensions. ``repeated`` says what becomes of several records for
-    one key, and ``note_records`` is told of them. ``share`` is the part of the time in which a stream may have a
-    request under way; the rest belongs to other processes.
+    of an earlier run included, but of these only the dimensions. ``repeated`` says how to treat several records for
+    one key, and ``note_records`` is told of them. With ``note_delta_link`` SAC is asked to track changes; it is told
+    the link to these, and the URL of the page that has it. ``share`` is the part of the time in
+    which a stream may have a request under way; the rest belongs to other processes.
     """
 
     context: DispatchContext
@@ -202,6 +203,7 @@ class Job:
     repeated: Repeated = "error"
     share: float = 1.0
     note_records: Callable[[Records], None] = lambda _: None
+    note_delta_link: Callable[[str, str], None] | None = None
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -280,7 +282,7 @@ class Sink(Protocol):
         """Take the next rows of a segment."""
 
     def finish(self, segment: int) -> None:
-        """All rows of a segment have come."""
+        """Note that all rows of a segment have arrived."""
 
     def restart(self, segment: int) -> None:
         """Forget the rows of a segment, which is pulled again from its beginning."""
@@ -362,9 +364,9 @@ def remedy_for(error: BaseException, position: Position) -> Remedy:
     anything else           give up             give up             give up             give up
     ======================  ==================  ==================  ==================  =======================
 
-    A page that fails for good in the middle most likely means that SAC is down: discarding the pages before it and
-    fetching them again would not help. They stay for the next run, and only a link that fails in that run too counts as
-    one that does not work with this page size.
+    A page in the middle that still fails after all retries most likely means that SAC is down: discarding the pages
+    before it and fetching them again would not help. They stay for the next run, and only a link that fails in that run
+    too counts as one that does not work with this page size.
     """
     if isinstance(error, InconsistentAnswer) and error.changed:
         return "restart"

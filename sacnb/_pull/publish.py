@@ -79,7 +79,7 @@ def manifest_of(folder: Path) -> Path:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a target folder, whatever question is exported to it.
+    """Hold the lock of a target folder, for any query that is exported to it.
 
     Raises:
         ExportError: Another export to this folder is running.
@@ -95,8 +95,8 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         if not is_forked_since(pid):
-            # While it is held: whoever waits for the removed file notices, and makes a new one. Windows cannot remove
-            # an open file, and keeps it.
+            # While it is held: a process that waits for the removed file notices, and makes a new one. Windows cannot
+            # remove an open file, and keeps it.
             with contextlib.suppress(OSError):
                 path.unlink()
             lock.release()
@@ -226,7 +226,7 @@ class Publication:
         return True
 
     def begin(self) -> None:
-        """Decide on the publication: from here on it is finished, by this run or the next one."""
+        """Commit to the publication: from here on this run finishes it, or the next one."""
         values = {
             "rows": self.rows.name,
             "area": str(self.area),

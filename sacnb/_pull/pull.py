@@ -68,7 +68,7 @@ class Pull:
     """
 
     def __init__(self, job: Job, plan: Plan, checkpoints: Checkpoints | None = None) -> None:
-        refuse_polars_after_fork()  # here and not when keys are hashed, where waiting for ever would begin
+        refuse_polars_after_fork()  # here and not when keys are hashed, which would wait forever
         self.watch = KeyWatch(job.columns)
         self.meter = Meter(job.progress, job.clock, expected_rows=plan.expected_rows)
         self._job = job
@@ -76,7 +76,9 @@ class Pull:
         self._checkpoints = checkpoints or Checkpoints()
         self._columns = job.columns
         self._stop = Interrupt()
-        self._source = PageSource(job.context, job.tenant_url, stop=self._stop, share=job.share)
+        self._source = PageSource(
+            job.context, job.tenant_url, stop=self._stop, share=job.share, note_delta_link=job.note_delta_link
+        )
         self._sizes = PageSize(plan.page_size or job.query.page_size)
         self.counted = 0  # rows that SAC announced to a single segment, whatever the limit
         self._said: set[str] = set()

@@ -14,12 +14,13 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from sacnb._connections import Interrupt
+from sacnb._endpoints import TRACK_CHANGES
 from sacnb._odata.page import Page, cut_page, next_page
 from sacnb._pull.plan import SMALL_PAGE_ROWS, Segment, is_by_skip, link_of, next_by_skip
 from sacnb._wire.retry import RetryBudget
@@ -152,9 +153,9 @@ class _SeenLinks:
 class PageSource:
     """Fetches pages from one tenant, for all streams of a pull.
 
-    ``stop`` ends requests that are under way; ``budget`` limits the retries of all streams together. Where other
-    processes pull from the same tenant, ``share`` is the part of the time in which a request may be under way here:
-    after each one the source rests as long as the others need.
+    ``stop`` ends requests that are under way; ``budget`` limits the retries of all streams together. With
+    ``note_delta_link`` changes are tracked. Where other processes pull from the same tenant, ``share`` is the part of
+    the time in which a request may be under way here: after each one the source rests as long as the others need.
     """
 
     def __init__(
@@ -166,6 +167,7 @@ class PageSource:
         budget: RetryBudget | None = None,
         pace: Pace | None = None,
         share: float = 1.0,
+        note_delta_link: Callable[[str, str], None] | None = None,
     ) -> None:
         self._session = context.session
         self._deadline_s = context.retry_plan.deadline_s
@@ -175,6 +177,7 @@ class PageSource:
         self._pace = pace or Pace(clock=context.session.clock)
         self._rest = 1 / share - 1  # seconds for each second of a request
         self._rests_until = float("-inf")
+        self._note_delta_link = note_delta_link
 
     @property
     def pace(self) -> Pace:
@@ -212,7 +215,9 @@ class PageSource:
             url = self._tenant_url + link
             seen.add(url)
             asked_at = self._session.clock()
-            page, answered_from = self._get(url)
+            # Links carry the preference on; with each of them SAC might start another subscription (unconfirmed).
+            is_tracked = self._note_delta_link is not None and index == 0
+            page, answered_from = self._get(url, TRACK_CHANGES if is_tracked else None)
             if None not in {start.announced, page.count} and page.count != start.announced:
                 raise InconsistentAnswer(
                     f"The row count changed during the download: {start.announced:,} at the start, {page.count:,} now.",
@@ -225,6 +230,8 @@ class PageSource:
             elif following is None and segment.is_open:
                 linked = next_page(page, answered_from, origin=self._tenant_url, seen=seen)
                 following = None if linked is None else link_of(linked)
+            if following is None and page.delta_link is not None and self._note_delta_link is not None:
+                self._note_delta_link(page.delta_link, answered_from)
             if not page.is_empty:
                 empty, waited_s = 0, 0.0
             elif following is not None:
@@ -259,7 +266,7 @@ class PageSource:
             hint="No data was saved. Try again; if it happens again, report it to your SAC administrator.",
         )
 
-    def _get(self, url: str) -> tuple[Page, str]:
+    def _get(self, url: str, headers: Mapping[str, str] | None = None) -> tuple[Page, str]:
         self._wait(max(self._pace.turn(), self._rests_until - self._session.clock()))
         sent_at = self._session.clock()
         cut: list[Page] = []
@@ -270,7 +277,13 @@ class PageSource:
             cut[:] = [cut_page(answer.body, status=answer.status, look_inside=False)]
 
         answer = self._session.fetch(
-            "GET", url, operation=_OPERATION, check=check, cancelled=self._stop, budget=self._budget
+            "GET",
+            url,
+            operation=_OPERATION,
+            headers=headers,
+            check=check,
+            cancelled=self._stop,
+            budget=self._budget,
         )
         self._pace.answered()
         if self._rest:

@@ -58,7 +58,7 @@ class Spool:
     ) -> None:
         if self._folder is None or is_forked_since(self._pid):  # the files are the parent's
             return
-        with contextlib.suppress(OSError):  # a writer that cannot flush to a full disk; the files go all the same
+        with contextlib.suppress(OSError):  # a writer that cannot flush to a full disk; the files are removed anyway
             for writer in self._writers.values():
                 writer.close()
         self._writers.clear()
@@ -165,7 +165,7 @@ class BatchStream:
     Iterate it, or pass it to anything that reads Arrow streams: ``polars.DataFrame(stream)``,
     ``pyarrow.table(stream)``, DuckDB. It is a context manager; leaving it early, or dropping it, stops the pull.
     ``schema`` is fixed beforehand. Iterating raises errors as they happen; other libraries wrap them into errors of
-    their own, and ``error`` keeps the original. ``repeated`` says what becomes of several records for one key:
+    their own, and ``error`` keeps the original. ``repeated`` says how several records for one key are treated:
     ``"keep"`` or ``"error"``. ``records`` is empty until the last batch, and then holds the number of such keys.
     """
 

@@ -25,7 +25,7 @@ from sacnb._pull.duplicates import Repeats, limbs_of
 from sacnb._pull.plan import Job, Records
 from sacnb.errors import BadAnswer, InconsistentAnswer, QueryError, RequestError
 
-__all__ = ["Tally", "check_records", "count_keys", "has_single_records"]
+__all__ = ["Tally", "check_records", "count_keys", "has_single_records", "totals_of"]
 
 _log = logging.getLogger("sacnb.pull")
 
@@ -168,7 +168,7 @@ def check_records(job: Job, tally: Tally, repeats: Repeats, run: int) -> Records
         Cancelled: The user stopped the job.
     """
     shared = f"{repeats.rows:,} rows of {job.label} share their key with another row, the first: {repeats.first}"
-    totals = _totals(job, tally.measures)
+    totals = totals_of(job, tally.measures)
     if isinstance(totals, str):
         found = Records(repeats.rows, repeats.keys, unknown=totals)
     else:
@@ -186,7 +186,7 @@ def check_records(job: Job, tally: Tally, repeats: Repeats, run: int) -> Records
     return found
 
 
-def _totals(job: Job, measures: Sequence[str]) -> dict[str, Decimal | None] | str:
+def totals_of(job: Job, measures: Sequence[str]) -> dict[str, Decimal | None] | str:
     """Return SAC's totals of the measures over the rows of a job, or why there are none."""
     if not measures:
         return "no measure was selected"

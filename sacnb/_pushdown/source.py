@@ -46,7 +46,7 @@ Read = Callable[[Ask], AbstractContextManager[Iterable[pa.RecordBatch]]]
 def require_polars(version: str) -> None:
     """Refuse versions of polars whose sources are not to be relied on.
 
-    Before 2.0 two sources in one query (a join, a concat) could wait for ever: they are read in the threads that polars
+    Before 2.0 two sources in one query (a join, a concat) could wait forever: they are read in the threads that polars
     needs for everything else (seen in 1.35 and 1.38). And 1.30 gave the wrong column for a filter on another one.
 
     Raises:

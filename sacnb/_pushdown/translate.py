@@ -39,7 +39,7 @@ import polars as pl
 
 from sacnb._odata.expression import And, Comparison, Expression, Membership, Operator, Or, TextMatch, col
 from sacnb._odata.literal import Value
-from sacnb._odata.render import to_odata
+from sacnb._odata.query import to_odata
 from sacnb._odata.schema import INTEGER_TYPES, Column, Grain, Schema
 from sacnb._pushdown.number_bounds import Span, span_of
 from sacnb._pushdown.predicate import (

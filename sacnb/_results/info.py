@@ -59,7 +59,7 @@ _DIGEST: Final = _PREFIX + "digest"
 
 
 def principal_digest(principal: str) -> str:
-    """Return a principal (client id or user) as 16 hex digits: tells two apart without naming them."""
+    """Return a principal (client id or user) as 16 hex digits: distinguishes two without naming them."""
     return hashlib.sha256(principal.encode()).hexdigest()[:16]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sacnb._redact import Secret
 from sacnb._settings.files import (
     check_profile_name,
     is_profile_name,
@@ -18,7 +19,6 @@ from sacnb._settings.variables import (
     IDENTITY,
     SANDBOX,
     VARIABLES,
-    Secret,
     Variable,
     documentation,
     keep_in_keyring,

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from sacnb._files import make_private_folder, write_file
-from sacnb._settings.variables import IDENTITY, SANDBOX, SECRETS, VARIABLES, Secret, keyring_secret
+from sacnb._redact import Secret
+from sacnb._settings.variables import IDENTITY, SANDBOX, SECRETS, VARIABLES, keyring_secret
 from sacnb.errors import MissingExtraError, SacWarning, SettingsError, warn_user
 
 __all__ = [
@@ -334,7 +335,7 @@ def all_secrets() -> tuple[Secret, ...]:
 
 
 def save_profile(name: str, values: Mapping[str, str | Secret], *, in_keyring: bool) -> Path:
-    """Write tenant and client of a profile, for the user alone, and return the file.
+    """Write tenant and client of a profile into a file that only the user can read, and return the file.
 
     Other profiles, other keys of this one and comments stay. Raises SettingsError where the file cannot be read.
     """
@@ -373,7 +374,7 @@ def _toml(value: object) -> str:
 
 
 def save_dotenv(path: Path, values: Mapping[str, str | Secret]) -> None:
-    """Write tenant and client into a ``.env``, for the user alone; other variables and comments stay.
+    """Write tenant and client into a ``.env`` that only the user can read; other variables and comments stay.
 
     Raises SettingsError where the file is there and cannot be read.
     """

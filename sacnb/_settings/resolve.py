@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal, TypeVar, cast, get_args
 
 from sacnb._endpoints import REPLAY_TENANT_URL, REPLAY_TOKEN_URL
+from sacnb._redact import Secret
 from sacnb._rendering import shown_path
 from sacnb._settings.ca_bundle import check_bundle
 from sacnb._settings.sources import Given, Sources, show
@@ -22,11 +23,11 @@ from sacnb._settings.tenant_url import (
     check_token_url,
     read_tenant_url,
 )
-from sacnb._settings.variables import SANDBOX, VARIABLES, Secret, documentation
+from sacnb._settings.variables import SANDBOX, VARIABLES, documentation
 from sacnb.errors import SettingsError
 
 _T = TypeVar("_T")
-AuthMethod = Literal["client_credentials", "authorization_code", "static"]
+AuthMethod = Literal["client_credentials", "authorization_code", "static", "jupyter_server"]
 ReplayMode = Literal["off", "replay", "record"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -77,6 +78,7 @@ class Settings:
     max_answer_mb: int = 512
     cache_dir: Path = Path()
     cache_max_age_s: float = 0.0
+    cache_history_mb: float = 256.0
     ca_bundle: Path | None = None
     replay: ReplayMode = "off"
     replay_cassette: str | None = None
@@ -260,7 +262,7 @@ class _Resolver:
     def _token_url(self, tenant: TenantAddress | None, auth: str) -> str:
         if self._text("SAC_TOKEN_URL"):
             return self._checked("SAC_TOKEN_URL", check_token_url) or ""
-        if tenant is None or auth == "static":
+        if tenant is None or auth in {"static", "jupyter_server"}:
             return ""
         if tenant.derived_token_url is None:
             self._problems.append(
@@ -295,6 +297,7 @@ class _Resolver:
             max_answer_mb=self._whole("SAC_MAX_ANSWER_MB", 100_000),
             cache_dir=self._cache_dir(),
             cache_max_age_s=self._seconds("SAC_CACHE_MAX_AGE_S", zero=True),
+            cache_history_mb=self._number("SAC_CACHE_HISTORY_MB", lambda n: n >= 0, "megabytes, 0 or more"),
             ca_bundle=self._ca_bundle(),
             replay=replay,
             replay_cassette=self._path_text("SAC_REPLAY_CASSETTE"),
@@ -342,11 +345,13 @@ class _Resolver:
     def _who(self) -> Mapping[str, Any]:
         """Return the settings that name the tenant and the client."""
         is_sandbox = self._text("SAC_TENANT_URL").lower() == SANDBOX
-        if not is_sandbox:
-            self._sources.open_keyring()
-        client_id, client_secret = self._text("SAC_CLIENT_ID"), self._secret("SAC_CLIENT_SECRET")
-        token = self._secret("SAC_TOKEN")
-        auth = self._choice("SAC_AUTH", get_args(AuthMethod), self._sources.usual_auth())
+        auth, client_id = self._choice("SAC_AUTH", get_args(AuthMethod), self._sources.usual_auth()), ""
+        client_secret = token = None
+        if auth != "jupyter_server":  # which has client and secret, so that they are not in this process
+            if not is_sandbox:
+                self._sources.open_keyring()
+            client_id, client_secret = self._text("SAC_CLIENT_ID"), self._secret("SAC_CLIENT_SECRET")
+            token = self._secret("SAC_TOKEN")
         tenant_url = token_url = ""
         if not is_sandbox:
             tenant = self._tenant()
@@ -383,8 +388,8 @@ class _Resolver:
     def _check_client(self, auth: str, client_id: str, client_secret: Secret | None, token: Secret | None) -> None:
         page = documentation("docs/access.md")
         where = f"create an OAuth client under System > Administration > App Integration (see {page})"
-        if auth == "static":
-            if token is None:
+        if auth in {"static", "jupyter_server"}:
+            if token is None and auth == "static":
                 self._problems.append("SAC_TOKEN is missing, and SAC_AUTH=static needs it; better: " + where + ".")
             return
         if not client_id:

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from sacnb._arguments import plain
+from sacnb._redact import Secret
 from sacnb._settings.files import Dotenv, Profile, all_secrets, read_profile
-from sacnb._settings.variables import IDENTITY, SECRETS, VARIABLES, Secret, keyring_secret
+from sacnb._settings.variables import IDENTITY, SECRETS, VARIABLES, keyring_secret
 from sacnb.errors import SettingsError
 
 __all__ = ["Given", "Sources", "configured_secrets", "show"]
@@ -80,7 +81,7 @@ class Sources:
         self._environ = os.environ if environ is None else environ
         self._arguments = arguments
         chosen = arguments.get("profile")
-        # "" is none, whatever the environment says.
+        # "" means no profile, whatever the environment says.
         self._wants_no_profile = isinstance(chosen, str) and not chosen.strip()
         names_profile = not self._wants_no_profile and bool(
             chosen is not None or self._environ.get("SAC_PROFILE", "").strip()
@@ -117,7 +118,7 @@ class Sources:
         return {name: given.source for name, given in self._given.items()}
 
     def usual_auth(self) -> str:
-        """Return the kind of sign-in that the secrets at hand are for."""
+        """Return the kind of sign-in that the given secrets are for."""
         has_client = any(name in self._given for name in ("SAC_CLIENT_ID", "SAC_CLIENT_SECRET"))
         return "static" if "SAC_TOKEN" in self._given and not has_client else "client_credentials"
 
@@ -169,7 +170,8 @@ class Sources:
         """Forget a cache folder from a ``.env`` that was found, if the secret is from elsewhere; return whether so.
 
         Such a folder could hold results that a stranger made up. Unlike the other guarded variables it is not refused:
-        the default folder is as good, and whoever connects to another tenant than that of the ``.env`` needs no other.
+        the default folder is as good, and a user who connects to another tenant than that of the ``.env`` needs no
+        other.
         """
         _, source = self._secret_from_elsewhere()
         if source is None or not self._is_found("SAC_CACHE_DIR"):

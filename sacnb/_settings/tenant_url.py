@@ -59,7 +59,7 @@ def read_tenant_url(text: str) -> TenantAddress:
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
         raise ValueError(f"begins with {parts.scheme}://; tokens are sent only over https: {_EXAMPLE}.")
     if ".authentication." in host:
-        raise ValueError(f"is {show(text)}, which is the token service; that address belongs into SAC_TOKEN_URL.")
+        raise ValueError(f"is {show(text)}, which is the token service; that address belongs in SAC_TOKEN_URL.")
     if _NEO_HOST.search(host):
         notes.append(
             "The host has the form of an SAP data center (NEO); SAP offers the Data Export Service on Cloud Foundry "

@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-import weakref
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
+from sacnb._redact import Secret
 from sacnb.errors import MissingExtraError, SettingsError
 
 SANDBOX: Final = "sandbox"
@@ -60,7 +60,8 @@ VARIABLES: Final = (
     Variable("SAC_CLIENT_SECRET", "the OAuth client's secret; single quotes keep $ and ! as they are", "", ""),
     Variable(
         "SAC_AUTH",
-        "client_credentials, authorization_code for a named user who logs in, or static for a pasted token",
+        "client_credentials, authorization_code for a named user who logs in, jupyter_server for a kernel whose "
+        "Jupyter server has the client, or static for a pasted token",
         "client_credentials",
         "",
     ),
@@ -80,10 +81,11 @@ VARIABLES: Final = (
     Variable("SAC_DEADLINE_S", "seconds for one request with all its retries", "900", ""),
     Variable("SAC_MAX_ATTEMPTS", "tries for one request", "4", ""),
     Variable("SAC_PAGE_SIZE", "rows asked for in one page", "50000", ""),
-    Variable("SAC_STREAMS", "requests at the same time in one pull", "4", ""),
+    Variable("SAC_STREAMS", "requests at the same time in one download", "4", ""),
     Variable("SAC_MAX_ANSWER_MB", "megabytes that one answer may unpack to", "512", ""),
     Variable("SAC_CACHE_DIR", "where results are kept", "the platform's user cache folder", ""),
     Variable("SAC_CACHE_MAX_AGE_S", "seconds a kept result is served without asking SAC; 0 always asks", "0", ""),
+    Variable("SAC_CACHE_HISTORY_MB", "megabytes for earlier results, see cache.as_of(); 0 keeps none", "256", ""),
     Variable("SAC_CA_BUNDLE", "the file with your company's certificate authority", "the usual bundle variables", ""),
     Variable("SAC_REPLAY", "off, replay or record", "off", ""),
     Variable("SAC_REPLAY_CASSETTE", "the cassette that SAC_REPLAY means, by its name or as a file", "", "first_read"),
@@ -111,44 +113,6 @@ IDENTITY: Final = (
     "SAC_REDIRECT_URI",
     "SAC_TOKEN",
 )
-
-
-class Secret:
-    """A text that only ``reveal()`` shows: masked in ``repr`` and ``str``, and never pickled."""
-
-    __slots__ = ("__weakref__", "_value")
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-        _alive[id(self)] = self
-
-    def reveal(self) -> str:
-        """Return the text."""
-        return self._value
-
-    def __repr__(self) -> str:
-        return "Secret('**********')"
-
-    def __str__(self) -> str:
-        return "**********"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._value == self._value
-
-    def __hash__(self) -> int:
-        return hash(self._value)
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("A secret is not pickled. Send tenant.spec to the worker, and call sacnb.connect(spec) there.")
-
-
-# For as long as a secret is held by anybody, texts of servers are searched for it before a person sees them.
-_alive: Final[weakref.WeakValueDictionary[int, Secret]] = weakref.WeakValueDictionary()
-
-
-def known_secrets() -> set[str]:
-    """Return the text of every secret of this process."""
-    return {secret.reveal() for reference in _alive.valuerefs() if (secret := reference()) is not None}
 
 
 def keyring_secret(name: str) -> Secret:

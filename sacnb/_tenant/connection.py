@@ -139,7 +139,7 @@ def read_table(connection: Connection, kind: str, table_id: str) -> list[dict[st
     # The name is that of one public client (unconfirmed), so the only set there is will do.
     chosen = entity_set if entity_set in sets else sets[0] if len(sets) == 1 else None
     if chosen is None:
-        raise BadAnswer(f"{table_id!r} has no entity set {entity_set!r}, and which to read of {sets!r} is not known.")
+        raise BadAnswer(f"{table_id!r} has no entity set {entity_set!r}; it has {', '.join(sets) or 'none'}.")
     rows = connection.read_list(entity_set_path(table_id, chosen, namespace), "read table")
     return [{name: value for name, value in row.items() if not name.startswith("@")} for row in rows]
 

@@ -82,6 +82,7 @@ def connect(
     max_answer_mb: int | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     cache_max_age_s: float | None = None,
+    cache_history_mb: float | None = None,
     ca_bundle: str | os.PathLike[str] | None = None,
     replay: str | None = None,
     replay_cassette: str | os.PathLike[str] | None = None,
@@ -133,6 +134,7 @@ def connect(
         "max_answer_mb": max_answer_mb,
         "cache_dir": cache_dir,
         "cache_max_age_s": cache_max_age_s,
+        "cache_history_mb": cache_history_mb,
         "ca_bundle": ca_bundle,
         "replay": replay if replay is not None or in_use is None else in_use.mode,
         "replay_cassette": replay_cassette,
@@ -275,7 +277,7 @@ def connect_with(settings: Settings, *, sandbox: Sandbox | None = None, **engine
     connection = Connection(
         context=context,
         settings=settings,
-        cache=Cache(settings.cache_dir),
+        cache=Cache(settings.cache_dir, history_bytes=int(settings.cache_history_mb * 1_000_000)),
         tenant_host=SANDBOX if is_sandbox else urlsplit(settings.tenant_url).netloc,
         source="sandbox" if is_sandbox else "sac",
     )

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from sacnb._odata.schema import Schema
     from sacnb._pull.publish import ParquetFolder
     from sacnb._tenant.connection import Connection
+    from sacnb._track.track import Track
 
 __all__ = ["Facts", "warn_of_records"]
 
@@ -50,8 +51,8 @@ class Facts(FactsBase):
 
     ``fetch()`` returns the rows, ``stream()`` iterates over them, ``to_parquet()`` writes them to a folder, and
     ``refresh()`` also caches them. ``query`` is the query in canonical form, ``url`` its address. With
-    ``check_members`` a filter on a member that the dimension does not have is an error. ``repeated`` says what becomes
-    of several records for one key.
+    ``check_members`` a filter on a member that the dimension does not have is an error. ``repeated`` says how to
+    treat several records for one key.
     """
 
     __module__ = "sacnb"
@@ -99,6 +100,10 @@ class Facts(FactsBase):
         Warns RepeatedKeysWarning where records were added up.
         """
         labels, progress, cancelled = flag("labels", labels), _progress(progress), callback("cancelled", cancelled)
+        result = self._fetch(progress, cancelled)
+        return self._labelled(result) if labels else result
+
+    def _fetch(self, progress: ProgressOption, cancelled: Callable[[], bool] | None) -> Result:
         self._warn_of_mixed()
         named = self._named_members()
         found: list[Records] = []
@@ -107,8 +112,7 @@ class Facts(FactsBase):
             with job.context.telemetry.operation(f"pull {job.label}"):
                 table = pull(job, self._plan(job))
                 named.refuse_unknown()
-        result = self._result(table, self.connection.context.session.now(), found)
-        return self._labelled(result) if labels else result
+        return self._result(table, self.connection.context.session.now(), found)
 
     def stream(
         self,
@@ -222,18 +226,8 @@ class Facts(FactsBase):
 
         self._warn_of_mixed()
 
-        def pull_anew() -> Result:
-            named = self._named_members()
-            found: list[Records] = []
-            with progress_listener(progress) as listener:
-                job = self._job(named, listener, cancelled, note_records=found.append)
-                with job.context.telemetry.operation(f"refresh {job.label}"):
-                    staging = self._staging(self._about(), resume=resume)
-                    table, began = pull_resumable(job, self._plan, staging, finish=named.refuse_unknown)
-            return self._result(table, began or self.connection.context.session.now(), found)
-
         result = refresh(
-            pull_anew,
+            lambda: self._pull_resumable(progress, cancelled, resume=resume),
             self.connection.cache,
             self.cache_key,
             strict=flag("strict", strict),
@@ -243,6 +237,54 @@ class Facts(FactsBase):
         )
         result = replace(result, members=KnownMembers(self._members))
         return self._labelled(result) if labels else result
+
+    def _pull_resumable(
+        self,
+        progress: ProgressOption,
+        cancelled: Callable[[], bool] | None,
+        *,
+        resume: bool = True,
+        note_delta_link: Callable[[str, str], None] | None = None,
+    ) -> Result:
+        named = self._named_members()
+        found: list[Records] = []
+        about = self._about() if note_delta_link is None else {**self._about(), "tracks": "changes"}
+        with progress_listener(progress) as listener:
+            job = self._job(named, listener, cancelled, note_records=found.append)
+            job = replace(job, note_delta_link=note_delta_link)
+            with job.context.telemetry.operation(f"refresh {job.label}"):
+                staging = self._staging(about, resume=resume)
+                table, began = pull_resumable(job, self._plan, staging, finish=named.refuse_unknown)
+        return self._result(table, began or self.connection.context.session.now(), found)
+
+    def track(self, *, check_every: int = 20) -> Track:
+        """Opt into change tracking: the ``refresh()`` of the Track merges what changed into the cached result.
+
+        The first one reads all rows, and SAC keeps a subscription from then on: ``stop()`` of the Track deletes it.
+        After ``check_every`` merges the result is compared with a full read. Reads are one stream, whatever
+        ``partitions`` says.
+
+        Raises QueryError for a query whose changes could be missed: with fewer dimensions, attributes, a limit or an
+        order, or a filter on measures.
+        """
+        from sacnb._track.track import Source, Track, refuse_untrackable
+
+        every = whole_number("check_every", check_every, least=1) or 1
+        tracked = replace(self, partitions=None)
+        refuse_untrackable(self.query, self.schema, self.connection.tenant_url)
+        source = Source(
+            job=lambda cancelled: tracked._job(tracked._named_members(), cancelled=cancelled),
+            pull=tracked._fetch,
+            pull_tracked=lambda progress, cancelled, note: tracked._pull_resumable(
+                progress, cancelled, note_delta_link=note
+            ),
+            describe=lambda table, at: tracked._result(table, at, ()),
+            finish=lambda result: replace(result, members=KnownMembers(tracked._members)),
+            cache=self.connection.cache,
+            key=self.cache_key,
+            max_age_s=self.connection.settings.cache_max_age_s,
+        )
+        return Track(source, every)
 
     def _members(self, dimension: str) -> pl.DataFrame | None:
         return dimension_members(self.connection, None, self.query.provider_id, self.query.namespace, dimension)
@@ -266,7 +308,7 @@ class Facts(FactsBase):
 
     @property
     def _question(self) -> str:
-        """The canonical query, and what becomes of records: kept ones are another answer than their sums."""
+        """The canonical query, with ``repeated``: kept records are another answer than their sums."""
         query = self.query.canonical(self.schema)
         return query if self.repeated == "sum" else f"{query}\nrepeated={self.repeated}"
 
@@ -308,7 +350,7 @@ class Facts(FactsBase):
         )
 
     def _handed_over(self, repeated: str | None, *choices: Repeated) -> Repeated:
-        """Return what becomes of records where rows are handed over as they come, if the caller does not say."""
+        """Return ``repeated`` for rows that are handed over as they arrive, unless the caller chose."""
         if repeated is None:
             return "error" if self.repeated == "error" else "keep"
         return cast("Repeated", one_of("repeated", repeated, choices))
@@ -318,6 +360,8 @@ class Facts(FactsBase):
         return None if found is None else sorted(found)
 
     def _plan(self, job: Job) -> Plan:
+        if self.split is None:
+            return Plan.of(job.query, job.schema, job.tenant_url)
         return make_plan(job, self.split, self._member_ids)
 
     def _result(self, table: pa.Table, pulled_at: datetime, records: Sequence[Records]) -> Result:
@@ -362,7 +406,7 @@ class Facts(FactsBase):
 
 
 def warn_of_records(query: Query, records: Sequence[Records]) -> None:
-    """Warn of records that were added up."""
+    """Warn with RepeatedKeysWarning where records were added up."""
     for found in records:
         warn_user(found.notice(f"{query.provider_id}/{query.entity_set}", "sum"), RepeatedKeysWarning)
 

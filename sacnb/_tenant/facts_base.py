@@ -1,4 +1,4 @@
-"""The part of a query of facts beside its rows: what it shows, what it refuses, and how it reaches other systems."""
+"""The base class of Facts: its preview, its refusal to be used as a result, and its way into other systems."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from sacnb._arguments import callback, flag
-from sacnb._odata.render import to_odata
+from sacnb._odata.query import to_odata
 from sacnb._rendering import Preview, Previewed, fact_table
 from sacnb.errors import NotFetchedError
 

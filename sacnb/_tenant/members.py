@@ -237,7 +237,7 @@ def _unknown_member(member: str, dimension: str, known: Mapping[str, str]) -> Un
 
 
 def _below(member: str, parents: Mapping[str, str | None]) -> list[str]:
-    """Return a member and all below it, each above those below it."""
+    """Return a member and its descendants, each parent before its children."""
     children: dict[str | None, list[str]] = {}
     for one, up in parents.items():
         children.setdefault(up, []).append(one)

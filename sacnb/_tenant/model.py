@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from sacnb._pull.progress import ProgressOption
     from sacnb._results.files import Target
     from sacnb._results.result import Result
+    from sacnb._wire.session import SacSession
     from sacnb._write.slice import Place
 
 
@@ -65,6 +66,7 @@ class Model(ModelBase):
         self._version = None if version is None else required_text("version", version)
         self._lock = threading.Lock()
         self._metadata: Metadata | None = None
+        self._schema: Schema | None = None
         self._entry: ModelEntry | None = None
         renew_after_fork(self)
 
@@ -156,12 +158,14 @@ class Model(ModelBase):
 
         Raises what ``metadata`` raises; QueryError for a provider without facts.
         """
-        metadata = self.metadata
-        if FACT_DATA not in metadata.entity_sets:
-            raise QueryError(
-                f"The model {self._id!r} has no facts.", hint=f"It has: {', '.join(metadata.entity_sets)}."
-            )
-        return metadata.schema(self._id, FACT_DATA, self._namespace)
+        if self._schema is None:
+            metadata = self.metadata
+            if FACT_DATA not in metadata.entity_sets:
+                raise QueryError(
+                    f"The model {self._id!r} has no facts.", hint=f"It has: {', '.join(metadata.entity_sets)}."
+                )
+            self._schema = metadata.schema(self._id, FACT_DATA, self._namespace)
+        return self._schema
 
     def members(self, dimension: str) -> pl.DataFrame:
         """Return a dimension's members: ``id``, ``description``, with a hierarchy ``parent`` and ``level``, attributes.
@@ -249,7 +253,7 @@ class Model(ModelBase):
             schema,
             query,
             flag("check_count", check_count),
-            checked_partitions(partitions),
+            None if partitions is None else checked_partitions(partitions),
             repeated=cast("Repeated", one_of("repeated", repeated, get_args(Repeated))),
         )
 
@@ -280,6 +284,10 @@ class Model(ModelBase):
             repeated=repeated,
         )
         return facts.refresh(strict=strict, max_age_s=max_age_s, resume=resume, progress=progress, cancelled=cancelled)
+
+    @property
+    def _provider(self) -> tuple[SacSession, str, str, str]:
+        return self._connection.context.session, self._connection.tenant_url, self._id, self._namespace
 
     def _place(self) -> Place:
         def read_facts(where: Mapping[str, list[str]]) -> pa.Table:

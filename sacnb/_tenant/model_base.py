@@ -8,13 +8,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from sacnb._arguments import callback, flag, text
+from sacnb._arguments import callback, flag, required_text, text
 from sacnb._endpoints import hierarchy_set, master_set
 from sacnb._frontend import frontend
 from sacnb._odata.expression import Expression
 from sacnb._pull.progress import progress_listener
 from sacnb._rendering import Previewed
 from sacnb._tenant.members import read_members
+from sacnb._track.subscriptions import delete_subscription, list_subscriptions
 from sacnb._write.slice import Place
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from sacnb._tenant.connection import Connection
     from sacnb._tenant.facts import Facts
     from sacnb._tenant.scan import Explanation, Scan
+    from sacnb._track.track import Track
+    from sacnb._wire.session import SacSession
     from sacnb._write.report import WriteReport
 
 __all__ = ["ModelBase", "Where", "place_of"]
@@ -49,6 +52,51 @@ class ModelBase(Previewed):
     @abstractmethod
     def _place(self) -> Place:
         """Return how a write reaches and reads the model."""
+
+    @property
+    @abstractmethod
+    def _provider(self) -> tuple[SacSession, str, str, str]:
+        """Session, tenant URL, id and namespace."""
+
+    def track(
+        self,
+        *,
+        where: Where = None,
+        since: When | None = None,
+        until: When | None = None,
+        date: str | None = None,
+        measures: Sequence[str] | None = None,
+        page_size: int | None = None,
+        check_count: bool = True,
+        repeated: Repeated = "sum",
+        check_every: int = 20,
+    ) -> Track:
+        """Opt into change tracking; short for ``facts(...).track(check_every=...)``."""
+        facts = self.facts(
+            where=where,
+            since=since,
+            until=until,
+            date=date,
+            measures=measures,
+            page_size=page_size,
+            check_count=check_count,
+            repeated=repeated,
+        )
+        return facts.track(check_every=check_every)
+
+    def subscriptions(self) -> pl.DataFrame:
+        """Return what SAC keeps to track changes of this model: ``id``, ``entity_set``, ``chain`` and more, as texts.
+
+        Those of other programs may be among them. Raises AuthError and RequestError.
+        """
+        return list_subscriptions(*self._provider)
+
+    def delete_subscription(self, subscription_id: str) -> None:
+        """Delete a subscription and those before it in its chain: whoever uses its link reads all rows once more.
+
+        Raises UnknownNameError if SAC lists no such subscription; AuthError and RequestError.
+        """
+        delete_subscription(*self._provider, required_text("subscription_id", subscription_id))
 
     def scan(
         self,

@@ -218,7 +218,7 @@ def bind(query: str, values: Mapping[str, object]) -> str:
         for written in (f":{name}", f"{{{name}}}"):
             if re.search(rf"{re.escape(written)}(?!\w)", query):
                 raise QueryError(
-                    f"{written} stands inside quotes or a comment of the query, or in braces, so it is no parameter.",
+                    f"{written} is inside quotes or a comment of the query, or in braces, so it is not a parameter.",
                     hint=f"Write :{name} without quotes and braces; sac.sql() adds the quotes that the value needs.",
                 )
     if unused:

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from sacnb._endpoints import FACT_DATA_AGGREGATION
 from sacnb._frames.convert import arrow_schema
-from sacnb._odata.render import to_odata
+from sacnb._odata.query import to_odata
 from sacnb._odata.where import both, columns_of
 from sacnb._pull.collect import summed
 from sacnb._pull.progress import ProgressListener, progress_listener

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["LARGE_ROWS", "SqlQuery", "as_our_error", "missing_table"]
 
 _TABLE: Final = re.compile(r"relation '(?P<name>.*)' was not found", re.DOTALL)
-# Of a column alone, and of one with its table.
+# polars' words for a column alone, and for one with its table.
 _COLUMN: Final = re.compile(
     r"""unable to find column "(?P<name>.*?)"; valid columns|no column named '(?P<of_table>.*?)' found in table""",
     re.DOTALL,
@@ -172,7 +172,7 @@ class SqlQuery:
         return rows if limit is None else rows.head(limit)
 
     def _missing_table(self) -> str | None:
-        """Return the next table that polars does not know; its parser tells tables from other names."""
+        """Return the next table that polars does not know; its parser knows tables from other names."""
         try:
             self._plan({table: scan.rehearsal([]) for table, scan in self._scans.items()}, None).collect_schema()
         except pl.exceptions.PolarsError as error:

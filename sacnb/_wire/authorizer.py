@@ -169,7 +169,7 @@ class GuardedSession(NoRedirects, OAuth2Session):
     """
 
     def __init__(self, guard: TokenGuard, now: Callable[[], datetime]) -> None:
-        super().__init__(client=BackendApplicationClient(client_id=guard.principal))
+        super().__init__(client=BackendApplicationClient(client_id=guard.source.name))
         self.guard = guard
         self.now = now
 

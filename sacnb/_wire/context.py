@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import random as _random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
-from sacnb._auth.endpoint import EndpointOptions
+import requests
+import urllib3
+
+from sacnb._auth.endpoint import ClientCredentials, EndpointOptions
 from sacnb._auth.guard import TokenGuard
 from sacnb._auth.named_user import AuthorizationCode
 from sacnb._auth.named_user_keyring import KeptLogin
-from sacnb._auth.sources import ClientCredentials, StaticToken, TokenSource
+from sacnb._auth.sources import JupyterServer, StaticToken, TokenSource, read_reply
 from sacnb._auth.token import RefreshPolicy, utc_now
+from sacnb._connections import WatchedAdapter, current_watch
 from sacnb._settings import Settings
 from sacnb._settings.ca_bundle import usable_bundle
 from sacnb._wire.message import SAC, Service
 from sacnb._wire.retry import RetryPlan, refresh_runner
 from sacnb._wire.session import SacSession
 from sacnb._wire.telemetry import Telemetry, discover
-from sacnb.errors import SettingsError
+from sacnb.errors import AuthError, NoAnswerError, SettingsError
 
 # All threads wait for a token, so it gets less time than a page of a million rows.
 _TOKEN_READ_TIMEOUT_S: Final = 30.0
@@ -131,7 +137,69 @@ def context_for(
         sleep=sleep,
         random=random,
     )
+    if isinstance(source, JupyterServer):
+        session.mount(url.rstrip("/") + "/", ThroughJupyter(source, pool_connections=4, pool_maxsize=16))
     return DispatchContext(session, guard, plan, policy, telemetry)
+
+
+class ThroughJupyter(WatchedAdapter):
+    """Sends reads of the tenant through the Jupyter server, which attaches the token and repeats what may be repeated.
+
+    Its errors are raised here as they were raised there. Whatever writes is refused before it is sent.
+    """
+
+    def __init__(self, source: JupyterServer, **options: Any) -> None:
+        self._source = source
+        super().__init__(**options)
+
+    def send(  # noqa: PLR0917 - the signature of requests
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,  # noqa: FBT001, FBT002
+        timeout: Any = None,
+        verify: bool | str = True,  # noqa: FBT001, FBT002
+        cert: Any = None,
+        proxies: Any = None,
+    ) -> requests.Response:
+        """Return the answer of the tenant. Raises its error, and NoAnswerError where the server does not answer."""
+        del stream, cert, proxies
+        if request.method != "GET":
+            raise AuthError(
+                "With SAC_AUTH=jupyter_server a kernel reads models, and writes nothing.",
+                hint="Writing needs a client of its own: sacnb.connect(auth='client_credentials', ...).",
+            )
+        url, token = self._source.place
+        asked = {**self._source.about, "path": request.path_url, "accept": request.headers.get("Accept")}
+        passed_on = requests.Request(
+            "POST", f"{url}/request/send", json=asked, headers={"Authorization": f"token {token.reveal()}"}
+        ).prepare()
+        failure = ""
+        try:
+            reply = super().send(passed_on, stream=False, timeout=timeout, verify=verify)
+            status, body = reply.status_code, reply.content
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            watched = current_watch()
+            if watched is not None and watched.ended is not None:
+                raise requests.ConnectionError("ended") from None
+            failure = type(error).__name__
+        if failure:
+            raise NoAnswerError(
+                f"The Jupyter server did not answer ({failure}).",
+                url=url,
+                hint="Is it still running? Its log says more.",
+            )
+        return _as_response(request, read_reply(status, body))
+
+
+def _as_response(request: requests.PreparedRequest, found: Mapping[str, Any]) -> requests.Response:
+    body = base64.b64decode(found["body"]) if found["encoding"] == "base64" else found["body"].encode()
+    response = requests.Response()
+    response.status_code, response.url, response.request = found["status"], request.url or "", request
+    response.headers.update(found["headers"])
+    if found["request_id"] is not None:
+        response.headers["x-request-id"] = found["request_id"]
+    response.raw = urllib3.HTTPResponse(io.BytesIO(body), found["headers"], found["status"], preload_content=False)
+    return response
 
 
 def _source(settings: Settings, policy: RefreshPolicy) -> TokenSource:
@@ -139,6 +207,9 @@ def _source(settings: Settings, policy: RefreshPolicy) -> TokenSource:
         if settings.token is None:
             raise SettingsError("SAC_TOKEN is missing, and SAC_AUTH=static needs it.")
         return StaticToken(settings.token)
+    if settings.auth == "jupyter_server":
+        timeout = (settings.connect_timeout_s, min(settings.read_timeout_s, _TOKEN_READ_TIMEOUT_S))
+        return JupyterServer(settings.tenant_url, settings.profile, timeout=timeout, verify=_verify(settings))
     client = (settings.token_url, settings.client_id, settings.client_secret)
     options = EndpointOptions(
         timeout=(settings.connect_timeout_s, min(settings.read_timeout_s, _TOKEN_READ_TIMEOUT_S)),

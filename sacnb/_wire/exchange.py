@@ -58,7 +58,7 @@ class CsrfKeeper:
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Start without a token: the parent goes on with its own."""
+        """Start without a token: the parent keeps its own."""
         self._lock = threading.Lock()
         self._kept: Csrf | None = None
 
@@ -89,7 +89,7 @@ class CsrfKeeper:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """The parts of a session that sending a request takes. ``transmit`` sends it once, body unread."""
+    """The parts of a session that send a request. ``transmit`` sends it once, and leaves the body unread."""
 
     guard: TokenGuard
     telemetry: Telemetry
@@ -160,7 +160,7 @@ class Exchange:
         self._csrf_was_fetched = False
 
     def send(self) -> Answer | RetryableFailure:
-        """Return the answer, or a failure; one is also raised. Raises SacError where another attempt is no use."""
+        """Return the answer, or a failure; one is also raised. Raises SacError where another attempt cannot help."""
         received = self._authorizer.send(self._send, again=self._fetch_csrf)
         if 200 <= received.status < 300:
             return self._take(received)

@@ -105,7 +105,7 @@ def encode_body(json: Any, data: bytes | str | Mapping[str, str] | None) -> tupl
 
 
 def may_be_repeated(method: str, headers: Mapping[str, str]) -> bool:
-    """Return whether HTTP, or a key by which the server knows a repetition, makes sending a request twice harmless."""
+    """Return whether a request may be sent twice: by its method, or because it has an ``Idempotency-Key``."""
     return method in _IDEMPOTENT_METHODS or any(name.lower() == "idempotency-key" for name in headers)
 
 
@@ -324,7 +324,7 @@ Check = Callable[[Answer], None]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Received:
-    """A reply as it came, good or not; private to this package."""
+    """A reply before it is judged; private to this package."""
 
     url: str
     status: int

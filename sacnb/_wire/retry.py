@@ -138,7 +138,7 @@ class RetryableFailure(Exception):
     """A failed attempt: returned for a refusal, raised for an answer that did not come whole.
 
     ``error`` is raised to the user if this attempt stays the last. ``may_retry`` is false where the request may have
-    taken effect and must not do so twice, or where another attempt is no use.
+    taken effect and must not do so twice, or where another attempt cannot help.
     """
 
     def __init__(

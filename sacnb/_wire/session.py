@@ -265,7 +265,7 @@ class SacSession(GuardedSession):
             return None  # it was read while it was sent
         return following
 
-    # -- ours --------------------------------------------------------------------------------------------------------
+    # -- requests with retries and checks ----------------------------------------------------------------------------
 
     def fetch(
         self,

@@ -88,7 +88,7 @@ class RetryEvent:
 
 @dataclass(frozen=True, slots=True)
 class FailureEvent:
-    """A request failed for good, with the error class ``error_kind``."""
+    """A request failed after all retries, with the error class ``error_kind``."""
 
     operation: str
     error_kind: str
@@ -151,7 +151,7 @@ class TelemetrySummary(Previewed):
             return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "none"
 
         return {
-            "requests": f"{self.requests:,} ({self.failures:,} failed for good)",
+            "requests": f"{self.requests:,} ({self.failures:,} failed after all retries)",
             "retries": f"{listed(self.retries)} ({self.seconds_waited:.1f} s waited)",
             "token renewals": f"{listed(self.refreshes)} ({self.refresh_failures:,} failed)",
             "renewals shared": f"{self.coalesced:,}",
@@ -180,8 +180,8 @@ class Telemetry:
         self._seconds_waited = 0.0
 
     def after_fork(self) -> None:
-        """Make the lock anew: a thread of the parent may have held it."""
-        # Reentrant: a pull that was let go of takes its hook off wherever garbage is collected, perhaps in here.
+        """Take a new lock: a thread of the parent may have held it."""
+        # Reentrant: the garbage collector may close a dropped pull here, and that removes its hook.
         self._lock = threading.RLock()
 
     def add_hook(self, hook: Hook) -> Callable[[], None]:
@@ -229,7 +229,7 @@ class Telemetry:
         self._tell(event)
 
     def on_failure(self, event: FailureEvent) -> None:
-        """Count a request that failed for good."""
+        """Count a request that failed after all retries."""
         with self._lock:
             self._totals["failures"] += 1
         self._tell(event)
@@ -286,7 +286,7 @@ _SCOPE: Final = "sacnb"
 class OpenTelemetry:
     """Turn events into metrics and spans with a ``tracer`` and a ``meter`` of OpenTelemetry's API.
 
-    Any: the package is not among our dependencies, so its types are not at hand.
+    Any: the package is not among our dependencies, so its types are not available.
     """
 
     def __init__(self, tracer: Any, meter: Any, *, time_ns: Callable[[], int] = time.time_ns) -> None:
@@ -299,7 +299,7 @@ class OpenTelemetry:
         self._waited = meter.create_counter("sacnb.waited", unit="s", description="time waited for retries")
         self._refreshes = meter.create_counter("sacnb.token.refreshes", unit="1", description="token renewals")
         self._coalesced = meter.create_counter("sacnb.token.coalesced", unit="1", description="waits that were shared")
-        self._failures = meter.create_counter("sacnb.failures", unit="1", description="requests failed for good")
+        self._failures = meter.create_counter("sacnb.failures", unit="1", description="requests failed after retries")
         self._rows = meter.create_counter("sacnb.rows", unit="1", description="rows received")
 
     def span(self, name: str) -> AbstractContextManager[object]:

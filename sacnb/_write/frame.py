@@ -140,7 +140,7 @@ def _with_row_numbers(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _unpivot(frame: pl.DataFrame, table: ImportTable, layout: Layout, problems: Problems) -> pl.DataFrame:
-    """Turn each column that is no column of the model into rows; an empty cell is no fact."""
+    """Turn each column that the model does not have into rows; an empty cell is no row."""
     assert layout.pivot is not None  # noqa: S101 - asked by the caller
     dimension, measure = layout.pivot
     known = {*layout.mapping.values(), *(name for name in table.names if name not in layout.mapping), ROW}

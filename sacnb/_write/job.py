@@ -45,7 +45,7 @@ _NO_VALID_ROWS: Final = 1011
 _DONE: Final = frozenset({"COMPLETED"})
 _FAILED: Final = frozenset({"FAILED", "CANCELLED", "CANCELED", "ABORTED"})
 _POLLS_S: Final = (0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 5.0)
-# How often a job is asked before a request counts as not arrived, so that one still on its way can arrive.
+# The pauses between asking a job, until a request counts as lost: it may still be on its way.
 _ASK_AGAIN_S: Final = (0.2, 0.5, 1.0)
 _SEND_AGAIN: Final = 5
 
@@ -160,7 +160,7 @@ class ImportJob:
         raise self._error(f"Upload {chunk.number + 1} did not arrive.", lost)
 
     def _take_counts(self, found: Mapping[str, Any], chunk: Chunk) -> None:
-        """Compare the counts of an upload: SAC drops invalid rows, and answers 201 all the same."""
+        """Compare the counts of an upload: SAC drops invalid rows, and still answers 201."""
         failed = rejected_rows(found.get("failedrows"))
         said = number_in(found.get("failednumberrows"))
         count = max(len(failed), said or 0)
@@ -298,7 +298,7 @@ class ImportJob:
     def wait(self, timeout_s: float) -> None:
         """Wait until the run has ended.
 
-        Raises WriteError for a failed run, and after *timeout_s*, when it may still go on.
+        Raises WriteError for a failed run, and after *timeout_s*, when it may still be running.
         """
         end = self.session.clock() + timeout_s
         turn = 0

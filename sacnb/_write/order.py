@@ -66,7 +66,7 @@ def make_order(
 ) -> Order:
     """Return the arguments of ``Model.write``, checked.
 
-    Raises QueryError for one that is none.
+    Raises QueryError for an invalid one.
     """
     rows = whole_number("rows_per_upload", rows_per_upload, least=1)
     wait_s = seconds("timeout_s", timeout_s)

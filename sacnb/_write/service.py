@@ -108,7 +108,7 @@ def list_jobs(session: SacSession) -> list[dict[str, Any]]:
 
 
 def read_job(session: SacSession, job_id: str) -> dict[str, Any]:
-    """Return what SAC tells of a job, in one level, with keys in lower case. Raises NotFoundError and RequestError."""
+    """Return what SAC says about a job, flat, with keys in lower case. Raises NotFoundError and RequestError."""
     answer = session.fetch("GET", import_job_path(job_id, "status"), operation="ask import job")
     found = lower_keys(read_answer(answer.body))
     more = found.pop("additionalinformation", None)
@@ -141,7 +141,7 @@ def limit_of_jobs(session: SacSession, model_id: str, error: RequestError) -> Wr
 
 
 def delete_job(session: SacSession, job_id: str) -> None:
-    """Delete a job; one that is gone already is no error. Raises RequestError."""
+    """Delete a job; a job that is already gone is not an error. Raises RequestError."""
     try:
         session.fetch("DELETE", import_job_path(job_id), operation="delete import job", expect="any")
     except NotFoundError:

@@ -47,7 +47,7 @@ class ImportTable:
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """The names of the columns that are no keys."""
+        """The names of the other columns: the measures."""
         return tuple(column.name for column in self.columns if not column.is_key)
 
     @property

@@ -72,7 +72,7 @@ def _refuse_changed(current: pl.DataFrame, before: Slice, written: pl.DataFrame,
             f"{different.height:,} rows are not as they were written any more; an undo would overwrite what came "
             "since.",
             differences=different,
-            hint="error.differences is a frame of them; undo(force=True) writes all the same.",
+            hint="error.differences is a frame of them; undo(force=True) overwrites them.",
         )
 
 

@@ -288,7 +288,8 @@ class Writer:
         told = deletion.rows if deletion.rows is not None else None if read is None else read.height
         if told is None:
             raise WriteError(
-                "How many rows CleanAndReplace deletes is not known: neither SAC nor the Data Export Service tells.",
+                "The number of rows that CleanAndReplace would delete is unknown: neither SAC nor the Data Export "
+                "Service returned one.",
                 job_id=job.id,
                 state=job.state,
                 hint="Nothing was written.",

@@ -106,6 +106,7 @@ COMMANDS: Final = {
     "members": "commands.browse:members",
     "sql": "commands.browse:sql",
     "refresh": "commands.refresh:command",
+    "subscriptions": "commands.refresh:subscriptions",
     "export": "commands.export:command",
     "import": "commands.export:import_command",
     "run": "commands.run:command",

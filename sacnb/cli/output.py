@@ -214,7 +214,7 @@ def _plain(value: object) -> object:
 
 @contextmanager
 def progress_bar(label: str) -> Iterator[ProgressListener | None]:
-    """Draw a bar on stderr while the block runs; yields its listener, or ``None`` if stderr is no terminal."""
+    """Draw a bar on stderr while the block runs; yields its listener, or ``None`` if stderr is not a terminal."""
     if not is_terminal(sys.stderr):
         yield None
         return

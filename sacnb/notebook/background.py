@@ -214,7 +214,7 @@ def _close_all() -> None:
 
 
 def close_parts(parts: Iterable[Any]) -> None:
-    """Close widgets with their parts, which ipywidgets would keep for ever."""
+    """Close widgets with their parts, which ipywidgets would keep forever."""
     for part in parts:
         close_parts(getattr(part, "children", ()))
         for owned in (part.layout, getattr(part, "style", None), part):

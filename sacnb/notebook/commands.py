@@ -162,9 +162,7 @@ def members(call: Call) -> object:
 @argument("--since", metavar="PERIOD", help="The first period, such as 2010, 2010-Q1, 2010-01 or 2010-01-31.")
 @argument("--until", metavar="PERIOD", help="The last period, inclusive.")
 @argument("--date", metavar="COLUMN", help="The date column for --since and --until, if there are several.")
-@argument(
-    "--dims", type=read_names, metavar="A,B", help="The dimensions to keep, by default all; SAC adds up the others."
-)
+@argument("--dims", type=read_names, metavar="A,B", help="The dimensions to keep, by default all; SAC adds up others.")
 @argument("--measures", type=read_names, metavar="A,B", help="The measures to keep, by default all.")
 @argument("--limit", type=row_count, metavar="ROWS", help="The maximum number of rows.")
 @argument(
@@ -174,6 +172,7 @@ def members(call: Call) -> object:
     help="Several records for one key: add up their measures (the default), keep each as a row, or fail.",
 )
 @argument("--no-cache", action="store_true", help="Read from SAC or fail; neither read nor write the cache.")
+@argument("--track", action="store_true", help="Read only what changed since the last time with --track.")
 @argument("--dry-run", action="store_true", help="Only show the requests and SAC's row count.")
 @frame_options
 def refresh(call: Call) -> object:
@@ -197,10 +196,10 @@ def refresh(call: Call) -> object:
     facts = question.facts(call.session.tenant.model(given.model))
     if given.dry_run:
         return _plan(facts)
-    result = facts.fetch() if given.no_cache else facts.refresh()
-    if given.frame is None:
-        return result
-    return result.pandas() if call.frame == "pandas" else result.polars()
+    if given.track and given.no_cache:
+        raise UsageError("--track keeps what it merges in the cache, so that it excludes --no-cache.")
+    result = facts.track().refresh() if given.track else facts.fetch() if given.no_cache else facts.refresh()
+    return result if given.frame is None else result.pandas() if call.frame == "pandas" else result.polars()
 
 
 def _plan(facts: Facts) -> Lines:
@@ -234,14 +233,14 @@ def _plan(facts: Facts) -> Lines:
 @argument("--scope", type=read_names, metavar="A,B", help="The dimensions of the slice that CleanAndReplace clears.")
 @argument("--confirm", type=row_count, metavar="ROWS", help="The number of rows that CleanAndReplace deletes.")
 @argument("--allow-partial", action="store_true", help="Write the good rows, and report the others.")
-@argument("--dry-run", action="store_true", help="Have everything checked, by SAC too, and write nothing.")
+@argument("--dry-run", action="store_true", help="Check everything, in SAC too, and write nothing.")
 @argument(
     "--panel", action="store_true", help="Show problems and changes in a panel, and write at the push of a button."
 )
 def write(call: Call) -> object:
     """Write a frame into a model: all rows or none, checked before and read back after.
 
-    The report tells what was written; report.undo() takes it back. Try it with --dry-run first.
+    The report says what was written; report.undo() takes it back. Try it with --dry-run first.
     """
     given = call.arguments
     if given.rows not in call.namespace:

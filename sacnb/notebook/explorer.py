@@ -208,7 +208,7 @@ class Explorer(BackgroundWidget):
                 self._set_state("idle", _CHOOSE, subject=self._filled)
 
     def _show(self) -> None:
-        # Set before the worker is checked: whoever finds it idle looks here, so no click is lost while lists load.
+        # Set before the worker is checked: code that finds it idle looks here, so no click is lost while lists load.
         self._is_wanted = True
         self._go_on()
 

@@ -211,7 +211,7 @@ class RefreshPanel(BackgroundWidget):
         self._set_state("old" if result.stale else "good", result_status(result, began, self._now()))
 
     def _draw(self, result: Result, drawing: Mapping[str, Any]) -> Chart | None:
-        """Show the chart, or why there is none, which is no failure of the refresh."""
+        """Show the chart, or the reason why there is none; the refresh does not fail."""
 
         def plot(**theme: Any) -> Chart:
             return result.plot(self._grain, agg=self._agg, **drawing, **theme)

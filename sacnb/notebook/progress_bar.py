@@ -135,7 +135,7 @@ class _Bar:
             self._place = self._display({**self._box._repr_mimebundle_(), "text/plain": f"Downloading: {text}"})
 
     def leave(self, progress: Progress) -> None:
-        """Replace the bar by text, for good."""
+        """Replace the bar by text."""
         text = summary_text(progress)
         with _output_of(self._cell):
             self._place.update({"text/plain": text, "text/html": as_html([text])}, raw=True, metadata={TAG: True})

@@ -321,7 +321,7 @@ class Session:
         self._is_chosen = True
 
     def unload(self) -> None:
-        """Drop a tenant that nobody chose.
+        """Drop the tenant, unless the user chose it.
 
         ``%reload_ext``, which IPython itself recommends, unloads the extension first. Dropping the user's choice would
         make the next magic read other numbers, from the tenant of ``.env``.

@@ -162,7 +162,7 @@ class WriteView:
         self._check.button_style, self._write.button_style = "", ""
 
     def allow_undo(self, *, can_undo: bool) -> None:
-        """Let the last write be undone, or not."""
+        """Enable or disable the undo of the last write."""
         self._undo.disabled = not can_undo
         if can_undo:
             self._undo.layout.display = None

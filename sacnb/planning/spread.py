@@ -250,7 +250,7 @@ class _Spread:
         for row, value in _numbers(self._reference, _WEIGHT):
             if value is not None and not value.is_finite():
                 bad = self._reference.filter(pl.col(ROW) == row).rename({_WEIGHT: self._columns.weight})
-                self._problems.add_rows(bad, self._columns.weight, "type", "A weight of the reference is no number.")
+                self._problems.add_rows(bad, self._columns.weight, "type", "A weight of the reference is not a number.")
             else:
                 found[row] = value or Decimal(0)
         finest = min((int(value.as_tuple().exponent) for value in found.values()), default=0)

@@ -73,7 +73,7 @@ def template(
 
     The sheet "Plan" has a column for each dimension, whose cells offer the members that take values, and one for each
     measure, whose cells take numbers. The header is protected, without a password. "Members" lists the members with
-    their descriptions, and "Read me" tells how to fill it in.
+    their descriptions, and "Read me" says how to fill it in.
 
     Args:
         model: The model.

@@ -326,7 +326,7 @@ def read_number(value: object, scale: int, sign: str | None) -> Decimal:
         _Wrong: It is none, or one thing to Germans and another one to Americans.
     """
     if isinstance(value, bool | date | time):
-        raise _Wrong("type", "This is no number. Excel may have taken it for a date.")
+        raise _Wrong("type", "This is not a number. Excel may have taken it for a date.")
     if isinstance(value, int | float):
         return _rounded(Decimal(repr(value)), scale)
     text = str(value).translate(_SPACES).replace("\u2212", "-")
@@ -339,7 +339,7 @@ def read_number(value: object, scale: int, sign: str | None) -> Decimal:
         raise _Wrong("ambiguous number", message)
     fits = [one for one in ((sign,) if sign else (",", ".")) if _GROUPED[one].fullmatch(digits)]
     if not fits:
-        raise _Wrong("type", "This is no number.")
+        raise _Wrong("type", "This is not a number.")
     numbers = {Decimal(digits.replace("." if one == "," else ",", "").replace(one, ".")) for one in fits}
     if len(numbers) > 1:
         raise _Wrong("ambiguous number", 'Read with decimal="," or ".".')

@@ -210,7 +210,7 @@ def _text_of(path: Path) -> str:
             f"The cassette {str(path)!r} cannot be read: {error.strerror or error}.", hint=_record_again(path)
         ) from None
     if text is None:
-        raise _not_a_cassette(path, "its bytes are no text")
+        raise _not_a_cassette(path, "its bytes are not text")
     return text
 
 

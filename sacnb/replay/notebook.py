@@ -179,7 +179,7 @@ class Runner:
         what = "recorded" if mode == "record" else "replayed"
         return ReplayError(
             f"{where} the notebook {self._path.name!r} failed when it was {what}: {redact_text(reason.strip())}",
-            hint=f"The notebook was not changed. Mend the cell, and run it again: sacnb replay record "
+            hint=f"The notebook was not changed. Fix the cell, and run it again: sacnb replay record "
             f"{shlex.quote(self._path.name)}",
         )
 

@@ -32,6 +32,7 @@ from sacnb._redact import (
     MASK,
     MIN_SECRET_CHARS,
     is_secret_name,
+    known_secrets,
     redact_body,
     redact_data,
     redact_headers,
@@ -40,7 +41,6 @@ from sacnb._redact import (
 )
 from sacnb._settings import Settings
 from sacnb._settings.tenant_url import is_loopback
-from sacnb._settings.variables import known_secrets
 from sacnb.errors import ReplayError
 from sacnb.replay.library import Request, Response, is_token
 from sacnb.replay.scan import scan_text

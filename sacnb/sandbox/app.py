@@ -2,7 +2,8 @@
 
 ``GET /sandbox/misbehaviours`` lists the misbehaviours that are switched on, ``POST`` switches one on (``{"name": ...,
 options}``), ``DELETE`` switches all off, ``DELETE /sandbox/misbehaviours/<name>`` one. ``GET /sandbox/counts`` returns
-the counters. These paths need no token: the sandbox serves one machine and holds nothing secret.
+the counters. ``POST /sandbox/changes`` changes rows (``{"model_id": ..., "rows": [...], "deleted": [...]}``, as
+``Sandbox.change``). These paths need no token: the sandbox serves one machine and holds nothing secret.
 """
 
 from __future__ import annotations
@@ -36,9 +37,10 @@ _MISBEHAVIOURS: Final = "/sandbox/misbehaviours"
 class Admin:
     """The paths below ``/sandbox/``."""
 
-    def __init__(self, rules: Rules, journal: Journal) -> None:
+    def __init__(self, rules: Rules, journal: Journal, change: Callable[..., None]) -> None:
         self._rules = rules
         self._journal = journal
+        self._change = change
 
     def answer(self, method: str, path: str, content_type: str, body: bytes) -> Answer:
         """Answer one request.
@@ -53,27 +55,32 @@ class Admin:
                 case "GET", "/sandbox/misbehaviours":
                     pass
                 case "POST", "/sandbox/misbehaviours":
-                    self._switch_on(content_type, body)
+                    wanted = _read(content_type, body, "name", '{"name": "error_500", "times": 1}')
+                    self._rules.switch_on(wanted.pop("name"), wanted)
+                case "POST", "/sandbox/changes":
+                    wanted = _read(content_type, body, "model_id", '{"model_id": "US_EMPLOYMENT", "rows": []}')
+                    self._change(**wanted)
                 case "DELETE", "/sandbox/misbehaviours":
                     self._rules.switch_off()
                 case "DELETE", _ if path.startswith(f"{_MISBEHAVIOURS}/"):
                     self._rules.switch_off(path.removeprefix(f"{_MISBEHAVIOURS}/"))
-                case _, "/sandbox/counts" | "/sandbox/misbehaviours":
+                case _, "/sandbox/counts" | "/sandbox/misbehaviours" | "/sandbox/changes":
                     raise Refusal(405, f"The method {method} is not allowed.")
                 case _:
                     raise Refusal(404, f"{path} does not exist. Use {_MISBEHAVIOURS} or /sandbox/counts.")
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise Refusal(400, str(error)) from None
         return _json({"misbehaviours": self._rules.describe()})
 
-    def _switch_on(self, content_type: str, body: bytes) -> None:
-        if content_type != "application/json":
-            # HTML forms cannot send this type, so a web page opened in a browser cannot steer the sandbox.
-            raise Refusal(415, "Send application/json.")
-        wanted = json.loads(body)
-        if not isinstance(wanted, dict) or not isinstance(wanted.get("name"), str):
-            raise Refusal(400, 'Send an object with a "name", such as {"name": "error_500", "times": 1}.')
-        self._rules.switch_on(wanted.pop("name"), wanted)
+
+def _read(content_type: str, body: bytes, needed: str, example: str) -> dict[str, Any]:
+    if content_type != "application/json":
+        # HTML forms cannot send this type, so a web page opened in a browser cannot steer the sandbox.
+        raise Refusal(415, "Send application/json.")
+    wanted = json.loads(body)
+    if not isinstance(wanted, dict) or not isinstance(wanted.get(needed), str):
+        raise Refusal(400, f'Send an object with a "{needed}", such as {example}.')
+    return wanted
 
 
 def _json(document: dict[str, Any]) -> Answer:
@@ -96,13 +103,14 @@ class App:
     now: Callable[[], datetime]
     latency_s: Callable[[], float]
     max_url_chars: int
+    change: Callable[..., None]
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         # Clients send a proxy the whole URL in the request line (RFC 9112, section 3.2.2).
         path, _, query = re.sub(r"^https?://[^/?]*", "", request.raw_path).partition("?")
         try:
-            goal, malformed = target(request.method, path), None
+            goal, malformed = target(request.method, path, query), None
         except Refusal as refusal:
             goal, malformed = Target("other"), refusal
         try:
@@ -172,7 +180,7 @@ class App:
 
     def _administer(self, request: web.BaseRequest, path: str, body: bytes) -> Answer:
         try:
-            return Admin(self.rules, self.journal).answer(request.method, path, request.content_type, body)
+            return Admin(self.rules, self.journal, self.change).answer(request.method, path, request.content_type, body)
         except Refusal as refusal:
             return Answer(refusal.status, refusal.body())
 

@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -22,7 +23,7 @@ from sacnb.sandbox.metadata import csdl_json, csdl_xml
 from sacnb.sandbox.misbehaviours import Rules
 from sacnb.sandbox.model import Model
 from sacnb.sandbox.pages import PAGE_MISBEHAVIOURS, SWAPPED, Draft, csv_page, json_page, place_of
-from sacnb.sandbox.query import Options, decode, parse_options
+from sacnb.sandbox.query import Options, decode, parse_options, split_query
 from sacnb.sandbox.relation import (
     Cut,
     FrameRelation,
@@ -35,6 +36,7 @@ from sacnb.sandbox.relation import (
     frame_relation,
 )
 from sacnb.sandbox.schema import text_column
+from sacnb.sandbox.tracking import TRACKING_PARAMETER, TrackedRead, Tracking, tracks_changes
 
 __all__ = ["ADMIN_ROOT", "EXPORT_ROOT", "TOKEN_PATH", "ExportService", "Target", "target"]
 
@@ -55,8 +57,10 @@ class Target:
     entity_set: str = ""
 
 
-def target(method: str, raw_path: str) -> Target:
-    """Parse a raw path. Segments are split before decoding, so that an encoded slash stays inside its name.
+def target(method: str, raw_path: str, query: str = "") -> Target:
+    """Parse a raw path; a ``deltaid`` in the query makes it a delta link.
+
+    Segments are split before decoding, so that an encoded slash stays inside its name.
 
     Raises:
         Refusal: 400 for a path that is not percent-encoded UTF-8.
@@ -70,7 +74,9 @@ def target(method: str, raw_path: str) -> Target:
     if raw_path.startswith(ACTIONS_ROOT + "/"):
         return Target(action_kind(method))
     if raw_path.startswith(EXPORT_ROOT + "/"):
-        return _export([decode(part) for part in raw_path[len(EXPORT_ROOT) + 1 :].split("/")])
+        found = _export([decode(part) for part in raw_path[len(EXPORT_ROOT) + 1 :].split("/")])
+        is_delta = found.entity_set and any(name == "deltaid" for name, _ in split_query(query))
+        return replace(found, kind="delta") if is_delta else found
     return Target("directory" if raw_path.startswith(SCIM_ROOT + "/") else "other")
 
 
@@ -81,6 +87,10 @@ def _export(parts: list[str]) -> Target:
             found = Target("metadata")
         case ["administration", "Namespaces"]:
             found = Target("namespaces")
+        case ["administration", one] if one.startswith("Subscriptions"):
+            found = Target("subscriptions", entity_set=one)
+        case ["administration", one, "Subscriptions"] if one.startswith("Providers("):
+            found = Target("subscriptions", entity_set=one)
         case ["administration", one] if key := _NAMESPACE.fullmatch(one):
             found = Target("namespaces", key[1].replace("''", "'"))
         case ["administration", one, "Providers"] if key := _NAMESPACE.fullmatch(one):
@@ -108,21 +118,39 @@ _PROVIDER_COLUMNS: Final = ("ProviderID", "ProviderName", "NamespaceID", "Descri
 _NAMESPACE_ROW: Final = {"NamespaceID": NAMESPACE, "Description": "SAC Namespace"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Provider:
     model: Model
-    sets: Mapping[str, Relation]
     # Part of every cache key of the provider, so that nothing cached survives when the model is replaced.
     generation: int
+
+    @cached_property
+    def sets(self) -> Mapping[str, Relation]:
+        """Entity sets by name, made when the first of them is asked for: a sandbox has more models than are."""
+        if self.model.live:
+            return {}
+        sets = self.model.entity_sets()
+        if "FactData" in sets:
+            sums = aggregation_columns(self.model.facts)
+            sets["FactDataAggregation"] = frame_relation(sums, pl.DataFrame(schema=[c.name for c in sums]))
+        return sets
 
 
 class ExportService:
     """The paths below ``/api/v1/dataexport``. Called from worker threads."""
 
     def __init__(
-        self, models: Iterable[Model], rules: Rules, *, max_page_size: int, memory_bytes: int, list_live: bool
+        self,
+        models: Iterable[Model],
+        rules: Rules,
+        *,
+        tracking: Tracking,
+        max_page_size: int,
+        memory_bytes: int,
+        list_live: bool,
     ) -> None:
         self._rules = rules
+        self._tracking = tracking
         self._list_live = list_live
         self._max_page_size = max_page_size
         self._lock = threading.Lock()
@@ -137,15 +165,9 @@ class ExportService:
 
     def add(self, model: Model) -> None:
         """Serve another model; it replaces a model with the same id."""
-        sets: dict[str, Relation] = {}
-        if not model.live:
-            sets = model.entity_sets()
-        if "FactData" in sets:
-            sums = aggregation_columns(model.facts)
-            sets["FactDataAggregation"] = frame_relation(sums, pl.DataFrame(schema=[c.name for c in sums]))
         with self._lock:
             self._generation += 1
-            self._providers[model.provider_id] = _Provider(model, sets, self._generation)
+            self._providers[model.provider_id] = _Provider(model, self._generation)
 
     def models(self) -> list[Model]:
         """Return all models, those that no list has, too."""
@@ -153,11 +175,16 @@ class ExportService:
             return [provider.model for provider in self._providers.values()]
 
     def answer(self, exchange: Exchange, target: Target) -> Answer:
-        """Answer a GET request.
+        """Answer a request: a GET, or the deletion of a subscription.
 
         Raises:
             Refusal: SAC would refuse the request.
         """
+        if target.kind == "subscriptions":
+            return self._tracking.administer(exchange, target.entity_set)
+        return self._read(exchange, target)
+
+    def _read(self, exchange: Exchange, target: Target) -> Answer:
         match target.kind:
             case "namespaces":
                 return self._namespaces(target)
@@ -244,7 +271,9 @@ class ExportService:
             raise Refusal(400, f"The dimension of {flat!r} has no hierarchy.")
         if target.entity_set not in provider.sets:
             raise Refusal(404, f"The entity set {target.entity_set!r} does not exist.", 3707)
-        if not self._rules.is_quiet(PAGE_MISBEHAVIOURS):
+        if target.kind == "delta" and not exchange.strikes("delta_ignored"):
+            return self._tracking.page(exchange, target.entity_set, provider.sets[target.entity_set])
+        if tracks_changes(exchange) or not self._rules.is_quiet(PAGE_MISBEHAVIOURS):
             return self._page(exchange, target, provider)
         key = (provider.generation, exchange.origin, exchange.path, exchange.query)
         return self._pages.get(key, lambda: self._page(exchange, target, provider).pack())
@@ -283,9 +312,23 @@ class ExportService:
         elif cut.next_start is not None and by_links and exchange.strikes("page_swapped"):
             cut, note = replace(cut, frame=cut_at(cut.next_start).frame), SWAPPED
         is_narrowed = len(columns) < len(relation.columns)
+        tracked = self._tracked(exchange, target, TrackedRead(relation, columns, options.filter, size))
         trims = relation.trims_decimals
-        draft = Draft(target.entity_set, place, cut, columns, trims, options, is_narrowed, has_links, note)
-        return csv_page(exchange, draft) if options.format == "csv" else json_page(exchange, draft)
+        draft = Draft(target.entity_set, place, cut, columns, trims, options, is_narrowed, has_links, note, tracked)
+        if options.format == "csv":
+            return csv_page(exchange, draft)
+        link = self._tracking.link_member(exchange, tracked) if tracked and cut.next_start is None else ""
+        return json_page(exchange, draft, delta_link=link)
+
+    def _tracked(self, exchange: Exchange, target: Target, read: TrackedRead) -> str:
+        """Return the id of the subscription that a page belongs to, begun with the first one; empty without any.
+
+        An aggregation is not tracked here, although SAC's subscriptions know its name.
+        """
+        known = dict(split_query(exchange.query)).get(TRACKING_PARAMETER, "")
+        if known or target.entity_set == "FactDataAggregation" or not tracks_changes(exchange):
+            return known
+        return self._tracking.begin(exchange, (target.namespace, target.provider), target.entity_set, read)
 
     def _rotation(self, exchange: Exchange, options: Options, start: int) -> int:
         """Return how far the order of rows is turned for this request."""

@@ -83,7 +83,7 @@ def rows_of(exchange: Exchange, body: bytes, job: ImportJob) -> list[dict[str, A
     rows = document.get("Data")
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise Refusal(400, "Request body is incorrect or missing.", 1006)
-    # Both may be given anew with the data.
+    # An upload may replace both.
     if document.get("Mapping"):
         job.mapping = document["Mapping"]
         job.table.mapping = fact_mapping(job.table.model, job.mapping)

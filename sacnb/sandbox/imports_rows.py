@@ -109,7 +109,7 @@ class Members:
 
 @dataclass(slots=True)
 class FactTable:
-    """The rows that a job has staged for the facts of a model, by key: the last one of a key wins, without a word."""
+    """The fact rows that a job has staged, by key; a later row silently replaces an earlier one."""
 
     model: Model
     mapping: Mapping[str, str]

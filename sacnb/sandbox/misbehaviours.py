@@ -24,13 +24,14 @@ IMPORTS: Final = (
 )  # fmt: skip
 ACTIONS: Final = ("action_start", "action_status")
 API: Final = (
-    *(*PAGES, "namespaces", "providers", "service", "metadata", "csrf", "directory"),
+    *(*PAGES, "delta", "subscriptions", "namespaces", "providers", "service", "metadata", "csrf", "directory"),
     *(*IMPORTS, *ACTIONS, "count", "other"),
 )
 # The values of ``on``: a kind of request, or a group of kinds.
 KINDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         "pages": PAGES,
+        "tracked": (*PAGES, "delta"),
         "import": IMPORTS,
         "action": ACTIONS,
         "api": API,
@@ -238,6 +239,18 @@ def _catalogue() -> Mapping[str, Misbehaviour]:
         entry("nulls_left_out", "a null measure is left out of its row", "pages"),
         entry("page_shape", "the JSON of a page has another shape, by name", "pages", shape="blanks"),
         entry("stream_error", "an error object within the answer, 'after' value or 'inside'", "pages", where="after"),
+        # Change tracking
+        entry("delta_expired", "a delta link, or a link within its pages, ends in an error", "delta", status=410),
+        entry("delta_forgets", "a delta link that is asked again has no changes", "delta"),
+        entry("delta_page_repeated", "a page of changes is answered with the one before it", "delta"),
+        entry("delta_page_missing", "a page of changes is answered with its successor", "delta"),
+        entry("delta_pages_swapped", "pages of changes come in another order", "delta"),
+        entry("delta_rows_partial", "changed rows have only the measures that changed", "delta"),
+        entry("delta_removed_form", "deleted rows have the form of OData 4.01, with @removed", "delta"),
+        entry("delta_ignored", "a delta link is answered with all rows, and no link", "delta"),
+        entry("delta_link_missing", "the last page has no deltaLink", "facts", within="tracked"),
+        entry("delta_link_cross_origin", "deltaLink points to another host", "facts", within="tracked",
+              origin="https://elsewhere.invalid"),
         # Metadata
         entry("no_hierarchy_400", "MasterWithHierarchy of a flat dimension is a 400 instead of a 404", "hierarchy"),
         entry("hierarchy_annotations", "$metadata annotates hierarchies (the form is unconfirmed)", "metadata"),

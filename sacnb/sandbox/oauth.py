@@ -227,7 +227,7 @@ class Gate:
 
         Raises:
             Refusal: 401 (or the status of a misbehaviour); 403 with ``x-csrf-token: Required`` for a missing or wrong
-                CSRF token; 405 for a request that would write through another service than the import service.
+                CSRF token; 405 for a request that writes where nothing can be written.
         """
         if exchange.strikes("revoke_tokens"):
             self._tokens.revoke_all()
@@ -249,7 +249,7 @@ class Gate:
             expected = self._csrf.get(exchange.headers.get("Authorization", ""))
         if expected is None or exchange.headers.get(_CSRF) != expected:
             raise Refusal(403, "CSRF token required", headers={_CSRF: "Required"})
-        if exchange.kind in {*IMPORTS, *ACTIONS}:
+        if exchange.kind in {*IMPORTS, *ACTIONS, "subscriptions"}:
             return
         raise Refusal(405, f"The method {exchange.method} is not allowed.", headers={"Allow": "GET, HEAD"})
 

@@ -25,6 +25,7 @@ from sacnb.sandbox.misbehaviours import MISBEHAVIOURS
 from sacnb.sandbox.query import Options, split_query
 from sacnb.sandbox.relation import Cut
 from sacnb.sandbox.schema import Column
+from sacnb.sandbox.tracking import TRACKING_PARAMETER
 
 __all__ = [
     "PAGE_MISBEHAVIOURS",
@@ -38,8 +39,9 @@ __all__ = [
     "shape_rows",
 ]
 
-# Pages are made anew while one of these is on.
+# No page is cached while one of these is on.
 PAGE_MISBEHAVIOURS: Final = tuple(name for name, entry in MISBEHAVIOURS.items() if entry.within == "pages")
+_OF_PAGES: Final = frozenset({"$skiptoken", "%24skiptoken", "package", TRACKING_PARAMETER})
 # The note in the link to a page that has the rows of the page before it, which had those of this one.
 SWAPPED: Final = "swapped"
 _EMPTY: Final = "empty-"
@@ -73,6 +75,7 @@ class Draft:
     is_narrowed: bool = False
     has_links: bool = True
     next_note: str = ""
+    tracked: str = ""
     started: float = field(default_factory=time.perf_counter)
 
 
@@ -125,7 +128,8 @@ def _next_link(exchange: Exchange, draft: Draft, place: Place | None) -> str | N
     if place is None:
         return None
     cursor = _cursor(exchange, draft.options, place)
-    kept = [f"{k}={v}" for k, v in split_query(exchange.query) if k not in {"$skiptoken", "%24skiptoken", "package"}]
+    kept = [f"{k}={v}" for k, v in split_query(exchange.query) if k not in _OF_PAGES]
+    kept += [f"{TRACKING_PARAMETER}={draft.tracked}"] if draft.tracked else []
     query = "&".join([*kept, f"$skiptoken={cursor.replace('=', '%3D')}"])
     loop = exchange.take("next_link_looping")
     if loop:
@@ -155,8 +159,8 @@ def _other_host(origin: str) -> str:
     return f"{scheme}://{pairs.get(host, other)}{colon}{port}"
 
 
-def json_page(exchange: Exchange, draft: Draft) -> Answer:
-    """Return the page as JSON, in the order that SAC documents: rows, counts, nextLink."""
+def json_page(exchange: Exchange, draft: Draft, *, delta_link: str = "") -> Answer:
+    """Return the page as JSON, in the order that SAC documents: rows, counts, nextLink, at the end deltaLink."""
     if exchange.strikes("endless_pages"):
         turn = int(draft.place.note.removeprefix(_ENDLESS)) if draft.place.note.startswith(_ENDLESS) else 0
         place: Place | None = Place(draft.place.start, f"{_ENDLESS}{turn + 1}")
@@ -171,6 +175,8 @@ def json_page(exchange: Exchange, draft: Draft) -> Answer:
         head = f"{head},{link}"
     elif link:
         tail.append(link)
+    if place is None and delta_link:
+        tail.append(delta_link)
     inside, after = _stream_error(exchange)
     value = _value(exchange, draft, rows, inside)
     if value is None:

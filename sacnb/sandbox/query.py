@@ -62,8 +62,6 @@ def parse_options(raw: str) -> Options:
         name, value = decode(raw_name), decode(raw_value)
         if name in _OPTIONS and given.setdefault(name, value) != value:
             raise Refusal(400, f"The query option {name} is given twice.")
-    if "deltaid" in given:
-        raise Refusal(404, "There is no subscription with this delta id.")
     select = given.get("$select", "*")
     return Options(
         select=None if select == "*" else _names(select, "$select"),

@@ -24,6 +24,7 @@ from sacnb.sandbox.misbehaviours import Rules
 from sacnb.sandbox.model import Model
 from sacnb.sandbox.models import builtin_models
 from sacnb.sandbox.oauth import Gate, TokenService, new_client_id, new_client_secret
+from sacnb.sandbox.tracking import Tracking, changed_model
 
 __all__ = ["HttpThread", "Sandbox"]
 
@@ -165,9 +166,11 @@ class Sandbox:
         self._logins = LoginService(
             self._client_id, users, issue=self._tokens.issue, revoke=self._tokens.revoke_login, clock=clock
         )
+        self._tracking = Tracking(now)
         self._export = ExportService(
             [*builtin_models(scale_rows=scale_rows, seed=seed), *models],
             self._rules,
+            tracking=self._tracking,
             max_page_size=max_page_size,
             memory_bytes=memory_bytes,
             list_live=list_live,
@@ -198,6 +201,7 @@ class Sandbox:
             now=now,
             latency_s=lambda: self.latency_s,
             max_url_chars=max_url_chars,
+            change=self.change,
         )
         try:
             self._http = HttpThread(app.handle, host=host, port=port)
@@ -263,6 +267,31 @@ class Sandbox:
     def add_model(self, model: Model) -> None:
         """Serve another model; it replaces a model with the same id."""
         self._export.add(model)
+
+    def change(
+        self,
+        model_id: str,
+        rows: Iterable[Mapping[str, Any]] = (),
+        *,
+        deleted: Iterable[Mapping[str, Any]] = (),
+        dimension: str | None = None,
+        append: bool = False,
+    ) -> None:
+        """Add or replace facts of a model by their key, and delete some; with *dimension* its members.
+
+        ``append`` adds further records for keys that are there already. Whoever tracks changes is told of these.
+
+        Raises:
+            ValueError: there is no such model, dimension or column, a row lacks a key, or the rows are computed.
+        """
+        models = {model.provider_id: model for model in self._export.models()}
+        if model_id not in models:
+            raise ValueError(f"There is no model {model_id!r}; there is: {', '.join(models)}.")
+        self._export.add(changed_model(models[model_id], rows, deleted, dimension=dimension, append=append))
+
+    def expire_subscriptions(self) -> None:
+        """Let all subscriptions expire: their delta links are refused from now on."""
+        self._tracking.expire()
 
     def close(self) -> None:
         """Stop the server and its threads; closing twice does nothing."""

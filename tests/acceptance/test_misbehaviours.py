@@ -177,11 +177,14 @@ def test_every_misbehaviour_has_a_case() -> None:
     actions = {name for name, entry in MISBEHAVIOURS.items() if entry.within.startswith("action")}
     # Those of a login strike no technical user; the tests of the sandbox show each.
     logins = {name for name in MISBEHAVIOURS if name.startswith(("login_", "code_", "refresh_token_"))}
-    assert {case.name for case in CASES} == set(MISBEHAVIOURS) - imports - actions - logins
+    changes = {name for name in MISBEHAVIOURS if name.startswith("delta_")}
+    assert {case.name for case in CASES} == set(MISBEHAVIOURS) - imports - actions - logins - changes
     shown = (Path(__file__).parents[1] / "sandbox" / "test_misbehaviours.py").read_text(encoding="utf-8")
     assert [name for name in sorted(logins) if f'"{name}"' not in shown] == []
     runs = (Path(__file__).parents[1] / "actions" / "test_multi_action.py").read_text(encoding="utf-8")
     assert [name for name in sorted(actions) if f'"{name}"' not in runs] == []
+    tracked = (Path(__file__).parents[1] / "track" / "test_track.py").read_text(encoding="utf-8")
+    assert [name for name in sorted(changes) if f'"{name}"' not in tracked] == []
     # Those of imports strike no download; the tests of writing show them.
     writes = (Path(__file__).parents[1] / "write" / "test_write.py").read_text(encoding="utf-8")
     assert [name for name in sorted(imports) if f'"{name}"' not in writes] == []

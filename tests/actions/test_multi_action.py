@@ -115,7 +115,7 @@ def test_a_wait_ends_in_time_and_says_that_the_run_goes_on(grow: MultiAction, sa
     with pytest.raises(ActionError, match=r"is not over after 60 s \(status: running\)") as caught:
         grow.run(PLAN).wait(timeout_s=60)
     assert 60 <= time.clock() < 70
-    with pytest.raises(Cancelled, match="the run goes on in SAC"):
+    with pytest.raises(Cancelled, match="the run continues in SAC"):
         caught.value.run.wait(cancelled=lambda: True)
     assert caught.value.run.wait().status == "successful"
 

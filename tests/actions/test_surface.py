@@ -42,7 +42,7 @@ def test_a_run_is_waited_for_and_can_be_followed(invoke: Callable[..., Result]) 
 def test_what_sac_refuses_is_one_error_with_its_remedy(invoke: Callable[..., Result]) -> None:
     done = invoke("run", GROW_PLAN, "--member", "TargetVersion=public.Plan", "--number", "Growth=many")
     assert done.exit_code == 2
-    assert "Growth=many is no number" in done.stderr
+    assert "Growth=many is not a number" in done.stderr
     done = invoke("run", "t.OTHER:ONE")
     assert done.exit_code == 3
     assert "Starter API URL" in done.stderr

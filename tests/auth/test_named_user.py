@@ -11,9 +11,11 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import keyring
 import keyrings
 import pytest
 import requests
+from keyring.backends import fail
 from loopback import Reply
 from sealing import shown
 
@@ -431,6 +433,14 @@ def test_a_login_is_kept_only_if_asked(connect: Callable[..., Tenant], ring: key
     login(tenant)
     tenant.renew_token()
     assert ring.kept == {}
+
+
+def test_a_machine_without_a_keyring_can_log_out(connect: Callable[..., Tenant], ring: keyrings.Ring) -> None:
+    keyring.set_keyring(fail.Keyring())  # type: ignore[no-untyped-call]
+    tenant = connect()
+    login(tenant)
+    assert tenant.logout() is True
+    assert tenant.logout() is False
 
 
 def test_the_new_refresh_token_is_kept_before_anything_can_fail(

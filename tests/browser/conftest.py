@@ -20,6 +20,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ from sacnb.sandbox import Sandbox
 
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "docs" / "pictures"
+# The Python of another Jupyter, with sacnb as pip installs it; `make labs` names the oldest and the newest.
+JUPYTER = os.environ.get("SACNB_JUPYTER", sys.executable)
 # A busy machine with two cores takes its time to start a kernel; on an idle one no test waits this long.
 PATIENCE_S = 90
 
@@ -160,12 +163,15 @@ def server(tenant: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         "SAC_STREAMS": "1",
         "SAC_MAX_ATTEMPTS": "1",  # a test of what is shown in the end need not wait for tries in between
     }
+    if sys.executable == JUPYTER:  # poetry installs none of the data that pip puts into the environment
+        environment["JUPYTER_PATH"] = str(ROOT / "sacnb" / "lab" / "share" / "jupyter")
+        environment["JUPYTER_CONFIG_PATH"] = str(ROOT / "sacnb" / "lab" / "etc" / "jupyter")
     options = ["--no-browser", "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", f"--ServerApp.root_dir={folder}"]
     options += ["--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True"]
     options += ["--LabApp.extension_manager=readonly"]
     options += ["--allow-root"] if _is_root() else []
     process = subprocess.Popen(
-        [sys.executable, "-m", "jupyterlab", *options],
+        [JUPYTER, "-m", "jupyterlab", *options],
         cwd=folder,
         env=environment,
         stdout=subprocess.DEVNULL,
@@ -215,32 +221,26 @@ class Notebook:
     page: Any
     file: Path
     server: Server
-    pictures: Path
+    pictures: Path | None
     console: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     strangers: list[str] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
+    spoils_its_page: bool = False  # the next notebook then gets another one
 
-    def listen(self) -> None:
-        """Note what the page says, what it asks for, and every message between it and the kernel."""
+    def on_console(self, said: Any) -> None:
+        self.console.append(said.text)
+        self.errors += [said.text] if said.type == "error" else []
 
-        def on_console(said: Any) -> None:
-            self.console.append(said.text)
-            self.errors += [said.text] if said.type == "error" else []
+    def on_pageerror(self, error: Any) -> None:
+        self.errors.append(f"{error.stack}")
 
-        own = (self.server.url, self.server.url.replace("http", "ws", 1), "data:", "blob:")
+    def on_request(self, asked: Any) -> None:
+        if not asked.url.startswith((self.server.url, self.server.url.replace("http", "ws", 1), "data:", "blob:")):
+            self.strangers.append(asked.url)
 
-        def on_request(asked: Any) -> None:
-            if not asked.url.startswith(own):
-                self.strangers.append(asked.url)
-
-        def on_message(message: str | bytes) -> None:
-            self.messages.append(message if isinstance(message, str) else message.decode(errors="replace"))
-
-        self.page.on("console", on_console)
-        self.page.on("pageerror", lambda error: self.errors.append(f"{error.stack}"))
-        self.page.on("request", on_request)
-        self.page.on("websocket", lambda socket: _each(socket, on_message, "framereceived", "framesent"))
+    def on_message(self, message: str | bytes) -> None:
+        self.messages.append(message if isinstance(message, str) else message.decode(errors="replace"))
 
     def run_all(self) -> None:
         """Run all cells, as a user does it, and wait for the last one, or for one that fails."""
@@ -305,9 +305,11 @@ class Notebook:
         assert serious == [], json.dumps([(r["id"], [n["html"] for n in r["nodes"]]) for r in serious], indent=1)
 
     def picture(self, name: str, part: Any, *, scale: str = "device") -> None:
-        """Take a picture of a part, after a look at all the text on show."""
+        """Look at all the text on show, and where pictures are kept, take one of a part."""
         shown = self.page.evaluate("document.body.innerText")
         assert [one for one in CANARIES if one in shown] == []
+        if self.pictures is None:
+            return
         part.evaluate("part => part.scrollIntoView({block: 'center'})")
         box = part.bounding_box()
         clip = {"x": box["x"] - 8, "y": box["y"] - 4, "width": box["width"] + 16, "height": box["height"] + 8}
@@ -340,19 +342,54 @@ class Notebook:
             assert self.errors == []
             assert self.strangers == []
         finally:
-            self.page.evaluate("window.jupyterapp?.serviceManager.sessions.shutdownAll()")
+            # Without the question whether to save it.
+            self.page.evaluate("() => { jupyterapp.shell.currentWidget?.dispose(); }")
+            self.page.evaluate("async () => { await jupyterapp.serviceManager.sessions.shutdownAll(); }")
+            if self.spoils_its_page:
+                self.page.close()
 
 
-def _each(source: Any, listener: Callable[..., None], *events: str) -> None:
-    for event in events:
-        source.on(event, listener)
+class Tab:
+    """A page in which one notebook is open after the other, since to load JupyterLab takes seconds.
+
+    The notebook that is open hears what the page says, what it asks for, and every message between it and the server.
+    """
+
+    def __init__(self, page: Any) -> None:
+        self.page = page
+        self.notebook: Notebook | None = None
+        for event in ("console", "pageerror", "request"):
+            page.on(event, partial(self._tell, event))
+        page.on("websocket", self._listen_to)
+
+    def _listen_to(self, socket: Any) -> None:
+        for event in ("framereceived", "framesent"):
+            socket.on(event, partial(self._tell, "message"))
+
+    def _tell(self, event: str, what: Any) -> None:
+        if self.notebook is not None:
+            getattr(self.notebook, f"on_{event}")(what)
+
+
+@pytest.fixture(scope="session")
+def context(browser: Any) -> Iterator[Any]:
+    context = browser.new_context(viewport={"width": 1000, "height": 2000}, device_scale_factor=1.5)
+    context.set_default_timeout(PATIENCE_S * 1000)
+    yield context
+    context.close()
+
+
+@pytest.fixture(scope="session")
+def tabs() -> dict[str, Tab]:
+    """The open tabs, by their place."""
+    return {}
 
 
 @pytest.fixture
-def open_notebook(browser: Any, server: Server, tenant: Sandbox, tmp_path: Path) -> Iterator[Callable[..., Notebook]]:
+def open_notebook(
+    context: Any, tabs: dict[str, Tab], server: Server, tenant: Sandbox
+) -> Iterator[Callable[..., Notebook]]:
     """Opens a copy of a shipped notebook, by its name, or one of these cells; in JupyterLab, or elsewhere."""
-    context = browser.new_context(viewport={"width": 1000, "height": 2000}, device_scale_factor=1.5)
-    context.set_default_timeout(PATIENCE_S * 1000)
     opened: list[Notebook] = []
 
     def open_notebook(source: str | list[str], *, place: str = "doc/tree") -> Notebook:
@@ -366,11 +403,17 @@ def open_notebook(browser: Any, server: Server, tenant: Sandbox, tmp_path: Path)
                 cell.execution_count = None  # so that a number says that the cell has run here
         file = server.folder / f"notebook_{len(list(server.folder.iterdir()))}.ipynb"
         nbformat.write(document, file)
-        pictures = PICTURES if os.environ.get("SACNB_PICTURES") == "keep" else tmp_path
-        notebook = Notebook(context.new_page(), file, server, pictures)
+        pictures = PICTURES if os.environ.get("SACNB_PICTURES") == "keep" else None
+        is_loaded = place in tabs and not tabs[place].page.is_closed()
+        if not is_loaded:
+            tabs[place] = Tab(context.new_page())
+        notebook = tabs[place].notebook = Notebook(tabs[place].page, file, server, pictures)
         opened.append(notebook)
-        notebook.listen()
-        notebook.page.goto(server.address(file.name, place))
+        if is_loaded:
+            open_it = "async path => { await jupyterapp.commands.execute('docmanager:open', {path}); }"
+            notebook.page.evaluate(open_it, file.name)
+        else:
+            notebook.page.goto(server.address(file.name, place))
         notebook.page.locator(".jp-Notebook").wait_for()
         # Before the kernel is there, "Run All" does nothing and says nothing.
         notebook.page.wait_for_function(
@@ -384,8 +427,5 @@ def open_notebook(browser: Any, server: Server, tenant: Sandbox, tmp_path: Path)
     tenant.behave()
     yield open_notebook
     tenant.behave()
-    try:
-        for notebook in opened:
-            notebook.close()
-    finally:
-        context.close()
+    for notebook in opened:
+        notebook.close()

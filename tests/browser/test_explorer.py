@@ -101,6 +101,7 @@ def test_a_model_is_chosen_looked_at_and_taken_away_as_code(notebook: Any, tenan
     expect(check).to_contain_text("(6, True, (('Version', ('public.Actual',)), ('Sector', ('20', '31'))))")
 
     # A browser that forbids it leaves the code selected.
+    notebook.spoils_its_page = True
     notebook.page.evaluate(
         "Object.defineProperty(navigator, 'clipboard', {value: undefined}); document.execCommand = () => false"
     )

@@ -44,3 +44,15 @@ def test_the_panel_works_in_notebook_7(open_notebook: Callable[..., Any], tenant
     expect(panel.get_by_role("alert")).to_contain_text("from an earlier refresh")
     expect(panel.get_by_role("row")).to_have_count(11)
     expect(chart).to_be_visible()
+
+    # The side panel is here, too, with the same models and the active cell of this notebook.
+    tenant.behave()
+    notebook.page.wait_for_function("jupyterapp.commands.hasCommand('sacnb:show')")
+    notebook.page.evaluate("jupyterapp.commands.execute('sacnb:show')")
+    side = notebook.page.locator("#sacnb-panel")
+    expect(side.get_by_role("status")).to_have_text(re.compile(r"^\d+ models; choose one$"))
+    side.get_by_role("treeitem").filter(has_text="US_EMPLOYMENT").click()
+    expect(side.get_by_role("treeitem").filter(has_text="Sector")).to_be_visible()
+    side.get_by_role("button", name="Insert code", exact=True).click()
+    expect(side.get_by_role("status")).to_have_text("Code inserted into the active cell.")
+    notebook.check_access(side)

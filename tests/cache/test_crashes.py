@@ -81,7 +81,7 @@ def test_a_process_killed_at_any_moment_leaves_one_of_the_results(
     cache: Cache, key: CacheKey, files: list[Path]
 ) -> None:
     either = [Result.from_parquet(file) for file in files]
-    for saves in range(1, 8):
+    for saves in (1, 2, 5):
         with saver(cache.directory, "never", *files) as process:
             assert process.stdout is not None
             for _ in range(saves):

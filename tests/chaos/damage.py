@@ -33,9 +33,9 @@ from sacnb._settings.files import profiles_path, save_dotenv, save_profile
 from sacnb._tenant import Tenant
 from sacnb.errors import SacError
 from sacnb.snowflake import load
-from sacnb.snowflake.channel import Channel
 from sacnb.snowflake.chunks import Chunker
 from sacnb.snowflake.client import SnowflakeClient
+from sacnb.snowflake.delivery import Delivery
 from sacnb.snowflake.settings import resolve
 
 from .scenes import KEYS, NEW, World, Wrong, ordered
@@ -177,15 +177,15 @@ class UnfinishedLoad(Kept):
 
     def make(self) -> None:
         self.world.snowflake.reset()
-        left, send = [3], Channel._send
+        left, send = [3], Delivery._send
 
-        def dies(channel: Channel, chunk: Any) -> None:
-            send(channel, chunk)
+        def dies(delivery: Delivery, chunk: Any) -> None:
+            send(delivery, chunk)
             left[0] -= 1
             if not left[0]:
                 raise KeyboardInterrupt
 
-        with mock.patch.object(Channel, "_send", dies), contextlib.suppress(KeyboardInterrupt):
+        with mock.patch.object(Delivery, "_send", dies), contextlib.suppress(KeyboardInterrupt):
             self._load()
         self.world.snowflake.settle()
         if not 0 < len(self._there()) < self.world.rows[NEW].height:
@@ -286,22 +286,22 @@ KINDS: Final[tuple[type[Kept], ...]] = (
 )  # fmt: skip
 
 
-def damage(seed: int, times: int) -> Report:
-    """Damage each file of each kind as often as *times* says; each damage depends on the seed and the file alone."""
+def damage(seed: int, times: int, files: int | None = None) -> Report:
+    """Damage each file of each kind (or some *files* of each) as often as *times* says."""
     report = Report(seed)
     top = Path(tempfile.mkdtemp(prefix="sacnb-damage-"))
     world = World(can_mount=False)
     try:
         world.sandbox.add_model(world.models[NEW])
         for kind in KINDS:
-            _damage(kind(world, top / "work"), report, top / "kept", times)
+            _damage(kind(world, top / "work"), report, top / "kept", times, files)
     finally:
         world.close()
         shutil.rmtree(top)
     return report
 
 
-def _damage(kept: Kept, report: Report, copied: Path, times: int) -> None:
+def _damage(kept: Kept, report: Report, copied: Path, times: int, files: int | None) -> None:
     kept.folder.mkdir(parents=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -311,6 +311,8 @@ def _damage(kept: Kept, report: Report, copied: Path, times: int) -> None:
         names = [name for name in names if name.suffix != ".lock"]
         if not names:
             raise Wrong(f"{kept.kind}: there is no file to damage")
+        if files is not None:
+            names = random.Random(report.seed).sample(names, min(files, len(names)))
         # Undamaged first: what does not work then would count as noticed.
         for name in [None, *(one for one in names for _ in range(times))]:
             _use(kept, report, copied, name)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
 import os
 import queue
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sales import sales
@@ -20,14 +18,14 @@ import sacnb.sandbox
 from sacnb.sandbox import Sandbox
 
 from . import workers
-from .workers import STORES, pull, rows_of
+from .workers import STORES, rows_of
 
 CLIENT = {"client_id": "workers", "client_secret": "canary-secret-of-the-workers"}
 
 
 @pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:  # type: ignore[override]
-    with sacnb.sandbox.start(models=[sales()], scale_rows=10, **CLIENT) as started:  # type: ignore[arg-type]
+def sandbox() -> Iterator[Sandbox]:
+    with sacnb.sandbox.start(models=[sales()], scale_rows=10, **CLIENT) as started:
         yield started
 
 
@@ -36,69 +34,24 @@ def address(sandbox: Sandbox) -> dict[str, str]:
     return {"tenant_url": sandbox.tenant_url, "token_url": sandbox.token_url, **CLIENT}
 
 
-@pytest.fixture
-def told(address: dict[str, str], tmp_path: Path) -> dict[str, Any]:
-    """What a worker is told: settings without a secret, and the secret beside them."""
-    with sacnb.connect(**address, cache_dir=tmp_path / "cache") as tenant:  # type: ignore[arg-type]
-        return {"spec": tenant.spec, "client_secret": CLIENT["client_secret"]}
-
-
-@pytest.fixture
-def right(address: dict[str, str], tmp_path: Path) -> dict[str, list[list[str]]]:
-    with sacnb.connect(**address, cache_dir=tmp_path / "other") as tenant:  # type: ignore[arg-type]
-        return {
-            store: rows_of(tenant.model("SALES").facts(where={"Store": store}).fetch(progress=None)) for store in STORES
-        }
-
-
-@pytest.fixture(autouse=True)
-def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let other processes import what they are to run."""
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-def test_forks_of_a_connected_process_get_their_own_answers(
-    address: dict[str, str], tmp_path: Path, right: dict[str, list[list[str]]]
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system neither forks nor kills so")
+@pytest.mark.parametrize(
+    "how", ["forked", *(pytest.param(one, marks=pytest.mark.long) for one in ("spawned", "joblib", "dask"))]
+)
+def test_every_process_gets_its_own_answers_also_where_one_was_killed(
+    how: str, address: dict[str, str], tmp_path: Path
 ) -> None:
-    """Neither polars nor a socket of the parent is used: each has its own connection and all have its token."""
-    command = [sys.executable, str(Path(workers.__file__)), json.dumps(address), str(tmp_path / "cache")]
+    """Forks use neither polars nor a socket of their parent; the others share its cache."""
+    mark = tmp_path / "killed" if how in {"joblib", "dask"} else None
+    told = {"address": address, "cache": str(tmp_path / "cache"), "mark": str(mark or "")}
+    command = [sys.executable, str(Path(workers.__file__)), how, json.dumps(told)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
     assert done.returncode == 0, done.stderr
+    with sacnb.connect(**address, cache_dir=tmp_path / "other") as tenant:
+        model = tenant.model("SALES")
+        right = [rows_of(model.facts(where={"Store": store}).fetch(progress=None)) for store in STORES]
     assert json.loads(done.stdout) == right
-
-
-@pytest.mark.long
-def test_spawned_processes_share_one_cache(told: dict[str, Any], right: dict[str, list[list[str]]]) -> None:
-    with multiprocessing.get_context("spawn").Pool(3) as pool:
-        found = pool.starmap(pull, [(told, store) for store in STORES for _ in range(2)])
-    assert found == [right[store] for store in STORES for _ in range(2)]
-
-
-@pytest.mark.long
-def test_joblib_goes_on_after_a_worker_was_killed(
-    told: dict[str, Any], right: dict[str, list[list[str]]], tmp_path: Path
-) -> None:
-    from joblib import Parallel, delayed
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
-
-    mark = str(tmp_path / "killed")
-    with pytest.raises(TerminatedWorkerError):
-        Parallel(n_jobs=2)(delayed(pull)(told, store, mark) for store in STORES)
-    assert Parallel(n_jobs=2)(delayed(pull)(told, store, mark) for store in STORES) == [right[s] for s in STORES]
-
-
-@pytest.mark.long
-def test_dask_repeats_what_a_killed_worker_had_begun(
-    told: dict[str, Any], right: dict[str, list[list[str]]], tmp_path: Path
-) -> None:
-    from dask.distributed import Client, LocalCluster
-
-    options: dict[str, Any] = {"n_workers": 2, "threads_per_worker": 2, "dashboard_address": None}
-    with LocalCluster(**options, local_directory=str(tmp_path)) as cluster, Client(cluster) as client:
-        futures = client.map(pull, [told] * len(STORES), STORES, [str(tmp_path / "killed")] * len(STORES))
-        assert client.gather(futures) == [right[store] for store in STORES]
-    assert (tmp_path / "killed").exists()
+    assert mark is None or mark.exists()
 
 
 CELL = """

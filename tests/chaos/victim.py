@@ -30,7 +30,8 @@ from sacnb._tenant import Tenant
 from sacnb._tenant.connector import connect_with
 from sacnb._write import write as writes
 from sacnb.errors import SacError
-from sacnb.snowflake import channel, load, rows
+from sacnb.snowflake import channel, load
+from sacnb.snowflake.chunks import Chunker
 from sacnb.snowflake.client import SnowflakeClient
 from sacnb.snowflake.settings import resolve
 
@@ -116,7 +117,7 @@ def write(told: dict[str, Any]) -> None:
 
 
 def append(told: dict[str, Any]) -> None:
-    (rows.Chunker.__init__.__kwdefaults__ or {})["target_bytes"] = 0
+    (Chunker.__init__.__kwdefaults__ or {})["target_bytes"] = 0
     load._BATCH_ROWS = 40  # type: ignore[misc]
     (parquet.to_parquet.__kwdefaults__ or {})["rows_per_part"] = 100
     with SnowflakeClient(resolve(told["snowflake"], {}), **CLOCKS) as client:

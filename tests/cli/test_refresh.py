@@ -6,9 +6,11 @@ import json
 import re
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from changing import first_model, row
 from click.testing import Result
 
 import sacnb.sandbox
@@ -162,3 +164,65 @@ def test_the_log_of_a_throttled_download_tells_the_reason(invoke: Invoke, tenant
     result = invoke(*JOBS)
     assert result.exit_code == 0
     assert re.search(r"^Warning: .*429", result.stderr, re.MULTILINE)
+
+
+# -- change tracking ---------------------------------------------------------------------------------------------------
+
+TRACKED = ("refresh", "CHANGING", "--track")
+
+
+@pytest.fixture
+def changing(tenant: Sandbox) -> Sandbox:
+    """The tenant with a model of 24 rows, which no list has, as on its first day."""
+    tenant.add_model(replace(first_model(), listed=False))
+    tenant.expire_subscriptions()
+    return tenant
+
+
+def test_track_reads_what_changed(invoke: Invoke, changing: Sandbox) -> None:
+    first = json.loads(invoke(*TRACKED, "--json").stdout)
+    assert (first["row_count"], first["changed"], first["deleted"]) == (24, None, None)
+    changing.change("CHANGING", deleted=[row("North")])
+    second = json.loads(invoke(*TRACKED, "--check", "--json").stdout)
+    assert (second["row_count"], second["changed"], second["deleted"]) == (23, 0, 1)
+    assert "0 rows changed, 0 deleted" in invoke(*TRACKED).stdout
+
+
+def test_subscriptions_are_listed_and_deleted(invoke: Invoke, changing: Sandbox) -> None:
+    invoke(*TRACKED)
+    (listed,) = json.loads(invoke("subscriptions", "CHANGING", "--json").stdout)
+    assert listed["id"] in invoke("subscriptions", "CHANGING").stdout
+    assert json.loads(invoke("subscriptions", "CHANGING", "--delete", listed["id"], "--json").stdout) == {
+        "deleted": listed["id"]
+    }
+    assert json.loads(invoke("subscriptions", "CHANGING", "--json").stdout) == []
+
+
+def test_stop_ends_tracking(invoke: Invoke, changing: Sandbox) -> None:
+    invoke(*TRACKED)
+    assert json.loads(invoke(*TRACKED, "--stop", "--json").stdout) == {"stopped": True}
+    assert "had no subscription" in invoke(*TRACKED, "--stop").stdout
+
+
+def test_check_and_stop_are_for_tracking(invoke: Invoke, changing: Sandbox) -> None:
+    for option in ("--check", "--stop"):
+        result = invoke("refresh", "CHANGING", option)
+        assert result.exit_code == ExitCode.USAGE
+        assert "need --track" in result.stderr
+
+
+def test_a_result_as_it_was(invoke: Invoke, changing: Sandbox, tmp_path: Path) -> None:
+    first = json.loads(invoke(*TRACKED, "--json").stdout)
+    assert "No earlier results" in invoke("cache", "history").stdout
+    changing.change("CHANGING", deleted=[row("North")])
+    invoke(*TRACKED)
+    (earlier,) = json.loads(invoke("cache", "history", "--json").stdout)["entries"]
+    assert earlier["row_count"] == 24
+    assert " 24 " in invoke("cache", "history", first["cache_key"]).stdout
+    file = tmp_path / "then.csv"
+    told = invoke("cache", "as-of", first["cache_key"], first["last_refresh_time"], "-o", str(file), "--json")
+    assert json.loads(told.stdout)["row_count"] == 24
+    assert len(file.read_text(encoding="utf-8").splitlines()) == 25
+    assert "23" in invoke("cache", "as-of", first["cache_key"], "2999-01-01").stdout
+    nothing = invoke("cache", "as-of", first["cache_key"], "2001-01-01")
+    assert nothing.exit_code == ExitCode.CACHE

@@ -20,7 +20,6 @@ from sacnb.cli.output import make_tolerant, speaks_utf8
 from sacnb.sandbox import Sandbox
 
 Invoke = Callable[..., Result]
-Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.mark.parametrize(
@@ -64,14 +63,12 @@ def raw(*args: str, **environ: str) -> subprocess.CompletedProcess[bytes]:
     )
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
-def test_tables_survive_a_console_that_is_not_unicode(encoding: str, tenant: Sandbox) -> None:
-    done = raw("members", "PLANNING", "Region", PYTHONIOENCODING=encoding)
+def test_tables_survive_a_console_that_is_not_unicode(tenant: Sandbox) -> None:
+    done = raw("members", "PLANNING", "Region", PYTHONIOENCODING="ascii")
     assert done.returncode == 0, done.stderr
     assert done.stderr == b""
-    text = done.stdout.decode(encoding)
-    assert ("Île-de-France" if encoding != "ascii" else "\\xcele-de-France") in text
-    assert "─" not in text
+    assert b"\\xcele-de-France" in done.stdout
+    assert done.stdout.isascii()
 
 
 def test_json_loses_nothing_on_such_a_console(invoke: Invoke, tenant: Sandbox) -> None:
@@ -171,11 +168,6 @@ def test_progress_and_colour_are_for_terminals_and_no_color_is_respected(
     assert "Refreshing US_EMPLOYMENT" in text
     assert "3420/3420 rows" in text
     assert ("\x1b[38;" in output) is coloured
-
-
-def test_no_progress_where_nobody_watches(run: Run, tenant: Sandbox) -> None:
-    done = run("refresh", "US_EMPLOYMENT")
-    assert (done.returncode, done.stderr) == (0, "")
 
 
 def on_a_terminal(*args: str, columns: int = 100, **environ: str) -> str:

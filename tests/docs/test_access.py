@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 import pytest
 
 from sacnb import errors, sandbox
+from sacnb._auth import ClientCredentials
 from sacnb._auth.endpoint import TokenEndpoint
-from sacnb._auth.sources import ClientCredentials
 from sacnb._endpoints import derive_token_url
 from sacnb._settings import VARIABLES, Settings
 from sacnb._settings.tenant_url import read_tenant_url

@@ -65,6 +65,9 @@ def test_a_tour_calls_only_what_is_listed(
         model = tenant.model("US_EMPLOYMENT")
         model.facts(where={"Version": "public.Actual", "Date": "201507"}).refresh()
         model.members("Sector")
+        track = model.track(where={"Sector": "31"})
+        track.refresh()
+        track.stop()
         plan = pl.DataFrame({"Date": ["201507"], "Sector": ["31"], "Employees": [12350.5]})
         model.write(plan, version="public.Plan")
     called = {entry.path for entry in sandbox.log if entry.kind != "token"}

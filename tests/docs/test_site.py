@@ -18,6 +18,7 @@ PUBLIC = [
     "sacnb.cli",
     "sacnb.dask",
     "sacnb.errors",
+    "sacnb.lab",
     "sacnb.notebook",
     "sacnb.planning",
     "sacnb.replay",

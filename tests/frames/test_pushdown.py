@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from polars.io.plugins import register_io_source
 
 from sacnb._odata.expression import And, Comparison, Expression, Membership, Or, TextMatch
-from sacnb._odata.render import to_odata
+from sacnb._odata.query import to_odata
 from sacnb._odata.schema import Column, DateColumn, Schema
 from sacnb._pushdown.translate import PushDown, push_down
 

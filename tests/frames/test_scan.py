@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from sacnb._frames.convert import arrow_schema
-from sacnb._odata.render import to_odata
+from sacnb._odata.query import to_odata
 from sacnb._odata.schema import Column, Schema
 from sacnb._pushdown.source import Ask, Source, require_polars
 from sacnb.errors import PrecisionWarning, QueryError, ThrottledError

@@ -22,6 +22,7 @@ _BEYOND_CAP: Final[Mapping[str, re.Pattern[str]]] = {
     "durations": re.compile(r"duration'"),
     "empty binary values": re.compile(r"binary''"),
     "infinity": re.compile(r"%20-?INF\b"),
+    "exponents with a sign": re.compile(r"%20-?\d+(?:\.\d+)?e[+-]\d"),
     "fractions of a second in a time of day": re.compile(r"%20\d{2}:\d{2}:\d{2}\.\d"),
 }
 _TIMEOUT_S: Final = 300

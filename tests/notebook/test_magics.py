@@ -286,6 +286,15 @@ def test_old_rows_come_with_a_warning(
         shell.run("%sac refresh US_EMPLOYMENT jobs --where Sector=31 --no-cache")
 
 
+def test_track_reads_what_changed(shell: Any, sac: Tenant, sandbox: Sandbox) -> None:
+    assert len(shell.run("%sac refresh US_EMPLOYMENT --where Sector=31 --track")) == 228
+    shell.run("%sac refresh US_EMPLOYMENT jobs --where Sector=31 --track")
+    assert len(shell.user_ns["jobs"]) == 228
+    assert sandbox.counts["delta_requests"] == 1
+    with pytest.raises(UsageError, match="excludes --no-cache"):
+        shell.run("%sac refresh US_EMPLOYMENT --track --no-cache")
+
+
 def test_without_the_cache_nothing_is_cached(shell: Any, sac: Tenant) -> None:
     assert len(shell.run("%sac refresh US_EMPLOYMENT --where Sector=31 --no-cache")) == 228
     assert sac.cache.entries() == ()

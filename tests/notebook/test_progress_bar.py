@@ -24,10 +24,14 @@ from sacnb.notebook.progress_bar import TAG
 from sacnb.sandbox import Sandbox
 
 
+def _is_open(found: object) -> bool:
+    return isinstance(found, widgets.HBox) and found.comm is not None  # those of earlier tests are closed
+
+
 def box_of(bundle: dict[str, Any]) -> Any:
     """Return the widget that a displayed bundle shows."""
     model_id = bundle["application/vnd.jupyter.widget-view+json"]["model_id"]
-    (found,) = [one for one in gc.get_objects() if isinstance(one, widgets.HBox) and one.model_id == model_id]
+    (found,) = [one for one in gc.get_objects() if _is_open(one) and one.model_id == model_id]
     return found
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sacnb._odata.expression import Expression
-from sacnb._odata.render import to_odata
+from sacnb._odata.query import to_odata
 from sacnb._odata.schema import Column, Schema
 from sacnb._odata.where import bounds
 from sacnb.errors import QueryError

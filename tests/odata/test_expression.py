@@ -23,7 +23,7 @@ from odata_query import ast
 from odata_query.grammar import ODataLexer, ODataParser
 
 from sacnb._odata.expression import Comparison, Expression, Membership, col
-from sacnb._odata.render import canonical_filter, is_never, to_odata
+from sacnb._odata.query import canonical_filter, is_never, to_odata
 from sacnb._odata.schema import Column, Schema
 from sacnb._odata.where import both, from_where
 from sacnb.errors import QueryError, UnknownNameError

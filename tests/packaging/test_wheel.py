@@ -99,7 +99,14 @@ def test_it_holds_the_data_and_the_types_and_no_test(wheel: Path) -> None:
     }
     assert {"sacnb/py.typed", "sacnb/sandbox/data/us_employment.csv", "sacnb/cli/data/us_employment_2015.json"} <= data
     assert {name for name in names if name.startswith("sacnb/") and not name.endswith(".py")} == data
-    assert all(name.startswith(("sacnb/", f"sacnb-{sacnb.__version__}.dist-info/")) for name in names)
+    own = f"sacnb-{sacnb.__version__}"
+    assert all(name.startswith(("sacnb/", f"{own}.dist-info/", f"{own}.data/data/")) for name in names)
+    # What Jupyter looks for is in the environment's own share and etc.
+    panel = {
+        name.removeprefix("sacnb/lab/") for name in data if name.startswith(("sacnb/lab/etc/", "sacnb/lab/share/"))
+    }
+    assert {"etc/jupyter/jupyter_server_config.d/sacnb.json"} < panel
+    assert {name.removeprefix(f"{own}.data/data/") for name in names if name.startswith(f"{own}.data/")} == panel
     assert any(name.endswith("/LICENSE") for name in names)
 
 
@@ -116,6 +123,14 @@ def test_it_works_with_the_main_dependencies_only(installed: Path, tmp_path: Pat
     present, place = python(installed, "-c", check, cwd=tmp_path).stdout.split(" ", 1)
     assert present == "[]"
     assert Path(place.strip()).is_relative_to(tmp_path)
+
+    # pip has put the side panel where Jupyter finds it.
+    jupyter = installed.parent.parent
+    entry = jupyter / "share" / "jupyter" / "labextensions" / "sacnb" / "static" / "remoteEntry.js"
+    assert entry.is_file()
+    assert json.loads((jupyter / "etc/jupyter/jupyter_server_config.d/sacnb.json").read_text()) == {
+        "ServerApp": {"jpserver_extensions": {"sacnb.lab": True}}
+    }
 
     assert "auth-check" in run("--help")
     assert run("--version") == f"sacnb {sacnb.__version__}\n"

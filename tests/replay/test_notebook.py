@@ -66,6 +66,7 @@ def test_a_notebook_is_recorded_and_shows_what_its_replay_shows(write: Callable[
     assert "version" not in language
 
 
+@pytest.mark.long
 def test_what_a_notebook_does_not_use_is_dropped(write: Callable[..., Path], folder: Path) -> None:
     path = write(NOISE, CONNECT, "sac.models().height", FACTS)
     before = path.read_bytes()
@@ -107,6 +108,7 @@ def test_a_test_says_what_it_used(leaky: Any, folder: Path) -> None:
             "may hold a secret: story.ipynb:",
             True,
             id="shows a secret",
+            marks=pytest.mark.long,
         ),
     ],
 )

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from changing import first_model, row
 
 
 def test_another_process_can_steer_a_running_sandbox(start: Callable[..., Any]) -> None:
@@ -15,6 +16,15 @@ def test_another_process_can_steer_a_running_sandbox(start: Callable[..., Any]) 
     assert [m["name"] for m in api.get(url).json()["misbehaviours"]] == ["error_500", "throttle_bare"]
     assert api.http.delete(f"{url}/throttle_bare", timeout=5).json()["misbehaviours"][0]["name"] == "error_500"
     assert api.http.delete(url, timeout=5).json()["misbehaviours"] == []
+
+
+def test_another_process_can_change_rows(start: Callable[..., Any]) -> None:
+    api = start(models=[first_model()])
+    url = f"{api.sandbox.tenant_url}/sandbox/changes"
+    body = {"model_id": "CHANGING", "rows": [row("North", amount="8")], "deleted": [row("#")]}
+    assert api.http.post(url, json=body, timeout=5).status_code == 200
+    rows = {(one["Region"], one["Date"]): one["Amount"] for one in api.rows("CHANGING")}
+    assert (rows["North", "202401"], len(rows)) == (8, 23)
 
 
 def test_the_counts_can_be_read_and_steering_is_not_counted(start: Callable[..., Any]) -> None:
@@ -39,6 +49,10 @@ def test_the_counts_can_be_read_and_steering_is_not_counted(start: Callable[...,
         ("POST", "/sandbox/misbehaviours", b'{"times":1}', "application/json", 400),
         ("POST", "/sandbox/misbehaviours", b'{"name":"no_such"}', "application/json", 400),
         ("DELETE", "/sandbox/misbehaviours/no_such", b"", None, 400),
+        ("GET", "/sandbox/changes", b"", None, 405),
+        ("POST", "/sandbox/changes", b'{"model_id":"NOPE"}', "application/json", 400),
+        ("POST", "/sandbox/changes", b'{"model_id":"US_EMPLOYMENT","nope":1}', "application/json", 400),
+        ("POST", "/sandbox/changes", b'{"model_id":"US_EMPLOYMENT","rows":[1]}', "application/json", 400),
     ],
 )
 def test_wrong_steering_is_refused(

@@ -105,6 +105,7 @@ def test_an_empty_variable_is_a_missing_one(blank: str) -> None:
         ("SAC_READ_TIMEOUT_S", "nan", "more than 0"),
         ("SAC_DEADLINE_S", "inf", "more than 0"),
         ("SAC_CACHE_MAX_AGE_S", "-1", "0 or more"),
+        ("SAC_CACHE_HISTORY_MB", "-1", "megabytes, 0 or more"),
         ("SAC_REFRESH_MARGIN_S", "29", "at least 30"),
         ("SAC_AUTH", "basic", "client_credentials, authorization_code, static"),
         ("SAC_REPLAY", "on", "off, replay, record"),

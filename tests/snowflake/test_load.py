@@ -164,7 +164,7 @@ def unfinished(
     monkeypatch.setattr("sacnb.snowflake.load._BATCH_ROWS", 100)
     monkeypatch.setitem(Chunker.__init__.__kwdefaults__ or {}, "target_bytes", 0)
     with monkeypatch.context() as crash:
-        crash.setattr(Delivery, "_send", dies_after(2))
+        crash.setattr(Delivery, "_send", dies_after(1))
         with pytest.raises(KeyboardInterrupt):
             facts.to_snowflake("jobs", client=client, progress=None)
     simulator.settle()

@@ -74,7 +74,7 @@ def test_a_summary_can_be_read() -> None:
         telemetry.on_request(REQUEST)
     telemetry.on_retry(RETRY)
     text = repr(telemetry.summary())
-    assert "requests        1,234 (0 failed for good)" in text
+    assert "requests        1,234 (0 failed after all retries)" in text
     assert "retries         429 1 (2.5 s waited)" in text
     assert "bytes           123,400" in text
 

@@ -115,6 +115,61 @@ def show(invocation: Invocation, key: str, as_json: bool) -> None:
         raise CacheError(entry.problem, repair_command=f"sacnb cache repair --key {entry.key}")
 
 
+@command.command("history", short_help="List the earlier results that are kept.")
+@click.argument("key", required=False, shell_complete=complete_key)
+@json_option(f"entries (a list of {_ENTRY_KEYS}), the oldest first")
+@click.pass_obj
+def history(invocation: Invocation, key: str | None, as_json: bool) -> None:
+    """List the earlier results of a KEY, or of all, the oldest first; SAC_CACHE_HISTORY_MB limits their room."""
+    cache = invocation.cache()
+    entries = cache.history(key)
+    if as_json:
+        print_json({"entries": [_described(entry) for entry in entries]})
+        return
+    if not entries:
+        click.echo(f"No earlier results are kept in {cache.directory}.")
+        return
+    rows = [(_when(entry), *_row(entry)) for entry in entries]
+    print_table(("refreshed", "key", "model", "tenant", "rows", "dates", "age", "size"), rows, right=("rows", "size"))
+
+
+def _when(entry: CacheEntry) -> str:
+    return "" if entry.info is None else f"{local_time(entry.info.last_refresh_time):%Y-%m-%d %H:%M:%S %z}"
+
+
+@command.command("as-of", short_help="Write or describe a result as it was at a time.")
+@_key_argument
+@click.argument("time")
+@click.option("-o", "--output", metavar="FILE", help="Write it to this file: .parquet, .csv, .xlsx or .arrow.")
+@json_option("model, query, row_count, min_date, max_date, last_refresh_time (UTC), output (null without --output)")
+@click.pass_obj
+def as_of(invocation: Invocation, key: str, time: str, output: str | None, as_json: bool) -> None:
+    """Write or describe the result of KEY as it was at TIME, such as 2026-11-01 or "2026-11-01 12:00".
+
+    Without a zone, TIME is one of this machine. Exit code 4 if nothing that old is kept.
+    """
+    from sacnb.cli.commands.export import format_of, write_result
+
+    form = None if output is None else format_of(output)
+    result = invocation.cache().as_of(time, key)
+    if output is not None and form is not None:
+        write_result(result, form, output)
+    info = result.info
+    told = {
+        "model": info.provider_id,
+        "query": info.query,
+        "row_count": info.row_count,
+        "min_date": info.min_date,
+        "max_date": info.max_date,
+        "last_refresh_time": info.last_refresh_time,
+        "output": output,
+    }
+    if as_json:
+        print_json(told)
+    else:
+        print_facts({**told, "last_refresh_time": str(local_time(info.last_refresh_time))})
+
+
 @command.command("clear")
 @click.argument("key", required=False, shell_complete=complete_key)
 @click.option("--all", "everything", is_flag=True, help="All results, including those that repair moved aside.")

@@ -259,7 +259,7 @@ def _asked(
     if may_ask and token_url is None and read_tenant_url(url).derived_token_url is None:
         token_url = answer(None, "SAC_TOKEN_URL", "Token URL (of App Integration)", check_token_url)
     identity = answer(client_id, "SAC_CLIENT_ID", "OAuth client id")
-    if token_url is None and not may_ask:  # whoever types another tenant does not mean the variable's
+    if token_url is None and not may_ask:  # a user who types another tenant does not mean the variable's
         token_url = os.environ.get("SAC_TOKEN_URL")
     secret = os.environ.get("SAC_CLIENT_SECRET", "")
     if secret_stdin:
@@ -319,7 +319,7 @@ def _write(settings: Settings, profile: str | None, file: Path, *, in_keyring: b
     from sacnb._settings import keep_in_keyring, save_dotenv, save_profile
 
     values = {f"SAC_{name.upper()}": value for name, value in _values(settings).items()}
-    if "SAC_TOKEN_URL" not in settings.sources:  # derived, and so it is again by whoever reads the rest
+    if "SAC_TOKEN_URL" not in settings.sources:  # derived, and derived again from the rest
         values.pop("SAC_TOKEN_URL", None)
     if profile is None:
         save_dotenv(file, values)

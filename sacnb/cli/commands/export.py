@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 
     from sacnb._frames.tidy import Aggregation
     from sacnb._odata.schema import Grain
-    from sacnb._results.result import Result
+    from sacnb._results.result import Result, TidyFrame
     from sacnb._tenant import Facts
     from sacnb._write.report import WriteReport
 
-__all__ = ["Format", "command", "format_of", "import_command", "write_table"]
+__all__ = ["Format", "command", "format_of", "import_command", "write_result", "write_table"]
 
 Format = Literal["parquet", "csv", "arrow", "xlsx"]
 
@@ -88,7 +88,7 @@ Examples:
     default=True,
     help="Write measures as exact decimals (the default), or as float64 for readers without decimals.",
 )
-@click.option("--separator", default=",", show_default=True, help="What separates the fields of a CSV file: one sign.")
+@click.option("--separator", default=",", show_default=True, help="The character between the fields of a CSV file.")
 @click.option("--escape-formulas", is_flag=True, help="CSV: an apostrophe before texts that a spreadsheet would run.")
 @click.option(
     "--to",
@@ -98,7 +98,7 @@ Examples:
 )
 @click.option("--table", metavar="NAME", help="With --to: the table, as NAME or DATABASE.SCHEMA.NAME.")
 @click.option("--channel", metavar="NAME", help="With --to: the channel, which only this job writes to.")
-@click.option("--create-table", is_flag=True, help="With --to: print the statement that makes the table, and end.")
+@click.option("--create-table", is_flag=True, help="With --to: print the statement that creates the table.")
 @click.option("--allow-stale", is_flag=True, help="If SAC fails, write the last good result and warn on stderr.")
 @click.option(
     "--max-age-s",
@@ -129,8 +129,8 @@ def command(
 ) -> None:
     """Write a model's facts as Parquet, CSV, an Excel workbook or an Arrow file.
 
-    The rows are downloaded again, because a file looks fresh to whoever finds it. An older result is written only with
-    --allow-stale or --max-age-s, which use the cache.
+    The rows are downloaded again, because a file looks fresh to anyone who finds it. An older result is written only
+    with --allow-stale or --max-age-s, which use the cache.
 
     With --to snowflake the rows are appended to a table, each once; a run that ended early is resumed by the same
     command.
@@ -163,12 +163,8 @@ def command(
     if made is not None and made.note:
         say(made.note)
     rows = result if made is None else made
-    if form == "csv" and (tidy or decimals):
-        rows.to_csv(target, separator=separator, escape_formulas=escape_formulas)
-    elif form == "xlsx":
-        rows.to_excel(target)
-    elif tidy or decimals:
-        {"parquet": rows.to_parquet, "arrow": rows.to_arrow}[form](target)
+    if form == "xlsx" or tidy or decimals:
+        write_result(rows, form, target, separator=separator, escape_formulas=escape_formulas)
     else:
         from sacnb._frames.convert import with_floats
 
@@ -211,6 +207,23 @@ def _rows(facts: Facts, *, allow_stale: bool, max_age_s: float | None) -> Result
         return facts.fetch(progress=listener)
 
 
+def write_result(
+    rows: Result | TidyFrame,
+    form: Format,
+    target: str | IO[bytes],
+    *,
+    separator: str = ",",
+    escape_formulas: bool = False,
+) -> None:
+    """Write a result, or its tidy frame, with its metadata."""
+    if form == "csv":
+        rows.to_csv(target, separator=separator, escape_formulas=escape_formulas)
+    elif form == "xlsx":
+        rows.to_excel(target)
+    else:
+        {"parquet": rows.to_parquet, "arrow": rows.to_arrow}[form](target)
+
+
 def write_table(
     table: pa.Table,
     form: Format,
@@ -248,13 +261,13 @@ Examples:
 @click.argument("model_id", metavar="[MODEL", required=False, shell_complete=complete_model)
 @click.argument("file", metavar="FILE]", required=False, type=click.Path(path_type=Path))
 @click.option("--version", "version", metavar="ID", help="The version to write into, unless the file has a column.")
-@click.option("--method", type=click.Choice(_METHODS), default="Update", help="What becomes of what is there.")
+@click.option("--method", type=click.Choice(_METHODS), default="Update", help="Update, add, or delete first.")
 @pairs_option("--map", "mapping", "MODEL_COLUMN=FILE_COLUMN", "The file's name of a column.")
 @pairs_option("--default", "defaults", "COLUMN=VALUE", "The value of a column that the file does not have.")
 @names_option("--pivot", "pivot", "The dimension and measure of a file with members as columns.")
 @names_option("--scope", "scope", "The dimensions of the slice that CleanAndReplace clears.")
 @click.option("--separator", default=",", metavar="CHAR", help="The separator of a CSV file.")
-@click.option("--dry-run", is_flag=True, help="Have everything checked, by SAC too, and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Check everything, in SAC too, and write nothing.")
 @click.option("--allow-partial", is_flag=True, help="Write the good rows, and report the others.")
 @click.option("--confirm", type=click.IntRange(0), metavar="ROWS", help="The number of rows CleanAndReplace deletes.")
 @click.option("--verify/--no-verify", default=True, help="Read the rows back and compare them (the default).")
@@ -265,7 +278,7 @@ Examples:
 @click.option("--delete-job", metavar="ID", help="Delete an import job instead.")
 @json_option(
     "model, method, versions, job, state, dry_run, rows, deleted, verified, changes (new, changed, same, removed), "
-    "rejected (a list of row, column, value, problem, message); with --jobs or --job what SAC tells of them"
+    "rejected (a list of row, column, value, problem, message); with --jobs or --job what SAC says about them"
 )
 @click.pass_obj
 def import_command(

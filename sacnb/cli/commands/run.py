@@ -24,7 +24,7 @@ Examples:
 @pairs_option("--member", "members", "NAME=ID", "A member.")
 @pairs_option("--path", "paths", "NAME=HIERARCHY:A/B/C", "A member within a hierarchy, with all levels from the top.")
 @pairs_option("--number", "numbers", "NAME=NUMBER", "A number.")
-@click.option("--run-id", metavar="ID", help="Follow this run, and start none.")
+@click.option("--run-id", metavar="ID", help="Follow this run instead of starting one.")
 @click.option("--no-wait", is_flag=True, help="Return when the run has been started.")
 @click.option("--timeout-s", type=click.FloatRange(0), default=3600.0, show_default=True, help="How long to wait.")
 @json_option("action, run, status, started (UTC), messages (severity, code, message, parameters)")

@@ -39,8 +39,8 @@ def command() -> None:
     help="Lifetime of a token, in seconds.",
 )
 @click.option("--latency-s", type=click.FloatRange(0), default=0.0, help="Delay of every response, in seconds.")
-@click.option("--client-id", metavar="ID", help="The OAuth client's id; by default made up.")
-@click.option("--client-secret", metavar="SECRET", help="The OAuth client's secret; by default made up.")
+@click.option("--client-id", metavar="ID", help="The OAuth client's id; by default a generated one.")
+@click.option("--client-secret", metavar="SECRET", help="The OAuth client's secret; by default a generated one.")
 @click.option(
     "--misbehave",
     "misbehaviours",

@@ -1,0 +1,144 @@
+"""The side panel in JupyterLab: tokens, the tree by keyboard, a refresh, and code in the notebook."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sacnb.sandbox import Sandbox
+
+TIME = r"\d\d:\d\d UTC\S*"
+
+
+def show_panel(notebook: Any) -> Any:
+    """Show the panel, as its command does, and wait for its lists."""
+    notebook.page.wait_for_function("jupyterapp.commands.hasCommand('sacnb:show')")
+    notebook.page.evaluate("jupyterapp.commands.execute('sacnb:show')")
+    panel = notebook.page.locator("#sacnb-panel")
+    panel.get_by_role("status").get_by_text(re.compile(r"^\d+ models; choose one$")).wait_for()
+    return panel
+
+
+def code_of(notebook: Any) -> list[str]:
+    return notebook.page.evaluate(
+        "jupyterapp.shell.currentWidget.content.widgets.map(cell => cell.model.sharedModel.getSource())"
+    )
+
+
+def test_from_the_first_look_to_code_in_the_notebook(
+    open_notebook: Callable[..., Any], tenant: Sandbox, expect: Any
+) -> None:
+    notebook = open_notebook(["# the first cell", "# the second cell"])
+    page, press = notebook.page, notebook.page.keyboard.press
+    page.set_viewport_size({"width": 1000, "height": 760})
+    notebook.show("light")
+    page.locator('.jp-SideBar [data-id="sacnb-panel"]').click()
+    panel = show_panel(notebook)
+    status, search = panel.get_by_role("status"), panel.get_by_role("searchbox")
+    items = panel.get_by_role("treeitem")
+    expect(panel.locator(".sacnb-token")).to_have_text(re.compile(f"^Token valid until {TIME}$"))
+    expect(search).to_be_focused()
+
+    # Search, and down to the members, with the keyboard alone.
+    page.keyboard.type("employment")
+    expect(items).to_have_count(1)
+    press("ArrowDown")
+    expect(items.first).to_be_focused()
+    press("ArrowRight")
+    expect(items.nth(1)).to_be_visible()
+    expect(items.first).to_have_attribute("aria-expanded", "true")
+    press("s")
+    expect(page.locator(":focus")).to_contain_text("Sector")
+    press("ArrowRight")
+    member = items.filter(has_text="Construction")
+    expect(member).to_have_attribute("aria-level", "6")  # below three sums
+    press("Home")
+    expect(items.first).to_be_focused()
+    press("ArrowLeft")
+    expect(items).to_have_count(1)
+    press("ArrowRight")
+    expect(member).to_be_visible()
+
+    # Download: how far it is, stopped by a click, then to its end.
+    tenant.misbehave("slow_bytes", on="facts", chunks=8, pause_s=0.3)
+    panel.get_by_role("button", name="Refresh", exact=True).click()
+    expect(status).to_have_text(re.compile(r"^US_EMPLOYMENT: \d+ of [\d,]+ rows"))
+    expect(panel.get_by_role("progressbar")).to_be_visible()
+    notebook.picture("side_panel_refreshing", panel)
+    panel.get_by_role("button", name="Cancel", exact=True).click()
+    expect(status).to_have_text("US_EMPLOYMENT: cancelled; what is cached stays")
+    tenant.behave()
+    panel.get_by_role("button", name="Refresh", exact=True).click()
+    expect(status).to_have_text(re.compile(rf"^US_EMPLOYMENT: fresh, [\d,]+ rows, {TIME}$"))
+    expect(items.first).to_contain_text(re.compile(r"[\d,]+ rows, \d+ (second|minute)s? old"))
+
+    # A new token, and nothing in the panel keeps anybody out, in the light and in the dark.
+    issued = tenant.counts["tokens_issued"]
+    panel.get_by_role("button", name="Renew token").click()
+    expect(panel.locator(".sacnb-token")).to_have_text(re.compile(f"^Token valid until {TIME}$"))
+    assert tenant.counts["tokens_issued"] == issued + 1
+    member.click()
+    for theme in ("dark", "light"):
+        notebook.show(theme)
+        notebook.picture(f"side_panel_{theme}", panel)
+        notebook.check_access(panel)
+    notebook.picture("side_panel_lab", page.locator("#main"), scale="css")
+
+    # Code for a member goes to the cursor of the active cell, and runs; a model is dragged into the other one.
+    page.locator(".jp-CodeCell").first.locator(".cm-content").click()
+    press("Control+A")
+    press("Delete")
+    panel.get_by_role("button", name="Insert code", exact=True).click()
+    expect(status).to_have_text("Code inserted into the active cell.")
+    first, second = code_of(notebook)
+    assert first.splitlines()[-2:] == ['result = model.facts(where={"Sector": "20"}).fetch()', "result.polars()"]
+    assert second == "# the second cell"
+    items.first.drag_to(page.locator(".jp-CodeCell").nth(1).locator(".cm-content"))
+    page.wait_for_function(
+        "jupyterapp.shell.currentWidget.content.widgets[1].model.sharedModel.getSource().includes('model.refresh(')"
+    )
+    notebook.run_all()
+    expect(page.locator(".jp-CodeCell").first.locator(".jp-OutputArea-output").last).to_contain_text("Employees")
+
+    # SAC is away: the panel says so, and what to do.
+    tenant.misbehave("error_503", on="api")
+    panel.get_by_role("button", name="Read the lists again").click()
+    expect(panel.get_by_role("alert")).to_contain_text("503")
+    notebook.check_access(panel)
+    tenant.behave()
+    panel.get_by_role("button", name="Read the lists again").click()
+    expect(panel.get_by_role("alert")).to_be_hidden()
+    refused = [said for said in notebook.errors if "502" in said]  # the browser's own line about the answer
+    notebook.errors[:] = [said for said in notebook.errors if said not in refused]
+    assert len(refused) == 1
+
+    # Whatever is wrong with the panel, JupyterLab starts.
+    page.route("**/sacnb/static/panel.js", lambda route: route.fulfill(body="}", content_type="text/javascript"))
+    page.reload()
+    page.locator(".jp-Notebook").wait_for()
+    page.wait_for_function("jupyterapp.shell.currentWidget?.content?.widgets?.length === 2")
+    assert any("The side panel of sacnb is not shown" in said for said in notebook.console)
+
+
+@pytest.mark.parametrize("broken", ["window._JUPYTERLAB.sacnb.init(null);", "window._JUPYTERLAB.sacnb.init({});"])
+def test_a_container_without_packages_has_no_plugin_and_no_error(browser: Any, broken: str) -> None:
+    """A Lab that shares nothing that the panel knows goes without the panel."""
+    from pathlib import Path
+
+    import sacnb.lab
+
+    entry = Path(sacnb.lab.__file__).parent / "share/jupyter/labextensions/sacnb/static/remoteEntry.js"
+    page = browser.new_page()
+    page.add_script_tag(content=entry.read_text(encoding="utf-8"))
+    found = page.evaluate(
+        f"""async () => {{
+            {broken}
+            const module = (await window._JUPYTERLAB.sacnb.get('./extension'))();
+            return [Object.hasOwn(module, '__esModule'), module.default.map(one => one.optional.length)];
+        }}"""
+    )
+    page.close()
+    assert found == [True, [0]]
