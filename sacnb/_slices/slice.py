@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from sacnb._arguments import whole_number
 from sacnb._endpoints import FACT_DATA_AGGREGATION
 from sacnb._odata.query import Query
 from sacnb._odata.schema import Column, Schema
 from sacnb._odata.where import columns_of
 from sacnb._pull.collect import pull
 from sacnb._pull.count import count_quietly
-from sacnb._pull.partition import Members, Partitions, make_parts
+from sacnb._pull.partition import Members, checked_partitions, make_parts
 from sacnb._pull.plan import Job, Plan, Repeated
+from sacnb._settings import Settings
 from sacnb._slices.spec import ConnectSpec
 from sacnb.errors import BadAnswer, QueryError, UnknownNameError
 
@@ -118,23 +120,29 @@ class Named(Protocol):
 
 
 def cut(
-    job: Job, partitions: Partitions, members: Members, named: Named, *, spec: ConnectSpec, at_once: int | None
+    job: Job, partitions: object, members: Members, named: Named, settings: Settings, *, at_once: int | None
 ) -> list[Slice]:
     """Divide the rows of a job into slices that share no row and leave none out.
 
     *at_once* slices are read at the same time, by default all of them; together they have the streams of the job.
 
     Raises:
-        QueryError: The rows have a limit, or an order that several slices would lose.
+        QueryError: An argument is not understood; or the rows have a limit, or an order that several slices would lose.
         UnknownNameError: The filter names a member that does not exist.
         SacError: Errors of the requests for counts and members.
     """
+    split, at_once = checked_partitions(partitions), whole_number("at_once", at_once, least=1)
+    if split is None or split == "package":
+        raise QueryError(
+            f"partitions({partitions!r}): slices are divided by the members of a dimension.",
+            hint="Use a number from 1 to 256, 'auto', or a list of one dimension such as ['Date'].",
+        )
     if job.query.top is not None:
         raise QueryError(
             "limit and partitions() cannot be combined: each worker would bring that many rows.",
             hint="Use fetch(), or leave the limit out.",
         )
-    parts = make_parts(job, partitions, members)
+    parts = make_parts(job, split, members)
     _refuse_unknown(job, named)
     rows = [part.rows for part in parts]
     if rows == [None]:
@@ -142,7 +150,7 @@ def cut(
     busy = min(len(parts), at_once or len(parts))
     return [
         Slice(
-            spec=spec,
+            spec=ConnectSpec.of(settings),
             model_schema=job.schema,
             query=replace(job.query, where=part.where),
             number=number,

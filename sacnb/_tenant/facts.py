@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from sacnb._arguments import callback, flag, one_of, seconds, whole_number
@@ -20,14 +21,13 @@ from sacnb._frames.tidy import CONTRACT_VERSION
 from sacnb._pull.checkpoints import Staging
 from sacnb._pull.collect import pull, pull_resumable, refresh
 from sacnb._pull.count import count_rows
-from sacnb._pull.partition import Partitions, checked_partitions, make_plan
+from sacnb._pull.partition import Partitions, make_plan
 from sacnb._pull.plan import Job, Plan, Records, Repeated
 from sacnb._pull.progress import ProgressListener, ProgressOption, progress_listener
 from sacnb._pull.stream import BatchStream
 from sacnb._results.info import KnownMembers, principal_digest, warn_of_mixed
 from sacnb._results.result import Result, ResultInfo
 from sacnb._slices.slice import Slice, cut
-from sacnb._slices.spec import ConnectSpec
 from sacnb._tenant.facts_base import FactsBase
 from sacnb._tenant.members import NamedMembers, dimension_members, member_ids, mixed_dimensions
 from sacnb.errors import QueryError, RepeatedKeysWarning, warn_user
@@ -179,26 +179,14 @@ class Facts(FactsBase):
     def partitions(self, partitions: int | str | Sequence[str], *, at_once: int | None = None) -> list[Slice]:
         """Divide the rows into slices, which worker processes read with ``sacnb.read_slice``: all rows, each once.
 
-        ``partitions`` is a number from 1 to 256, "auto" or the dimension to divide by, as in ``facts()``; there may be
-        fewer slices where the rows do not divide well, and one more for rows without a value. SAC counts each now, and
-        its worker compares. *at_once* is how many are read at the same time, by default all: they share
-        ``SAC_STREAMS``, and more of them take turns. A slice can be pickled and holds no secret: the worker connects
-        with its own environment or profile.
+        ``partitions`` is a number from 1 to 256, "auto" or the dimension to divide by. SAC counts each slice now, and
+        its worker compares. *at_once* of them, by default all, run at the same time and share ``SAC_STREAMS``.
 
-        Raises QueryError for a limit, or an order that several slices would lose; and what ``count`` and ``fetch``
-        raise.
+        Raises QueryError for a limit, or an order that slices would lose; and what ``count`` and ``fetch`` raise.
         """
-        split = checked_partitions(partitions)
-        if split is None or split == "package":
-            raise QueryError(
-                f"partitions({partitions!r}): slices are divided by the members of a dimension.",
-                hint="Use a number from 1 to 256, 'auto', or a list of one dimension such as ['Date'].",
-            )
-        at_once = whole_number("at_once", at_once, least=1)
         self._warn_of_mixed()
-        named = self._named_members()
-        spec = ConnectSpec.of(self.connection.settings)
-        return cut(self._job(named), split, self._member_ids, named, spec=spec, at_once=at_once)
+        members, named = partial(member_ids, self.connection, self.query), self._named_members()
+        return cut(self._job(named), partitions, members, named, self.connection.settings, at_once=at_once)
 
     def refresh(
         self,
@@ -270,7 +258,7 @@ class Facts(FactsBase):
         from sacnb._track.track import Source, Track, refuse_untrackable
 
         every = whole_number("check_every", check_every, least=1) or 1
-        tracked = replace(self, partitions=None)
+        tracked = replace(self, split=None)
         refuse_untrackable(self.query, self.schema, self.connection.tenant_url)
         source = Source(
             job=lambda cancelled: tracked._job(tracked._named_members(), cancelled=cancelled),
@@ -355,14 +343,10 @@ class Facts(FactsBase):
             return "error" if self.repeated == "error" else "keep"
         return cast("Repeated", one_of("repeated", repeated, choices))
 
-    def _member_ids(self, dimension: str) -> list[str] | None:
-        found = member_ids(self.connection, self.query, dimension)
-        return None if found is None else sorted(found)
-
     def _plan(self, job: Job) -> Plan:
         if self.split is None:
             return Plan.of(job.query, job.schema, job.tenant_url)
-        return make_plan(job, self.split, self._member_ids)
+        return make_plan(job, self.split, partial(member_ids, self.connection, self.query))
 
     def _result(self, table: pa.Table, pulled_at: datetime, records: Sequence[Records]) -> Result:
         if self.repeated == "sum":

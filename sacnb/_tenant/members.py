@@ -215,10 +215,10 @@ def mixed_dimensions(query: Query, schema: Schema, kept: Iterable[str]) -> tuple
     )
 
 
-def member_ids(connection: Connection, query: Query, dimension: str) -> set[str] | None:
-    """Return the ids of a dimension's members, or ``None`` if SAC does not list them."""
+def member_ids(connection: Connection, query: Query, dimension: str) -> list[str] | None:
+    """Return the ids of a dimension's members, sorted, or ``None`` if SAC does not list them."""
     rows = _master_rows(connection, query, dimension)
-    return None if rows is None else {str(row["ID"]) for row in rows}
+    return None if rows is None else sorted({str(row["ID"]) for row in rows})
 
 
 def _master_rows(connection: Connection, query: Query, dimension: str) -> list[dict[str, Any]] | None:

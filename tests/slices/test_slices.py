@@ -164,6 +164,15 @@ def test_a_filter_that_keeps_no_row_is_one_empty_slice(shared: tuple[Sandbox, Te
     assert sacnb.read_slice(one, tenant=tenant).read_all().num_rows == 0
 
 
+def test_one_page_costs_four_requests(shared: tuple[Sandbox, Tenant]) -> None:
+    """Columns and count to make the slice, columns and the page to read it; docs/scale.md counts on it."""
+    sandbox, tenant = shared
+    before = sandbox.counts["requests"]
+    (one,) = tenant.model("US_EMPLOYMENT").facts().partitions(1)
+    sacnb.read_slice(one, tenant=tenant).read_all()
+    assert sandbox.counts["requests"] - before == 4
+
+
 def test_the_streams_are_shared_out(shared: tuple[Sandbox, Tenant], tmp_path: Path) -> None:
     sandbox, tenant = shared
     facts = tenant.model("SCALE").facts()
