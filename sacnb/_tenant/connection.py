@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
+from sacnb._arguments import one_of
 from sacnb._cache.folder import CacheKey
 from sacnb._endpoints import (
     DEFAULT_NAMESPACE,
+    IMPORT_TABLES,
     NAMESPACES_PATH,
     TABLES,
     entity_set_path,
@@ -23,6 +25,7 @@ from sacnb._odata.page import cut_page, next_page, read_list
 from sacnb._rendering import Preview, Previewed, fact_table
 from sacnb._results.info import ResultInfo, principal_digest
 from sacnb._settings import SANDBOX
+from sacnb._write.target import MODELS, Destination
 from sacnb.errors import BadAnswer, CacheError, NotFoundError, QueryError, SacError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -30,9 +33,11 @@ if TYPE_CHECKING:
 
     from sacnb._cache.store import Cache
     from sacnb._odata.schema import Schema
+    from sacnb._pull.progress import ProgressOption
     from sacnb._settings.resolve import Settings
     from sacnb._wire.context import DispatchContext
     from sacnb._wire.message import Answer
+    from sacnb._write.report import WriteReport
 
 Source = Literal["sac", "sandbox"]
 
@@ -66,6 +71,11 @@ class Connection:
         """Return the URL of a path of this tenant."""
         return self.tenant_url + path
 
+    def destination(self, name: str, service: str = MODELS) -> Destination:
+        """Return a model, or a table of another service, as what an import writes into."""
+        session, host = self.context.session, self.tenant_host
+        return Destination(session, name, self.tenant_url, host, self.principal, service)
+
     def read_list(self, path: str, operation: str) -> list[dict[str, Any]]:
         """Return all rows of an OData list, following its pages."""
         rows: list[dict[str, Any]] = []
@@ -81,7 +91,7 @@ class Connection:
 
 
 def _check(answer: Answer) -> None:
-    cut_page(answer.body, status=answer.status)
+    read_list(answer.body, status=answer.status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +168,44 @@ def table_frame(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
             for name, values in columns.items()
         ]
     )
+
+
+TableKind = Literal["dimension", "currency", "unit"]
+
+
+def table_kind(kind: object) -> TableKind:
+    """Return *kind* checked; by default public dimensions."""
+    found = one_of("kind", kind, get_args(TableKind))
+    return cast("TableKind", found or "dimension")
+
+
+def write_rows(
+    connection: Connection,
+    table: tuple[str, str],
+    frame: object,
+    *,
+    replaces: bool,
+    progress: ProgressOption,
+    options: Mapping[str, Any],
+) -> WriteReport:
+    """Write rows into a table, given by kind and id. Raises what ``Tenant.write_table`` raises."""
+    from sacnb._pull.progress import progress_listener
+    from sacnb._write.order import make_order
+    from sacnb._write.tables import write_table
+
+    kind, table_id = table
+    order = make_order(**options)
+
+    def read_rows() -> list[dict[str, Any]] | None:
+        try:
+            return read_table(connection, kind, table_id)
+        except (QueryError, UnknownNameError) as error:
+            _log.info("The %s table %s cannot be read: %s", kind, table_id, error)
+            return None
+
+    to = connection.destination(table_id, IMPORT_TABLES[kind][0])
+    with progress_listener(progress) as listener:
+        return write_table(to, kind, frame, replace(order, listener=listener), replaces=replaces, read_rows=read_rows)
 
 
 _log = logging.getLogger("sacnb.tenant")

@@ -410,6 +410,8 @@ def open_notebook(
         notebook = tabs[place].notebook = Notebook(tabs[place].page, file, server, pictures)
         opened.append(notebook)
         if is_loaded:
+            # A list does not open in a tab that lies behind another one.
+            notebook.page.bring_to_front()
             open_it = "async path => { await jupyterapp.commands.execute('docmanager:open', {path}); }"
             notebook.page.evaluate(open_it, file.name)
         else:

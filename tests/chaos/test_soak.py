@@ -18,6 +18,7 @@ def test_two_hundred_threads_ask_for_no_token_without_need_and_leave_nothing_ope
     assert report.left_over == []
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system does not tell its memory that way")
 def test_an_hour_of_pulling_takes_no_more_memory_and_no_more_descriptors_at_its_end() -> None:

@@ -143,13 +143,9 @@ def test_a_parent_stands_for_its_leaves(explore: Callable[..., Explorer]) -> Non
 @pytest.mark.parametrize(
     ("model", "choices"),
     [
-        ("US_EMPLOYMENT", {}),
         ("US_EMPLOYMENT", {"versions": ("public.Actual",), "since": "2014-03", "until": "2015", "grain": "quarter"}),
         ("US_EMPLOYMENT", {"filter_by": "Sector", "members": ("06",), "grain": "year", "made_by": "mean"}),
         ("US_EMPLOYMENT", {"filter_by": "Sector", "members": ("00",), "dimensions": ("Date", "Sector")}),
-        ("PLANNING", {"dimensions": ("Region", "Account"), "versions": ("public.Actual",)}),
-        ("PLANNING", {"filter_by": "Region", "members": ("Pacific West ", "JP", "#"), "since": "2024"}),
-        ("EDM_TYPES", {"measures": ("Int16", "Int32")}),
     ],
 )
 def test_the_code_gives_the_frame_that_is_shown(

@@ -125,7 +125,12 @@ def test_python_and_sql_both_give_the_frame_that_is_shown(
     pl.testing.assert_frame_equal(frame_of_sql(explorer), explorer.frame)
 
 
-@pytest.mark.parametrize("members", [*((member,) for member in MEMBERS), MEMBERS[1:7], MEMBERS], ids=repr)
+# All of them together, and one; each alone with `make search`.
+@pytest.mark.parametrize(
+    "members",
+    [*(pytest.param((member,), marks=pytest.mark.long) for member in MEMBERS[1:]), MEMBERS[:1], MEMBERS[1:7], MEMBERS],
+    ids=repr,
+)
 def test_names_and_members_that_need_quotes_give_the_same(
     explore: Callable[..., Explorer], odd: Sandbox, members: tuple[str, ...]
 ) -> None:

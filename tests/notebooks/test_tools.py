@@ -120,6 +120,7 @@ def test_papermill_hands_parameters_in(environment: pytest.MonkeyPatch, tmp_path
     assert "public.Actual  201507  20" in facts
 
 
+@pytest.mark.long
 def test_parameters_that_were_not_recorded_fail_when_they_are_replayed(
     environment: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

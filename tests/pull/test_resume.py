@@ -340,8 +340,7 @@ def test_two_at_once_do_not_get_into_each_others_way(scale: Any, tmp_path: Path)
 # -- links and pages that SAC no longer gives ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", [400, 404, 410])
-@pytest.mark.parametrize("partitions", [None, 3])
+@pytest.mark.parametrize(("status", "partitions"), [(400, None), (404, 3), (410, None)])
 def test_a_dead_link_restarts_its_partition_only(
     sandbox: Sandbox, scale: Any, caplog: pytest.LogCaptureFixture, status: int, partitions: int | None
 ) -> None:
