@@ -18,15 +18,23 @@ IMPORT_ROOT: Final = "/api/v1/dataimport"
 # Both serve users and teams: the first is reported from live tenants, the second is read in public code.
 SCIM_ROOT: Final = "/api/v1/scim"
 SCIM2_ROOT: Final = "/api/v1/scim2"
+ACTIVITIES_PATH: Final = "/api/v1/audit/activities/exportActivities"
+STATISTICS_ROOT: Final = "/api/v1/monitoring"
+FILES_PATH: Final = "/api/v1/filerepository/Resources"
 NAMESPACES_PATH: Final = f"{EXPORT_ROOT}/administration/Namespaces"
 SUBSCRIPTIONS_PATH: Final = f"{EXPORT_ROOT}/administration/Subscriptions"
 MULTI_ACTIONS_ROOT: Final = "/api/v1/multiActions"
-# Namespace and entity set of what is exported beside models: the names are those of one public client, and another one
-# got a 404 for the first (unconfirmed).
+# Namespace and entity set of what is exported beside models, as in SAP's guide; one client got a 404 for the first.
 TABLES: Final = {
     "dimension": ("sac_public_dimensions", "PublicDimensionData"),
     "currency": ("sac_currency_tables", "CurrencyTable"),
     "unit": ("sac_unit_conversion", "ConversionRates"),
+}
+# What the import service calls these tables: its service, and how the names in its lists begin (SAP's guide).
+IMPORT_TABLES: Final = {
+    "dimension": ("publicDimensions", "publicDimension"),
+    "currency": ("currencyConversions", "currencyConversion"),
+    "unit": ("unitConversions", "unitConversion"),
 }
 IMPORT_MODELS_PATH: Final = f"{IMPORT_ROOT}/models"
 
@@ -76,9 +84,9 @@ def segment(name: str) -> str:
     return quote(name, safe="")
 
 
-def import_model_path(model_id: str, below: str = "") -> str:
-    """Return the path of a model in the import service: ``metadata``, or an import type to create a job."""
-    return f"{IMPORT_MODELS_PATH}/{segment(model_id)}" + (f"/{below}" if below else "")
+def import_path(service: str, name: str, below: str = "") -> str:
+    """Return the path of a model or table in the import service: ``metadata``, or an import type to create a job."""
+    return f"{IMPORT_ROOT}/{service}/{segment(name)}" + (f"/{below}" if below else "")
 
 
 def import_job_path(job_id: str, step: str = "") -> str:

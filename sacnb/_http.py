@@ -202,7 +202,7 @@ _WORDS: Final[tuple[tuple[type[BaseException], str, str], ...]] = (
     (urllib3.exceptions.SSLError, "tls", "the TLS connection failed"),
     (requests.exceptions.SSLError, "tls", "the TLS connection failed"),
     (http.client.IncompleteRead, "truncated", "the answer was cut short"),
-    # Of an answer. One that requests finds in what is to be sent has no cause of urllib3's.
+    # Headers of a response; for those of a request, requests raises an InvalidHeader of its own.
     (urllib3.exceptions.InvalidHeader, "bad_header", "its headers contradict each other"),
     (requests.TooManyRedirects, "redirects", "it redirects in a circle"),
     (urllib3.exceptions.ProtocolError, "connection_reset", "the connection broke"),

@@ -20,10 +20,12 @@
     ├── QueryError               a query SAC cannot answer, or would answer wrongly (also a ValueError)
     │   └── NotFetchedError      a query was used as if it were its result (also an AttributeError)
     ├── WriteError               a write that SAC did not carry out, or not as asked
+    │   ├── BusyError            another import job of this program has the model
     │   ├── RowsError            rows that SAC rejects, or would reject (also a ValueError)
     │   ├── ConfirmationError    CleanAndReplace without the number of rows that it deletes
     │   └── UndoError            a write that the import service cannot take back
     ├── ActionError              a multi-action that failed, or may be running
+    ├── StepError                a step of a checkpoint that may have run, or ran with other input
     ├── ContractError            a frame that does not fit the tidy contract (also a ValueError)
     ├── CacheError               a cache entry that cannot be used; ``repair_command`` is the command to run
     ├── ExportError              the result cannot be written to the chosen place
@@ -70,6 +72,7 @@ __all__ = [
     "Attempt",
     "AuthError",
     "BadAnswer",
+    "BusyError",
     "CacheError",
     "Cancelled",
     "ChannelError",
@@ -104,6 +107,7 @@ __all__ = [
     "ServerError",
     "SettingsError",
     "StaleDataWarning",
+    "StepError",
     "ThrottledError",
     "TrackingWarning",
     "UndoError",
@@ -458,6 +462,10 @@ class WriteError(SacError):
         self.differences = differences
 
 
+class BusyError(WriteError):
+    """Another write of this program has the model, with the import job ``job_id``. Nothing was written."""
+
+
 class RowsError(WriteError, ValueError):
     """Rows that SAC rejects, or would reject. Nothing was written.
 
@@ -465,17 +473,8 @@ class RowsError(WriteError, ValueError):
     ``value``, ``problem`` and ``message``.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        problems: Any,
-        job_id: str | None = None,
-        state: str | None = None,
-        hint: str | None = None,
-        outcome: RetryOutcome | None = None,
-    ) -> None:
-        super().__init__(message, job_id=job_id, state=state, hint=hint, outcome=outcome)
+    def __init__(self, message: str, *, problems: Any, **about: Any) -> None:
+        super().__init__(message, **about)
         self.problems = problems
 
 
@@ -486,18 +485,8 @@ class ConfirmationError(WriteError):
     are.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        rows: int,
-        affected: Any,
-        job_id: str | None = None,
-        state: str | None = None,
-        hint: str | None = None,
-        outcome: RetryOutcome | None = None,
-    ) -> None:
-        super().__init__(message, job_id=job_id, state=state, hint=hint, outcome=outcome)
+    def __init__(self, message: str, *, rows: int, affected: Any, **about: Any) -> None:
+        super().__init__(message, **about)
         self.rows = rows
         self.affected = affected
 
@@ -517,6 +506,14 @@ class ActionError(SacError):
     ) -> None:
         super().__init__(message, hint=hint, outcome=outcome)
         self.run = run
+
+
+class StepError(SacError):
+    """A step of a checkpoint may have run, or ran with other input, so it is not run now; ``step`` is its name."""
+
+    def __init__(self, message: str, *, step: str = "", hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.step = step
 
 
 class ContractError(SacError, ValueError):

@@ -50,6 +50,7 @@ ARGUMENTS: dict[str, Any] = {
     "run": None,
     "sac_number": 1402,
     "status": 503,
+    "step": "append",
     "truncated": True,
     "url": "https://acme.example/api",
     "what": "The sandbox",
@@ -67,12 +68,19 @@ def tree(root: type[Any]) -> Iterator[type[Any]]:
 
 def example(kind: type[SacError]) -> SacError:
     """An error of *kind* with every argument that its constructor takes, notes and an attribute set later."""
-    names = list(inspect.signature(kind).parameters)
+    names = _names(kind)
     error = kind(**{name: ARGUMENTS[name] for name in names})
     error.add_note("A note.")
     error.outcome = OUTCOME
     error.set_later = ("by", "somebody")  # type: ignore[attr-defined]
     return error
+
+
+def _names(kind: type[Any]) -> list[str]:
+    """The arguments of a constructor; with ``**about`` also those of the class above it."""
+    parameters = inspect.signature(kind).parameters.values()
+    names = [one.name for one in parameters if one.kind is not one.VAR_KEYWORD]
+    return names if len(names) == len(parameters) else list(dict.fromkeys([*names, *_names(kind.__base__)]))
 
 
 def attributes(error: SacError) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Read users, teams and import jobs of a tenant into frames; nothing here changes any of them.
+"""Read users, teams, jobs, logs and files of a tenant into frames; nothing here changes any of them.
 
 Users and teams come by SCIM (RFC 7643, RFC 7644), whose attribute names ignore case. The attributes that SAC fills are
 not all known, so an attribute that is absent reads as null, and one of another type is refused.
@@ -10,12 +10,17 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from sacnb._endpoints import SCIM2_ROOT, SCIM_ROOT
+from sacnb._admin.files import read_files
+from sacnb._admin.logs import MOST_ROWS, STATISTICS, moment, read_log
+from sacnb._arguments import one_of, required_text, whole_number
+from sacnb._endpoints import ACTIVITIES_PATH, SCIM2_ROOT, SCIM_ROOT, STATISTICS_ROOT
 from sacnb._wire.session import SacSession
 from sacnb._write.service import list_jobs
-from sacnb.errors import BadAnswer, NotFoundError
+from sacnb.errors import BadAnswer, NotFoundError, QueryError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import polars as pl
 
 __all__ = ["Admin"]
@@ -25,7 +30,7 @@ _ACCEPT: Final = "application/scim+json, application/json"
 
 
 class Admin:
-    """Users, teams and import jobs of a tenant as frames; ``tenant.admin`` makes one. It only reads."""
+    """Users, teams, import jobs, logs and files of a tenant as frames; ``tenant.admin`` makes one. It only reads."""
 
     __module__ = "sacnb"
 
@@ -33,7 +38,7 @@ class Admin:
         self._session = session
 
     def __repr__(self) -> str:
-        return "Admin(users(), teams(), jobs())"
+        return "Admin(users(), teams(), jobs(), activities(), statistics(kind), files())"
 
     def users(self) -> pl.DataFrame:
         """Return the users: ``id``, ``user_name``, ``display_name``, ``email``, ``is_active``, ``teams``, ``roles``.
@@ -81,14 +86,71 @@ class Admin:
         ]
         return pl.DataFrame(rows, schema=columns, orient="row")
 
+    def activities(self, *, limit: int | None = None) -> pl.DataFrame:
+        """Return the log of what users did, the oldest entry first, or with *limit* the last ones.
+
+        The columns are SAC's own, all String: SAP's guide does not name them. The client needs the right to read the
+        log; the name of the grant is unconfirmed.
+
+        Raises AuthError, RequestError and BadAnswer; QueryError for a *limit* that is none.
+        """
+        return read_log(self._session, ACTIVITIES_PATH, "activities", limit=_limit(limit))
+
+    def statistics(
+        self,
+        kind: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = None,
+    ) -> pl.DataFrame:
+        """Return one of SAC's statistics, such as "planningVersion": how large the versions of models are.
+
+        The columns are SAC's own, all String: SAP's guide does not name them.
+
+        Args:
+            kind: "backend", "client", "dataManagement", "error", "license", "licenseConcurrent", "planningDataAction",
+                "planningVersion", "resource", "resourceRecentAccess", "user", "userAdoption", "userLive" or
+                "userSession".
+            since: The beginning, with its zone.
+            until: The end, with its zone.
+            limit: The maximum number of rows; then the last ones.
+
+        Raises what ``activities`` raises; QueryError for arguments.
+        """
+        chosen = one_of("kind", required_text("kind", kind), STATISTICS)
+        params = {
+            name: moment(argument, value)
+            for name, argument, value in (("from", "since", since), ("till", "until", until))
+            if value is not None
+        }
+        path = f"{STATISTICS_ROOT}/{chosen}"
+        return read_log(self._session, path, f"statistics of {chosen}", limit=_limit(limit), params=params)
+
+    def files(
+        self, kind: str | None = None, *, changed_since: datetime | None = None, of_all: bool = False
+    ) -> pl.DataFrame:
+        """Return the files of the file repository: ``id``, ``name``, ``type``, who made and changed them, and when.
+
+        Args:
+            kind: SAC's type of the file, such as "STORY", "ANALYTIC_MODEL" or "PLANNINGSEQUENCE" (a multi-action).
+            changed_since: Only files that were changed after this time, with its zone.
+            of_all: Also the files of others, for users with the right *Manage* on public and private files.
+
+        The client needs the grant *File Repository Read*. Raises AuthError, RequestError and BadAnswer; QueryError for
+        arguments.
+        """
+        return read_files(self._session, kind, changed_since, of_all=of_all)
+
     def jobs(self) -> pl.DataFrame:
-        """Return the import jobs that SAC shows to this client: ``id``, ``model``, ``status``.
+        """Return the import jobs that SAC lists: ``id``, ``model``, ``status``, ``type``, ``owner`` and ``created``.
 
         The client needs the grant *Data Import Service*. Raises AuthError, RequestError and BadAnswer.
         """
         import polars as pl
 
-        names = {"id": "jobid", "model": "modelid", "status": "jobstatus"}
+        names = {"id": "jobid", "model": "modelid", "status": "jobstatus", "type": "importtype", "owner": "owner"}
+        names["created"] = "createdtime"
         rows = [tuple(_text(job, name) for name in names.values()) for job in list_jobs(self._session)]
         return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
 
@@ -118,6 +180,13 @@ class Admin:
             expected = total
             found |= fresh
         return list(found.values())
+
+
+def _limit(limit: object) -> int | None:
+    found = whole_number("limit", limit, least=1)
+    if found is not None and found > MOST_ROWS:
+        raise QueryError(f"limit must be at most {MOST_ROWS:,}, got {found:,}.", hint="Without it, all rows are read.")
+    return found
 
 
 def _page(body: bytes, kind: str) -> tuple[int, list[dict[str, Any]]]:

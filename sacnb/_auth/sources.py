@@ -199,11 +199,14 @@ class JupyterServer:
         if failure is not None:
             raise failure  # out here, so that no request with the server's token is its context
         found = read_reply(reply.status_code, reply.content)
-        if found["is_refreshing"]:
+        if found.get("is_refreshing"):
             raise RefreshError("The Jupyter server is still refreshing the token.", retry_after_s=1.0)
-        self._principal = found["principal"]
-        times = {name: found["token"][name] for name in ("issued_at", "expires_at")}
-        issued, expires = (None if time is None else datetime.fromisoformat(time) for time in times.values())
+        try:
+            self._principal = str(found["principal"])
+            times = [found["token"][name] for name in ("issued_at", "expires_at")]
+            issued, expires = (None if time is None else datetime.fromisoformat(time) for time in times)
+        except (KeyError, TypeError, ValueError):
+            raise AuthError("The Jupyter server has another version of sacnb.", hint=_NO_SERVER_HINT) from None
         self._last = TokenEnvelope(Secret(_KEPT), issued_at=issued or now, expires_at=expires or UNKNOWN_END)
         return self._last
 

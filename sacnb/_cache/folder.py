@@ -4,6 +4,7 @@
 <folder>/.locks/<name>.lock    held while that result is written or repaired
 <folder>/.staging/<name>/      a result that is being written, by the holder of the lock
 <folder>/.aside/               results that could not be used and were moved out of the way
+<folder>/.steps/               records of chains of steps
 <folder>/.history/<name>/      earlier results, by the times from which and up to which each was the last one
 
 Only its owner can read it. Below the folder no path is longer than 160 characters, whatever the model is called:
@@ -209,7 +210,7 @@ class Folder:
             ) from e
 
 
-_FOLDERS: Final = frozenset({".locks", ".staging", ".aside", ".pulls", ".tracks", ".history"})
+_FOLDERS: Final = frozenset({".locks", ".staging", ".aside", ".pulls", ".tracks", ".history", ".steps"})
 
 
 def _is_ours(name: str) -> bool:

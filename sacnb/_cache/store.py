@@ -167,17 +167,17 @@ class Cache:
         """
         at = moment("time", time)
         name = self._name(key if key is not None else self._only_key())
-        current = self._entry(name)
-        if current is not None and current.info is not None and current.info.last_refresh_time <= at:
-            return self._read(name)
-        with self._folder.refusals("read"):
-            earlier = self._history.earlier(name)
-        for one in reversed(earlier):
-            if one.since <= at < one.until:
-                return self._read_earlier(one.path, name)
-        times = [one.since for one in earlier]
-        times += [current.info.last_refresh_time] if current is not None and current.info is not None else []
-        oldest = min(times, default=at)
+        # One lock for the search and the read: a save moves files in between.
+        with self._folder.refusals("read"), self._folder.lock_for_reading(name):
+            times = {one.since: one for one in self._history.earlier(name)}
+            found = next((one.path for one in reversed(times.values()) if one.since <= at < one.until), None)
+            current = self._entry(name)
+            if current is not None and current.info is not None and current.info.last_refresh_time <= at:
+                found = current.path
+            if found is not None:
+                return self._read_file(found, name)
+        ages = [*times, *([current.info.last_refresh_time] if current is not None and current.info is not None else [])]
+        oldest = min(ages, default=at)
         why = f"the oldest one is of {oldest:%Y-%m-%d %H:%M:%S} UTC" if oldest > at else "it was not kept"
         raise CacheError(
             f"There is no result of {name} from {at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC: {why}. "
@@ -205,14 +205,6 @@ class Cache:
                 hint="Pass it: sac.cache.as_of(time, model.facts(...).cache_key).",
             )
         return names[0]
-
-    def _read_earlier(self, path: Path, name: str) -> Result:
-        try:
-            result = read_result(path)
-            _check_name(result.info, name)
-        except (UnusableFileError, OSError) as error:
-            raise CacheError(f"The earlier result {path} cannot be used: {error}.") from error
-        return result
 
     def load(self, key: CacheKey) -> Result:
         """Return the kept result, with frame, schema and info exactly as they were saved.
@@ -338,16 +330,19 @@ class Cache:
 
     def _read(self, name: str) -> Result:
         path = self._folder.entry(name)
-        repair_command = f"sacnb cache repair --key {name}"
         if not self._folder.holds(name):
             raise CacheError(f"There is no cache entry {path}.", repair_command="sacnb cache list")
+        with self._folder.refusals("read"), self._folder.lock_for_reading(name):
+            return self._read_file(path, name)
+
+    def _read_file(self, path: Path, name: str) -> Result:
         try:
-            with self._folder.refusals("read"), self._folder.lock_for_reading(name):
-                result = read_result(path)
-                _check_name(result.info, name)
-                return result
+            result = read_result(path)
+            _check_name(result.info, name)
         except UnusableFileError as e:
+            repair_command = f"sacnb cache repair --key {name}"
             raise CacheError(f"The cache entry {path} {e}.", repair_command=repair_command) from e
+        return result
 
     def _entry(self, name: str) -> CacheEntry | None:
         return self._described(name, self._folder.entry(name))

@@ -217,17 +217,20 @@ def read_list(body: bytes, *, status: int = 200) -> list[dict[str, Any]]:
     """Return the objects of an ordinary list: namespaces, providers, a service document, members of a dimension.
 
     Raises:
-        BadAnswer: as ``cut_page`` does, or an element is not an object.
+        BadAnswer: as ``cut_page`` does, or an element is not an object, or the page says that it has more or fewer.
     """
     if status in _NO_CONTENT and not body:
         return []
     _refuse_unfinished(status)
     if first_byte(body) != b"{":
         refuse_foreign(body, "a list", "JSON")
+    page = _cut_slow(body)
     try:
-        rows = json.loads(_cut_slow(body).rows)
+        rows = json.loads(page.rows)
     except ValueError as error:
         raise BadAnswer(f"A list holds a number that cannot be read: {error}.") from error
+    if page.rows_in_page not in {None, len(rows)}:
+        raise BadAnswer(f"A list has {len(rows):,} rows, and says of itself {page.rows_in_page:,}.", truncated=True)
     for at, row in enumerate(rows):
         if not isinstance(row, dict):
             raise BadAnswer(f"Element {at} of a list is {row!r:.80} where an object was expected.", row=at)

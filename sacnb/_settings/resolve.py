@@ -223,10 +223,7 @@ class _Resolver:
             return None
         path = self._path(given, "the path of a PEM file with your company's certificate authority")
         if path is not None:
-            try:
-                check_bundle(path)
-            except ValueError as error:
-                self._problems.append(f"{given.origin} {error}")
+            self._checked(replace(given, value=path), check_bundle)
         return path
 
     def _path(self, given: Given, expected: str) -> Path | None:
@@ -249,19 +246,19 @@ class _Resolver:
                 "or 'sandbox' for the embedded one."
             )
             return None
-        return self._checked("SAC_TENANT_URL", read_tenant_url)
+        return self._checked(self._given("SAC_TENANT_URL"), read_tenant_url)
 
-    def _checked(self, name: str, check: Callable[[str], _T]) -> _T | None:
-        """Return what *check* makes of an address; a ValueError is the rest of a sentence that begins with its name."""
+    def _checked(self, given: Given, check: Callable[[Any], _T]) -> _T | None:
+        """Return what *check* makes of a value; its ValueError is the rest of a sentence after the origin."""
         try:
-            return check(self._text(name))
+            return check(given.value)
         except ValueError as error:
-            self._problems.append(f"{self._given(name).origin} {error}")
+            self._problems.append(f"{given.origin} {error}")
             return None
 
     def _token_url(self, tenant: TenantAddress | None, auth: str) -> str:
         if self._text("SAC_TOKEN_URL"):
-            return self._checked("SAC_TOKEN_URL", check_token_url) or ""
+            return self._checked(self._given("SAC_TOKEN_URL"), check_token_url) or ""
         if tenant is None or auth in {"static", "jupyter_server"}:
             return ""
         if tenant.derived_token_url is None:
@@ -275,7 +272,7 @@ class _Resolver:
     def _redirect_uri(self) -> str:
         if not self._text("SAC_REDIRECT_URI"):
             return str(_DEFAULTS["redirect_uri"])
-        return self._checked("SAC_REDIRECT_URI", check_redirect_uri) or ""
+        return self._checked(self._given("SAC_REDIRECT_URI"), check_redirect_uri) or ""
 
     def settings(self) -> Settings:
         """Return the settings. Raises SettingsError with every problem."""

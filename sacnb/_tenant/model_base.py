@@ -313,11 +313,4 @@ def place_of(
                 return rows
         return None
 
-    return Place(
-        session=connection.context.session,
-        model_id=model_id,
-        tenant_host=connection.tenant_host,
-        principal=connection.principal,
-        read_members=members,
-        read_facts=read_facts,
-    )
+    return Place(connection.destination(model_id), read_members=members, read_facts=read_facts)

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, cast, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, overload
 
-from sacnb._arguments import flag, one_of, required_text, seconds, text
+from sacnb._arguments import callback, flag, required_text, seconds, text
 from sacnb._endpoints import DEFAULT_NAMESPACE
 from sacnb._frontend import frontend
 from sacnb._rendering import Preview, Previewed, fact_table
+from sacnb._slices.spec import ConnectSpec
 from sacnb._tenant.connection import (
     Connection,
-    ConnectSpec,
+    TableKind,
     TokenStatus,
     entries_frame,
     list_models,
     list_tables,
     read_table,
     table_frame,
+    table_kind,
+    write_rows,
 )
 from sacnb._tenant.model import Model
 from sacnb.errors import QueryError
 
 if TYPE_CHECKING:
+    import os
+
     import polars as pl
 
     from sacnb._actions.multi_action import MultiAction
@@ -31,18 +36,12 @@ if TYPE_CHECKING:
     from sacnb._auth.named_user_flow import Identity
     from sacnb._cache.store import Cache
     from sacnb._frontend import Explorer
+    from sacnb._pull.progress import ProgressOption
     from sacnb._settings import Settings
     from sacnb._tenant.scan import Explanation
     from sacnb._wire.telemetry import Telemetry
+    from sacnb._write.report import WriteReport
     from sacnb.sandbox import Sandbox
-
-
-TableKind = Literal["dimension", "currency", "unit"]
-
-
-def _table_kind(kind: object) -> TableKind:
-    found = one_of("kind", kind, get_args(TableKind))
-    return cast("TableKind", found or "dimension")
 
 
 def models_with(search: str, models: pl.DataFrame) -> pl.DataFrame:
@@ -57,10 +56,7 @@ def models_with(search: str, models: pl.DataFrame) -> pl.DataFrame:
 
 
 class Tenant(Previewed):
-    """One tenant, connected; made by ``connect()``. A context manager: leaving it closes the connections.
-
-    It may be shared between threads.
-    """
+    """One tenant, connected; made by ``connect()``. Threads may share it; leaving its context ends connections."""
 
     __module__ = "sacnb"
 
@@ -118,7 +114,7 @@ class Tenant(Previewed):
 
     @property
     def admin(self) -> Admin:
-        """Users, teams and import jobs as frames, read only: ``sac.admin.users()``."""
+        """Users, teams, import jobs, logs and files as frames, read only: ``sac.admin.users()``."""
         from sacnb._admin.admin import Admin
 
         return Admin(self._connection.context.session)
@@ -150,14 +146,11 @@ class Tenant(Previewed):
     def tables(self, kind: TableKind = "dimension") -> pl.DataFrame:
         """Return the public dimensions, currency or unit tables of the tenant: ``id``, ``name``, ``description``.
 
-        Their place in the Data Export Service is unconfirmed, so SAC's list of namespaces is asked first.
-
         Raises QueryError where SAC offers none of this kind to the client; AuthError and RequestError.
         """
         from sacnb._frames.preview import shown_frame
 
-        frame = entries_frame(list_tables(self._connection, _table_kind(kind)))
-        return shown_frame(frame, "table", whole=("id",))
+        return shown_frame(entries_frame(list_tables(self._connection, table_kind(kind))), "table", whole=("id",))
 
     def table(self, table_id: str, kind: TableKind = "dimension") -> pl.DataFrame:
         """Return the rows of a public dimension, a currency or a unit table.
@@ -170,9 +163,54 @@ class Tenant(Previewed):
         from sacnb._frames.preview import shown_frame
         from sacnb._tenant.members import members_frame
 
-        kind = _table_kind(kind)
+        kind = table_kind(kind)
         rows = read_table(self._connection, kind, required_text("table_id", table_id))
         return members_frame(rows) if kind == "dimension" else shown_frame(table_frame(rows), "row")
+
+    def write_table(
+        self,
+        table_id: str,
+        frame: object,
+        kind: TableKind = "dimension",
+        *,
+        replace: bool = False,
+        confirm: int | None = None,
+        mapping: Mapping[str, str] | None = None,
+        defaults: Mapping[str, Any] | None = None,
+        dry_run: bool = False,
+        verify: bool = True,
+        audit: str | os.PathLike[str] | None = None,
+        progress: ProgressOption = "auto",
+    ) -> WriteReport:
+        """Add or change rows of a public dimension, a currency or a unit table, all or none; checked as in a write.
+
+        Columns are those of ``table()``. Attributes of a public dimension that the frame does not have stay as they
+        are; cells that are null are deleted. Rows are not deleted, and hierarchies not written.
+
+        Args:
+            table_id: The table, as ``tables()`` lists it.
+            frame: As for ``Model.write``.
+            kind: "dimension", "currency" or "unit".
+            replace: Delete all rows of a currency table first.
+            confirm: With *replace*, the number of rows that are deleted; a dry run and the refusal tell it.
+            mapping: As for ``Model.write``, as are the rest.
+            defaults: Values of columns that the frame does not have.
+            dry_run: Go as far as SAC's validation.
+            verify: Read the rows back and compare them.
+            audit: A file to append a line to.
+            progress: Called after each step.
+
+        Raises UnknownNameError for an unknown table, and what ``Model.write`` raises. There is no undo.
+        """
+        options = {"mapping": mapping, "defaults": defaults, "confirm": confirm, "audit": audit}
+        return write_rows(
+            self._connection,
+            (table_kind(kind), required_text("table_id", table_id)),
+            frame,
+            replaces=flag("replace", replace),
+            progress=callback("progress", progress, allowed=("auto",)),
+            options={**options, "dry_run": dry_run, "verify": verify},
+        )
 
     def __getitem__(self, model_id: str) -> Model:
         """Return the model with this id, as ``model()`` does."""

@@ -74,11 +74,20 @@ def read_delta(job: Job, link: str) -> Delta:
     """Read all pages behind a delta link.
 
     Raises:
-        Doubt: The link has expired, or an answer is not one of changes.
-        BadAnswer: An answer cannot be trusted.
+        Doubt: The link has expired, or an answer is not one of changes, or contradicts itself.
+        BadAnswer: An answer was cut short on its way, each time.
         Cancelled: The user stopped the job.
         SacError: The session's errors.
     """
+    try:
+        return _walk(job, link)
+    except BadAnswer as error:
+        if error.truncated:
+            raise
+        raise Doubt(f"their pages cannot be trusted ({error.message})") from error
+
+
+def _walk(job: Job, link: str) -> Delta:
     columns = job.columns
     changed: list[pa.Table] = [pa.Table.from_batches([], arrow_schema(columns))]
     deleted: list[tuple[pa.Table, ...]] = []

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 __all__ = ["check_keys", "check_members", "describe"]
 
 
-def check_keys(rows: pl.DataFrame, table: ImportTable, problems: Problems) -> None:
+def check_keys(rows: pl.DataFrame, table: ImportTable, problems: Problems, *, may_be_empty: bool = False) -> None:
     """Add a problem for each key without a value, and for each row whose key occurs more than once.
 
     SAC takes the last of several rows with one key, without a word (seen in the field).
     """
     keys = [name for name in table.keys if name in rows.columns]
     for name in keys:
-        empty = rows.filter(pl.col(name).is_null() | (pl.col(name) == ""))
+        empty = rows.filter(pl.col(name).is_null() | ((pl.col(name) == "") & (not may_be_empty)))
         problems.add_rows(empty, name, "null", f"{name!r} has no value; for unassigned write '#'.")
     if len(keys) < len(table.keys):
         return

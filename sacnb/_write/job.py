@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from sacnb._endpoints import import_job_path, import_model_path
+from sacnb._endpoints import import_job_path, import_path
 from sacnb._write.service import (
     LIMITS,
     Deletion,
@@ -29,21 +29,21 @@ from sacnb._write.service import (
     rejected_rows,
     text_in,
 )
-from sacnb._write.target import lower_keys
+from sacnb._write.target import MODELS, lower_keys
 from sacnb.errors import BadAnswer, Cancelled, NoAnswerError, RequestError, SacError, ServerError, WriteError
 
 if TYPE_CHECKING:
     from sacnb._wire.session import SacSession
     from sacnb._write.encode import Chunk
 
-__all__ = ["ImportJob"]
+__all__ = ["FAILED", "ImportJob"]
 
 _log = logging.getLogger("sacnb.write")
 
 _ACTION_NOT_ALLOWED: Final = frozenset({1001, 1003, 1010})
-_NO_VALID_ROWS: Final = 1011
+_NO_VALID_ROWS: Final = frozenset({1011, 1033})
 _DONE: Final = frozenset({"COMPLETED"})
-_FAILED: Final = frozenset({"FAILED", "CANCELLED", "CANCELED", "ABORTED"})
+FAILED: Final = frozenset({"FAILED", "CANCELLED", "CANCELED", "ABORTED"})
 _POLLS_S: Final = (0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 5.0)
 # The pauses between asking a job, until a request counts as lost: it may still be on its way.
 _ASK_AGAIN_S: Final = (0.2, 0.5, 1.0)
@@ -63,7 +63,9 @@ class ImportJob:
     sent: int = 0
     rejected_count: int = 0
     may_have_run: bool = False
+    service: str = MODELS
     known_before: frozenset[str] | None = None
+    jobs_before: list[dict[str, Any]] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -77,7 +79,7 @@ class ImportJob:
         self.known_before = self._job_ids()
         for turn in range(_SEND_AGAIN):
             try:
-                path = import_model_path(self.model_id, self.settings.import_type)
+                path = import_path(self.service, self.model_id, self.settings.import_type)
                 found = self._post(path, "create import job", self.settings.body())
             except RequestError as error:
                 if error.sac_number in LIMITS:
@@ -105,6 +107,8 @@ class ImportJob:
         except (RequestError, BadAnswer) as error:
             _log.info("The import jobs cannot be listed: %s", error)
             return None
+        if self.known_before is None:
+            self.jobs_before = jobs
         return frozenset(text_in(job.get("jobid")) or "" for job in jobs)
 
     def _adopt(self, lost: SacError) -> bool:
@@ -210,7 +214,7 @@ class ImportJob:
             try:
                 found = read_status(self._post(import_job_path(self._id(), "validate"), "validate import"))
             except (RequestError, BadAnswer) as error:
-                if isinstance(error, RequestError) and error.sac_number == _NO_VALID_ROWS:
+                if isinstance(error, RequestError) and error.sac_number in _NO_VALID_ROWS:
                     self._read_invalid_rows()
                     self.rejected_count = self.sent
                     return Deletion()
@@ -308,7 +312,7 @@ class ImportJob:
             if status.state in _DONE:
                 self.rejected_count = max(self.rejected_count, status.failed or 0)
                 return
-            if status.state in _FAILED:
+            if status.state in FAILED:
                 self.may_have_run = False
                 self._read_invalid_rows()
                 raise self._error(f"The run failed: {status.description or status.state}.", None)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from sacnb._write.carry import Carrier
 from sacnb._write.check import check_keys, describe
 from sacnb._write.frame import Layout, Problems, prepare, read_frame
 from sacnb._write.service import JobSettings, explained, import_table
 from sacnb._write.target import ImportColumn, ImportTable
-from sacnb._write.write import Writer
 from sacnb.errors import QueryError, RowsError, UnknownNameError, WriteError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def write_members(place: Place, dimension: str, frame: object, order: Order) -> 
     if not given.height:
         raise QueryError("The frame has no rows; there is nothing to write.")
     with explained():
-        whole = import_table(place.session, place.model_id, _PART)
+        whole = import_table(place.destination, _PART)
         table = _of_dimension(whole, dimension, place.model_id)
         layout = Layout(_mapping(given, table, order.mapping), order.defaults)
         problems = Problems()
@@ -51,10 +51,12 @@ def write_members(place: Place, dimension: str, frame: object, order: Order) -> 
             )
         columns = tuple(name for name in prepared.rows.columns if name in table.names)
         settings = JobSettings(import_type=_PART, method=order.method, columns=columns)
-        report = Writer(place, order, table).carry_out(prepared.rows, settings)
-        return (
-            report if order.dry_run or not order.verify else _verified(place, dimension, report, prepared.rows, table)
-        )
+        carrier = Carrier(place.destination, order, table.keys)
+        with carrier.turn(given.height):
+            report = carrier.carry_out(prepared.rows, settings)
+            if order.dry_run or not order.verify:
+                return report
+            return _verified(place, dimension, report, prepared.rows, table)
 
 
 def _of_dimension(table: ImportTable, dimension: str, model_id: str) -> ImportTable:

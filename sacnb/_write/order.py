@@ -43,6 +43,8 @@ class Order:
     bytes_per_upload: int = MAX_BYTES
     timeout_s: float = 3600.0
     listener: Callable[[Any], None] | None = None
+    # Called with "staged" and the job's id once there is a job, and with "run" just before it runs.
+    on_phase: Callable[[str, str], None] | None = None
     cancelled: Callable[[], bool] | None = None
 
 

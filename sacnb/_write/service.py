@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
-from sacnb._endpoints import IMPORT_JOBS_PATH, IMPORT_ROOT, import_job_path, import_model_path
-from sacnb._write.target import ImportTable, lower_keys, read_import_metadata
-from sacnb.errors import BadAnswer, ForbiddenError, NotFoundError, RequestError, WriteError
+from sacnb._endpoints import IMPORT_JOBS_PATH, IMPORT_ROOT, IMPORT_TABLES, import_job_path, import_path
+from sacnb._write.target import Destination, ImportTable, lower_keys, read_import_metadata
+from sacnb.errors import BadAnswer, ForbiddenError, NotFoundError, RequestError, UnknownNameError, WriteError
 
 if TYPE_CHECKING:
     from sacnb._wire.session import SacSession
@@ -24,36 +24,47 @@ __all__ = [
     "ask_job",
     "delete_job",
     "explained",
+    "import_id",
     "import_table",
+    "is_gone",
     "limit_of_jobs",
     "list_jobs",
     "number_in",
+    "others_of",
     "read_answer",
     "read_job",
     "read_status",
     "rejected_rows",
+    "table_of",
     "text_in",
+    "versions_of",
 ]
 
-ImportType = Literal["factData", "privateFactData", "masterData"]
 # SAC's numbers for a limit of active jobs, and whose limit it is.
 LIMITS: Final = {1002: "this user", 1007: "this model"}
 _NOT_GRANTED: Final = 3401
+_RESTRICTED: Final = 1802
+_NO_SUCH_JOB: Final = 1603
 
 
 @dataclass(frozen=True, slots=True)
 class JobSettings:
-    """The settings of a job; ``executeWithFailedRows`` is always sent, because SAC's default is unconfirmed."""
+    """The settings of a job.
 
-    import_type: ImportType
+    ``runs_with_failed_rows`` is sent unless it is ``None``: by default SAC leaves failed rows out and says COMPLETED.
+    """
+
+    import_type: str
     method: str
     columns: tuple[str, ...]
     scope: tuple[str, ...] = ()
-    runs_with_failed_rows: bool = False
+    runs_with_failed_rows: bool | None = False
 
     def body(self) -> dict[str, Any]:
         """Return the body that creates the job. A mapping goes from the model's column to the source's."""
-        settings: dict[str, Any] = {"importMethod": self.method, "executeWithFailedRows": self.runs_with_failed_rows}
+        settings: dict[str, Any] = {"importMethod": self.method}
+        if self.runs_with_failed_rows is not None:
+            settings["executeWithFailedRows"] = self.runs_with_failed_rows
         if self.scope:
             settings["dimensionScope"] = list(self.scope)
         return {"Mapping": {name: name for name in self.columns}, "JobSettings": settings}
@@ -89,14 +100,59 @@ class JobStatus:
     deletion: Deletion
 
 
-def import_table(session: SacSession, model_id: str, part: str) -> ImportTable:
+def import_table(to: Destination, part: str) -> ImportTable:
     """Return the columns that an import of *part* takes. Raises NotFoundError, RequestError and BadAnswer."""
-    answer = session.fetch("GET", import_model_path(model_id, "metadata"), operation="read import metadata")
+    path = import_path(to.service, to.id, "metadata")
+    answer = to.session.fetch("GET", path, operation="read import metadata")
     return read_import_metadata(answer.body, part)
 
 
+def table_of(to: Destination) -> tuple[str, ImportTable]:
+    """Return the import type of a table, and its columns: a table has one type. Raises as ``import_table`` does."""
+    body = to.session.fetch("GET", import_path(to.service, to.id, "metadata"), operation="read import metadata").body
+    found = read_answer(body)
+    if not isinstance(found, Mapping) or len(found) != 1:
+        raise BadAnswer(f"The import metadata of {to.id!r} name no single import type: {sorted(found)}.")
+    (part,) = found
+    return str(part), read_import_metadata(body, str(part))
+
+
+def import_id(to: Destination, kind: str) -> str:
+    """Return the id by which the import service knows a table: the same, or one that ends with it after a colon.
+
+    Raises UnknownNameError, RequestError and BadAnswer.
+    """
+    service, word = IMPORT_TABLES[kind]
+    path = f"{IMPORT_ROOT}/{service}"
+    found = lower_keys(read_answer(to.session.fetch("GET", path, operation=f"list {kind} tables").body)).get(
+        service.lower()
+    )
+    if not isinstance(found, list):
+        raise BadAnswer(f"The list of {kind} tables has none where they are expected.")
+    known = [str(lower_keys(one).get(f"{word}id".lower())) for one in found if isinstance(one, Mapping)]
+    alike = [one for one in known if one == to.id] or [one for one in known if one.rpartition(":")[2] == to.id]
+    if len(alike) != 1:
+        raise UnknownNameError(f"{kind} table", to.id, known, where="the import service")
+    return alike[0]
+
+
+def versions_of(to: Destination) -> list[str] | None:
+    """Return the versions that SAC lets this user import into, private ones included; ``None`` where it lists none.
+
+    Raises RequestError and BadAnswer.
+    """
+    answer = to.session.fetch("GET", import_path(to.service, to.id), operation="read model")
+    versions = lower_keys(read_answer(answer.body)).get("versions")
+    if not isinstance(versions, list):
+        return None
+    return [str(lower_keys(one).get("id")) if isinstance(one, Mapping) else str(one) for one in versions]
+
+
 def list_jobs(session: SacSession) -> list[dict[str, Any]]:
-    """Return this user's jobs, with keys in lower case. The form of the list is unconfirmed.
+    """Return the jobs that SAC lists, with keys in lower case: ``jobid``, ``jobstatus``, ``createdtime``.
+
+    SAP's guide shows a bare list whose entries have ``status`` and ``creationTime``; public clients read an object and
+    ``jobStatus``. Whether jobs of other users are among them is unconfirmed; each has an ``owner``.
 
     Raises RequestError and BadAnswer.
     """
@@ -104,7 +160,18 @@ def list_jobs(session: SacSession) -> list[dict[str, Any]]:
     rows = found if isinstance(found, list) else lower_keys(found).get("jobs", lower_keys(found).get("value"))
     if not isinstance(rows, list):
         raise BadAnswer("The list of import jobs has no jobs where they are expected.")
-    return [lower_keys(row) for row in rows if isinstance(row, Mapping)]
+    jobs = [lower_keys(row) for row in rows if isinstance(row, Mapping)]
+    other_names = {"jobstatus": "status", "createdtime": "creationtime"}
+    return [{**job, **{name: job.get(name, job.get(other)) for name, other in other_names.items()}} for job in jobs]
+
+
+def others_of(jobs: Sequence[Mapping[str, Any]], model_id: str) -> list[str]:
+    """Return the jobs of a model that are running, in words: id, and owner where SAC names one."""
+    running = [job for job in jobs if job.get("modelid") == model_id and job.get("jobstatus") == "PROCESSING"]
+    owners = [text_in(job.get("owner")) for job in running]
+    return [
+        f"{job.get('jobid')}" + (f" of {owner}" if owner else "") for job, owner in zip(running, owners, strict=True)
+    ]
 
 
 def read_job(session: SacSession, job_id: str) -> dict[str, Any]:
@@ -119,7 +186,9 @@ def ask_job(session: SacSession, job_id: str) -> JobStatus | None:
     """Return the status of a job, or ``None`` if there is none of that id. Raises RequestError and BadAnswer."""
     try:
         answer = session.fetch("GET", import_job_path(job_id, "status"), operation="ask import job")
-    except NotFoundError:
+    except RequestError as error:
+        if not is_gone(error):
+            raise
         return None
     return read_status(lower_keys(read_answer(answer.body)))
 
@@ -144,8 +213,14 @@ def delete_job(session: SacSession, job_id: str) -> None:
     """Delete a job; a job that is already gone is not an error. Raises RequestError."""
     try:
         session.fetch("DELETE", import_job_path(job_id), operation="delete import job", expect="any")
-    except NotFoundError:
-        return
+    except RequestError as error:
+        if not is_gone(error):
+            raise
+
+
+def is_gone(error: RequestError) -> bool:
+    """Return whether SAC says that there is no such job: by the status, or by its number."""
+    return isinstance(error, NotFoundError) or error.sac_number == _NO_SUCH_JOB
 
 
 @contextmanager
@@ -153,8 +228,10 @@ def explained() -> Iterator[None]:
     """Tell the usual causes where SAC forbids an import."""
     try:
         yield
-    except ForbiddenError as error:
-        if f"{IMPORT_ROOT}/models/" not in error.url:
+    except RequestError as error:
+        if f"{IMPORT_ROOT}/" not in error.url or not (
+            isinstance(error, ForbiddenError) or error.sac_number == _RESTRICTED
+        ):
             raise
         if error.sac_number == _NOT_GRANTED or error.method == "GET":
             error.hint = (

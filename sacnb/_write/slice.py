@@ -14,9 +14,9 @@ from sacnb.errors import QueryError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from sacnb._wire.session import SacSession
+    from sacnb._write.target import Destination
 
-__all__ = ["Place", "Slice", "changes", "differences", "expected_after"]
+__all__ = ["Place", "Slice", "as_decimal", "changes", "differences", "expected_after"]
 
 # Dimensions with more members than this are not part of a filter: the address would be too long.
 _MOST_IN_FILTER: Final = 30
@@ -31,12 +31,14 @@ class Place:
     columns of the facts that a filter lets through, one row a key.
     """
 
-    session: SacSession
-    model_id: str
-    tenant_host: str
-    principal: str
+    destination: Destination
     read_members: Callable[[str], Sequence[Mapping[str, Any]] | None] = field(repr=False)
     read_facts: Callable[[Mapping[str, list[str]]], pa.Table] = field(repr=False)
+
+    @property
+    def model_id(self) -> str:
+        """The id of the model."""
+        return self.destination.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class Slice:
         table = place.read_facts(where)
         found = pl.DataFrame(table).select(
             *(pl.col(name).cast(pl.String) for name in keys),
-            *(_decimal(name, scale, pl.DataFrame(table).schema[name]) for name, scale in scales.items()),
+            *(as_decimal(name, scale, pl.DataFrame(table).schema[name]) for name, scale in scales.items()),
         )
         return cls(tuple(keys), dict(scales), found.join(rows.select(by).unique(), on=list(by), how="semi"))
 
@@ -86,7 +88,8 @@ def _can_be_sent(member: str) -> bool:
     return True
 
 
-def _decimal(name: str, scale: int, kind: pl.DataType) -> pl.Expr:
+def as_decimal(name: str, scale: int, kind: pl.DataType) -> pl.Expr:
+    """Return a column of the type *kind* as decimals of that scale."""
     if kind.is_decimal():
         return pl.col(name).cast(pl.Decimal(_DIGITS, scale))
     if kind.is_float():  # through text, because a cast of a float is inexact

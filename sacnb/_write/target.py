@@ -6,19 +6,45 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from sacnb._endpoints import HIERARCHY_ROOT, PARENT_SUFFIX, UNASSIGNED
 from sacnb.errors import BadAnswer
 
-__all__ = ["Dates", "ImportColumn", "ImportTable", "Members", "dates_as_written", "lower_keys", "read_import_metadata"]
+if TYPE_CHECKING:
+    from sacnb._wire.session import SacSession
 
+__all__ = [
+    "MODELS",
+    "Dates",
+    "Destination",
+    "ImportColumn",
+    "ImportTable",
+    "Members",
+    "dates_as_written",
+    "lower_keys",
+    "read_import_metadata",
+]
+
+MODELS: Final = "models"
 VERSION: Final = "Version"
 # The ids of private versions begin so (seen in the field).
 PRIVATE: Final = "private."
 Kind = Literal["text", "number", "other"]
 _NUMBERS: Final = ("decimal", "int", "double", "float", "number")
 _TEXTS: Final = ("string", "char", "text")
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """The model or table that is written into: its id within a service of the import service, and the tenant."""
+
+    session: SacSession
+    id: str
+    tenant_url: str
+    tenant_host: str
+    principal: str
+    service: str = MODELS
 
 
 @dataclass(frozen=True, slots=True)

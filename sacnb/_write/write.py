@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final
 
 import polars as pl
 
+from sacnb._write.carry import Carrier
 from sacnb._write.check import check_keys, check_members, describe
-from sacnb._write.encode import chunks
 from sacnb._write.frame import ROW, Layout, Prepared, Problems, prepare, read_frame
 from sacnb._write.job import ImportJob
 from sacnb._write.order import Order, layout_of
-from sacnb._write.report import WriteProgress, WriteReport, append_audit
+from sacnb._write.report import WriteReport
 from sacnb._write.service import Deletion, JobSettings, explained, import_table
 from sacnb._write.slice import Place, Slice, changes, differences, expected_after
 from sacnb._write.target import PRIVATE, VERSION, Dates, ImportTable, Members, dates_as_written
 from sacnb._write.undo import undo
-from sacnb.errors import ConfirmationError, QueryError, RequestError, RowsError, SacError, WriteError
+from sacnb.errors import ConfirmationError, QueryError, RowsError, SacError, WriteError
 
 __all__ = ["Writer", "write"]
-
-_NO_PROBLEMS: Final = Problems().frame()
-_TOO_LARGE: Final = 413
 
 
 def write(place: Place, frame: object, order: Order) -> WriteReport:
@@ -34,7 +28,7 @@ def write(place: Place, frame: object, order: Order) -> WriteReport:
     if not given.height:
         raise QueryError("The frame has no rows; there is nothing to write.")
     with explained():
-        table = import_table(place.session, place.model_id, "factData")
+        table = import_table(place.destination, "factData")
         layout = layout_of(given, table, order)
         return Writer(place, order, table).write(given, layout)
 
@@ -46,21 +40,21 @@ class Writer:
         self._place = place
         self._order = order
         self._table = table
-        self._session = place.session
-        self._began = place.session.clock()
-        self._started_at = place.session.now()
-        self._notes: list[str] = []
-        self._uploads = self._total = 0
+        self._carrier = Carrier(place.destination, order, table.keys)
 
     def write(self, given: pl.DataFrame, layout: Layout) -> WriteReport:
-        self._tell("check", 0, 0, given.height)
+        with self._carrier.turn(given.height):
+            return self._write(given, layout)
+
+    def _write(self, given: pl.DataFrame, layout: Layout) -> WriteReport:
+        self._carrier.tell("check", 0, 0, given.height)
         prepared, problems = self._checked(given, layout)
         rows = prepared.rows
         scope = self._scope()
         before = self._before(rows, scope)
         expected = None if before is None else expected_after(before, rows, self._order.method)
         versions = tuple(rows.get_column(VERSION).unique().sort()) if VERSION in rows.columns else ()
-        report = self.carry_out(
+        report = self._carrier.carry_out(
             rows,
             self._settings(rows, versions, scope),
             versions=versions,
@@ -76,48 +70,6 @@ class Writer:
         if self._order.verify and not self._order.dry_run and before is not None and expected is not None:
             report = self._verified(report, before, expected, rows, scope)
         return report
-
-    def carry_out(
-        self,
-        rows: pl.DataFrame,
-        settings: JobSettings,
-        *,
-        versions: tuple[str, ...] = (),
-        problems: pl.DataFrame = _NO_PROBLEMS,
-        confirmed: Callable[[ImportJob, Deletion], int | None] = lambda *_: None,
-    ) -> WriteReport:
-        """Take the rows through a job: create, upload, validate, run, wait; a dry run ends before the run."""
-        job = ImportJob(self._session, self._place.model_id, settings, self._order.cancelled)
-        with self._attended(job, versions) as about:
-            digest = about["sha256"] = self._upload(job, rows)
-            self._tell("validate", rows.height, 0, rows.height)
-            deletion = job.validate()
-            problems = self._after_validation(job, rows, problems)
-            deleted = confirmed(job, deletion)
-            if not self._order.dry_run:
-                self._tell("run", rows.height, 0, rows.height)
-                job.run()
-                job.wait(self._order.timeout_s)
-            about["rows"], about["deleted"] = rows.height - job.rejected_count, deleted
-        return WriteReport(
-            model_id=self._place.model_id,
-            method=self._order.method,
-            versions=versions,
-            job_id=job.id or "",
-            state=job.state or "",
-            is_dry_run=self._order.dry_run,
-            rows=rows.height - job.rejected_count,
-            deleted=deleted,
-            rejected=problems,
-            changes=None,
-            verified=None,
-            rounded={},
-            notes=(*self._notes, *job.notes),
-            started_at=self._started_at,
-            elapsed_s=self._session.clock() - self._began,
-            digest=digest,
-            written=rows.drop(ROW),
-        )
 
     # -- before anything is sent -------------------------------------------------------------------------------------
 
@@ -178,11 +130,13 @@ class Writer:
         needed = self._order.undo or self._order.verify or scope
         scales = {c.name: 7 if c.scale is None else c.scale for c in self._table.columns if c.kind == "number"}
         if any(v.startswith(PRIVATE) for v in rows.get_column(VERSION)) if VERSION in rows.columns else False:
-            self._notes.append("Private versions cannot be read back (unconfirmed), so this write cannot be undone.")
+            self._carrier.notes.append(
+                "Private versions cannot be read back (unconfirmed), so this write cannot be undone."
+            )
             return None
         if not needed:
             return None
-        self._tell("read", 0, 0, rows.height)
+        self._carrier.tell("read", 0, 0, rows.height)
         return Slice.around(self._place, rows, scope or self._table.keys, self._table.keys, scales)
 
     def _settings(self, rows: pl.DataFrame, versions: tuple[str, ...], scope: tuple[str, ...]) -> JobSettings:
@@ -196,89 +150,6 @@ class Writer:
             scope=scope,
             runs_with_failed_rows=self._order.allow_partial,
         )
-
-    # -- the job -----------------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _attended(self, job: ImportJob, versions: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-        """Delete the job unless it has run, and write the audit file, however the block ends."""
-        about: dict[str, Any] = {"rows": 0, "deleted": None, "sha256": None}
-        outcome = "failed"
-        try:
-            yield about
-            outcome = "dry run" if self._order.dry_run else "written"
-        except BaseException as error:
-            if job.may_have_run:
-                outcome = "unknown" if job.state != "COMPLETED" else "written"
-                if job.id and job.id not in str(error):
-                    error.add_note(f"The import job {job.id} may have run: sacnb import --job {job.id}")
-            raise
-        finally:
-            if job.state != "COMPLETED" and job.id is not None and not job.may_have_run and not job.delete():
-                self._notes.append(f"The job {job.id} could not be deleted.")
-            if self._order.audit is not None:
-                fixed = {
-                    "at": self._started_at.isoformat(timespec="seconds"),
-                    "tenant": self._place.tenant_host,
-                    "model": self._place.model_id,
-                    "method": self._order.method,
-                    "versions": list(versions),
-                    "job": job.id,
-                    "outcome": outcome,
-                    "rows_sent": job.sent,
-                    "rows_rejected": job.rejected_count,
-                }
-                append_audit(self._order.audit, {**fixed, **about}, principal=self._place.principal)
-
-    def _upload(self, job: ImportJob, rows: pl.DataFrame) -> str:
-        """Create the job, upload all rows, and return the hash of what was sent."""
-        digest = hashlib.sha256()
-        job.create()
-        self._total = rows.height
-        self._send(job, rows.drop(ROW), self._order.rows_per_upload, digest.update)
-        return digest.hexdigest()
-
-    def _send(self, job: ImportJob, rows: pl.DataFrame, max_rows: int, note: Callable[[bytes], None]) -> None:
-        """Upload the rows in chunks; one that SAC finds too large (413) is halved."""
-        for chunk in chunks(rows, max_rows=max_rows, max_bytes=self._order.bytes_per_upload):
-            try:
-                job.upload(chunk)
-            except RequestError as error:
-                if error.status != _TOO_LARGE or chunk.rows == 1:
-                    raise
-                self._send(job, rows.slice(chunk.start, chunk.rows), chunk.rows // 2, note)
-                continue
-            self._uploads += 1
-            note(chunk.body)
-            self._tell("upload", job.sent, self._uploads, self._total)
-
-    def _after_validation(self, job: ImportJob, rows: pl.DataFrame, problems: pl.DataFrame) -> pl.DataFrame:
-        """Return all problems; raise RowsError for rejected rows, unless the others may be written without them."""
-        if not job.rejected_count:
-            return problems
-        found = pl.concat([problems, self._rejections(job, rows)])
-        if self._order.allow_partial and job.rejected_count < rows.height:
-            return found
-        told = f"{describe(found)}" if found.height else "SAC does not say which."
-        raise RowsError(
-            f"SAC rejected {job.rejected_count:,} of {rows.height:,} rows for {self._place.model_id!r}: {told}\n"
-            "Nothing was written, and the import job was deleted.",
-            problems=found,
-            job_id=job.id,
-            state=job.state,
-            hint="error.problems is a frame of those that SAC names; allow_partial=True writes the others.",
-        )
-
-    def _rejections(self, job: ImportJob, rows: pl.DataFrame) -> pl.DataFrame:
-        """Return SAC's rejections as problems, with the rows of the frame found by their keys."""
-        keys = [name for name in self._table.keys if name in rows.columns]
-        numbers = {key: row for row, *key_parts in rows.select(ROW, *keys).iter_rows() if (key := tuple(key_parts))}
-        problems = Problems()
-        for rejected in job.rejected:
-            found = tuple(str(rejected.row.get(name)) for name in keys)
-            row = numbers.get(found)
-            problems.add("rejected by SAC", f"{rejected.reason} ({', '.join(found)})", row=row)
-        return problems.frame()
 
     def _confirmed(
         self, job: ImportJob, deletion: Deletion, before: Slice | None, rows: pl.DataFrame, scope: tuple[str, ...]
@@ -331,7 +202,7 @@ class Writer:
         self, report: WriteReport, before: Slice, expected: pl.DataFrame, rows: pl.DataFrame, scope: tuple[str, ...]
     ) -> WriteReport:
         """Read the slice back and compare it; rows that SAC rejected are not expected."""
-        self._tell("verify", rows.height, 0, rows.height)
+        self._carrier.tell("verify", rows.height, 0, rows.height)
         rejected = report.rejected.get_column("row").drop_nulls()
         keys = rows.filter(~pl.col(ROW).is_in(rejected.implode())).select(before.keys)
         expected = expected.join(keys, on=list(before.keys), how="semi")
@@ -373,8 +244,3 @@ class Writer:
             return Writer(place, order, table).write(frame, Layout({}, {}))
 
         return lambda force: undo(place, before, written, method=method, scope=scope, again=again, force=force)
-
-    def _tell(self, step: str, rows: int, uploads: int, expected: int) -> None:
-        if self._order.listener is not None:
-            elapsed_s = self._session.clock() - self._began
-            self._order.listener(WriteProgress(step, rows, uploads, expected, elapsed_s))

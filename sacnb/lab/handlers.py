@@ -210,7 +210,10 @@ class EnsureHandler(_Handler):
         guard = held.tenant._connection.context.guard
         result = guard.force() if force else guard.ensure()
         status = HTTPStatus.ACCEPTED if result.refresh_applied else HTTPStatus.OK
-        return Reply(_ensured(held, refresh_applied=result.refresh_applied, is_refreshing=False), status)
+        # The token of this call: another thread may drop it from the guard meanwhile.
+        token = token_json(result.token, held.now())
+        body = _ensured(held, refresh_applied=result.refresh_applied, is_refreshing=False)
+        return Reply({**body, "token": token}, status)
 
     def _still_running(self, profile: str) -> Reply:
         held = self.lab.tenants.peek(profile)

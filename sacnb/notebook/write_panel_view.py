@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["WriteView", "counted", "problem_of", "report_html", "step_text"]
 
 _STEPS: Final = {
+    "queue": "waiting for another write into this model",
     "check": "checking {expected} here",
     "read": "reading the facts as they are",
     "upload": "uploaded {rows} of {expected}",

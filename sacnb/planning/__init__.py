@@ -1,4 +1,4 @@
-"""Planner's helpers: spread totals, clear slices, try what-if versions, and exchange frames with Excel.
+"""Planner's helpers: spread totals, clear slices, try what-if versions, run chains, and exchange frames with Excel.
 
     from sacnb import planning
 
@@ -11,10 +11,23 @@ Importing it loads polars; ``import sacnb`` does not import it.
 
 from __future__ import annotations
 
+from sacnb.planning.action_test import ActionTest, data_action_test
 from sacnb.planning.clear import clear
 from sacnb.planning.spread import spread
+from sacnb.planning.steps import Steps, checkpoint
 from sacnb.planning.template import template
 from sacnb.planning.template_read import read_template
 from sacnb.planning.what_if import WhatIf, what_if
 
-__all__ = ["WhatIf", "clear", "read_template", "spread", "template", "what_if"]
+__all__ = [
+    "ActionTest",
+    "Steps",
+    "WhatIf",
+    "checkpoint",
+    "clear",
+    "data_action_test",
+    "read_template",
+    "spread",
+    "template",
+    "what_if",
+]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sacnb._results.files import Target
     from sacnb._tenant import Model
 
-__all__ = ["ABOUT", "ENTRY", "LISTS", "Sheet", "template"]
+__all__ = ["ABOUT", "ENTRY", "LISTS", "Sheet", "offered_members", "template"]
 
 ENTRY: Final = "Plan"
 LISTS: Final = "Members"
@@ -91,7 +91,7 @@ def template(
         import xlsxwriter  # type: ignore[import-untyped]
     except ImportError as error:
         raise MissingExtraError("excel", "Writing an Excel template") from error
-    lists = _lists(model, mapping("members", members))
+    lists = offered_members(model, mapping("members", members))
     sheet = _sheet(model, text("version", version), mapping("across", across), names("measures", measures), lists)
     values = [] if rows is None else _values(read_frame(rows), sheet)
     content = io.BytesIO()
@@ -101,7 +101,7 @@ def template(
         stream.write(content.getbuffer())
 
 
-def _lists(model: Model, wanted: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+def offered_members(model: Model, wanted: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """Return the members that take values, with their descriptions, by dimension; none where SAC lists none."""
     for name in wanted:
         if name not in model.dimensions:
@@ -229,7 +229,7 @@ class _Writer:
     def __init__(self, workbook: Any, sheet: Sheet, lists: Mapping[str, Mapping[str, str]]) -> None:
         self._workbook = workbook
         self._sheet = sheet
-        self._lists = {name: lists[name] for name in sheet.lists}
+        self.offered_members = {name: lists[name] for name in sheet.lists}
         self._bold = workbook.add_format({"bold": True, "bg_color": "#DDE6EE", "bottom": 1, "locked": True})
 
     def write(self, values: Iterable[Sequence[Any]]) -> None:
@@ -246,13 +246,13 @@ class _Writer:
         entry.activate()
 
     def _members(self, page: Any) -> None:
-        for at, (name, members) in enumerate(self._lists.items()):
+        for at, (name, members) in enumerate(self.offered_members.items()):
             page.write_string(0, 2 * at, name, self._bold)
             page.write_string(0, 2 * at + 1, "description", self._bold)
             for row, (member, description) in enumerate(members.items(), start=1):
                 page.write_string(row, 2 * at, member)
                 page.write_string(row, 2 * at + 1, description)
-        page.set_column(0, 2 * max(1, len(self._lists)), 20)
+        page.set_column(0, 2 * max(1, len(self.offered_members)), 20)
         page.freeze_panes(1, 0)
         page.protect()
 
@@ -261,12 +261,12 @@ class _Writer:
 
         texts = self._workbook.add_format({"num_format": "@", "locked": False})
         columns = self._sheet.columns()
-        lists = list(self._lists)
+        lists = list(self.offered_members)
         for at, name in enumerate(columns):
             page.write_string(0, at, name, self._bold)
             if name in self._sheet.dimensions:
                 page.set_column(at, at, 18, texts)
-                if self._lists.get(name):
+                if self.offered_members.get(name):
                     source = xl_col_to_name(2 * lists.index(name))
                     page.data_validation(
                         1,
@@ -275,7 +275,7 @@ class _Writer:
                         at,
                         {
                             "validate": "list",
-                            "source": f"={LISTS}!${source}$2:${source}${len(self._lists[name]) + 1}",
+                            "source": f"={LISTS}!${source}$2:${source}${len(self.offered_members[name]) + 1}",
                             # New periods are members of SAC, though no list may have them yet.
                             "show_error": name not in self._sheet.dates,
                             "error_title": "No such member",

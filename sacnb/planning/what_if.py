@@ -11,6 +11,7 @@ import polars as pl
 
 from sacnb._arguments import mapping, names, required_text
 from sacnb._write.frame import read_frame
+from sacnb._write.service import explained, versions_of
 from sacnb._write.target import PRIVATE, VERSION
 from sacnb.errors import QueryError, SacError, UndoError, UnknownNameError
 from sacnb.planning.clear import facts_at
@@ -57,6 +58,8 @@ def what_if(model: Model, version: str, *, base: str, where: Mapping[str, Any] |
     for one in (base, version):
         if one not in known and not one.startswith(PRIVATE):
             raise UnknownNameError("version", one, known, where=repr(model.id))
+    if version.startswith(PRIVATE):
+        _check_private(model, version)
     narrowed = dict(mapping("where", where))
     if VERSION in narrowed:
         raise QueryError(f"where must not name {VERSION!r}; version= and base= do.")
@@ -70,6 +73,21 @@ def what_if(model: Model, version: str, *, base: str, where: Mapping[str, Any] |
             error.add_note(f"The trial in {version!r} could not be taken back: {second}")
         raise
     trial.discard()
+
+
+def _check_private(model: Model, version: str) -> None:
+    """Refuse a private version that SAC does not offer this user for imports; it offers technical users none."""
+    with explained():
+        offered = versions_of(model._place().destination)
+    private = [one for one in offered or () if one.startswith(PRIVATE)]
+    if offered is not None and version not in private:
+        error = UnknownNameError("private version", version, private, where=repr(model.id))
+        if not private:
+            error.hint = (
+                "SAC offers this user none. Private versions belong to a named user: set SAC_AUTH=authorization_code, "
+                "log in (sacnb login), and make the version in a story."
+            )
+        raise error
 
 
 class WhatIf:

@@ -1,4 +1,4 @@
-"""Users and teams by SCIM: lists in pages, read only, of people who do not exist.
+"""Users and teams by SCIM, and the logs beside them: lists in pages, read only, of people who do not exist.
 
 The form is that of RFC 7643 and RFC 7644. The attributes that SAC adds are left out.
 """
@@ -9,6 +9,7 @@ import json
 from typing import Any, Final
 from urllib.parse import parse_qs
 
+from sacnb.sandbox.directory_logs import log_answer
 from sacnb.sandbox.exchange import Answer, Exchange, Refusal
 
 __all__ = ["SCIM_ROOT", "directory_answer"]
@@ -40,9 +41,11 @@ def _team(number: int) -> dict[str, Any]:
 
 
 def directory_answer(exchange: Exchange) -> Answer:
-    """Answer a request below ``SCIM_ROOT``."""
+    """Answer a request for users, teams, logs or files."""
     if exchange.method != "GET":
         raise Refusal(405, "The sandbox only reads users and teams.")
+    if not exchange.path.startswith(SCIM_ROOT + "/"):
+        return log_answer(exchange)
     match exchange.path.removeprefix(SCIM_ROOT + "/"):
         case "Users":
             resources = [_user(number) for number in range(1, _USERS + 1)]

@@ -15,6 +15,7 @@ import polars as pl
 
 from sacnb.sandbox.actions import ACTIONS_ROOT, action_kind
 from sacnb.sandbox.directory import SCIM_ROOT
+from sacnb.sandbox.directory_logs import ACTIVITIES_PATH, FILES_PATH, STATISTICS_ROOT
 from sacnb.sandbox.exchange import Answer, Exchange, Refusal
 from sacnb.sandbox.filters import parse_filter
 from sacnb.sandbox.imports import IMPORT_ROOT, import_kind
@@ -77,7 +78,8 @@ def target(method: str, raw_path: str, query: str = "") -> Target:
         found = _export([decode(part) for part in raw_path[len(EXPORT_ROOT) + 1 :].split("/")])
         is_delta = found.entity_set and any(name == "deltaid" for name, _ in split_query(query))
         return replace(found, kind="delta") if is_delta else found
-    return Target("directory" if raw_path.startswith(SCIM_ROOT + "/") else "other")
+    is_log = raw_path in {ACTIVITIES_PATH, FILES_PATH} or raw_path.startswith(STATISTICS_ROOT + "/")
+    return Target("directory" if is_log or raw_path.startswith(SCIM_ROOT + "/") else "other")
 
 
 def _export(parts: list[str]) -> Target:

@@ -1,8 +1,7 @@
-"""The Data Import Service: models and their import metadata, and jobs from their creation to the write.
+"""The Data Import Service: models and tables with their import metadata, and jobs from their creation to the write.
 
 Paths, states, error numbers and the fields of the answers are those of SAP's guide and of public clients. The status of
-an error, the form of the list of jobs, the rows that ``totalNumberRowsInJob`` counts and whether rows may follow a
-validation are unconfirmed.
+an error, the rows that ``totalNumberRowsInJob`` counts and whether rows may follow a validation are unconfirmed.
 """
 
 from __future__ import annotations
@@ -14,8 +13,18 @@ from datetime import datetime
 from typing import Any, Final
 
 from sacnb.sandbox.exchange import Answer, Exchange, Refusal
-from sacnb.sandbox.imports_job import ImportJob, fact_mapping, json_answer, read_json, rejections, rows_of
+from sacnb.sandbox.imports_job import TABLE_TYPES, Job, json_answer, read_json, read_rows, rejections
 from sacnb.sandbox.imports_rows import FactTable, Members, metadata, write_members
+from sacnb.sandbox.imports_tables import (
+    SERVICES,
+    PrivateFacts,
+    import_type_of,
+    private_version,
+    table_details,
+    table_entry,
+    table_metadata,
+    with_rows,
+)
 from sacnb.sandbox.model import Model
 from sacnb.sandbox.query import decode
 
@@ -43,7 +52,7 @@ def import_kind(method: str, raw_path: str) -> str:
             return {"POST": "import_upload", "DELETE": "import_delete"}.get(method, "import_status")
         case ["jobs", _, step]:
             return _JOB_STEPS.get((method, step), "import_models")
-        case ["models", _, *rest] if method == "POST" and rest != ["metadata"]:
+        case [service, _, *rest] if service in {"models", *SERVICES} and method == "POST" and rest != ["metadata"]:
             return "import_create"
         case ["import", *_]:
             return "import_create"
@@ -58,13 +67,16 @@ class ImportService:
         *,
         models: Callable[[], list[Model]],
         replace_model: Callable[[Model], None],
+        user_of: Callable[[str], str],
         now: Callable[[], datetime],
     ) -> None:
         self._models = models
+        self._user_of = user_of
+        self.private = PrivateFacts()
         self._replace_model = replace_model
         self._now = now
         self._lock = threading.Lock()
-        self._jobs: dict[str, ImportJob] = {}
+        self._jobs: dict[str, Job] = {}
 
     def answer(self, exchange: Exchange, body: bytes) -> Answer:
         """Answer one request.
@@ -75,16 +87,12 @@ class ImportService:
         parts = [decode(part) for part in exchange.path.removeprefix(IMPORT_ROOT).strip("/").split("/")]
         with self._lock:
             match exchange.method, parts:
-                case "GET", ["models"]:
-                    return json_answer(200, {"models": [self._entry(exchange, model) for model in self._importable()]})
-                case "GET", ["models", model_id]:
-                    return json_answer(200, self._details(exchange, self._model(model_id)))
-                case "GET", ["models", model_id, "metadata"]:
-                    return json_answer(200, metadata(self._model(model_id)))
-                case "POST", ["models", model_id, *rest] if len(rest) <= 1:
-                    return self._create(exchange, model_id, rest[0] if rest else None, body)
+                case method, ["models", *rest]:
+                    return self._of_models(exchange, method, rest, body)
+                case method, [service, *rest] if service in SERVICES:
+                    return self._of_service(exchange, method, service, rest, body)
                 case "GET", ["jobs"]:
-                    return self._list(exchange)
+                    return self._list()
                 case _, ["jobs", job_id, *rest] if len(rest) <= 1:
                     return self._of_job(exchange, self._job(job_id), rest[0] if rest else "", body)
         raise Refusal(404, "The endpoint is not valid.", 1305)
@@ -113,29 +121,76 @@ class ImportService:
     def _details(self, exchange: Exchange, model: Model) -> dict[str, Any]:
         versions = model.dimensions.get("Version")
         ids = sorted(Members.of(versions).leaves) if versions is not None else []
-        return {**self._entry(exchange, model), "importTypes": list(_TYPES), "versions": ids}
+        user = self._user(exchange)
+        found = [{"id": one, "description": one} for one in [*ids, *([private_version(user)] if user and ids else [])]]
+        kinds: list[dict[str, Any]] = [{"importType": kind, "availableJobSettings": {}} for kind in _TYPES]
+        return {**self._entry(exchange, model), "importTypes": kinds, "versions": found}
+
+    def _of_models(self, exchange: Exchange, method: str, rest: list[str], body: bytes) -> Answer:
+        match method, rest:
+            case "GET", []:
+                return json_answer(200, {"models": [self._entry(exchange, model) for model in self._importable()]})
+            case "GET", [model_id]:
+                return json_answer(200, self._details(exchange, self._model(model_id)))
+            case "GET", [model_id, "metadata"]:
+                return json_answer(200, metadata(self._model(model_id)))
+            case "POST", [model_id, *kind] if len(kind) <= 1:
+                return self._create(exchange, self._model(model_id), kind[0] if kind else None, body)
+        raise Refusal(404, "The endpoint is not valid.", 1305)
+
+    def _user(self, exchange: Exchange) -> str:
+        return self._user_of(exchange.headers.get("Authorization", ""))
+
+    def _of_service(self, exchange: Exchange, method: str, service: str, rest: list[str], body: bytes) -> Answer:
+        """Answer a request for the tables of a service."""
+        root = f"{exchange.origin}{IMPORT_ROOT}/{service}"
+        tables = {one.provider_id: one for one in self._models() if one.namespace == SERVICES[service][0]}
+        if not rest:
+            entries = [table_entry(service, one, f"{root}/{name}") for name, one in tables.items()]
+            return json_answer(200, {service: entries})
+        table = tables.get(rest[0])
+        if table is None:
+            raise Refusal(404, f"The table {rest[0]!r} does not exist.", 1704)
+        match method, rest[1:]:
+            case "GET", []:
+                return json_answer(200, table_details(service, table, f"{root}/{rest[0]}"))
+            case "GET", ["metadata"]:
+                return json_answer(200, table_metadata(service, table))
+            case "POST", [] | [_]:
+                kind = import_type_of(service, table)
+                if rest[1:] not in ([], [kind]):
+                    raise Refusal(400, "Invalid import type.", 1301)
+                return self._create(exchange, table, kind, body, service=service)
+        raise Refusal(404, "The endpoint is not valid.", 1305)
 
     # -- jobs --------------------------------------------------------------------------------------------------------
 
-    def _create(self, exchange: Exchange, model_id: str, import_type: str | None, body: bytes) -> Answer:
-        model = self._model(model_id)
+    def _create(
+        self, exchange: Exchange, model: Model, import_type: str | None, body: bytes, *, service: str = "models"
+    ) -> Answer:
         settings = read_json(body, lenient=True)
         mapping, wanted = settings.get("Mapping") or {}, settings.get("JobSettings") or {}
         if import_type is None:
             if not mapping:
                 raise Refusal(400, "Unable to infer import type.", 1005)
             import_type = "masterFactData" if any("___" in target for target in mapping) else "factData"
-        if import_type not in _TYPES:
+        if import_type not in {*_TYPES, *TABLE_TYPES}:
             raise Refusal(404, "The endpoint is not valid.", 1305)
-        if import_type == "privateFactData":
+        user = self._user(exchange)
+        if import_type == "privateFactData" and not user:
             raise Refusal(403, "Private versions are supported using a 3-legged connection only")
-        method, scope = str(wanted.get("importMethod") or "Update"), tuple(wanted.get("dimensionScope") or ())
-        self._check_settings(model, mapping, method, scope, import_type)
-        self._check_limits(exchange, model_id)
-        job = ImportJob(
+        methods = SERVICES[service][2] if service in SERVICES else _METHODS
+        method, scope = str(wanted.get("importMethod") or methods[0]), tuple(wanted.get("dimensionScope") or ())
+        known = table_metadata(service, model) if service in SERVICES else metadata(model)
+        self._check_settings(known["factData" if import_type == "privateFactData" else import_type], mapping, scope)
+        if method not in methods or (method == "CleanAndReplace" and not scope and import_type == "factData"):
+            raise Refusal(400, "Request body is incorrect or missing.", 1006)
+        self._check_limits(exchange, model.provider_id)
+        job = Job(
             id=str(uuid.uuid4()),
-            model_id=model_id,
+            model_id=model.provider_id,
             import_type=import_type,
+            user=user,
             created=self._now(),
             method=method,
             scope=scope,
@@ -143,19 +198,17 @@ class ImportService:
             runs_with_failed_rows=bool(wanted.get("executeWithFailedRows", True)),
             ignores_columns=bool(wanted.get("ignoreAdditionalColumns", False)),
             mapping=mapping,
-            table=FactTable(model, fact_mapping(model, mapping), settings.get("DefaultValues") or {}),
+            table=FactTable(model, {}, settings.get("DefaultValues") or {}),
         )
+        job.remap(mapping)
         self._jobs[job.id] = job
         return json_answer(201, {"jobID": job.id, "jobURL": self._url(exchange, job), "jobStatus": job.state})
 
-    def _check_settings(
-        self, model: Model, mapping: Mapping[str, str], method: str, scope: tuple[str, ...], import_type: str
-    ) -> None:
+    def _check_settings(self, described: Mapping[str, Any], mapping: Mapping[str, str], scope: tuple[str, ...]) -> None:
         if not isinstance(mapping, dict):
             raise Refusal(400, "Unable to serialize mapping hash map.", 1008)
         if not all(target and source for target, source in mapping.items()):
             raise Refusal(400, "A source or target column in the mapping is empty.", 1009)
-        described = metadata(model)["factData" if import_type == "privateFactData" else import_type]
         known = {column["columnName"] for column in described["columns"]}
         wrong = [target for target in mapping if target not in known]
         wrong += [name for name in scope if name not in described["keys"]]
@@ -164,8 +217,6 @@ class ImportService:
             raise Refusal(
                 400, f"The following target fields are incorrect or do not exist on the model: {names}.", 1004
             )
-        if method not in _METHODS or (method == "CleanAndReplace" and not scope and import_type == "factData"):
-            raise Refusal(400, "Request body is incorrect or missing.", 1006)
 
     def _check_limits(self, exchange: Exchange, model_id: str) -> None:
         active = [job for job in self._jobs.values() if job.is_active and job.model_id == model_id]
@@ -175,30 +226,19 @@ class ImportService:
             who = "Current user" if number == 1002 else "Current modelID"
             raise Refusal(400, f"{who} reached limit of maximum number of active jobs.", number)
 
-    def _list(self, exchange: Exchange) -> Answer:
-        jobs = [
-            {
-                "jobID": job.id,
-                "modelID": job.model_id,
-                "importType": job.import_type,
-                "jobStatus": job.state,
-                "createdTime": job.created.isoformat(),
-                "jobURL": self._url(exchange, job),
-            }
-            for job in self._jobs.values()
-        ]
-        return json_answer(200, {"jobs": jobs})
+    def _list(self) -> Answer:
+        return json_answer(200, [job.listed() for job in self._jobs.values()])
 
-    def _url(self, exchange: Exchange, job: ImportJob) -> str:
+    def _url(self, exchange: Exchange, job: Job) -> str:
         return f"{exchange.origin}{IMPORT_ROOT}/jobs/{job.id}"
 
-    def _job(self, job_id: str) -> ImportJob:
+    def _job(self, job_id: str) -> Job:
         job = self._jobs.get(job_id)
         if job is None:  # seen in the field: those of other users are a 404, too
             raise Refusal(404, f"The job {job_id!r} does not exist.")
         return job
 
-    def _of_job(self, exchange: Exchange, job: ImportJob, step: str, body: bytes) -> Answer:
+    def _of_job(self, exchange: Exchange, job: Job, step: str, body: bytes) -> Answer:
         match exchange.method, step:
             case "POST", "":
                 return self._upload(exchange, job, body)
@@ -217,13 +257,13 @@ class ImportService:
                 return json_answer(200, {"failedRows": rejections(exchange, job.rejected)})
         raise Refusal(404, "The endpoint is not valid.", 1305)
 
-    def _upload(self, exchange: Exchange, job: ImportJob, body: bytes) -> Answer:
+    def _upload(self, exchange: Exchange, job: Job, body: bytes) -> Answer:
         if job.state != "READY_FOR_DATA":
             raise Refusal(400, "Request job action is not supported.", 1001)
         limit = exchange.take("upload_limit")
         if limit and len(body) > int(limit["kib"]) << 10:
             raise Refusal(413, "Payload Too Large")
-        rows = rows_of(exchange, body, job)
+        rows = read_rows(exchange, body, job)
         if job.is_fact and not job.ignores_columns:
             unknown = job.table.unknown(dict.fromkeys(name for row in rows for name in row))
             if unknown and job.import_type != "masterFactData":
@@ -258,19 +298,21 @@ class ImportService:
             },
         )
 
-    def _validate(self, exchange: Exchange, job: ImportJob) -> Answer:
+    def _validate(self, exchange: Exchange, job: Job) -> Answer:
         if job.state not in {"READY_FOR_DATA", "READY_FOR_WRITE"}:
             raise Refusal(400, "Request job action is not supported.", 1001)
         if job.is_fact:
-            job.rejected += job.table.validate(self._with_members(job, self._model(job.model_id)))
+            private = private_version(job.user) if job.import_type == "privateFactData" else None
+            job.rejected += job.table.validate(self._with_members(job, self._target(job)), private=private)
         if not job.staged:
             raise Refusal(400, "Temporary storage does not contain valid records.", 1011)
         job.state = "READY_FOR_WRITE"
         return json_answer(201, self._counts(exchange, job))
 
-    def _counts(self, exchange: Exchange, job: ImportJob) -> dict[str, Any]:
+    def _counts(self, exchange: Exchange, job: Job) -> dict[str, Any]:
         more: dict[str, Any] = {}
         if job.state == "READY_FOR_WRITE" and job.method == "CleanAndReplace" and job.is_fact:
+            job.table.model = self._target(job)
             wanted, count = job.table.affected(job.scope)
             as_count = exchange.strikes("affected_rows_counted")
             counted = {"dimensionScope": list(job.scope), "numberOfRowsToBeDeleted": count}
@@ -284,7 +326,7 @@ class ImportService:
         }
         return {**document, "additionalInformation": more} if more else document
 
-    def _run(self, exchange: Exchange, job: ImportJob) -> Answer:
+    def _run(self, exchange: Exchange, job: Job) -> Answer:
         if job.state == "PROCESSING":
             raise Refusal(400, "Request already in progress.", 1010)
         if job.state != "READY_FOR_WRITE":
@@ -310,19 +352,32 @@ class ImportService:
             },
         )
 
-    def _commit(self, job: ImportJob) -> None:
+    def _commit(self, job: Job) -> None:
         # The model may have changed since the job was created.
-        model = self._with_members(job, self._model(job.model_id))
+        model = self._with_members(job, self._target(job))
+        if job.import_type in TABLE_TYPES:
+            self._replace_model(with_rows(model, job))
+            return
         if job.is_fact:
             job.table.model = model
             model = job.table.written(job.method, job.scope)
-        self._replace_model(model)
+        if job.import_type == "privateFactData":
+            self.private.keep(model, job.user)
+        else:
+            self._replace_model(model)
 
-    def _with_members(self, job: ImportJob, model: Model) -> Model:
+    def _target(self, job: Job) -> Model:
+        """Return what a job writes into, as it is now."""
+        if job.import_type in TABLE_TYPES:
+            return next(one for one in self._models() if one.provider_id == job.model_id)
+        model = self._model(job.model_id)
+        return self.private.model(model, job.user) if job.import_type == "privateFactData" else model
+
+    def _with_members(self, job: Job, model: Model) -> Model:
         """Return the model with the members that the job brings: they are written before its facts."""
         return write_members(model, job.rows, job.mapping, job.method) if job.rows else model
 
-    def _status(self, exchange: Exchange, job: ImportJob) -> Answer:
+    def _status(self, exchange: Exchange, job: Job) -> Answer:
         if job.state == "PROCESSING":
             if job.polls_left == 0:
                 job.state = "COMPLETED"

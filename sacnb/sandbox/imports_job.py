@@ -1,4 +1,4 @@
-"""An import job, the bodies of its requests, and the form of its answers."""
+"""Import jobs: what one holds, and the bodies that it takes and returns."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from typing import Any, Final
 
 from sacnb.sandbox.exchange import Answer, Exchange, Refusal
 from sacnb.sandbox.imports_rows import FactTable
-from sacnb.sandbox.model import Model
 
-__all__ = ["ImportJob", "fact_mapping", "json_answer", "read_json", "rejections", "rows_of"]
+__all__ = ["TABLE_TYPES", "Job", "json_answer", "read_json", "read_rows", "rejections"]
 
 _MOST_REJECTED: Final = 2000
+TABLE_TYPES: Final = ("publicDimensionData", "currencyTable", "conversionRates", "unitDescriptions")
 
 
 @dataclass(slots=True)
-class ImportJob:
-    """An import job, from its creation to its run."""
+class Job:
+    """An import job: its settings, its rows, and how far it is. ``user`` is empty for a technical user."""
 
     id: str
     model_id: str
     import_type: str
+    user: str
     created: datetime
     method: str
     scope: tuple[str, ...]
@@ -39,28 +40,43 @@ class ImportJob:
     state: str = "READY_FOR_DATA"
     description: str = ""
     rejected: list[tuple[dict[str, Any], str]] = field(default_factory=list)
+    deleted: list[dict[str, Any]] = field(default_factory=list)
     polls_left: int = 0
 
     @property
     def is_active(self) -> bool:
-        """Return whether the job has not ended."""
+        """Return whether the job counts against the limits."""
         return self.state not in {"COMPLETED", "FAILED"}
 
     @property
     def staged(self) -> int:
-        """The number of staged rows."""
+        """Return the number of rows that are staged."""
         return len(self.table.rows) if self.is_fact else len(self.rows)
 
     @property
     def is_fact(self) -> bool:
-        """Return whether the job imports facts."""
-        return self.import_type in {"factData", "privateFactData", "masterFactData"}
+        """Return whether the rows have keys: facts, and rows of tables."""
+        return self.import_type in {"factData", "privateFactData", "masterFactData", *TABLE_TYPES}
 
+    def listed(self) -> dict[str, Any]:
+        """Return the job as the list of jobs has it."""
+        created = self.created.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return {
+            "jobID": self.id,
+            "modelID": self.model_id,
+            "status": self.state,
+            "owner": self.user or "technical",
+            "importType": self.import_type,
+            "creationTime": created,
+            "lastUpdatedTime": created,
+            "JobSettings": {"importMethod": self.method},
+        }
 
-def fact_mapping(model: Model, mapping: Mapping[str, str]) -> dict[str, str]:
-    """Return the mapping with ``Date`` for ``Date___CALMONTH``, as ``masterFactData`` names its columns."""
-    ids = {f"{name}___{found.id_attribute}": name for name, found in model.dimensions.items()}
-    return {ids.get(target, target): source for target, source in mapping.items()}
+    def remap(self, mapping: Mapping[str, str]) -> None:
+        """Take another mapping from the columns of the target to those of the rows."""
+        self.mapping = mapping
+        ids = {f"{name}___{found.id_attribute}": name for name, found in self.table.model.dimensions.items()}
+        self.table.mapping = {ids.get(target, target): source for target, source in mapping.items()}
 
 
 def rejections(exchange: Exchange, rejected: list[tuple[dict[str, Any], str]]) -> list[dict[str, Any]]:
@@ -75,20 +91,27 @@ def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: float(value) if isinstance(value, Decimal) else value for name, value in row.items()}
 
 
-def rows_of(exchange: Exchange, body: bytes, job: ImportJob) -> list[dict[str, Any]]:
-    """Return the rows of an upload, in CSV or JSON."""
+def read_rows(exchange: Exchange, body: bytes, job: Job) -> list[dict[str, Any]]:
+    """Return the rows of an upload; ``DeletedData`` of tables are kept in the job."""
     if exchange.headers.get("Content-Type", "").partition(";")[0].strip().lower() == "text/csv":
         return list(csv.DictReader(io.StringIO(body.decode(), newline="")))
     document = read_json(body)
     rows = document.get("Data")
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise Refusal(400, "Request body is incorrect or missing.", 1006)
+    job.deleted += _deleted(document, job)
     # An upload may replace both.
     if document.get("Mapping"):
-        job.mapping = document["Mapping"]
-        job.table.mapping = fact_mapping(job.table.model, job.mapping)
+        job.remap(document["Mapping"])
     job.table.defaults = document.get("DefaultValues") or job.table.defaults
     return rows
+
+
+def _deleted(document: Mapping[str, Any], job: Job) -> list[dict[str, Any]]:
+    found = document.get("DeletedData") or []
+    if found and (job.import_type not in TABLE_TYPES or job.import_type == "publicDimensionData"):
+        raise Refusal(400, "Request body is incorrect or missing.", 1006)  # of currencies and units only
+    return list(found)
 
 
 def read_json(body: bytes, *, lenient: bool = False) -> dict[str, Any]:
@@ -108,6 +131,6 @@ def read_json(body: bytes, *, lenient: bool = False) -> dict[str, Any]:
     return document
 
 
-def json_answer(status: int, document: Mapping[str, Any]) -> Answer:
-    """Return an answer with a JSON document."""
+def json_answer(status: int, document: Any) -> Answer:
+    """Return *document* as an answer."""
     return Answer(status, json.dumps(document, ensure_ascii=False).encode())

@@ -14,7 +14,7 @@ from sacnb.sandbox.model import HIERARCHY_ROOT, Dimension, Model
 from sacnb.sandbox.relation import FrameRelation, Relation
 from sacnb.sandbox.schema import Column, polars_type
 
-__all__ = ["DEFAULT_VERSION", "VERSION", "FactTable", "Members", "as_frame", "metadata", "write_members"]
+__all__ = ["DEFAULT_VERSION", "VERSION", "FactTable", "Members", "as_frame", "described", "metadata", "write_members"]
 
 VERSION: Final = "Version"
 DEFAULT_VERSION: Final = "public.Actual"
@@ -38,7 +38,7 @@ def metadata(model: Model) -> dict[str, Any]:
     ``factData`` has the form of DataHub's fixture. The other two are unconfirmed: their columns are named as the import
     mappings of live models name them (``Version___ID``, ``Date___CALMONTH``).
     """
-    facts = [_described(column, model) for column in model.facts.columns]
+    facts = [described(column, model) for column in model.facts.columns]
     keys = [column.name for column in model.facts.columns if column.key]
     members, member_keys = [], []
     for name in keys:
@@ -50,7 +50,7 @@ def metadata(model: Model) -> dict[str, Any]:
         for attribute in found.members.columns:
             if attribute.name not in found.hidden_in_master_data:
                 full = f"{name}___{attribute.name}"
-                members.append(_described(replace(attribute, name=full, key=full == id_name), model))
+                members.append(described(replace(attribute, name=full, key=full == id_name), model))
     measures = [entry for entry in facts if not entry["isKey"]]
     return {
         "factData": {"keys": keys, "columns": facts},
@@ -59,7 +59,8 @@ def metadata(model: Model) -> dict[str, Any]:
     }
 
 
-def _described(column: Column, model: Model) -> dict[str, Any]:
+def described(column: Column, model: Model) -> dict[str, Any]:
+    """Return a column as the import metadata describe it."""
     entry: dict[str, Any] = {
         "columnName": column.name,
         "columnDataType": "decimal" if column.is_number else "string",
@@ -154,9 +155,14 @@ class FactTable:
         self.rows[tuple(found[name] for name in self.keys)] = found
         return None
 
-    def validate(self, model: Model) -> list[tuple[dict[str, Any], str]]:
-        """Take the rows out whose members take no facts in *model*; return them with the reasons."""
+    def validate(self, model: Model, *, private: str | None = None) -> list[tuple[dict[str, Any], str]]:
+        """Take the rows out whose members take no facts in *model*; return them with the reasons.
+
+        With *private* the rows are those of a private version, the only one that they may name.
+        """
         members = {n: Members.of(d) for n, d in model.dimensions.items() if n in self.keys and not _is_date(d)}
+        if private is not None:
+            members[VERSION] = Members(frozenset({private}), frozenset(), frozenset())
         rejected: list[tuple[dict[str, Any], str]] = []
         for key, row in list(self.rows.items()):
             reason = next((why for n, m in members.items() if (why := m.refuse(n, row[n]))), None)

@@ -31,7 +31,6 @@ API: Final = (
 KINDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         "pages": PAGES,
-        "tracked": (*PAGES, "delta"),
         "import": IMPORTS,
         "action": ACTIONS,
         "api": API,
@@ -39,6 +38,7 @@ KINDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "authorize": ("authorize",),
         "any": (*API, "token"),
         **{kind: (kind,) for kind in API},
+        "tracked": (*PAGES, "delta"),
     }
 )
 COMMON_OPTIONS: Final[Mapping[str, str]] = MappingProxyType(

@@ -57,6 +57,7 @@ class _Issued:
     jti: str
     expires_at: float
     login: str = ""
+    user: str = ""
 
 
 class TokenService:
@@ -113,7 +114,7 @@ class TokenService:
                 jti = uuid.uuid4().hex
                 expires_at = now + (self._lifetime_s if lifetime_s is None else lifetime_s)
                 token = user_token(user, jti=jti) if user else f"sandbox-token.{jti}.{secrets.token_urlsafe(32)}"
-                issued = _Issued(token, jti, expires_at, login)
+                issued = _Issued(token, jti, expires_at, login, user)
                 self._live = {token: i for token, i in self._live.items() if i.expires_at > now}
                 self._live[issued.token] = self._last = issued
         # Round down: a token must not expire before its expires_in.
@@ -142,6 +143,12 @@ class TokenService:
         with self._lock:
             issued = self._live.get(authorization.partition(" ")[2])
         return issued is not None and bool(issued.login)
+
+    def user_of(self, authorization: str) -> str:
+        """Return the named user of a bearer token; empty for that of a technical user."""
+        with self._lock:
+            issued = self._live.get(authorization.partition(" ")[2])
+        return issued.user if issued is not None and issued.login else ""
 
     def revoke_login(self, login: str) -> None:
         """Revoke the tokens of one login."""

@@ -12,6 +12,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Self
 
+import polars as pl
 from aiohttp import web
 
 from sacnb.sandbox.actions import ActionService
@@ -178,6 +179,7 @@ class Sandbox:
         self._imports = ImportService(
             models=self._export.models,
             replace_model=self._export.add,
+            user_of=self._tokens.user_of,
             now=now,
         )
         self.latency_s = latency_s
@@ -267,6 +269,15 @@ class Sandbox:
     def add_model(self, model: Model) -> None:
         """Serve another model; it replaces a model with the same id."""
         self._export.add(model)
+
+    def private_facts(self, model_id: str, user: str) -> pl.DataFrame:
+        """Return what a named user has written into the private version ``private.<user>.Trial`` of a model.
+
+        Raises:
+            KeyError: there is no such model.
+        """
+        model = {one.provider_id: one for one in self._export.models()}[model_id]
+        return self._imports.private.of(model, user)
 
     def change(
         self,

@@ -136,11 +136,7 @@ class Tracking:
         """Return the member ``@odata.deltaLink`` of a last page; empty where a misbehaviour leaves it out."""
         with self._lock:
             found = self._known.get(name)
-        if found is None or exchange.strikes("delta_link_missing"):
-            return ""
-        other = exchange.take("delta_link_cross_origin")
-        link = f"{other['origin']}{found.path}?deltaid={found.id}" if other else found.link
-        return f'"@odata.deltaLink":{json.dumps(link)}'
+        return "" if found is None else _link_member(exchange, found)
 
     def expire(self) -> None:
         """Let all subscriptions of now expire."""
@@ -202,16 +198,10 @@ class Tracking:
             link = f"{exchange.origin}{found.path}?deltaid={found.id}&$skiptoken={following}"
             tail.append(f'"@odata.nextLink":{json.dumps(link)}')
         else:
-            tail += filter(None, [self._next(exchange, found)])
+            tail += filter(None, [_link_member(exchange, self._known[found.successor or ""])])
         context = json.dumps(f"$metadata#{found.entity_set}/$delta")
         body = f'{{"@odata.context":{context},"value":[{",".join(rows)}],{",".join(tail)}}}'
         return Answer(200, body.encode(), rows=len(rows))
-
-    def _next(self, exchange: Exchange, found: _Subscription) -> str:
-        successor = self._known[found.successor or ""]
-        if exchange.strikes("delta_link_missing"):
-            return ""
-        return f'"@odata.deltaLink":{json.dumps(successor.link)}'
 
     # -- administration ----------------------------------------------------------------------------------------------
 
@@ -241,6 +231,14 @@ class Tracking:
             for one in [other for other in known if whole and other.chain == wanted[0].chain] or wanted:
                 del self._known[one.id]
         return Answer(204)
+
+
+def _link_member(exchange: Exchange, one: _Subscription) -> str:
+    if exchange.strikes("delta_link_missing"):
+        return ""
+    other = exchange.take("delta_link_cross_origin")
+    link = f"{other['origin']}{one.path}?deltaid={one.id}" if other else one.link
+    return f'"@odata.deltaLink":{json.dumps(link)}'
 
 
 def _page_number(token: str | None, found: _Subscription) -> int:

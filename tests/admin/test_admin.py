@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from sacnb._admin.admin import Admin
 from sacnb._tenant import Tenant
-from sacnb.errors import BadAnswer, NotFoundError
+from sacnb.errors import BadAnswer, NotFoundError, QueryError
 from sacnb.sandbox import Sandbox
 
 
@@ -33,6 +34,9 @@ class Answers:
 
 def admin(*documents: Any) -> Admin:
     return Admin(Answers(*documents))  # type: ignore[arg-type]
+
+
+NAIVE = datetime(2026, 1, 1, tzinfo=UTC).replace(tzinfo=None)
 
 
 def page(total: object, *ids: object) -> dict[str, Any]:
@@ -63,7 +67,69 @@ def test_jobs_are_those_that_sac_lists(sandbox: Sandbox, connect_to: Callable[..
     assert tenant.admin.jobs().is_empty()
     plan = pl.DataFrame({"Date": ["201507"], "Sector": ["31"], "Employees": [12350.5]})
     report = tenant.model("US_EMPLOYMENT").write(plan, version="public.Plan")
-    assert tenant.admin.jobs().rows() == [(report.job_id, "US_EMPLOYMENT", "COMPLETED")]
+    jobs = tenant.admin.jobs()
+    assert jobs.drop("created").rows() == [(report.job_id, "US_EMPLOYMENT", "COMPLETED", "factData", "technical")]
+    assert jobs["created"].str.starts_with("2").all()
+
+
+def test_the_log_is_read_to_its_last_page_and_from_its_end(
+    sandbox: Sandbox, connect_to: Callable[..., Tenant], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin = connect_to(sandbox).admin
+    monkeypatch.setattr("sacnb._admin.logs.MOST_ROWS", 100)
+    log = admin.activities()
+    assert (log.height, set(log.dtypes)) == (250, {pl.String})
+    assert log["timestamp"].is_sorted()
+    assert log.row(7, named=True)["fileName"] == "Model, 7"
+    assert admin.activities(limit=3).equals(log.tail(3))
+    assert sandbox.counts["directory_requests"] == 4
+
+
+def test_statistics_are_narrowed_by_time(sandbox: Sandbox, connect_to: Callable[..., Tenant]) -> None:
+    admin = connect_to(sandbox).admin
+    at = datetime(2026, 11, 1, 1, tzinfo=UTC)
+    found = admin.statistics("planningVersion", since=at, until=at + timedelta(minutes=9))
+    assert found["timestamp"].to_list() == [f"2026-11-01T01:0{minute}:00.000Z" for minute in range(10)]
+
+
+def test_files_are_read_to_the_last_link_and_narrowed(sandbox: Sandbox, connect_to: Callable[..., Tenant]) -> None:
+    admin = connect_to(sandbox).admin
+    files = admin.files()
+    assert (files.height, files["id"].n_unique(), sandbox.counts["directory_requests"]) == (90, 90, 2)
+    assert admin.files(of_all=True).height == 120
+    since = datetime(2026, 11, 1, 20, tzinfo=UTC)
+    stories = admin.files("STORY", changed_since=since, of_all=True)
+    assert stories.height == 33
+    assert stories["changed"].min() > since  # type: ignore[operator]
+    assert stories.schema["changed"] == pl.Datetime("us", "UTC")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [(b"a,b\n1,2\n3,4,5\n", "is not CSV"), (b"a\n1\n2\n3\n", "do not fit together: page 1 has 3 rows")],
+)
+def test_logs_that_do_not_fit_are_refused(body: bytes, message: str) -> None:
+    session = SimpleNamespace(fetch=lambda *_, **__: SimpleNamespace(body=body))
+    with pytest.raises(BadAnswer, match=message):
+        Admin(session).activities(limit=2)  # type: ignore[arg-type]
+    session.fetch = lambda *_, **__: SimpleNamespace(body=b"")
+    assert Admin(session).activities().is_empty()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda admin: admin.statistics("versions"), "kind must be 'backend' or"),
+        (lambda admin: admin.statistics("user", since=NAIVE), "since must be a datetime with a zone"),
+        (lambda admin: admin.activities(limit=0), "limit must be a whole number of at least 1"),
+        (lambda admin: admin.activities(limit=100_001), "limit must be at most 100,000"),
+        (lambda admin: admin.files(changed_since="2026-01-01"), "changed_since must be a datetime"),
+        (lambda admin: admin.files(of_all="yes"), "of_all must be True or False"),
+    ],
+)
+def test_arguments_are_checked_before_anything_is_asked(ask: Callable[[Admin], Any], message: str) -> None:
+    with pytest.raises(QueryError, match=message):
+        ask(admin())
 
 
 def test_names_ignore_case_and_what_is_absent_is_null() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.markdown import rows_text, table
 from benchmarks.pictures import write_pictures
 from benchmarks.results import Results
-from benchmarks.sections import growth, into_snowflake, partitions, rest, shapes, side_by_side
+from benchmarks.sections import growth, into_snowflake, partitions, rest, shapes, side_by_side, upload
 from benchmarks.targets import TARGETS, shown, verdict
 
 __all__ = ["render", "write_document"]
@@ -26,7 +26,7 @@ def write_document(results: dict[str, Any], folder: Path) -> None:
 def render(data: dict[str, Any]) -> str:
     """The document."""
     results = Results(data)
-    sections = (_head, _expect, _targets, side_by_side, growth, partitions, shapes, into_snowflake, rest, _how)
+    sections = (_head, _expect, _targets, side_by_side, growth, partitions, shapes, upload, into_snowflake, rest, _how)
     return "\n\n".join(filter(None, (section(results) for section in sections))) + "\n"
 
 

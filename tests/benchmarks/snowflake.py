@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -36,9 +37,22 @@ _POLL_S: Final = 1.0  # as the SDK polls
 SIMULATOR: Final = "BENCHMARK_SNOWFLAKE"
 
 
+@dataclass(frozen=True)
+class Simulator:
+    """A simulator in a process of its own; ``path`` is its file, for ``SIMULATOR``."""
+
+    pid: int
+    path: str
+
+    def cpu_s(self) -> float:
+        """The seconds of the processor that it has used."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @contextmanager
-def simulator(environ: dict[str, str]) -> Iterator[str]:
-    """A simulator in a process of its own; its file, for ``SIMULATOR``."""
+def simulator(environ: dict[str, str]) -> Iterator[Simulator]:
+    """Start one, until the block ends."""
     with (
         tempfile.TemporaryDirectory() as folder,
         subprocess.Popen(
@@ -50,7 +64,7 @@ def simulator(environ: dict[str, str]) -> Iterator[str]:
         ) as process,
     ):
         assert process.stdout is not None
-        yield process.stdout.readline().strip()
+        yield Simulator(process.pid, process.stdout.readline().strip())
         process.communicate()  # ends its stdin, which is how it knows
 
 

@@ -10,6 +10,7 @@ from benchmarks.imports import import_times
 from benchmarks.inside import measure_inside
 from benchmarks.measuring import SMALL_ROWS, Bench
 from benchmarks.snowflake import SIMULATOR, simulator, token_costs
+from benchmarks.upload import upload_times
 
 LATENCIES_MS: Final = (0, 50, 500)
 _LIMITS: Final = ("limits:network", "limits:gunzip")
@@ -102,16 +103,22 @@ def snowflake(bench: Bench, extent: Extent) -> dict[str, Any]:
     """Rows into the Snowflake simulator; the memory over time of a load from SAC; what a token costs."""
     rows, times = extent.million, extent.times
     bench.measure("ours:stream", rows, 0)  # not counted: the server makes the pages
-    with simulator(bench.environ) as path:
-        into = replace(bench, environ={**bench.environ, SIMULATOR: path})
+    with simulator(bench.environ) as one:
+        into = replace(bench, environ={**bench.environ, SIMULATOR: one.path})
+
+        def measure(candidate: str, **options: Any) -> dict[str, Any]:
+            before = one.cpu_s()
+            found = into.measure(f"snowflake:{candidate}", rows, 0, **options)
+            return {**found, "simulator_cpu_s": round((one.cpu_s() - before) / len(found["runs"]), 2)}
+
         found = [
-            into.measure("snowflake:ours", rows, 0, times=times, channels=1),
-            into.measure("snowflake:ours", rows, 0, times=times, channels=4),
-            into.measure("snowflake:sdk", rows, 0, times=times),
-            into.measure("snowflake:naive", rows, 0, times=times),
-            into.measure("snowflake:load", rows, 0, sample=True, channels=3),
+            measure("ours", times=times, channels=1),
+            measure("ours", times=times, channels=4),
+            measure("sdk", times=times),
+            measure("naive", times=times),
+            measure("load", sample=True, channels=3),
         ]
-        return {"runs": found, **token_costs(path)}
+        return {"runs": found, **token_costs(one.path)}
 
 
 def measure_all(bench: Bench, extent: Extent, only: frozenset[str]) -> dict[str, Any]:
@@ -125,6 +132,7 @@ def measure_all(bench: Bench, extent: Extent, only: frozenset[str]) -> dict[str,
         "partitions": lambda: partitions(bench, extent),
         "cache": lambda: cache(bench, extent),
         "snowflake": lambda: snowflake(bench, extent),
+        "upload": lambda: upload_times(extent.odata, extent.times),
     }
     found = {}
     for name, measure in sections.items():

@@ -159,7 +159,7 @@ def test_a_damaged_file_is_refused_and_moved_aside(cache: Cache, key: CacheKey, 
     content = bytearray(path.read_bytes())
     content[8:40] = bytes(32)
     path.write_bytes(content)
-    with pytest.raises(CacheError, match=r"cannot be used: is damaged"):
+    with pytest.raises(CacheError, match="is damaged"):
         cache.as_of(at(0), key)
     (repair,) = cache.repair()
     assert (repair.key, repair.action) == (key.name, "moved aside")

@@ -125,7 +125,7 @@ class Crash:
             case "file limit":
                 self._ended(self.victims.run({**told, "most_bytes": numbers.choice([0, 200, 2_000, 8_000])}))
             case "full disk":
-                room_kib = _used_kib(self.scene.folder) + numbers.choice([0, 4, 8, 16, 32])
+                room_kib = _used_kib(self.scene.folder) + numbers.choice([4, 8, 16, 32, 64])
                 self._on_disk(told, f"size={room_kib}k", "size=64m")
             case "read-only":
                 self._on_disk(told, "ro", "rw")
@@ -158,8 +158,9 @@ class Crash:
                 self.report.errors[outcome["said"].partition(":")[0]] += 1
 
 
-def crash(seed: int, numbers: range) -> Report:
-    """Make the runs of these *numbers*; each depends on the seed and its own number alone."""
+def crash(seed: int, numbers: range, seconds: float = float("inf")) -> Report:
+    """Make the runs of these *numbers*, or those that begin in time; each depends on the seed and its number alone."""
+    until = time.monotonic() + seconds
     report = Report(seed)
     top = Path(tempfile.mkdtemp(prefix="sacnb-crash-"))
     victims, world = Victims(), World(can_mount=_can_mount(top))
@@ -167,6 +168,8 @@ def crash(seed: int, numbers: range) -> Report:
         for scene_class in SCENES:
             world.pace[scene_class.job] = _pace(world, victims, top / f"pace of {scene_class.job}", scene_class)
         for number in numbers:
+            if time.monotonic() > until:
+                break
             randomness = random.Random(f"{seed}/{number}")
             folder = top / f"{randomness.choice(NAMES)} {number}"
             folder.mkdir()
@@ -242,11 +245,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="crash", description=__doc__)
     parser.add_argument("--runs", type=int, default=500)
     parser.add_argument("--seed", type=int, default=None, help="by default another one each time")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no run after that")
     parser.add_argument("--only", type=int, default=None, help="the number of one run")
     given = parser.parse_args()
     seed = given.seed if given.seed is not None else random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}", flush=True)
-    report = crash(seed, range(given.runs) if given.only is None else range(given.only, given.only + 1))
+    numbers = range(given.runs) if given.only is None else range(given.only, given.only + 1)
+    report = crash(seed, numbers, given.seconds)
     print(json.dumps(vars(report), indent=2))
     return 1 if report.wrong else 0
 

@@ -47,8 +47,9 @@ class Report:
     left_over: list[str] = field(default_factory=list)
 
 
-def chaos(seed: int, numbers: range) -> Report:
-    """Make the runs of these *numbers*; each depends on the seed and its own number alone."""
+def chaos(seed: int, numbers: range, seconds: float = float("inf")) -> Report:
+    """Make the runs of these *numbers*, or those that begin in time; each depends on the seed and its number alone."""
+    until = time.monotonic() + seconds
     report = Report(seed)
     top = Path(tempfile.mkdtemp(prefix="sacnb-chaos-"))
     _warm_up(seed, top)
@@ -59,6 +60,8 @@ def chaos(seed: int, numbers: range) -> Report:
         right = expected(quiet)
         quiet.close()
         for number in numbers:
+            if time.monotonic() > until:
+                break
             folder = top / str(number)
             folder.mkdir()
             randomness = random.Random(f"{seed}/{number}")
@@ -156,10 +159,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="chaos", description=__doc__)
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=None, help="by default another one each time")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no run after that")
     parser.add_argument("--only", type=int, default=None, help="the number of one run")
     given = parser.parse_args()
     seed = given.seed if given.seed is not None else random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}", flush=True)
-    report = chaos(seed, range(given.runs) if given.only is None else range(given.only, given.only + 1))
+    numbers = range(given.runs) if given.only is None else range(given.only, given.only + 1)
+    report = chaos(seed, numbers, given.seconds)
     print(json.dumps(vars(report), indent=2))
     return 1 if report.wrong or report.left_over else 0

@@ -36,6 +36,9 @@ CODES: dict[str, ExitCode] = {
     "WriteError": ExitCode.SAC,
     "UndoError": ExitCode.SAC,
     "ActionError": ExitCode.SAC,
+    "BusyError": ExitCode.SAC,
+    # Nothing was sent: somebody has to look.
+    "StepError": ExitCode.USAGE,
     # Nothing was written: the rows, or the confirmation, are the user's to change.
     "RowsError": ExitCode.USAGE,
     "ConfirmationError": ExitCode.USAGE,

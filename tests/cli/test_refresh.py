@@ -186,6 +186,8 @@ def test_track_reads_what_changed(invoke: Invoke, changing: Sandbox) -> None:
     second = json.loads(invoke(*TRACKED, "--check", "--json").stdout)
     assert (second["row_count"], second["changed"], second["deleted"]) == (23, 0, 1)
     assert "0 rows changed, 0 deleted" in invoke(*TRACKED).stdout
+    changing.expire_subscriptions()
+    assert "All rows of CHANGING/FactData were read, because" in invoke(*TRACKED).stderr
 
 
 def test_subscriptions_are_listed_and_deleted(invoke: Invoke, changing: Sandbox) -> None:

@@ -62,6 +62,9 @@ def test_a_tour_calls_only_what_is_listed(
     with connect_to(sandbox) as tenant:
         tenant.models()
         tenant.admin.users()
+        tenant.admin.activities(limit=1)
+        tenant.admin.statistics("planningVersion", limit=1)
+        tenant.admin.files()
         model = tenant.model("US_EMPLOYMENT")
         model.facts(where={"Version": "public.Actual", "Date": "201507"}).refresh()
         model.members("Sector")

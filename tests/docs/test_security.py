@@ -1,4 +1,4 @@
-"""Each row of the threat table has a test that there is."""
+"""Each threat, each promise and each error that was found has a test that there is."""
 
 from __future__ import annotations
 
@@ -6,11 +6,24 @@ import re
 from pathlib import Path
 
 
+def exists(test: str, root: Path) -> bool:
+    path, _, name = test.strip("`").partition("::")
+    return re.search(rf"^def {re.escape(name)}\(", (root / path).read_text(encoding="utf-8"), re.MULTILINE) is not None
+
+
 def test_each_threat_has_its_test(rows, documents, root: Path) -> None:
     threats = rows(documents["docs/security.md"].section("Threats"))
     assert len(threats) > 10
     for _, protection, test in threats:
         assert protection
-        path, _, name = test.strip("`").partition("::")
-        text = (root / path).read_text(encoding="utf-8")
-        assert re.search(rf"^def {re.escape(name)}\(", text, re.MULTILINE), test
+        assert exists(test, root), test
+
+
+def test_each_promise_and_each_error_that_was_found_has_its_test(rows, documents, root: Path) -> None:
+    page = documents["docs/reliability.md"]
+    promises, found = rows(page.section("Promises")), rows(page.section("Errors that the runs found"))
+    assert len(promises) > 5
+    assert len(found) > 3
+    for *words, test in (*promises, *found):
+        assert all(words)
+        assert exists(test, root), test

@@ -16,7 +16,7 @@ import sacnb
 from sacnb import Model, Result
 from sacnb._tenant import Tenant
 from sacnb._tenant.members import members_frame, read_members
-from sacnb.errors import NotFoundError, ParentMemberWarning, QueryError, RequestError, UnknownNameError
+from sacnb.errors import BadAnswer, NotFoundError, ParentMemberWarning, QueryError, RequestError, UnknownNameError
 from sacnb.sandbox import Sandbox
 from sacnb.sandbox.models.small import read_csv
 
@@ -28,6 +28,17 @@ def test_a_hierarchy_has_parents_and_levels(sandbox: Sandbox, connect_to: Callab
     assert (rows["00"]["parent"], rows["00"]["level"]) == (None, 0)
     assert (rows["05"]["parent"], rows["05"]["level"]) == ("00", 1)
     assert all(rows[row["parent"]]["level"] + 1 == row["level"] for row in rows.values() if row["parent"])
+
+
+def test_a_page_that_has_fewer_members_than_it_says_is_fetched_again_or_refused(
+    sandbox: Sandbox, connect_to: Callable[..., Tenant]
+) -> None:
+    right = connect_to(sandbox).model("US_EMPLOYMENT").members("Sector")
+    sandbox.misbehave("rows_lost", on="pages", times=1)
+    assert connect_to(sandbox).model("US_EMPLOYMENT").members("Sector").equals(right)
+    sandbox.misbehave("rows_lost", on="pages")
+    with pytest.raises(BadAnswer, match=f"{len(right) - 1} rows, and says of itself {len(right)}"):
+        connect_to(sandbox).model("US_EMPLOYMENT").members("Sector")
 
 
 def test_a_dimension_without_hierarchy_has_ids_and_descriptions(

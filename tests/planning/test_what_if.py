@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 from sales import MONTHS, STORES, facts, plan
 
-from sacnb import Model, WriteReport
-from sacnb.errors import QueryError, UnknownNameError, WriteError
+from sacnb import Model
+from sacnb._settings import Settings
+from sacnb._tenant.connector import connect_with
+from sacnb.errors import QueryError, RowsError, UnknownNameError, WriteError
 from sacnb.planning import what_if
+from sacnb.sandbox import Sandbox
 
 
 def test_a_trial_is_compared_and_taken_back(model: Model) -> None:
@@ -73,27 +78,63 @@ def test_changes_of_others_are_not_overwritten(model: Model) -> None:
     assert facts(model)["public.Plan", "202401", "S0"][0] == 7
 
 
-class OwnVersion(Model):
-    """A model whose private version ``private.Mine`` is kept in ``public.Empty``: the sandbox has no named users."""
-
-    def write(self, frame: object, **options: Any) -> WriteReport:
-        assert options.pop("version") == "private.Mine"
-        return super().write(frame, version="public.Empty", verify=False, undo=False, **options)
+MINE = "private.planner.Trial"
 
 
-def test_a_private_trial_compares_what_was_written_and_gets_the_base_back(model: Model) -> None:
-    own = OwnVersion(model._connection, "SALES")
-    with what_if(own, "private.Mine", base="public.Plan") as trial:
+@pytest.fixture
+def own(sandbox: Sandbox, model: Model, tmp_path: Path, time: Any) -> Iterator[Model]:
+    """The model as a named user sees it."""
+    token = sandbox._tokens.issue(user="planner", login="planner")["access_token"]
+    settings = Settings.resolve(
+        environ={}, tenant_url=sandbox.tenant_url, token=token, auth="static", cache_dir=str(tmp_path / "planner")
+    )
+    with connect_with(settings, clock=time.clock, sleep=time.sleep) as tenant:
+        yield tenant.model(model.id)
+
+
+@pytest.mark.filterwarnings("ignore:A pasted token cannot be refreshed:sacnb.errors.DeprecatedTokenWarning")
+def test_a_private_trial_compares_what_was_written_and_gets_the_base_back(
+    own: Model, model: Model, sandbox: Sandbox
+) -> None:
+    before = facts(model)
+    with what_if(own, MINE, base="public.Plan") as trial:
         assert trial.is_private
         trial.write(plan(2))
         trial.write(plan(1).select("Date", "Store", Amount=Decimal("0.5")))
         found = trial.compare()
         assert trial.totals()["Amount_what_if"].to_list() == [Decimal("1.75")]
-    before = facts(model)
+        written = sandbox.private_facts("SALES", "planner")
+        assert written.select("Version", "Store", "Amount", "Pieces").sort("Store").rows() == [
+            (MINE, "S0", Decimal("0.5"), 0),
+            (MINE, "S1", Decimal("1.25"), 1),
+        ]
+    assert facts(model) == before
     assert found["Amount_what_if"].to_list() == [Decimal("0.5"), Decimal("1.25")]
     assert found["Pieces_what_if"].to_list() == [0, 1]
-    back = {("public.Empty", "202401", store): before["public.Plan", "202401", store] for store in ("S0", "S1")}
-    assert facts(model, "public.Empty") == back
+    back = sandbox.private_facts("SALES", "planner").sort("Store").select("Store", "Amount", "Pieces").rows()
+    assert back == [(store, *before["public.Plan", "202401", store]) for store in ("S0", "S1")]
+    assert not sandbox.private_facts("SALES", "controller").height
+
+
+@pytest.mark.filterwarnings("ignore:A pasted token cannot be refreshed:sacnb.errors.DeprecatedTokenWarning")
+def test_a_private_version_is_kept_and_another_one_is_unknown(own: Model, sandbox: Sandbox) -> None:
+    with what_if(own, MINE, base="public.Plan") as trial:
+        trial.write(plan(1))
+        trial.keep()
+    assert sandbox.private_facts("SALES", "planner")["Amount"].to_list() == [Decimal("0.25")]
+    with (
+        pytest.raises(UnknownNameError, match=r"no private version 'private\.planner\.Trail'.*planner\.Trial"),
+        what_if(own, "private.planner.Trail", base="public.Plan"),
+    ):
+        pytest.fail("the block ran")
+    with pytest.raises(RowsError, match="member does not exist: Version private"):
+        own.write(plan(1), version="private.controller.Trial")
+
+
+def test_a_technical_user_is_told_that_private_versions_need_a_named_one(model: Model, sandbox: Sandbox) -> None:
+    with pytest.raises(UnknownNameError, match="belong to a named user"), what_if(model, MINE, base="public.Plan"):
+        pytest.fail("the block ran")
+    assert sandbox.counts["import_create_requests"] == 0
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -241,6 +242,35 @@ def test_a_load_can_be_cancelled(facts: sacnb.Facts, client: SnowflakeClient, si
     with pytest.raises(Cancelled):
         facts.to_snowflake("jobs", client=client, cancelled=lambda: True, progress=None)
     assert simulator.rows(*TABLE) == []
+
+
+def test_ctrl_c_stops_all_channels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Only the main thread gets it, while it waits for the others."""
+    stopped: list[bool] = []
+
+    def append(_: Path, __: Any, ___: Any, is_stopped: Callable[[], bool]) -> None:
+        while not is_stopped():
+            pass
+        stopped.append(True)
+
+    class Interrupted(ThreadPoolExecutor):
+        def submit(self, *arguments: Any) -> Any:
+            future = super().submit(*arguments)
+            monkeypatch.setattr(future, "exception", _interrupt)
+            return future
+
+    monkeypatch.setattr(load, "_append", append)
+    monkeypatch.setattr(load, "ThreadPoolExecutor", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        load._append_all(tmp_path, _ANY, [_ANY, _ANY], None)
+    assert stopped == [True, True]
+
+
+_ANY: Any = object()
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 def test_mistakes_are_found_before_anything_is_sent(facts: sacnb.Facts, connect: Any, simulator: Any) -> None:

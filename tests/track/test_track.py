@@ -270,9 +270,13 @@ def test_sac_that_tracks_nothing(track: Track, model: Model, changing: Sandbox) 
 
 
 def test_a_link_to_another_host_is_not_followed(track: Track, model: Model, changing: Sandbox) -> None:
-    changing.misbehave("delta_link_cross_origin")
-    with all_rows_read("elsewhere.invalid"):
-        assert rows_of(track.refresh()) == fresh(model)
+    track.refresh()
+    for on in ("delta", "facts"):
+        changing.change("CHANGING", [row("North", amount="8")])
+        changing.misbehave("delta_link_cross_origin", on=on)
+        with all_rows_read("elsewhere.invalid"):
+            assert rows_of(track.refresh()) == fresh(model)
+        changing.expire_subscriptions()
 
 
 def test_keys_with_several_records_are_read_whole_each_time(track: Track, model: Model, changing: Sandbox) -> None:

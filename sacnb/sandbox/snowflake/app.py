@@ -111,8 +111,11 @@ class App:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         body = bytearray()
-        async for chunk in request.content.iter_any():
-            body += chunk
+        try:
+            async for chunk in request.content.iter_any():
+                body += chunk
+        except ConnectionResetError:  # the client left before its request was whole
+            return web.Response()
         asked = _read(request, bytes(body))
         strikes = self._strikes(asked)
         if (slow := strikes("slow")) is not None:

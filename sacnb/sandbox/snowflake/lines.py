@@ -13,7 +13,9 @@ import pyarrow.json as pj
 
 __all__ = ["Loaded", "filled", "load_lines"]
 
-_BLANK: Final = re.compile(rb"\n[ \t\r]*(?:\n|\Z)|\A\s")
+# Found many times as fast as a regular expression finds anything.
+_MAY_BE_BLANK: Final = (b"\n\n", b"\n\r", b"\n ", b"\n\t")
+_MAY_BE_CONSTANT: Final = (b"NaN", b"Inf")
 _CONSTANT: Final = re.compile(rb"[:\[,]\s*-?(?:NaN|Inf)")
 
 
@@ -39,21 +41,21 @@ def _rows_of_good(lines: bytes) -> int | None:
     pyarrow reads many times as fast as Python does. It refuses what is no JSON, but for NaN and infinities, and also
     some of what is, such as a column of texts and numbers.
     """
-    expected = filled(lines)
-    if not expected or _CONSTANT.search(lines):
+    if any(mark in lines for mark in _MAY_BE_CONSTANT) and _CONSTANT.search(lines):
         return None
     try:
-        lines.decode()
+        if not lines.isascii():
+            lines.decode()
         options = pj.ReadOptions(use_threads=False, block_size=1 << 22)
-        read = pj.read_json(pa.BufferReader(lines), read_options=options)
+        rows: int = pj.read_json(pa.BufferReader(lines), read_options=options).num_rows
     except (pa.ArrowException, UnicodeDecodeError):
         return None
-    return expected if read.num_rows == expected else None
+    return rows if rows == filled(lines) else None
 
 
 def filled(lines: bytes) -> int:
     """Return the number of lines that are not empty."""
-    if _BLANK.search(lines):
+    if lines[:1].isspace() or any(mark in lines for mark in _MAY_BE_BLANK):
         return sum(1 for line in io.BytesIO(lines) if not line.isspace())
     return lines.count(b"\n") + (lines[-1:] not in {b"\n", b""})
 

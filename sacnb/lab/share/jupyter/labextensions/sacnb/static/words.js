@@ -31,11 +31,14 @@ export function clock(moment) {
 
 export const cachedText = (cached) => (cached ? `${count(cached.rows, "row")}, ${ageOf(cached.refreshed_at)} old` : "");
 
+const duration = (seconds) => (seconds < 90 ? `${Math.max(1, Math.round(seconds))} s` : `${Math.round(seconds / 60)} min`);
+
 /** Return `12,000 of 34,200 rows, about 6 s left`, as far as it is known. */
 export function progressText({rows, expected_rows: expected, elapsed_s: seconds}) {
   if (!rows) return "refreshing";
   const rate = seconds > 0.5 ? rows / seconds : 0; // measured over less time it would be a guess
-  const left = rate && expected > rows ? `, about ${Math.max(1, Math.round((expected - rows) / rate))} s left` : "";
+  const remaining = rate && expected > rows ? (expected - rows) / rate : 0;
+  const left = remaining ? `, about ${duration(remaining)} left` : "";
   return `${rows.toLocaleString("en")}${expected ? ` of ${expected.toLocaleString("en")}` : ""} rows${left}`;
 }
 
