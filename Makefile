@@ -119,11 +119,12 @@ RUNS ?= 2000
 chaos: setup ## Pull and write in a spoiled world, many times; prints its seed and a report
 	PYTHONPATH=tests:tests/support $(BIN)/python -m chaos --runs $(RUNS) $(if $(SEED),--seed $(SEED))
 
-# make crash RUNS=200 SEED=7
+# make crash RUNS=200 TIMES=5 SEED=7
+TIMES ?= 20
 crash: RUNS = 500
 crash: setup ## Kill, fill the disk, damage files, use other processes; prints its seed and a report
 	PYTHONPATH=tests:tests/support $(BIN)/python -m chaos.crash --runs $(RUNS) $(if $(SEED),--seed $(SEED))
-	PYTHONPATH=tests:tests/support $(BIN)/python -m chaos.damage $(if $(SEED),--seed $(SEED))
+	PYTHONPATH=tests:tests/support $(BIN)/python -m chaos.damage --times $(TIMES) $(if $(SEED),--seed $(SEED))
 	$(BIN)/pytest -q -p no:nbval --timeout 300 -m 'long or not long' tests/chaos/test_workers.py
 
 # make soak ROUNDS=20 PULLS=10 SEED=7
