@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / ".tools" / "labs"
 VERSIONS = {
-    "oldest": ("jupyterlab==4.3.0", "notebook==7.3.0", "jupyter-server==2.14.*"),
+    "oldest": ("jupyterlab==4.3.2", "notebook==7.3.0", "jupyter-server==2.14.*"),
     "newest": ("jupyterlab", "notebook", "jupyter-server"),
 }
 TESTS = ("tests/browser/test_side_panel.py", "tests/browser/test_notebook_7.py")
