@@ -30,6 +30,7 @@ _T = TypeVar("_T")
 AuthMethod = Literal["client_credentials", "authorization_code", "static", "jupyter_server"]
 ReplayMode = Literal["off", "replay", "record"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["plain", "json"]
 
 # A corporate machine usually has one of these set; requests reads the first two itself.
 _BUNDLE_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
@@ -83,6 +84,7 @@ class Settings:
     replay: ReplayMode = "off"
     replay_cassette: str | None = None
     log: LogLevel = "warning"
+    log_format: LogFormat = "plain"
     profile: str | None = None
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -299,6 +301,7 @@ class _Resolver:
             replay=replay,
             replay_cassette=self._path_text("SAC_REPLAY_CASSETTE"),
             log=cast("LogLevel", self._choice("SAC_LOG", get_args(LogLevel), _DEFAULTS["log"])),
+            log_format=cast("LogFormat", self._choice("SAC_LOG_FORMAT", get_args(LogFormat), _DEFAULTS["log_format"])),
         )
         if settings.is_sandbox:
             self._sources.warn_of_a_chosen_sandbox()
