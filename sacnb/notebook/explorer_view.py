@@ -33,10 +33,11 @@ _FEWER: Final = "Choose fewer dimensions or measures, one version, or fewer memb
 
 
 # A core widget cannot write to the clipboard, but HTML in it can. Without the right to do so (a page that is neither
-# https nor localhost, or a browser that asks) the older command is tried, and at last the code is left selected.
+# https nor localhost, or a browser that asks) the older command is tried, and at last the code is left selected. Five
+# seconds later the explorer may be gone.
 _COPY: Final = """
 const explorer = this.closest('.sacnb'), box = explorer.querySelector('.sacnb-python textarea');
-const say = text => { explorer.querySelector('.sacnb-copied').textContent = text; };
+const say = text => { const place = explorer.querySelector('.sacnb-copied'); if (place) place.textContent = text; };
 const done = () => { say('Copied.'); setTimeout(() => say(''), 5000); };
 const select = () => {
   box.focus(); box.select();

@@ -38,7 +38,7 @@ from sacnb.snowflake.client import SnowflakeClient
 from sacnb.snowflake.delivery import Delivery
 from sacnb.snowflake.settings import resolve
 
-from .scenes import KEYS, NEW, World, Wrong, ordered
+from .scenes import KEYS, NEW, OLD, World, Wrong, ordered
 
 _PAGE: Final = 50
 
@@ -95,9 +95,9 @@ class Kept:
     def restore(self) -> None:
         """Bring back what is kept elsewhere than in the folder."""
 
-    def same(self, rows: pl.DataFrame) -> None:
-        """Raise Wrong for other rows than SAC has."""
-        if not ordered(rows).equals(self.world.rows[NEW]):
+    def same(self, rows: pl.DataFrame, state: str = NEW) -> None:
+        """Raise Wrong for other rows than SAC has, or had."""
+        if not ordered(rows).equals(self.world.rows[state]):
             raise Wrong(f"{rows.height} rows are not those of SAC")
 
 
@@ -136,6 +136,22 @@ class Entry(Kept):
     def use(self) -> None:
         with self.tenant as tenant:
             self.same(tenant.cache.load(_facts(tenant).cache_key).polars(decimals=True))
+
+
+class EarlierResult(Kept):
+    kind = "earlier result"
+
+    def make(self) -> None:
+        for state in (OLD, NEW):
+            self.world.sandbox.add_model(self.world.models[state])
+            with self.tenant as tenant:
+                result = _facts(tenant).refresh(progress=None, announce=lambda _: None)
+            if state == OLD:
+                self._time = result.info.last_refresh_time
+
+    def use(self) -> None:
+        with self.tenant as tenant:
+            self.same(tenant.cache.as_of(self._time, _facts(tenant).cache_key).polars(decimals=True), OLD)
 
 
 class UnfinishedRefresh(Kept):
@@ -282,7 +298,7 @@ class Dotenv(Kept):
 
 
 KINDS: Final[tuple[type[Kept], ...]] = (
-    Entry, UnfinishedRefresh, UnfinishedExport, DecidedExport, UnfinishedLoad, Cassette, Profile, Dotenv,
+    Entry, EarlierResult, UnfinishedRefresh, UnfinishedExport, DecidedExport, UnfinishedLoad, Cassette, Profile, Dotenv,
 )  # fmt: skip
 
 

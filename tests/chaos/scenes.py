@@ -140,6 +140,7 @@ class Scene:
         strange = [
             name for name in left
             if not (name.endswith(".lock") or name in allowed or Path(name).parts[:-1] == ("cache",))
+            and not (name.startswith("cache/.history/") and name.endswith("Z.parquet"))
         ]  # fmt: skip
         if strange:
             raise Wrong(f"files are left: {strange}")
@@ -154,8 +155,11 @@ class Refresh(Scene):
     def found(self) -> pl.DataFrame | None:
         cache = Cache(self.folder / "cache")
         entries = cache.entries()
-        if any(entry.problem for entry in entries):
+        if any(entry.problem for entry in (*entries, *cache.history())):
             raise Wrong(f"an entry is damaged: {entries}")
+        for earlier in cache.history():
+            if not any(ordered(pl.read_parquet(earlier.path)).equals(rows) for rows in self.world.rows.values()):
+                raise Wrong(f"an earlier result has other rows: {earlier.path}")
         with self.world.tenant(self.folder / "cache") as tenant:
             key = tenant.model("SALES").facts().cache_key
         return ordered(cache.load(key).polars(decimals=True)) if cache.has(key) else None
