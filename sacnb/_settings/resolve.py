@@ -284,8 +284,7 @@ class _Resolver:
         who = _REPLAYED if replay == "replay" else self._who()
         settings = Settings(
             **who,
-            # Out of range is not an error here: the guard clamps it and warns once.
-            token_lifetime_s=self._number("SAC_TOKEN_LIFETIME_S", lambda _: True, "seconds"),
+            token_lifetime_s=self._number("SAC_TOKEN_LIFETIME_S", lambda _: True, "seconds"),  # the guard clamps it
             refresh_margin_s=self._number("SAC_REFRESH_MARGIN_S", lambda n: n >= 30, "at least 30 seconds", 60.0),
             connect_timeout_s=self._seconds("SAC_CONNECT_TIMEOUT_S"),
             read_timeout_s=self._seconds("SAC_READ_TIMEOUT_S"),
@@ -310,14 +309,13 @@ class _Resolver:
                 settings = replace(settings, cache_dir=self._cache_dir())
             self._sources.check_trust()
         self._raise_problems()
-        sources = self._sources
         return replace(
             settings,
-            profile=None if sources.profile is None else sources.profile.name,
-            notes=tuple(dict.fromkeys(sources.notes)),
-            warnings=tuple(sources.warnings),
-            sources=sources.provenance(),
-            dotenv_path=sources.dotenv.path,
+            profile=None if self._sources.profile is None else self._sources.profile.name,
+            notes=tuple(dict.fromkeys(self._sources.notes)),
+            warnings=tuple(self._sources.warnings),
+            sources=self._sources.provenance(),
+            dotenv_path=self._sources.dotenv.path,
         )
 
     def replay_choice(self) -> ReplayChoice:
