@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := $(VENV)/.peers
+ENGINES := $(VENV)/.engines
 DOCS := $(VENV)/.docs
 # Tests start hundreds of processes and kernels. Where bytecode is not kept, each of them compiles all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
@@ -39,7 +40,7 @@ BESIDE = --jobs 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=line)
 # uv knows nothing of pip's settings either.
 WITH_INDEX = UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$(PIP_INDEX)}"
 
-.PHONY: help setup demo lab test docs announce suite search chaos crash soak judges notebooks browser labs pictures secrets check lint types format bench lock dist lowest pythons clean
+.PHONY: help setup demo lab test docs announce suite search chaos crash soak judges notebooks browser labs pictures secrets check lint types format bench engines lock dist lowest pythons clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -154,6 +155,17 @@ $(PEERS): $(READY)
 		$(MAKE) --no-print-directory $(OWN_POETRY) && $(WITH_MIRROR) $(OWN_POETRY) $(INSTALL) --with peers; \
 	fi
 	@touch $@
+
+# Spark needs Java besides, which no package index has; where it is missing, its tests say so and are skipped.
+$(ENGINES): $(READY)
+	@echo "Installing Spark and Daft, about 700 MB ..."
+	@if poetry --version 2>/dev/null | grep -q 'version 2' && poetry $(INSTALL) --with engines >/dev/null 2>&1; then :; else \
+		$(MAKE) --no-print-directory $(OWN_POETRY) && $(WITH_MIRROR) $(OWN_POETRY) $(INSTALL) --with engines; \
+	fi
+	@touch $@
+
+engines: $(ENGINES) ## Read with Spark, Dask and Daft, and write with Spark; wants Java 17
+	$(BIN)/pytest -q -rs -p no:nbval --timeout 600 tests/engines
 
 bench: $(PEERS) ## Measure everything beside others, and write docs/performance.md; wants a quiet machine
 	PYTHONPATH=tests $(BIN)/python -m benchmarks

@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from sacnb._pull.publish import ParquetFolder
     from sacnb._pull.stream import BatchStream
     from sacnb._results.result import Result, TidyFrame
+    from sacnb._slices.slice import Slice
+    from sacnb._slices.spec import ConnectSpec
     from sacnb._tenant import Facts, Model, Tenant, connect
-    from sacnb._tenant.connection import ConnectSpec
+    from sacnb._tenant.connector import read_slice
     from sacnb._track.track import Track
     from sacnb._write.report import WriteReport
 
@@ -53,6 +55,7 @@ __all__ = [
     "Run",
     "SacError",
     "Schema",
+    "Slice",
     "Tenant",
     "TidyFrame",
     "Track",
@@ -61,13 +64,14 @@ __all__ = [
     "__version__",
     "col",
     "connect",
+    "read_slice",
     "under",
 ]
 
 _HOME = {
     "BatchStream": "sacnb._pull.stream",
     "Chart": "sacnb._charts.chart",
-    "ConnectSpec": "sacnb._tenant.connection",
+    "ConnectSpec": "sacnb._slices.spec",
     "DateColumn": "sacnb._odata.schema",
     "Facts": "sacnb._tenant",
     "MemberPath": "sacnb._actions.multi_action",
@@ -77,6 +81,7 @@ _HOME = {
     "Result": "sacnb._results.result",
     "Run": "sacnb._actions.multi_action",
     "Schema": "sacnb._odata.schema",
+    "Slice": "sacnb._slices.slice",
     "Tenant": "sacnb._tenant",
     "TidyFrame": "sacnb._results.result",
     "Track": "sacnb._track.track",
@@ -84,6 +89,7 @@ _HOME = {
     "WriteReport": "sacnb._write.report",
     "col": "sacnb._odata.expression",
     "connect": "sacnb._tenant",
+    "read_slice": "sacnb._tenant.connector",
     "under": "sacnb._odata.where",
 }
 

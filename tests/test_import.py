@@ -82,6 +82,7 @@ def test_the_public_face_is_exactly_this() -> None:
         "Run",
         "SacError",
         "Schema",
+        "Slice",
         "Tenant",
         "TidyFrame",
         "Track",
@@ -90,6 +91,7 @@ def test_the_public_face_is_exactly_this() -> None:
         "__version__",
         "col",
         "connect",
+        "read_slice",
         "under",
     ]
     assert sacnb.__all__ == sorted(sacnb.__all__)

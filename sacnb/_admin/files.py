@@ -15,6 +15,7 @@ from sacnb.errors import BadAnswer
 if TYPE_CHECKING:
     import polars as pl
 
+    from sacnb._wire.message import Answer
     from sacnb._wire.session import SacSession
 
 __all__ = ["read_files"]
@@ -52,7 +53,7 @@ def read_files(session: SacSession, kind: object, changed_since: object, *, of_a
     rows: list[dict[str, Any]] = []
     seen: set[str] = set()
     while url is not None:
-        answer = session.fetch("GET", url, operation="list files", check=lambda one: cut_page(one.body) and None)
+        answer = session.fetch("GET", url, operation="list files", check=_check)
         seen.add(answer.url)
         rows += read_list(answer.body, status=answer.status)
         url = next_page(cut_page(answer.body, status=answer.status), answer.url, seen=seen)
@@ -65,6 +66,10 @@ def read_files(session: SacSession, kind: object, changed_since: object, *, of_a
     times: Any = pl.Datetime("us", "UTC")
     found |= {name: pl.Series([_time(row, source) for row in rows], dtype=times) for name, source in _TIMES.items()}
     return pl.DataFrame(found)
+
+
+def _check(answer: Answer) -> None:
+    cut_page(answer.body)  # raises where the page is cut short, so that it is asked for again
 
 
 def _text(row: dict[str, Any], name: str) -> str | None:

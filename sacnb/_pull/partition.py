@@ -28,10 +28,13 @@ from sacnb._odata.literal import Value, literal
 from sacnb._odata.schema import INTEGER_TYPES, Column
 from sacnb._odata.where import both
 from sacnb._pull.count import count_rows, counter, run_concurrently
-from sacnb._pull.plan import Job, Plan, Segment, segments_of
+from sacnb._pull.plan import DEFAULT_PAGE_SIZE, Job, Plan, Segment, packages, segments_of
 from sacnb.errors import QueryError
 
-__all__ = ["Lists", "Members", "Partitions", "Ranges", "checked_partitions", "make_plan", "member_groups"]
+__all__ = [
+    "Lists", "Members", "Part", "Partitions", "Ranges", "checked_partitions", "make_parts", "make_plan",
+    "member_groups",
+]  # fmt: skip
 
 _log = logging.getLogger("sacnb.pull")
 
@@ -46,7 +49,6 @@ _PAGES_PER_STREAM: Final = 2
 # Counting costs requests: count as many groups as there are to be partitions first. Only if their sizes differ much,
 # count more of them, and join neighbours into partitions of about the same size.
 _GROUPS_PER_PARTITION: Final = (1, 4)
-_DEFAULT_PAGE_SIZE: Final = 50_000
 # Each dimension that is tried costs a list of members and some counts.
 _MAX_TRIED: Final = 3
 _EVEN_ENOUGH: Final = 1.5
@@ -79,6 +81,14 @@ def checked_partitions(partitions: object) -> Partitions:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A filter, and SAC's number of the rows that it lets through; ``None`` where SAC was not asked."""
+
+    where: Expression | None
+    rows: int | None = None
+
+
 def make_plan(job: Job, partitions: Partitions, members: Members) -> Plan:
     """Plan a pull. Where partitions cannot be shown to be complete, plan one stream and log the reason.
 
@@ -87,12 +97,27 @@ def make_plan(job: Job, partitions: Partitions, members: Members) -> Plan:
             part of the answer.
         SacError: Errors of the requests for counts and members.
     """
-    single = Plan(segments_of(job.query, job.schema, job.tenant_url))
-    if partitions is None or partitions == 1 or not single.segments or not _may_split(job, partitions):
-        return single
     if partitions == "package":
+        single = Plan(segments_of(job.query, job.schema, job.tenant_url))
+        if not single.segments or not _may_split(job, partitions):
+            return single
         (total,) = count_rows(job, [job.query.where])
-        return _packages(job, total, single)
+        return packages(job, total, single)
+    segments: list[Segment] = []
+    total = None
+    for part in make_parts(job, partitions, members):
+        query = replace(job.query, where=part.where)
+        segments += segments_of(query, job.schema, job.tenant_url, expected_rows=part.rows)
+        total = part.rows if total is None else total + (part.rows or 0)
+    return Plan(tuple(segments), expected_rows=total)
+
+
+def make_parts(job: Job, partitions: Partitions, members: Members) -> tuple[Part, ...]:
+    """Divide the rows of a job into filters that share no row and leave none out. Raises what ``make_plan`` raises."""
+    single = (Part(job.query.where),)
+    is_one = partitions is None or partitions == 1
+    if is_one or not job.query.split(job.schema, job.tenant_url) or not _may_split(job, partitions):
+        return single
     candidates = _candidates(job, partitions)
     if not candidates:
         return single
@@ -101,7 +126,7 @@ def make_plan(job: Job, partitions: Partitions, members: Members) -> Plan:
     known = {candidates[0].name: first}
     wanted = partitions if isinstance(partitions, int) else _worth_it(job, total or 0)
     found = _partitioned(job, candidates, wanted, total, lambda name: known[name] if name in known else members(name))
-    if isinstance(found, Plan):
+    if not isinstance(found, str):
         return found
     if found:
         _log.warning("%s: downloading in one stream, because %s.", job.label, found)
@@ -121,8 +146,8 @@ def _may_split(job: Job, partitions: Partitions) -> bool:
 
 def _partitioned(
     job: Job, candidates: Sequence[Column], wanted: int, total: int | None, members: Members
-) -> Plan | str:
-    """Return the plan with several partitions, or why there is none: empty where one stream is as good."""
+) -> tuple[Part, ...] | str:
+    """Return several parts, or why there are none: empty where one stream is as good."""
     if total is None:
         return "SAC does not count the rows"
     if wanted < 2:
@@ -137,12 +162,12 @@ def _partitioned(
             best = found
         if best is not None and best.is_even(wanted, total):
             break
-    return best.plan if best is not None else f"no dimension was found to split it by ({'; '.join(reasons)})"
+    return best.parts if best is not None else f"no dimension was found to split it by ({'; '.join(reasons)})"
 
 
 def _worth_it(job: Job, total: int) -> int:
     """Return one partition per stream, but fewer if each would have few pages."""
-    pages = -(-total // (job.query.page_size or _DEFAULT_PAGE_SIZE))
+    pages = -(-total // (job.query.page_size or DEFAULT_PAGE_SIZE))
     return min(job.streams, pages // _PAGES_PER_STREAM)
 
 
@@ -174,9 +199,9 @@ class _Partition:
 
 @dataclass(frozen=True, slots=True)
 class _Split:
-    """A plan, and the rows of its largest partition, which decides how long it takes."""
+    """Parts, and the rows of the largest, which decides how long they take."""
 
-    plan: Plan
+    parts: tuple[Part, ...]
     largest: int
 
     def is_even(self, wanted: int, total: int) -> bool:
@@ -185,7 +210,7 @@ class _Split:
 
 
 def _split(job: Job, column: Column, wanted: int, total: int, members: Members) -> _Split | str:
-    """Return the plan with the rows split by a dimension, or why that cannot be done."""
+    """Return the rows split by a dimension, or why that cannot be done."""
     known = members(column.name)
     if known is None:
         return "SAC has no list of its members"
@@ -206,7 +231,7 @@ def _split(job: Job, column: Column, wanted: int, total: int, members: Members) 
 
 
 def _counted(job: Job, groups: MemberGroups, wanted: int, total: int) -> _Split | str:
-    """Return the plan with the groups joined by the number of their rows, or why they cannot be used."""
+    """Return the groups joined by the number of their rows, or why they cannot be used."""
     wheres = [both(job.query.where, groups.where(i, i + 1)) for i in range(groups.count)]
     rest = both(job.query.where, groups.rest)
     try:
@@ -225,17 +250,12 @@ def _counted(job: Job, groups: MemberGroups, wanted: int, total: int) -> _Split 
     partitions = _partitions(counted, wanted)
     if len(partitions) < 2:
         return "all rows are in one of its groups"
-    segments = [segment for partition in partitions for segment in _segments(job, groups, partition)]
+    parts = [Part(both(job.query.where, groups.where(one.first, one.end)), one.rows) for one in partitions]
     # In a model that is being written to, such rows may appear after the count.
     if rest_count or (rest_count is not None and not job.check_count):
-        segments += segments_of(replace(job.query, where=rest), job.schema, job.tenant_url, expected_rows=rest_count)
+        parts.append(Part(rest, rest_count))
     largest = max(rest_count or 0, *(partition.rows for partition in partitions))
-    return _Split(Plan(tuple(segments), expected_rows=total), largest)
-
-
-def _segments(job: Job, groups: MemberGroups, partition: _Partition) -> tuple[Segment, ...]:
-    where = both(job.query.where, groups.where(partition.first, partition.end))
-    return segments_of(replace(job.query, where=where), job.schema, job.tenant_url, expected_rows=partition.rows)
+    return _Split(tuple(parts), largest)
 
 
 def _partitions(counts: Sequence[int], wanted: int) -> list[_Partition]:
@@ -252,27 +272,6 @@ def _partitions(counts: Sequence[int], wanted: int) -> list[_Partition]:
             partitions.append(_Partition(place, place + 1, rows))
         before, last = before + rows, number
     return partitions
-
-
-def _packages(job: Job, total: int | None, single: Plan) -> Plan:
-    """Plan pages by their numbers, an equal share of them for each stream.
-
-    Unconfirmed: that any page can be asked for by its number, and that these are the pages that links lead to. So the
-    rows are compared with SAC's count, whatever ``check_count`` says.
-    """
-    if total is None:
-        raise QueryError('partitions="package" needs a row count, and SAC returned none.', hint="Leave partitions out.")
-    page_size = job.query.page_size or _DEFAULT_PAGE_SIZE
-    pages = -(-total // page_size)
-    streams = min(job.streams, pages)
-    if streams < 2 or len(single.segments) > 1:
-        return single
-    edges = [pages * stream // streams for stream in range(streams + 1)]
-    segments = [
-        Segment(single.segments[0].path, packages=(first + 1, end), is_open=end == pages)
-        for first, end in itertools.pairwise(edges)
-    ]
-    return Plan(tuple(segments), expected_rows=total, page_size=page_size)
 
 
 # -- groups of members -----------------------------------------------------------------------------------------------

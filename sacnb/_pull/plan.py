@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,12 +17,21 @@ from sacnb._odata.literal import encode_query
 from sacnb._odata.query import Query
 from sacnb._odata.schema import Column, Schema
 from sacnb._pull.progress import ProgressListener
-from sacnb.errors import InconsistentAnswer, NoAnswerError, RequestError, RowCountWarning, ServerError, warn_user
+from sacnb.errors import (
+    InconsistentAnswer,
+    NoAnswerError,
+    QueryError,
+    RequestError,
+    RowCountWarning,
+    ServerError,
+    warn_user,
+)
 
 if TYPE_CHECKING:
     from sacnb._wire.context import DispatchContext
 
 __all__ = [
+    "DEFAULT_PAGE_SIZE",
     "SMALL_PAGE_ROWS",
     "CutKeys",
     "Job",
@@ -37,6 +47,7 @@ __all__ = [
     "is_by_skip",
     "link_of",
     "next_by_skip",
+    "packages",
     "remedy_for",
     "segments_of",
 ]
@@ -44,6 +55,7 @@ __all__ = [
 
 # SAP's own samples ask for pages of 5,000 rows. Where a page of that size fails, the size is not to blame.
 SMALL_PAGE_ROWS: Final = 5_000
+DEFAULT_PAGE_SIZE: Final = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +186,8 @@ class Job:
     ``streams`` is the number of requests that may run at the same time. ``observe`` sees the rows of every page, those
     of an earlier run included, but of these only the dimensions. ``repeated`` says how to treat several records for
     one key, and ``note_records`` is told of them. With ``note_delta_link`` SAC is asked to track changes; it is told
-    the link to these, and the URL of the page that has it.
+    the link to these, and the URL of the page that has it. ``share`` is the part of the time in
+    which a stream may have a request under way; the rest belongs to other processes.
     """
 
     context: DispatchContext
@@ -188,6 +201,7 @@ class Job:
     clock: Callable[[], float] = time.monotonic
     observe: Callable[[pa.Table], None] = lambda _: None
     repeated: Repeated = "error"
+    share: float = 1.0
     note_records: Callable[[Records], None] = lambda _: None
     note_delta_link: Callable[[str, str], None] | None = None
 
@@ -200,6 +214,27 @@ class Job:
     def label(self) -> str:
         """Label for messages: ``<provider>/<entity set>``."""
         return f"{self.query.provider_id}/{self.query.entity_set}"
+
+
+def packages(job: Job, total: int | None, single: Plan) -> Plan:
+    """Plan pages by their numbers, an equal share of them for each stream.
+
+    Unconfirmed: that any page can be asked for by its number, and that these are the pages that links lead to. So the
+    rows are compared with SAC's count, whatever ``check_count`` says.
+    """
+    if total is None:
+        raise QueryError('partitions="package" needs a row count, and SAC returned none.', hint="Leave partitions out.")
+    page_size = job.query.page_size or DEFAULT_PAGE_SIZE
+    pages = -(-total // page_size)
+    streams = min(job.streams, pages)
+    if streams < 2 or len(single.segments) > 1:
+        return single
+    edges = [pages * stream // streams for stream in range(streams + 1)]
+    segments = [
+        Segment(single.segments[0].path, packages=(first + 1, end), is_open=end == pages)
+        for first, end in itertools.pairwise(edges)
+    ]
+    return Plan(tuple(segments), expected_rows=total, page_size=page_size)
 
 
 # The answer to several records for one key: add up their measures, keep them all, or raise.

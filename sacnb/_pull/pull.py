@@ -76,7 +76,9 @@ class Pull:
         self._checkpoints = checkpoints or Checkpoints()
         self._columns = job.columns
         self._stop = Interrupt()
-        self._source = PageSource(job.context, job.tenant_url, stop=self._stop, note_delta_link=job.note_delta_link)
+        self._source = PageSource(
+            job.context, job.tenant_url, stop=self._stop, share=job.share, note_delta_link=job.note_delta_link
+        )
         self._sizes = PageSize(plan.page_size or job.query.page_size)
         self.counted = 0  # rows that SAC announced to a single segment, whatever the limit
         self._said: set[str] = set()

@@ -154,7 +154,8 @@ class PageSource:
     """Fetches pages from one tenant, for all streams of a pull.
 
     ``stop`` ends requests that are under way; ``budget`` limits the retries of all streams together. With
-    ``note_delta_link`` changes are tracked.
+    ``note_delta_link`` changes are tracked. Where other processes pull from the same tenant, ``share`` is the part of
+    the time in which a request may be under way here: after each one the source rests as long as the others need.
     """
 
     def __init__(
@@ -165,6 +166,7 @@ class PageSource:
         stop: Interrupt,
         budget: RetryBudget | None = None,
         pace: Pace | None = None,
+        share: float = 1.0,
         note_delta_link: Callable[[str, str], None] | None = None,
     ) -> None:
         self._session = context.session
@@ -173,6 +175,8 @@ class PageSource:
         self._stop = stop
         self._budget = budget or RetryBudget()
         self._pace = pace or Pace(clock=context.session.clock)
+        self._rest = 1 / share - 1  # seconds for each second of a request
+        self._rests_until = float("-inf")
         self._note_delta_link = note_delta_link
 
     @property
@@ -263,7 +267,8 @@ class PageSource:
         )
 
     def _get(self, url: str, headers: Mapping[str, str] | None = None) -> tuple[Page, str]:
-        self._wait(self._pace.turn())
+        self._wait(max(self._pace.turn(), self._rests_until - self._session.clock()))
+        sent_at = self._session.clock()
         cut: list[Page] = []
 
         def check(answer: Answer) -> None:
@@ -281,6 +286,9 @@ class PageSource:
             budget=self._budget,
         )
         self._pace.answered()
+        if self._rest:
+            now = self._session.clock()
+            self._rests_until = now + (now - sent_at) * self._rest
         # Popped: the session's objects and check refer to each other, and would keep the page until the garbage
         # collector runs.
         return cut.pop(), answer.url

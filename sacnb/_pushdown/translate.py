@@ -27,7 +27,7 @@ Of ``&`` the parts that can be sent are sent, ``|`` only as a whole.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -46,6 +46,7 @@ from sacnb._pushdown.predicate import (
     AllOf,
     AnyOf,
     Compare,
+    Conjunct,
     Constant,
     Field,
     Flag,
@@ -58,7 +59,7 @@ from sacnb._pushdown.predicate import (
 )
 from sacnb.errors import QueryError
 
-__all__ = ["Kept", "PushDown", "Sent", "Stays", "Translator", "push_down"]
+__all__ = ["Kept", "PushDown", "Sent", "Stays", "Translator", "push_down", "sift"]
 
 # Conditions without operands: every row, and none.
 _ALWAYS: Final[Expression] = And(())
@@ -327,14 +328,21 @@ def push_down(
     """
     if predicate is None:
         return PushDown()
+    return sift(conjuncts(predicate), schema, filterable, decimals=decimals)
+
+
+def sift(
+    conditions: Iterable[Conjunct], schema: Schema, filterable: Collection[str] | None = None, *, decimals: bool
+) -> PushDown:
+    """Split conditions that must all hold into those to send and those to keep, as ``push_down`` does."""
     allowed = frozenset(schema.names if filterable is None else filterable)
     translator = Translator(schema, allowed, decimals=decimals)
     sent: list[Sent] = []
     kept: list[Kept] = []
-    for conjunct in conjuncts(predicate):
-        found = translator.rows(conjunct.predicate)
+    for condition in conditions:
+        found = translator.rows(condition.predicate)
         if isinstance(found, Stays):
-            kept.append(Kept(conjunct.text, found.reason))
+            kept.append(Kept(condition.text, found.reason))
         else:
-            sent.append(Sent(conjunct.text, found))
+            sent.append(Sent(condition.text, found))
     return PushDown(tuple(sent), tuple(kept))

@@ -15,17 +15,23 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 from sacnb._cache.store import Cache
+from sacnb._endpoints import FACT_DATA
 from sacnb._fork import renew_after_fork
 from sacnb._http import seal
 from sacnb._logs import JsonLines
 from sacnb._redact import RedactingFilter
 from sacnb._settings import SANDBOX, Secret, Settings
-from sacnb._tenant.connection import Connection, ConnectSpec
+from sacnb._slices.spec import ConnectSpec
+from sacnb._tenant.connection import Connection, read_metadata
+from sacnb._tenant.facts import Facts
 from sacnb._tenant.tenant import Tenant
 from sacnb._wire.context import build_context
-from sacnb.errors import MissingExtraError, SacWarning, SettingsError, warn_user
+from sacnb.errors import AuthError, MissingExtraError, QueryError, SacWarning, SettingsError, warn_user
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from sacnb._slices.slice import Slice
     from sacnb.replay import ReplaySession
     from sacnb.sandbox import Sandbox
 
@@ -156,6 +162,87 @@ def connect(
             )
         raise
     return connect_with(settings)
+
+
+def facts_of(source: object, *, tenant_url: str | None = None, profile: str | None = None, **question: Any) -> Facts:
+    """Return a query as it is, or that of the model with an id, by the arguments of ``connect()`` and ``facts()``.
+
+    Raises QueryError for anything else, and for arguments beside a query; and what ``connect`` and ``facts`` raise.
+    """
+    if isinstance(source, Facts):
+        beside = [name for name, value in {"tenant_url": tenant_url, "profile": profile, **question}.items() if value]
+        if beside:
+            raise QueryError(
+                f"{', '.join(beside)} cannot be given beside a query, which has a tenant and a filter of its own.",
+                hint="Pass the id of a model, or make the query with them: model.facts(...).",
+            )
+        return source
+    if not isinstance(source, str):
+        raise QueryError(
+            f"Expected a query or the id of a model, got {type(source).__name__}.",
+            hint="Pass sacnb.connect().model(id).facts(...), or the id.",
+        )
+    return connect(tenant_url, profile=profile).model(source).facts(**question)
+
+
+def read_slice(piece: Slice, *, tenant: Tenant | None = None) -> pa.RecordBatchReader:
+    """Read the rows of a slice as Arrow record batches, a page at a time, in bounded memory.
+
+    The process connects once for all slices of a tenant: as the slice says, with the secret of its own environment,
+    profile or ``.env``; or pass the *tenant* to read from. The model's columns are read again for each slice.
+
+    Several records for one key are answered as ``facts(..., repeated=)`` says.
+
+    Raises QueryError for a slice of another release of sacnb; BadAnswer where the model has other columns than when the
+    slice was made; SettingsError where this process has no secret; and what ``Model.schema`` raises. Reading raises
+    what ``Facts.stream`` raises, and BadAnswer where the rows are not as many as SAC counted when the slice was made.
+    """
+    from sacnb._slices.read import read  # loads what pulls
+    from sacnb._slices.slice import Slice
+
+    if not isinstance(piece, Slice):
+        raise QueryError(
+            f"read_slice() reads a Slice, got {type(piece).__name__}.", hint="facts(...).partitions(n) makes them."
+        )
+    if tenant is not None and not isinstance(tenant, Tenant):
+        raise QueryError(f"tenant must be a Tenant, got {type(tenant).__name__}.", hint="sacnb.connect() returns one.")
+    connection = (_workers.tenant(piece.spec) if tenant is None else tenant)._connection
+    query = piece.query
+    try:
+        metadata = read_metadata(connection, query.provider_id, query.namespace)
+    except AuthError:
+        _workers.forget(piece.spec)  # the secret may be replaced before the slice is tried again
+        raise
+    piece.refuse_changed(metadata.schema(query.provider_id, FACT_DATA, query.namespace))
+    return read(piece, connection.context, connection.tenant_url)
+
+
+class _Workers:
+    """The tenants that this process reads slices from, one for each set of settings: one token, whatever the slices."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tenants: dict[ConnectSpec, Tenant] = {}
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Take a new lock: another thread may have held the old one at the fork, and is not in the child."""
+        self._lock = threading.Lock()
+
+    def tenant(self, spec: ConnectSpec) -> Tenant:
+        """Return the tenant with these settings; the same one until it is forgotten."""
+        with self._lock:
+            if spec not in self._tenants:
+                self._tenants[spec] = connect(spec)
+            return self._tenants[spec]
+
+    def forget(self, spec: ConnectSpec) -> None:
+        """Connect anew the next time."""
+        with self._lock:
+            self._tenants.pop(spec, None)
+
+
+_workers = _Workers()
 
 
 def connect_with(settings: Settings, *, sandbox: Sandbox | None = None, **engine: Any) -> Tenant:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from sacnb._arguments import callback, flag, one_of, seconds, whole_number
@@ -26,6 +27,7 @@ from sacnb._pull.progress import ProgressListener, ProgressOption, progress_list
 from sacnb._pull.stream import BatchStream
 from sacnb._results.info import KnownMembers, principal_digest, warn_of_mixed
 from sacnb._results.result import Result, ResultInfo
+from sacnb._slices.slice import Slice, cut
 from sacnb._tenant.facts_base import FactsBase
 from sacnb._tenant.members import NamedMembers, dimension_members, member_ids, mixed_dimensions
 from sacnb.errors import QueryError, RepeatedKeysWarning, warn_user
@@ -59,7 +61,7 @@ class Facts(FactsBase):
     schema: Schema = dataclasses.field(repr=False)
     query: Query
     check_count: bool = True
-    partitions: Partitions = None
+    split: Partitions = None
     check_members: bool = True
     repeated: Repeated = "sum"
 
@@ -174,6 +176,18 @@ class Facts(FactsBase):
                 staging = self._staging(about, resume=resume)
                 return to_parquet(job, self._plan, target, staging, about=about, finish=named.refuse_unknown)
 
+    def partitions(self, partitions: int | str | Sequence[str], *, at_once: int | None = None) -> list[Slice]:
+        """Divide the rows into slices, which worker processes read with ``sacnb.read_slice``: all rows, each once.
+
+        ``partitions`` is a number from 1 to 256, "auto" or the dimension to divide by. SAC counts each slice now, and
+        its worker compares. *at_once* of them, by default all, run at the same time and share ``SAC_STREAMS``.
+
+        Raises QueryError for a limit, or an order that slices would lose; and what ``count`` and ``fetch`` raise.
+        """
+        self._warn_of_mixed()
+        members, named = partial(member_ids, self.connection, self.query), self._named_members()
+        return cut(self._job(named), partitions, members, named, self.connection.settings, at_once=at_once)
+
     def refresh(
         self,
         *,
@@ -244,7 +258,7 @@ class Facts(FactsBase):
         from sacnb._track.track import Source, Track, refuse_untrackable
 
         every = whole_number("check_every", check_every, least=1) or 1
-        tracked = replace(self, partitions=None)
+        tracked = replace(self, split=None)
         refuse_untrackable(self.query, self.schema, self.connection.tenant_url)
         source = Source(
             job=lambda cancelled: tracked._job(tracked._named_members(), cancelled=cancelled),
@@ -330,14 +344,9 @@ class Facts(FactsBase):
         return cast("Repeated", one_of("repeated", repeated, choices))
 
     def _plan(self, job: Job) -> Plan:
-        if self.partitions is None:
+        if self.split is None:
             return Plan.of(job.query, job.schema, job.tenant_url)
-
-        def members(dimension: str) -> list[str] | None:
-            found = member_ids(self.connection, self.query, dimension)
-            return None if found is None else sorted(found)
-
-        return make_plan(job, self.partitions, members)
+        return make_plan(job, self.split, partial(member_ids, self.connection, self.query))
 
     def _result(self, table: pa.Table, pulled_at: datetime, records: Sequence[Records]) -> Result:
         if self.repeated == "sum":

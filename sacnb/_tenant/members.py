@@ -157,7 +157,7 @@ class NamedMembers:
         """Note the members in rows that have arrived."""
         self._rows = self._rows or table.num_rows > 0
         for name, missing in self._missing.items():
-            if missing:
+            if missing and name in table.column_names:
                 missing.difference_update(pc.unique(table[name]).to_pylist())
 
     def refuse_unknown(self) -> None:
@@ -215,10 +215,10 @@ def mixed_dimensions(query: Query, schema: Schema, kept: Iterable[str]) -> tuple
     )
 
 
-def member_ids(connection: Connection, query: Query, dimension: str) -> set[str] | None:
-    """Return the ids of a dimension's members, or ``None`` if SAC does not list them."""
+def member_ids(connection: Connection, query: Query, dimension: str) -> list[str] | None:
+    """Return the ids of a dimension's members, sorted, or ``None`` if SAC does not list them."""
     rows = _master_rows(connection, query, dimension)
-    return None if rows is None else {str(row["ID"]) for row in rows}
+    return None if rows is None else sorted({str(row["ID"]) for row in rows})
 
 
 def _master_rows(connection: Connection, query: Query, dimension: str) -> list[dict[str, Any]] | None:

@@ -26,7 +26,7 @@ from sacnb._pull.collect import summed
 from sacnb._pull.progress import ProgressListener, progress_listener
 from sacnb._pull.totals import has_single_records
 from sacnb._pushdown.source import Ask, Source
-from sacnb._pushdown.translate import Kept, PushDown
+from sacnb._pushdown.translate import Kept, PushDown, sift
 from sacnb._rendering import printable
 from sacnb._results.info import warn_of_mixed
 from sacnb._tenant.facts import warn_of_records
@@ -35,10 +35,12 @@ from sacnb.errors import QueryError
 
 if TYPE_CHECKING:
     from sacnb._odata.query import Query
+    from sacnb._pull.progress import ProgressListener
+    from sacnb._pushdown.predicate import Conjunct
     from sacnb._pushdown.source import Read
     from sacnb._tenant.facts import Facts
 
-__all__ = ["Explanation", "Reading", "Scan", "ScanExplanation", "explain", "rehearse"]
+__all__ = ["Explanation", "Reading", "Scan", "ScanExplanation", "explain", "filtered", "rehearse"]
 
 # Shorten longer conditions and URLs, such as those of long lists.
 _MOST_CHARS: Final = 300
@@ -236,9 +238,9 @@ class Scan:
         query = replace(base, select=self._selected(ask), top=ask.limit)
         if ask.limit and base.page_size is not None:
             query = replace(query, page_size=min(ask.limit, base.page_size))
-        query, pushed = self._fitting(query, ask.pushed)
-        partitions = None if ask.limit is not None else self._facts.partitions
-        return Reading(replace(self._facts, query=query, partitions=partitions), pushed, self._mixed(ask))
+        query, pushed = _fitting(self._facts, query, ask.pushed)
+        split = None if ask.limit is not None else self._facts.split
+        return Reading(replace(self._facts, query=query, split=split), pushed, self._mixed(ask))
 
     def _mixed(self, ask: Ask) -> tuple[str, ...]:
         """Return the dimensions of accounts and versions that polars drops before it has looked at them."""
@@ -253,21 +255,6 @@ class Scan:
             kept += self._schema.measures[:1]  # the answer to an aggregation without measures is unconfirmed
         return tuple(column.name for column in kept)
 
-    def _fitting(self, query: Query, pushed: PushDown) -> tuple[Query, PushDown]:
-        """Return the query with as much of the filter as fits into a URL; leave the longest conditions to polars."""
-        base = query.where
-        while True:
-            query = replace(query, where=both(base, pushed.where))
-            try:
-                query.split(self._facts.schema, self._facts.connection.tenant_url)
-            except QueryError as error:
-                if not pushed.sent:
-                    raise
-                longest = max(pushed.sent, key=lambda sent: len(to_odata(sent.where, self._facts.schema)))
-                pushed = pushed.without(longest, error.message)
-            else:
-                return query, pushed
-
     @property
     def _adds_up(self) -> bool:
         """Return whether several records of a key are added up here, and not by SAC."""
@@ -276,6 +263,35 @@ class Scan:
     @property
     def _aggregates(self) -> bool:
         return self._facts.query.entity_set == FACT_DATA_AGGREGATION
+
+
+def _fitting(facts: Facts, query: Query, pushed: PushDown) -> tuple[Query, PushDown]:
+    """Return the query with as much of the filter as fits into a URL; the longest conditions are kept back."""
+    base = query.where
+    while True:
+        query = replace(query, where=both(base, pushed.where))
+        try:
+            query.split(facts.schema, facts.connection.tenant_url)
+        except QueryError as error:
+            if not pushed.sent:
+                raise
+            longest = max(pushed.sent, key=lambda sent: len(to_odata(sent.where, facts.schema)))
+            pushed = pushed.without(longest, error.message)
+        else:
+            return query, pushed
+
+
+def filtered(facts: Facts, conditions: Iterable[Conjunct]) -> Facts:
+    """Return the query with those of an engine's conditions that lose no row; the engine checks them all again.
+
+    Conditions on measures are sent only where each record stays a row of its own.
+    """
+    schema = replace(facts.schema, columns=facts.query.columns(facts.schema))
+    is_sum = facts.repeated != "keep" or facts.query.entity_set == FACT_DATA_AGGREGATION
+    names = [column.name for column in (schema.dimensions if is_sum else schema.columns)]
+    query, pushed = _fitting(facts, facts.query, sift(conditions, schema, names, decimals=True))
+    _log.info("Sent: %s; kept: %s", [sent.text for sent in pushed.sent], [kept.text for kept in pushed.kept])
+    return replace(facts, query=query, check_members=False)
 
 
 def _is_single_record(facts: Facts, cancelled: Callable[[], bool] | None) -> bool:

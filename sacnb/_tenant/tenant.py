@@ -10,9 +10,9 @@ from sacnb._arguments import callback, flag, required_text, seconds, text
 from sacnb._endpoints import DEFAULT_NAMESPACE
 from sacnb._frontend import frontend
 from sacnb._rendering import Preview, Previewed, fact_table
+from sacnb._slices.spec import ConnectSpec
 from sacnb._tenant.connection import (
     Connection,
-    ConnectSpec,
     TableKind,
     TokenStatus,
     entries_frame,
@@ -56,10 +56,7 @@ def models_with(search: str, models: pl.DataFrame) -> pl.DataFrame:
 
 
 class Tenant(Previewed):
-    """One tenant, connected; made by ``connect()``. A context manager: leaving it closes the connections.
-
-    It may be shared between threads.
-    """
+    """One tenant, connected; made by ``connect()``. Threads may share it; leaving its context ends connections."""
 
     __module__ = "sacnb"
 

@@ -16,6 +16,8 @@ KINDS = ["Tutorial", "How-to", "Reference", "Explanation"]
 PUBLIC = [
     "sacnb",
     "sacnb.cli",
+    "sacnb.daft",
+    "sacnb.dask",
     "sacnb.errors",
     "sacnb.lab",
     "sacnb.notebook",
@@ -23,6 +25,7 @@ PUBLIC = [
     "sacnb.replay",
     "sacnb.sandbox",
     "sacnb.snowflake",
+    "sacnb.spark",
 ]
 _DIRECTIVE = re.compile(r"^\.\. auto(\w+):: ([\w.]+)\n((?:   :.*\n)*)", re.MULTILINE)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -85,6 +86,24 @@ def test_a_stop_ends_the_wait_for_a_turn(source_of: Callable[..., PageSource], s
     with pytest.raises(Cancelled):
         next(pages)
     assert time.passed_s == 0
+
+
+def test_one_with_a_share_of_the_time_rests_for_the_others(facts: Any, segment: Segment, time: Any) -> None:
+    context = facts.connection.context
+
+    class Slow:
+        clock, sleep = time.clock, time.sleep
+
+        def fetch(self, *request: Any, **options: Any) -> Any:
+            time.advance(2.0)
+            return context.session.fetch(*request, **options)
+
+    slow: Any = SimpleNamespace(session=Slow(), retry_plan=context.retry_plan)
+    for share, rests_s in ((1.0, 0.0), (0.25, 6.0)):
+        before = time.passed_s
+        source = PageSource(slow, facts.connection.tenant_url, stop=Interrupt(), share=share)
+        assert len(list(source.pages(segment, Start(1000)))) == 4
+        assert time.passed_s - before == pytest.approx(4 * 2.0 + 3 * rests_s)
 
 
 def test_a_429_to_one_stream_holds_back_all_of_them(sandbox: Sandbox, connect_to: ConnectTo, time: Any) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import sacnb
 from sacnb._settings import Secret
-from sacnb._tenant.connection import ConnectSpec
+from sacnb._slices.spec import ConnectSpec
 from sacnb.errors import SettingsError, UnknownNameError
 from sacnb.sandbox import Sandbox
 

@@ -54,6 +54,7 @@ def pulling(facts: Facts, folder: Path) -> Result:
     with facts.stream() as batches:
         for batch in batches:
             assert_type(batch, pa.RecordBatch)
+    assert_type([sacnb.read_slice(one) for one in facts.partitions(4, at_once=2)], list[pa.RecordBatchReader])
     assert_type(facts.to_parquet(folder, resume=False).row_count, int)
     return assert_type(facts.refresh(max_age_s=3600, strict=True), Result)
 
