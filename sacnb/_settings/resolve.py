@@ -30,6 +30,7 @@ _T = TypeVar("_T")
 AuthMethod = Literal["client_credentials", "authorization_code", "static", "jupyter_server"]
 ReplayMode = Literal["off", "replay", "record"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["plain", "json"]
 
 # A corporate machine usually has one of these set; requests reads the first two itself.
 _BUNDLE_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
@@ -83,6 +84,7 @@ class Settings:
     replay: ReplayMode = "off"
     replay_cassette: str | None = None
     log: LogLevel = "warning"
+    log_format: LogFormat = "plain"
     profile: str | None = None
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -282,8 +284,7 @@ class _Resolver:
         who = _REPLAYED if replay == "replay" else self._who()
         settings = Settings(
             **who,
-            # Out of range is not an error here: the guard clamps it and warns once.
-            token_lifetime_s=self._number("SAC_TOKEN_LIFETIME_S", lambda _: True, "seconds"),
+            token_lifetime_s=self._number("SAC_TOKEN_LIFETIME_S", lambda _: True, "seconds"),  # the guard clamps it
             refresh_margin_s=self._number("SAC_REFRESH_MARGIN_S", lambda n: n >= 30, "at least 30 seconds", 60.0),
             connect_timeout_s=self._seconds("SAC_CONNECT_TIMEOUT_S"),
             read_timeout_s=self._seconds("SAC_READ_TIMEOUT_S"),
@@ -299,6 +300,7 @@ class _Resolver:
             replay=replay,
             replay_cassette=self._path_text("SAC_REPLAY_CASSETTE"),
             log=cast("LogLevel", self._choice("SAC_LOG", get_args(LogLevel), _DEFAULTS["log"])),
+            log_format=cast("LogFormat", self._choice("SAC_LOG_FORMAT", get_args(LogFormat), _DEFAULTS["log_format"])),
         )
         if settings.is_sandbox:
             self._sources.warn_of_a_chosen_sandbox()
@@ -307,14 +309,13 @@ class _Resolver:
                 settings = replace(settings, cache_dir=self._cache_dir())
             self._sources.check_trust()
         self._raise_problems()
-        sources = self._sources
         return replace(
             settings,
-            profile=None if sources.profile is None else sources.profile.name,
-            notes=tuple(dict.fromkeys(sources.notes)),
-            warnings=tuple(sources.warnings),
-            sources=sources.provenance(),
-            dotenv_path=sources.dotenv.path,
+            profile=None if self._sources.profile is None else self._sources.profile.name,
+            notes=tuple(dict.fromkeys(self._sources.notes)),
+            warnings=tuple(self._sources.warnings),
+            sources=self._sources.provenance(),
+            dotenv_path=self._sources.dotenv.path,
         )
 
     def replay_choice(self) -> ReplayChoice:

@@ -90,6 +90,7 @@ VARIABLES: Final = (
     Variable("SAC_REPLAY", "off, replay or record", "off", ""),
     Variable("SAC_REPLAY_CASSETTE", "the cassette that SAC_REPLAY means, by its name or as a file", "", "first_read"),
     Variable("SAC_LOG", "debug, info, warning or error", "warning", ""),
+    Variable("SAC_LOG_FORMAT", "plain, or json for one object a line", "plain", ""),
 )
 
 

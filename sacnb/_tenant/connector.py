@@ -18,6 +18,7 @@ from sacnb._cache.store import Cache
 from sacnb._endpoints import FACT_DATA
 from sacnb._fork import renew_after_fork
 from sacnb._http import seal
+from sacnb._logs import JsonLines
 from sacnb._redact import RedactingFilter
 from sacnb._settings import SANDBOX, Secret, Settings
 from sacnb._slices.spec import ConnectSpec
@@ -87,6 +88,7 @@ def connect(
     replay: str | None = None,
     replay_cassette: str | os.PathLike[str] | None = None,
     log: str | None = None,
+    log_format: str | None = None,
     dotenv_path: str | os.PathLike[str] | None = None,
 ) -> Tenant:
     """Connect to a tenant: arguments, then the environment, then ``.env``; ``"sandbox"`` is the embedded one.
@@ -139,6 +141,7 @@ def connect(
         "replay": replay if replay is not None or in_use is None else in_use.mode,
         "replay_cassette": replay_cassette,
         "log": log,
+        "log_format": log_format,
     }
     if isinstance(tenant_url, ConnectSpec):
         of_spec = tenant_url.for_connect(profile)
@@ -247,7 +250,7 @@ def connect_with(settings: Settings, *, sandbox: Sandbox | None = None, **engine
 
     *engine* are clocks, sleep and randomness for ``build_context``.
     """
-    _set_up_logging(settings.log)
+    _set_up_logging(settings.log, settings.log_format)
     spec = ConnectSpec.of(settings)
     if settings.sources:
         _log.info("Settings: %s.", "; ".join(_by_source(settings.sources)))
@@ -330,6 +333,10 @@ def _active() -> ReplaySession | None:
     return None if replay is None else replay.active()
 
 
+def _is_replay() -> bool:
+    return _active() is not None
+
+
 def _start_for(settings: Settings) -> ReplaySession:
     from sacnb.replay import start_for
 
@@ -341,20 +348,24 @@ class _Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line = super().format(record)
-        return line.partition(" ")[2] if _active() is not None else line
+        return line.partition(" ")[2] if _is_replay() else line
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's name
         del datefmt
         return datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="seconds")
 
 
-def _set_up_logging(level: str) -> None:
+def _set_up_logging(level: str, log_format: str) -> None:
     """Show log records on stderr, unless the program has set up logging itself."""
     _log.setLevel(level.upper())
     own = [handler for handler in _log.handlers if not isinstance(handler, logging.NullHandler)]
+    for handler in own:
+        if getattr(handler, "takes_log_format", False):  # the command line's: it is there before any settings are
+            handler.setFormatter(JsonLines(_is_replay) if log_format == "json" else None)
     if own or logging.getLogger().handlers:
         return
     handler = logging.StreamHandler()
-    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    plain = _Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler.setFormatter(JsonLines(_is_replay) if log_format == "json" else plain)
     handler.addFilter(RedactingFilter())
     _log.addHandler(handler)

@@ -53,7 +53,10 @@ def room_logger(room: str) -> logging.Logger:
 
 
 log = room_logger("wire")
-room_logger("auth")  # that room is below this one and cannot ask for it
+# The rooms below this one cannot ask for it, and those above need not.
+for _room in ("auth", "cache", "frames", "lab", "notebook", "planning", "pull", "replay", "tenant", "track", "write"):
+    room_logger(_room)
+logging.getLogger("sacnb").addFilter(_stamp)
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,6 +247,8 @@ def show_progress(target: Console, label: str, *, transient: bool) -> Iterator[P
 class _StderrHandler(logging.Handler):
     """Writes log records to stderr, above a progress bar, and remembers their messages."""
 
+    takes_log_format = True  # connect() sets a formatter where SAC_LOG_FORMAT is json
+
     def __init__(self) -> None:
         super().__init__()
         self.shown: set[str] = set()
@@ -255,6 +257,9 @@ class _StderrHandler(logging.Handler):
         try:
             message = record.getMessage()
             self.shown.add(message)
+            if self.formatter is not None:
+                say(self.formatter.format(record))
+                return
             say(f"{_prefix(record)}: {message}")
             if record.exc_text:
                 say(record.exc_text)

@@ -100,6 +100,17 @@ def test_the_warning_is_on_stderr_once_at_every_log_level(
     assert invoke(*JOBS).stderr.count("SAC did not deliver") == 1
 
 
+def test_the_log_of_a_command_is_json_where_asked_for(
+    invoke: Invoke, tenant: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAC_LOG_FORMAT", "json")
+    tenant.misbehave("error_503", on="facts", times=1)
+    lines = invoke("-v", *JOBS).stderr.splitlines()
+    records = [json.loads(line) for line in lines if line.startswith("{")]
+    assert any("no good answer (503)" in record["message"] for record in records)
+    assert not any("sacnb.wire" in line for line in lines if not line.startswith("{"))
+
+
 def test_a_new_process_uses_the_cache_of_a_tenant_that_is_gone(
     run: Run, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:

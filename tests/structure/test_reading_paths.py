@@ -22,7 +22,7 @@ NEW_ROOMS = (
     *("sacnb.notebook.write_panel", "sacnb._auth.named_user", "sacnb.sandbox.login", "sacnb._actions"),
     *("sacnb.sandbox.actions", "sacnb.cli.commands.run", "sacnb.planning"),
     *("sacnb._admin", "sacnb.sandbox.directory", "sacnb._track", "sacnb.sandbox.tracking"),
-    *("sacnb._slices", "sacnb.spark", "sacnb.dask", "sacnb.daft", "sacnb.lab", "sacnb._telemetry"),
+    *("sacnb._slices", "sacnb.spark", "sacnb.dask", "sacnb.daft", "sacnb.lab", "sacnb._logs"),
 )
 MOST_FILES = {"fetch facts to a frame": 39, "get a valid token": 9}
 MOST_LINES = 400

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
+import sys
 from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
 
 import pytest
 
 import sacnb
+from sacnb._logs import JsonLines
+from sacnb._redact import Secret
 from sacnb._settings import VARIABLES
 from sacnb._tenant import Tenant
 from sacnb._tenant.connector import embedded_sandbox, start_sandbox
@@ -105,3 +111,39 @@ def test_models_are_found_by_text_and_by_index() -> None:
         assert repr(sac["US_EMPLOYMENT"]) == repr(sac.model("US_EMPLOYMENT"))
         with pytest.raises(TypeError):
             list(sac)  # type: ignore[call-overload]
+
+
+def test_the_log_is_one_json_object_a_line_where_asked_for(
+    sandbox: Sandbox, connect_to: ConnectTo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logger = logging.getLogger("sacnb")
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    logger.handlers[:] = [logging.NullHandler()]
+    sac = connect_to(sandbox, log="info", log_format="json")
+    sandbox.misbehave("error_503", on="facts", times=1)
+    sac.model("US_EMPLOYMENT").facts(page_size=500, limit=700).fetch()
+    logging.getLogger("sacnb.wire").info("two\nlines \x1b[31m and ü", extra={"pages": 2, "what": Path("a")})
+    logger.handlers[:] = [logging.NullHandler()]
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert all({"time", "level", "logger", "message", "trace_id", "request_id"} <= set(line) for line in lines)
+    assert all(datetime.fromisoformat(line["time"]).tzinfo is not None for line in lines)
+    retry, done, own = lines[-3:]
+    assert retry["message"].startswith("pull facts: no good answer (503)")
+    assert re.fullmatch("[0-9a-f]{32}", retry["trace_id"])
+    assert done["trace_id"] == retry["trace_id"]
+    assert (own["pages"], own["what"], own["level"], own["logger"]) == (2, "a", "info", "sacnb.wire")
+    assert "\x1b" not in own["message"]
+    assert "ü" in own["message"]
+
+
+def test_a_traceback_is_part_of_its_json_line_and_holds_no_secret() -> None:
+    record = logging.makeLogRecord({"msg": "It failed.", "levelname": "ERROR", "name": "sacnb.wire"})
+    kept = Secret("a-long-secret-text")  # planted
+    try:
+        raise ValueError(f"refused {kept.reveal()}")
+    except ValueError:
+        record.exc_info = sys.exc_info()
+    line = json.loads(JsonLines().format(record))
+    assert line["error"].splitlines()[0].startswith("Traceback")
+    assert kept.reveal() not in line["error"]
+    assert "time" not in json.loads(JsonLines(lambda: True).format(record))

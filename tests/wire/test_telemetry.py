@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextvars
 import logging
+import re
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import sacnb
 from sacnb._auth import RefreshEvent
 from sacnb._wire import Telemetry
 from sacnb._wire.telemetry import (
@@ -172,3 +175,12 @@ def test_records_carry_their_ids_and_no_secret(room: str, caplog: pytest.LogCapt
     ]
     assert "canary" not in caplog.text
     assert all(record.levelno == logging.WARNING for record in records)
+
+
+def test_records_of_every_room_carry_the_trace_id() -> None:
+    package = Path(sacnb.__file__).parent
+    code = "".join(path.read_text(encoding="utf-8") for path in package.rglob("*.py") if "sandbox" not in path.parts)
+    named = set(re.findall(r'getLogger\("(sacnb[.\w]*)"\)', code))
+    silent = {name for name in named if not logging.getLogger(name).filters}
+    assert len(named) > 5
+    assert not silent, "name them in sacnb/_wire/telemetry.py"
