@@ -8,7 +8,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from sacnb._redact import printable, redact_text
+from sacnb._redact import redact_text
+from sacnb._rendering import printable
 
 # What every record has; whatever else one has was given with it, such as the request id of an answer.
 _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}

@@ -72,9 +72,10 @@ def _rows_and_total(frame: Any) -> Any:
 
 def by_spark(facts: Any, told: argparse.Namespace) -> dict[str, Any]:
     """Read with Spark's local mode; the peaks are those of the driver's Python and of its largest child."""
-    import sacnb.spark
     from pyspark.sql import SparkSession
     from pyspark.sql import functions as f
+
+    import sacnb.spark
 
     os.environ["PYSPARK_PYTHON"] = sys.executable
     spark = (

@@ -49,7 +49,8 @@ LATE_TROUBLE: dict[str, dict[str, Any]] = {
     "never_commit": {"on": "append", "every": 5, "times": 2},
     "forbidden": {"on": "append", "every": 9, "times": 1},
 }
-SURVIVED = ("NotCommittedError", "ForbiddenError")
+# The last is that of a channel whose appends were struck one after the other: it is given up, for the next run.
+SURVIVED = ("errors.NotCommittedError: ", "errors.ForbiddenError: ", "The channel was opened again 5 times")
 SAC_TROUBLE: dict[str, dict[str, Any]] = {
     "error_503": {"on": "facts", "every": 9},
     "reset_mid_body": {"on": "facts", "every": 11},
@@ -111,13 +112,13 @@ def kill_when(process: subprocess.Popen[str], is_time: Callable[[], bool]) -> No
 
 def run_to_the_end(start: Callable[[], subprocess.Popen[str]], said: Path) -> str:
     """Run a program again and again while it ends with an error that the next run survives; return its output."""
-    for _ in range(5):
+    for _ in range(20):
         process = start()
         output, _ = process.communicate(timeout=500)
         if process.returncode == 0:
             return output
         errors = said.read_text(encoding="utf-8")
-        assert any(f"\nsacnb.errors.{name}: " in errors for name in SURVIVED), errors
+        assert any(words in errors for words in SURVIVED), errors
     raise AssertionError("it never ends well")
 
 
