@@ -57,11 +57,27 @@ class FactsBase(Previewed):
         """Write the rows to a folder of Parquet files."""
 
     @abstractmethod
-    def fetch(self, *, labels: bool = False, progress: ProgressOption = "auto", **more: Any) -> Result:
+    def fetch(
+        self,
+        *,
+        labels: bool = False,
+        progress: ProgressOption = "auto",
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Result:
         """Fetch all rows."""
 
     @abstractmethod
-    def refresh(self, *, labels: bool = False, progress: ProgressOption = "auto", **more: Any) -> Result:
+    def refresh(
+        self,
+        *,
+        labels: bool = False,
+        strict: bool = False,
+        max_age_s: float | None = None,
+        resume: bool = True,
+        progress: ProgressOption = "auto",
+        cancelled: Callable[[], bool] | None = None,
+        announce: Callable[[str], None] = print,
+    ) -> Result:
         """Fetch and cache the rows."""
 
     async def fetch_async(self, *, labels: bool = False, progress: ProgressOption = "auto") -> Result:
