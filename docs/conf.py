@@ -12,6 +12,7 @@ from typing import Any
 
 from docutils import nodes
 from pygments.lexers.shell import BashLexer
+from sphinx import addnodes
 
 import sacnb
 
@@ -135,6 +136,15 @@ def complete_short_names(app: Any, env: Any, node: Any, contnode: Any) -> Any:
     return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", found[0], node, contnode)
 
 
+def prefer_the_face(app: Any, doctree: nodes.document) -> None:
+    """Let ``Model`` mean ``sacnb.Model`` on every page but the sandbox's, which has a class of that name, too."""
+    if app.env.docname == "docs/api/sandbox":
+        return
+    for reference in doctree.findall(addnodes.pending_xref):
+        if reference.get("refdomain") == "py" and reference["reftarget"] in sacnb.__all__:
+            reference["reftarget"] = f"sacnb.{reference['reftarget']}"
+
+
 def describe_charts(app: Any, doctree: nodes.document) -> None:
     """Give the picture of a chart the text that the notebook holds beside it, for those who hear the page."""
     for bundle in doctree.findall(nodes.container):
@@ -165,5 +175,6 @@ def setup(app: Any) -> None:
     app.connect("autodoc-process-docstring", mark_code_blocks, priority=100)
     app.connect("autodoc-process-docstring", keep_sentences, priority=900)
     app.connect("doctree-read", describe_charts)
+    app.connect("doctree-read", prefer_the_face)
     app.connect("source-read", follow_the_theme)
     app.connect("missing-reference", complete_short_names, priority=100)

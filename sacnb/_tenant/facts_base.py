@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from sacnb._arguments import callback, flag
 from sacnb._odata.query import to_odata
 from sacnb._rendering import Preview, Previewed, fact_table
+from sacnb._tenant.awaiting import in_thread
 from sacnb.errors import NotFetchedError
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from sacnb._pull.plan import Repeated
     from sacnb._pull.progress import ProgressOption
     from sacnb._pull.publish import ParquetFolder
+    from sacnb._results.result import Result
     from sacnb._tenant.connection import Connection
     from sacnb.snowflake import SnowflakeClient
     from sacnb.snowflake.load import Load
@@ -53,6 +55,63 @@ class FactsBase(Previewed):
         cancelled: Callable[[], bool] | None = None,
     ) -> ParquetFolder:
         """Write the rows to a folder of Parquet files."""
+
+    @abstractmethod
+    def fetch(
+        self,
+        *,
+        labels: bool = False,
+        progress: ProgressOption = "auto",
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Result:
+        """Fetch all rows."""
+
+    @abstractmethod
+    def refresh(
+        self,
+        *,
+        labels: bool = False,
+        strict: bool = False,
+        max_age_s: float | None = None,
+        resume: bool = True,
+        progress: ProgressOption = "auto",
+        cancelled: Callable[[], bool] | None = None,
+        announce: Callable[[str], None] = print,
+    ) -> Result:
+        """Fetch and cache the rows."""
+
+    async def fetch_async(self, *, labels: bool = False, progress: ProgressOption = "auto") -> Result:
+        """Fetch all rows as ``fetch`` does, in a thread of its own, so that an event loop goes on.
+
+        Cancelling the task that awaits it ends the download, within a second as a rule. Raises what ``fetch`` raises.
+        """
+        return await in_thread(lambda stop: self.fetch(labels=labels, progress=progress, cancelled=stop))
+
+    async def refresh_async(
+        self,
+        *,
+        labels: bool = False,
+        strict: bool = False,
+        max_age_s: float | None = None,
+        resume: bool = True,
+        progress: ProgressOption = "auto",
+        announce: Callable[[str], None] = print,
+    ) -> Result:
+        """Fetch and cache the rows as ``refresh`` does, in a thread of its own; see ``fetch_async``."""
+        ways: dict[str, Any] = {"labels": labels, "strict": strict, "max_age_s": max_age_s, "resume": resume}
+        return await in_thread(lambda stop: self.refresh(**ways, progress=progress, announce=announce, cancelled=stop))
+
+    async def to_parquet_async(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        repeated: Repeated | None = None,
+        resume: bool = True,
+        progress: ProgressOption = "auto",
+    ) -> ParquetFolder:
+        """Write the rows to Parquet files as ``to_parquet`` does, in a thread of its own; see ``fetch_async``."""
+        ways: dict[str, Any] = {"repeated": repeated, "resume": resume, "progress": progress}
+        return await in_thread(lambda stop: self.to_parquet(folder, **ways, cancelled=stop))
 
     @abstractmethod
     def _about(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from sacnb._frontend import frontend
 from sacnb._odata.expression import Expression
 from sacnb._pull.progress import progress_listener
 from sacnb._rendering import Previewed
+from sacnb._tenant.awaiting import in_thread
 from sacnb._tenant.members import read_members
 from sacnb._track.subscriptions import delete_subscription, list_subscriptions
 from sacnb._write.slice import Place
@@ -258,6 +259,15 @@ class ModelBase(Previewed):
         )
         with progress_listener(callback("progress", progress, allowed=("auto",))) as listener:
             return write(self._place(), frame, replace(order, listener=listener))
+
+    async def write_async(self, frame: object, **options: Any) -> WriteReport:
+        """Write as ``write`` does, with its options, in a thread of its own, so that an event loop goes on.
+
+        Cancelling the task that awaits it ends the write as long as its run has not begun, as ``cancelled`` does.
+        Raises what ``write`` raises.
+        """
+        # A request is not cut off: where one has begun the run, its answer says which job it was.
+        return await in_thread(lambda stop: self.write(frame, **options, cancelled=stop), ends_requests=False)
 
     def write_panel(self, frame: object, **options: Any) -> WritePanel:
         """Return a notebook widget that shows problems and changes before *Write* can be pressed; see ``WritePanel``.

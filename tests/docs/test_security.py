@@ -21,7 +21,7 @@ def test_each_threat_has_its_test(rows, documents, root: Path) -> None:
 
 def test_each_promise_and_each_error_that_was_found_has_its_test(rows, documents, root: Path) -> None:
     page = documents["docs/reliability.md"]
-    promises, found = rows(page.section("Promises")), rows(page.section("Errors that the runs found"))
+    promises, found = rows(page.section("Promises")), rows(page.section("Errors that were found on the way"))
     assert len(promises) > 5
     assert len(found) > 3
     for *words, test in (*promises, *found):

@@ -68,7 +68,7 @@ def test_a_stream_that_was_begun_before_the_fork_ends_in_the_fork_and_goes_on_he
 ) -> None:
     stream = connect_to(sandbox).model("SCALE").facts(page_size=10_000).stream()
     rows = next(stream).num_rows
-    assert "cannot go on with it" in in_a_fork(lambda: next(stream))
+    assert "cannot continue it" in in_a_fork(lambda: next(stream))
     assert in_a_fork(stream.close) == "None"
     assert rows + sum(batch.num_rows for batch in stream) == 100_000
 
