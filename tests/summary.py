@@ -37,7 +37,10 @@ class Tally:
         for case in ElementTree.parse(report).iter("testcase"):
             skip = case.find("skipped")
             if skip is not None:
-                self.skipped[skip.get("message", "no reason given")] += 1
+                reason = skip.get("message", "no reason given")
+                if reason == "collection skipped":  # a whole file; its text is ('path', line, 'Skipped: reason')
+                    reason = (skip.text or reason).rpartition("Skipped: ")[2].strip("'\") ")
+                self.skipped[reason] += 1
             elif case.find("failure") is not None or case.find("error") is not None:
                 self.failed += 1
             else:
