@@ -27,9 +27,8 @@ PIP_INDEX = $$($(PYTHON) -c "from pip._internal.commands import create_command a
 	print(c('install').parser.get_default_values().index_url)" 2>/dev/null)
 WITH_MIRROR = POETRY_PYPI_MIRROR_URL="$${POETRY_PYPI_MIRROR_URL:-$(PIP_INDEX)}"
 INSTALL = install --no-interaction --quiet
-# nbval, the plugin that runs notebooks, takes a second to load in each process. Three of them on two cores: tests that
-# wait for processes and sockets leave room.
-SUITE = $(BIN)/pytest -q -p no:nbval -n 3 --dist worksteal --randomly-seed 1
+# nbval, the plugin that runs notebooks, takes a second to load in each process.
+SUITE = $(BIN)/pytest -q -p no:nbval -n 2 --dist worksteal --randomly-seed 1
 # Imported first by every process that tests start: nbformat without seconds of grammars.
 suite notebooks browser: export PYTHONPATH := $(CURDIR)/tests/support/quick
 # What coverage is asked of: the tests of the rooms that are held to a limit reach it alone.
