@@ -11,9 +11,10 @@ import polars as pl
 from sacnb._write.carry import Carrier
 from sacnb._write.check import check_keys, describe
 from sacnb._write.frame import Layout, Problems, prepare, read_frame
+from sacnb._write.report import verified
 from sacnb._write.service import JobSettings, explained, import_table
 from sacnb._write.target import ImportColumn, ImportTable
-from sacnb.errors import QueryError, RowsError, UnknownNameError, WriteError
+from sacnb.errors import QueryError, RowsError, UnknownNameError
 
 if TYPE_CHECKING:
     from sacnb._write.order import Order
@@ -106,15 +107,4 @@ def _verified(place: Place, dimension: str, report: WriteReport, rows: pl.DataFr
             value = None if found is None else found.get("ID" if name == key else attribute)
             if name in rows.columns and (found is None or (value or None) != (row[name] or None)):
                 wrong.append((row[key], attribute, row[name], None if value is None else str(value)))
-    if wrong:
-        schema = ["member", "attribute", "written", "found"]
-        raise WriteError(
-            f"Import job {report.job_id} says {report.state}, but {len(wrong):,} values of {dimension!r} read back are "
-            "not as written.",
-            job_id=report.job_id,
-            state=report.state,
-            report=replace(report, verified=False),
-            differences=pl.DataFrame(wrong, schema=dict.fromkeys(schema, pl.String), orient="row"),
-            hint="error.differences is a frame of them.",
-        )
-    return replace(report, verified=True)
+    return verified(report, dimension, ("member", "attribute"), wrong)

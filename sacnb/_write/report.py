@@ -7,7 +7,7 @@ import getpass
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -20,7 +20,7 @@ from sacnb.errors import ExportError, WriteError
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["CHANGES", "WriteProgress", "WriteReport", "append_audit"]
+__all__ = ["CHANGES", "WriteProgress", "WriteReport", "append_audit", "verified"]
 
 CHANGES: Final = ("new", "changed", "same", "removed")
 
@@ -146,3 +146,25 @@ def append_audit(path: Path, about: Mapping[str, Any], *, principal: str) -> Non
             make_private(path)
     except OSError as error:
         raise ExportError(f"The audit file {path} cannot be written: {error.strerror or error}.") from error
+
+
+def verified(
+    report: WriteReport, of: str, columns: tuple[str, str], wrong: list[tuple[str, str, str | None, str | None]]
+) -> WriteReport:
+    """Return the report of a write that read back as written.
+
+    Raises WriteError for values that did not: *wrong* has them as written and as found, after what *columns* name.
+    """
+    if not wrong:
+        return replace(report, verified=True)
+    import polars as pl
+
+    raise WriteError(
+        f"Import job {report.job_id} says {report.state}, but {len(wrong):,} values of {of!r} read back are not as "
+        "written.",
+        job_id=report.job_id,
+        state=report.state,
+        report=replace(report, verified=False),
+        differences=pl.DataFrame(wrong, schema=dict.fromkeys((*columns, "written", "found"), pl.String), orient="row"),
+        hint="error.differences is a frame of them.",
+    )

@@ -16,6 +16,7 @@ from sacnb._write.carry import Carrier
 from sacnb._write.check import check_keys, describe
 from sacnb._write.frame import ROW, Layout, Problems, prepare, read_frame
 from sacnb._write.job import ImportJob
+from sacnb._write.report import verified
 from sacnb._write.service import JobSettings, explained, import_id, table_of
 from sacnb._write.target import ImportTable
 from sacnb.errors import ConfirmationError, QueryError, RowsError, WriteError
@@ -162,18 +163,7 @@ def _verified(
             if _value(found.get(name)) != _value(row[name]):
                 told = [None if one is None else str(one) for one in (row[name], found.get(name))]
                 wrong.append((", ".join(_key(row, table)), name, told[0], told[1]))
-    if wrong:
-        schema = ("row", "column", "written", "found")
-        raise WriteError(
-            f"Import job {report.job_id} says {report.state}, but {len(wrong):,} values of {to.id!r} read back are not "
-            "as written.",
-            job_id=report.job_id,
-            state=report.state,
-            report=replace(report, verified=False),
-            differences=pl.DataFrame(wrong, schema=dict.fromkeys(schema, pl.String), orient="row"),
-            hint="error.differences is a frame of them.",
-        )
-    return replace(report, verified=True)
+    return verified(report, to.id, ("row", "column"), wrong)
 
 
 def _key(row: Mapping[str, Any], table: ImportTable) -> tuple[str, ...]:

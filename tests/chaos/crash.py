@@ -7,7 +7,6 @@ is there once. ``--only 42`` of ``python -m chaos.crash`` repeats one run.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -24,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from .run import read_runs
 from .scenes import SCENES, Scene, World, Wrong
 
 # The exit codes of victim.py.
@@ -241,17 +241,8 @@ def _unmounted() -> Iterator[None]:
 
 
 def main() -> int:
-    """Read the arguments, make the runs, print the report; return 1 where anything was wrong."""
-    parser = argparse.ArgumentParser(prog="crash", description=__doc__)
-    parser.add_argument("--runs", type=int, default=500)
-    parser.add_argument("--seed", type=int, default=None, help="by default another one each time")
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no run after that")
-    parser.add_argument("--only", type=int, default=None, help="the number of one run")
-    given = parser.parse_args()
-    seed = given.seed if given.seed is not None else random.SystemRandom().randrange(1 << 32)
-    print(f"seed {seed}", flush=True)
-    numbers = range(given.runs) if given.only is None else range(given.only, given.only + 1)
-    report = crash(seed, numbers, given.seconds)
+    """Make the runs, print the report; return 1 where anything was wrong."""
+    report = crash(*read_runs("crash", __doc__, usual=500))
     print(json.dumps(vars(report), indent=2))
     return 1 if report.wrong else 0
 

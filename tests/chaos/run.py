@@ -154,17 +154,21 @@ def left_over(before: set[str]) -> list[str]:
         time.sleep(0.05)
 
 
-def main() -> int:
-    """Read the arguments, make the runs, print the report; return 1 where anything was wrong."""
-    parser = argparse.ArgumentParser(prog="chaos", description=__doc__)
-    parser.add_argument("--runs", type=int, default=1000)
+def read_runs(program: str, description: str | None, *, usual: int) -> tuple[int, range, float]:
+    """Read which runs are asked for: their seed, which is printed, their numbers, and the seconds they may take."""
+    parser = argparse.ArgumentParser(prog=program, description=description)
+    parser.add_argument("--runs", type=int, default=usual)
     parser.add_argument("--seed", type=int, default=None, help="by default another one each time")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no run after that")
     parser.add_argument("--only", type=int, default=None, help="the number of one run")
     given = parser.parse_args()
     seed = given.seed if given.seed is not None else random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}", flush=True)
-    numbers = range(given.runs) if given.only is None else range(given.only, given.only + 1)
-    report = chaos(seed, numbers, given.seconds)
+    return seed, range(given.runs) if given.only is None else range(given.only, given.only + 1), given.seconds
+
+
+def main() -> int:
+    """Make the runs, print the report; return 1 where anything was wrong."""
+    report = chaos(*read_runs("chaos", __doc__, usual=1000))
     print(json.dumps(vars(report), indent=2))
     return 1 if report.wrong or report.left_over else 0
