@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, time
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import IO, TYPE_CHECKING, Any, Final, Literal
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import polars as pl
 
 from sacnb._arguments import folder, names, one_of
 from sacnb._endpoints import UNASSIGNED
+from sacnb._files import max_file_mb, read_bounded, too_long
 from sacnb._write.target import VERSION, Dates, dates_as_written
 from sacnb.errors import MissingExtraError, QueryError, RowsError
 from sacnb.planning.template import ABOUT, ENTRY, LISTS, Sheet
@@ -77,7 +78,7 @@ def read_template(
     place = None if hasattr(source, "read") else folder("source", source)
     shown = "The stream" if place is None else str(place)
     try:
-        content = source.read() if place is None else place.read_bytes()  # type: ignore[union-attr]
+        content = _content(source if place is None else place)
         values = openpyxl.load_workbook(io.BytesIO(content), data_only=True)
         formulas = openpyxl.load_workbook(io.BytesIO(content))
     except OSError as error:
@@ -107,6 +108,17 @@ def read_template(
             f"{shown} cannot be read: its hidden sheet {ABOUT!r} was changed. Take a new template."
         ) from None
     return _Reader(sheet, _read_lists(values[LISTS], sheet), sign, ignored).read(values[ENTRY], formulas[ENTRY])
+
+
+def _content(source: str | os.PathLike[str] | IO[bytes]) -> bytes:
+    """Return the bytes of a workbook. Raises OSError, also where they, or what they unpack to, are too long."""
+    content = source.read() if hasattr(source, "read") else read_bounded(folder("source", source))
+    most = max_file_mb()
+    with ZipFile(io.BytesIO(content)) as parts:
+        # zipfile unpacks no more of a part than the size that is written here.
+        if sum(part.file_size for part in parts.infolist()) > most * 1_000_000:
+            raise too_long(most)
+    return content
 
 
 def _read_lists(page: Any, sheet: Sheet) -> dict[str, dict[str, str]]:
