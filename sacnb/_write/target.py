@@ -151,7 +151,8 @@ class Members:
         names = list(dict.fromkeys(name for row in rows for name in row))
         above = [name for name in names if name.casefold() == "parent" or name.upper().endswith(PARENT_SUFFIX)]
         formulas = [name for name in names if "formula" in name.casefold()]
-        parents = {str(row[name]) for name in above for row in rows if row.get(name) not in {None, "", HIERARCHY_ROOT}}
+        found = [row.get(name) for name in above for row in rows]
+        parents = {str(one) for one in found if one not in (None, "", HIERARCHY_ROOT)}
         calculated = {str(row.get("ID")) for name in formulas for row in rows if row.get(name)}
         return cls(frozenset(ids), frozenset(parents), frozenset(calculated))
 

@@ -7,6 +7,7 @@ from collections import deque
 from contextlib import suppress
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,8 @@ from sacnb import Model
 from sacnb._write.encode import chunks
 from sacnb._write.frame import ROW, Layout, Problems, prepare, read_frame
 from sacnb._write.order import Order, make_order
-from sacnb._write.target import Members, dates_as_written, read_import_metadata
+from sacnb._write.service import ask_job, import_id, list_jobs, read_status, table_of, versions_of
+from sacnb._write.target import Destination, Members, dates_as_written, read_import_metadata
 from sacnb.errors import BadAnswer, QueryError, RowsError, SacError
 from sacnb.sandbox import Sandbox
 
@@ -246,6 +248,30 @@ def test_metadata_are_read_whatever_the_case_of_their_keys() -> None:
     for body in (b"[]", b"{}", b'{"factData": 5}', b'{"factData": {"columns": [{}]}}', b"<html>"):
         with pytest.raises(BadAnswer):
             read_import_metadata(body)
+
+
+@pytest.mark.parametrize("body", [b"[]", b"5", b'"text"', b"null", b"true", b"[[]]"])
+def test_answers_of_another_form_are_refused(body: bytes) -> None:
+    session: Any = SimpleNamespace(fetch=lambda *_, **__: SimpleNamespace(body=body))
+    to = Destination(session, "SALES", "https://a.test", "a.test", "someone")
+    for ask in (versions_of, table_of, lambda to: import_id(to, "currency"), lambda to: ask_job(to.session, "1")):
+        with pytest.raises(BadAnswer):
+            ask(to)
+    if not body.startswith(b"["):
+        with pytest.raises(BadAnswer):
+            list_jobs(session)
+
+
+@pytest.mark.parametrize("found", [None, "x", 5, [], ["x"], [None], {}, [{"a": 1}]])
+def test_what_tells_no_number_of_rows_to_delete_is_none(found: Any) -> None:
+    status = read_status(
+        {"jobstatus": "READY_FOR_WRITE", "additionalinformation": {"cleanAndReplaceAffectedRows": found}}
+    )
+    assert status.deletion.rows is None
+
+
+def test_parents_may_have_any_form() -> None:
+    assert Members.of([{"ID": "A", "Parent": {"a": 1}}, {"ID": "B", "Parent": ["A"]}]).ids == {"A", "B"}
 
 
 @pytest.mark.parametrize(("max_rows", "max_bytes"), [(1000, 10**6), (7, 10**6), (1000, 200), (1000, 1)])
