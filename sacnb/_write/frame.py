@@ -151,7 +151,7 @@ def prepare(
     row = frame.get_column(ROW)
 
     def converted(series: pl.Series, column: ImportColumn, row: pl.Series) -> pl.Series:
-        if column.kind == "number":
+        if column.kind == "number" and not column.is_key:  # members are texts
             series, count = _as_decimal(series, column, row, problems)
             rounded[column.name] += count
         elif column.kind == "text" or column.is_key:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from contextlib import suppress
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from types import SimpleNamespace
@@ -22,6 +23,7 @@ from sacnb._write.encode import chunks
 from sacnb._write.frame import ROW, Layout, Problems, prepare, read_frame
 from sacnb._write.order import Order, make_order
 from sacnb._write.service import ask_job, import_id, list_jobs, read_status, table_of, versions_of
+from sacnb._write.slice import Slice
 from sacnb._write.target import Destination, Members, dates_as_written, read_import_metadata
 from sacnb.errors import BadAnswer, QueryError, RowsError, SacError
 from sacnb.sandbox import Sandbox
@@ -260,6 +262,33 @@ def test_answers_of_another_form_are_refused(body: bytes) -> None:
     if not body.startswith(b"["):
         with pytest.raises(BadAnswer):
             list_jobs(session)
+
+
+@pytest.mark.parametrize("limit", [None, "x", -1, 10**40, "9" * 5000, True, 1.5, 77])
+def test_limits_that_are_none_do_not_limit(limit: Any) -> None:
+    about = {"columnName": "Amount", "columnDataType": "Decimal", "precision": limit, "scale": limit}
+    table = read_import_metadata(json.dumps({"factData": {"columns": [about]}}).encode())
+    assert (table.columns[0].precision, table.columns[0].scale) == (None, None)
+    assert prepared({"Amount": ["1.5"]}, about) == ({"Amount": [Decimal("1.5")]}, [])
+
+
+def test_members_of_a_dimension_of_numbers_are_texts() -> None:
+    year = {"columnName": "Year", "columnDataType": "Integer", "isKey": True}
+    assert prepared({"Year": [2024]}, year) == ({"Year": ["2024"]}, [])
+
+
+def test_a_model_without_dimensions_is_refused(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = read_import_metadata(b'{"factData": {"columns": []}}')
+    monkeypatch.setattr("sacnb._write.write.import_table", lambda *_: empty)
+    with pytest.raises(BadAnswer, match="'SALES' name no dimensions"):
+        model.write(plan(), version="public.Plan")
+
+
+def test_facts_that_no_import_can_write_stop_the_write(model: Model) -> None:
+    facts = pa.table({"Version": ["x"], "Date": ["202401"], "Amount": pa.array(["1e40"])})
+    place = replace(model._place(), read_facts=lambda _: facts)
+    with pytest.raises(BadAnswer, match="hold a value that no import can write"):
+        Slice.around(place, pl.DataFrame({"Date": ["202401"]}), ["Date"], ["Version", "Date"], {"Amount": 7})
 
 
 @pytest.mark.parametrize("found", [None, "x", 5, [], ["x"], [None], {}, [{"a": 1}]])
