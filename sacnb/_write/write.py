@@ -17,7 +17,7 @@ from sacnb._write.service import Deletion, JobSettings, explained, import_table
 from sacnb._write.slice import Place, Slice, changes, differences, expected_after
 from sacnb._write.target import PRIVATE, VERSION, Dates, ImportTable, Members, dates_as_written
 from sacnb._write.undo import undo
-from sacnb.errors import BadAnswer, ConfirmationError, QueryError, RowsError, SacError, WriteError
+from sacnb.errors import ConfirmationError, QueryError, RowsError, SacError, WriteError
 
 __all__ = ["Writer", "write"]
 
@@ -29,10 +29,6 @@ def write(place: Place, frame: object, order: Order) -> WriteReport:
         raise QueryError("The frame has no rows; there is nothing to write.")
     with explained():
         table = import_table(place.destination, "factData")
-        if not table.keys:
-            raise BadAnswer(
-                f"The import metadata of {place.model_id!r} name no dimensions, so no row can be told apart."
-            )
         layout = layout_of(given, table, order)
         return Writer(place, order, table).write(given, layout)
 
