@@ -84,6 +84,15 @@ def test_each_is_found(model: Model, frame: pl.DataFrame, arguments: dict[str, A
     ] == expected
 
 
+def test_a_column_that_is_mapped_is_not_also_written_under_its_own_name(model: Model) -> None:
+    frame = plan().drop("Amount")
+    assert problems(model, frame, mapping={"Amount": "Pieces"}) == [(None, "Pieces", "ambiguous column")]
+    both = model.write(frame, version="public.Plan", mapping={"Amount": "Pieces", "Pieces": "Pieces"})
+    assert both.written["Amount"].to_list() == both.written["Pieces"].to_list()
+    swapped = model.write(plan(), version="public.Plan", mapping={"Amount": "Pieces", "Pieces": "Amount"})
+    assert swapped.written["Pieces"].to_list() == plan()["Amount"].to_list()
+
+
 def test_names_that_are_nearly_right_are_suggested(model: Model) -> None:
     with pytest.raises(RowsError, match=r"no column 'amount'\. Did you mean 'Amount'"):
         model.write(plan().rename({"Amount": "amount"}), version="public.Plan")
