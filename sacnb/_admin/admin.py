@@ -195,7 +195,7 @@ def _page(body: bytes, kind: str) -> tuple[int, list[dict[str, Any]]]:
         document = _lower(json.loads(body))
         total = document["totalresults"]
         resources = [_lower(one) for one in document.get("resources") or ()]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadAnswer(f"The list of {kind} is not a list of SCIM ({error!r}).") from None
     if not isinstance(total, int) or isinstance(total, bool) or total < 0:
         raise BadAnswer(f"The list of {kind} has totalResults {total!r}; expected a number of resources.")

@@ -10,7 +10,7 @@ import re
 from codecs import BOM_UTF8
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final, NoReturn
 
 from sacnb._http import is_web_page
@@ -124,6 +124,8 @@ def read_envelope(text: str) -> Envelope:
     """
     try:
         members, extent, end = _members(text)
+    except InvalidOperation:
+        raise BadAnswer(f"The answer for {WHAT} holds a number with an exponent of 19 digits or more.") from None
     except (ValueError, RecursionError) as error:
         refuse_error_in(text)
         raise BadAnswer(
@@ -159,7 +161,7 @@ def refuse_error_in(text: str) -> None:
     for found in _ERROR_MEMBER.finditer(tail):
         try:
             error, _ = DECODER.raw_decode(tail, found.end())
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError, InvalidOperation):
             continue
         _refuse({"error": error}, in_mid_answer=True)
 

@@ -13,7 +13,7 @@ import re
 from codecs import BOM_UTF8
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
@@ -158,6 +158,8 @@ _ARRAY_OVER: Final = re.compile(rb'\][ \t\r\n]*(?:,[ \t\r\n]*"|\})')
 _ERROR_NAME: Final = re.compile(rb'"error"[ \t\r\n]*:')
 _NO_ROWS: Final = re.compile(rb"\[[ \t\r\n]*\]")
 _DIGITS: Final = re.compile(r"[0-9]{1,18}")
+# JSON can write each half of a pair alone; UTF-8 cannot.
+_HALF_CHARACTER: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +240,12 @@ def read_list(body: bytes, *, status: int = 200) -> list[dict[str, Any]]:
     for at, row in enumerate(rows):
         if not isinstance(row, dict):
             raise BadAnswer(f"Element {at} of a list is {row!r:.80} where an object was expected.", row=at)
+    if _HALF_CHARACTER.search(page.view):
+        try:
+            json.dumps(rows, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            half = error.object[error.start]
+            raise BadAnswer(f"A list holds half a character, {half!a}, which is no text.") from None
     return rows  # type: ignore[no-any-return]
 
 
@@ -318,7 +326,7 @@ def _cut_fast(body: bytes, *, look_inside: bool = True) -> Page | None:
         end = boundary + 2 + len(ending[:stop].encode()) + 1
         head = body[skipped:start].decode()
         envelope = read_envelope(f"{head}[]{ending[stop + 1 :]}")
-    except (ValueError, RecursionError, BadAnswer):
+    except (ValueError, RecursionError, InvalidOperation, BadAnswer):
         return None  # _cut_slow finds out what is wrong.
     if envelope.start != len(head) or (look_inside and _is_doubtful_inside(body, start, end)):
         return None

@@ -103,7 +103,7 @@ def read_import_metadata(body: bytes, part: str = "factData") -> ImportTable:
         columns = [lower_keys(column) for column in about["columns"]]
         keys = set(about.get("keys") or ())
         table = ImportTable(tuple(_column(column, keys) for column in columns))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise BadAnswer(
             f"The import metadata have no columns for {part} where they are expected ({error!r}).",
             hint=f"Either the model takes no {part}, or SAC describes it in another form.",
@@ -149,7 +149,7 @@ class Members:
         names = list(dict.fromkeys(name for row in rows for name in row))
         above = [name for name in names if name.casefold() == "parent" or name.upper().endswith(PARENT_SUFFIX)]
         formulas = [name for name in names if "formula" in name.casefold()]
-        parents = {str(row[name]) for name in above for row in rows if row.get(name) not in {None, "", HIERARCHY_ROOT}}
+        parents = {str(row[name]) for name in above for row in rows if row.get(name) not in (None, "", HIERARCHY_ROOT)}
         calculated = {str(row.get("ID")) for name in formulas for row in rows if row.get(name)}
         return cls(frozenset(ids), frozenset(parents), frozenset(calculated))
 
