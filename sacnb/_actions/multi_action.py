@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from sacnb._arguments import callback, required_text, seconds
 from sacnb._endpoints import multi_action_path
+from sacnb._odata.envelope import refuse_half_characters
 from sacnb._rendering import Preview, Previewed, fact_table
 from sacnb.errors import (
     ActionError,
@@ -309,6 +310,7 @@ def _object(body: bytes) -> dict[str, Any]:
         raise BadAnswer("The answer of the multi-action is not JSON.") from error
     if not isinstance(found, dict):
         raise BadAnswer("The answer of the multi-action is not an object.")
+    refuse_half_characters(body, found)
     return found
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "read_envelope",
     "refuse_error_in",
     "refuse_foreign",
+    "refuse_half_characters",
     "refuse_problem",
     "text_of",
 ]
@@ -51,6 +52,23 @@ def text_of(body: bytes, what: str) -> str:
     except UnicodeDecodeError as error:
         cut = error.reason == "unexpected end of data"
         raise BadAnswer(f"The answer for {what} is not UTF-8: {error}.", truncated=cut) from error
+
+
+# JSON can write each half of a pair alone; UTF-8, and with it a frame, cannot.
+_HALF_CHARACTER: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def refuse_half_characters(body: bytes, value: Any) -> None:
+    """Refuse half a character in the texts of *value*, which *body* was parsed to.
+
+    Raises:
+        BadAnswer: there is one.
+    """
+    if _HALF_CHARACTER.search(body):
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise BadAnswer(f"An answer holds half a character, {error.object[error.start]!a}.") from None
 
 
 def is_cut_short(text: str, error: Exception) -> bool:

@@ -25,6 +25,7 @@ from sacnb._odata.envelope import (
     read_envelope,
     refuse_error_in,
     refuse_foreign,
+    refuse_half_characters,
     text_of,
 )
 from sacnb.errors import BadAnswer
@@ -158,8 +159,6 @@ _ARRAY_OVER: Final = re.compile(rb'\][ \t\r\n]*(?:,[ \t\r\n]*"|\})')
 _ERROR_NAME: Final = re.compile(rb'"error"[ \t\r\n]*:')
 _NO_ROWS: Final = re.compile(rb"\[[ \t\r\n]*\]")
 _DIGITS: Final = re.compile(r"[0-9]{1,18}")
-# JSON can write each half of a pair alone; UTF-8 cannot.
-_HALF_CHARACTER: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,12 +239,7 @@ def read_list(body: bytes, *, status: int = 200) -> list[dict[str, Any]]:
     for at, row in enumerate(rows):
         if not isinstance(row, dict):
             raise BadAnswer(f"Element {at} of a list is {row!r:.80} where an object was expected.", row=at)
-    if _HALF_CHARACTER.search(page.view):
-        try:
-            json.dumps(rows, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            half = error.object[error.start]
-            raise BadAnswer(f"A list holds half a character, {half!a}, which is no text.") from None
+    refuse_half_characters(body, rows)
     return rows  # type: ignore[no-any-return]
 
 

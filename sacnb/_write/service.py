@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from sacnb._endpoints import IMPORT_JOBS_PATH, IMPORT_ROOT, IMPORT_TABLES, import_job_path, import_path
+from sacnb._odata.envelope import refuse_half_characters
 from sacnb._write.target import Destination, ImportTable, lower_keys, read_import_metadata
 from sacnb.errors import BadAnswer, ForbiddenError, NotFoundError, RequestError, UnknownNameError, WriteError
 
@@ -264,9 +265,11 @@ def read_object(body: bytes) -> dict[str, Any]:
 def read_answer(body: bytes) -> Any:
     """Return the JSON of an answer. Raises BadAnswer."""
     try:
-        return json.loads(body)
+        found = json.loads(body)
     except (ValueError, RecursionError):
         raise BadAnswer("The answer of the import service is not JSON.") from None
+    refuse_half_characters(body, found)
+    return found
 
 
 def read_status(found: Mapping[str, Any]) -> JobStatus:

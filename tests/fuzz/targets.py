@@ -106,8 +106,8 @@ def page(data: bytes) -> None:
     quick = _cut_fast(data)
     if quick is not None:
         plain = _attempt(lambda: _cut_slow(data))
-        # The quick way leaves the rows to the decoder.
-        if plain is None and _attempt(lambda: decode_rows(quick.view, COLUMNS)) is not None:
+        # The quick way leaves the rows to the decoder, which minds no damage in columns that nobody asked for.
+        if plain is None and _json(data) is not None and _attempt(lambda: decode_rows(quick.view, COLUMNS)) is not None:
             raise Wrong("the quick way took a page that the plain way refuses")
         if isinstance(plain, Page):
             _same(
@@ -314,7 +314,7 @@ def token(data: bytes) -> None:
     if fields is None:
         return
     found = envelope_from_reply(fields, now=NOW, server_date=NOW, warn_once=_nobody)
-    if not 0 < found.remaining_s(NOW) <= 3600:
+    if not 0 <= found.remaining_s(NOW) <= 3600:
         raise Wrong(f"a token of {found.remaining_s(NOW)} seconds")
 
 
