@@ -130,6 +130,11 @@ def test_from_the_first_look_to_code_in_the_notebook(
     notebook.run_all()
     expect(page.locator(".jp-CodeCell").first.locator(".jp-OutputArea-output").last).to_contain_text("Employees")
 
+    # Dropped beside the cells, code gets a cell of its own.
+    items.first.drag_to(page.locator(".jp-CodeCell").nth(1).locator(".jp-InputPrompt"))
+    page.wait_for_function("jupyterapp.shell.currentWidget.content.widgets.length === 3")
+    assert code_of(notebook)[2].endswith("result.polars()")
+
     # Another tenant is looked at while a refresh runs, which is there again afterwards.
     tenant.misbehave("slow_bytes", on="facts", chunks=8, pause_s=0.3)
     items.filter(has_text="US_EMPLOYMENT").first.click()
@@ -163,7 +168,7 @@ def test_from_the_first_look_to_code_in_the_notebook(
     page.route("**/sacnb/static/panel.js", lambda route: route.fulfill(body="}", content_type="text/javascript"))
     page.reload()
     page.locator(".jp-Notebook").wait_for()
-    page.wait_for_function("jupyterapp.shell.currentWidget?.content?.widgets?.length === 2")
+    page.wait_for_function("jupyterapp.shell.currentWidget?.content?.widgets?.length > 1")
     assert any("The side panel of sacnb is not shown" in said for said in notebook.console)
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import socket
 import subprocess
 import sys
 import threading
@@ -132,7 +133,10 @@ def running_jupyter(tenant: Sandbox, base: Path) -> Iterator[Server]:
     if sys.executable == JUPYTER:  # poetry installs none of the data that pip puts into the environment
         environment["JUPYTER_PATH"] = str(ROOT / "sacnb" / "lab" / "share" / "jupyter")
         environment["JUPYTER_CONFIG_PATH"] = str(ROOT / "sacnb" / "lab" / "etc" / "jupyter")
-    options = ["--no-browser", "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", f"--ServerApp.root_dir={folder}"]
+    options = ["--no-browser", "--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={folder}"]
+    # Jupyter Server 2.14 does not tell which port it was given for 0.
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        options += [f"--ServerApp.port={free.getsockname()[1]}"]
     options += ["--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True"]
     options += ["--LabApp.extension_manager=readonly"]
     options += ["--allow-root"] if is_root() else []
