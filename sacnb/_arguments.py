@@ -25,6 +25,7 @@ from sacnb.errors import QueryError
 
 __all__ = [
     "callback",
+    "duration",
     "elements",
     "flag",
     "folder",
@@ -237,6 +238,18 @@ def seconds(argument: str, value: object) -> float | None:
     return float(number) if number <= sys.float_info.max else math.inf
 
 
+def duration(argument: str, value: object) -> timedelta | None:
+    """Return *value*, a ``timedelta`` or a number of seconds, as a ``timedelta`` of 0 or more; ``None`` stays.
+
+    Raises:
+        QueryError: *value* is something else, negative, or longer than a ``timedelta`` can be.
+    """
+    found = seconds(argument, value)
+    if found is not None and found > timedelta.max.total_seconds():
+        raise _unexpected(argument, value, "a shorter time")
+    return None if found is None else timedelta(seconds=found)
+
+
 def moment(argument: str, value: object) -> datetime:
     """Return *value*, a datetime or one written as in ISO 8601, with a zone: without one it is a time of this machine.
 
@@ -244,6 +257,8 @@ def moment(argument: str, value: object) -> datetime:
         QueryError: *value* is something else.
     """
     found = plain(value)
+    if isinstance(found, datetime) and hasattr(found, "to_pydatetime"):  # of pandas, whose astimezone is another one
+        found = found.to_pydatetime(warn=False)
     if isinstance(found, date) and not isinstance(found, datetime):
         found = datetime(found.year, found.month, found.day)  # noqa: DTZ001 - in the zone of this machine, as below
     if isinstance(found, str):

@@ -28,11 +28,14 @@ __all__ = [
     "exchange",
     "load_with_digest",
     "make_private_folder",
+    "max_file_mb",
+    "read_bounded",
     "read_with_digest",
     "remove",
     "replacing",
     "sync_folder",
     "to_json",
+    "too_long",
     "write_file",
 ]
 
@@ -213,13 +216,50 @@ def load_with_digest(data: bytes) -> dict[str, Any] | None:
 def read_with_digest(path: Path) -> dict[str, Any] | None:
     """Read an object that ``dump_with_digest`` encoded; ``None`` where there is none, or it cannot be read."""
     try:
-        return load_with_digest(path.read_bytes())
+        return load_with_digest(read_bounded(path))
     except OSError:
         return None
 
 
 def _digest_of(values: Mapping[str, Any]) -> str:
     return hashlib.sha256(to_json(values)).hexdigest()
+
+
+# -- files of others --------------------------------------------------------------------------------------------------
+
+_FILE_SETTING: Final = "SAC_MAX_FILE_MB"
+_FILE_MB: Final = 512
+_PART_BYTES: Final = 1 << 20
+
+
+def max_file_mb() -> int:
+    """Return how long a file may be that is read in one piece. Raises OSError where the variable is no such number."""
+    text = os.environ.get(_FILE_SETTING) or str(_FILE_MB)
+    if not (text.isascii() and text.isdecimal() and 0 < len(text) < 10 and int(text)):
+        raise OSError(errno.EINVAL, f"{_FILE_SETTING} is {text!r}; expected a whole number of megabytes, 1 or more")
+    return int(text)
+
+
+def read_bounded(path: Path, megabytes: int | None = None) -> bytes:
+    """Read a file, pipe or device in one piece.
+
+    Raises OSError, also where it is longer than *megabytes*, or without that than SAC_MAX_FILE_MB.
+    """
+    most = max_file_mb() if megabytes is None else megabytes
+    parts, left = [], most * 1_000_000
+    with path.open("rb") as file:
+        while left >= 0 and (part := file.read(min(_PART_BYTES, left + 1))):
+            parts.append(part)
+            left -= len(part)
+    if left < 0:
+        raise too_long(most) if megabytes is None else OSError(errno.EFBIG, f"it is longer than {most:,} MB")
+    return b"".join(parts)
+
+
+def too_long(megabytes: int) -> OSError:
+    """Return the error for what is longer than SAC_MAX_FILE_MB, or unpacks to more."""
+    remedy = f"if that is right, raise {_FILE_SETTING} in the environment"
+    return OSError(errno.EFBIG, f"it is longer than {megabytes:,} MB ({_FILE_SETTING}); {remedy}")
 
 
 # -- digests of whole files -------------------------------------------------------------------------------------------

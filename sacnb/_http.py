@@ -5,11 +5,13 @@ Nothing is sent from here; ``_connections`` does that.
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import math
 import re
 import ssl
 import traceback
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +29,7 @@ from sacnb._settings.tenant_url import is_loopback
 __all__ = [
     "Challenge",
     "Origin",
+    "SeenLinks",
     "causes",
     "environment_proxies",
     "in_words",
@@ -102,6 +105,35 @@ def environment_proxies(url: str) -> dict[str, str]:
     would be shown what may travel in plain http only because it never leaves the machine.
     """
     return {} if is_loopback(urlsplit(url).hostname or "") else get_environ_proxies(url)
+
+
+# Digests of 16 bytes: 10 MB with all that holds them.
+_MAX_SEEN: Final = 100_000
+
+
+class SeenLinks:
+    """The last links that were followed, as digests: a link has up to 32 KB, and a model thousands of pages."""
+
+    def __init__(self) -> None:
+        self._order: deque[bytes] = deque()
+        self._known: set[bytes] = set()
+
+    def add(self, url: str) -> None:
+        """Remember *url*."""
+        digest = self._digest(url)
+        if digest in self._known:
+            return
+        if len(self._order) >= _MAX_SEEN:
+            self._known.discard(self._order.popleft())
+        self._order.append(digest)
+        self._known.add(digest)
+
+    def __contains__(self, url: object) -> bool:
+        return self._digest(str(url)) in self._known
+
+    @staticmethod
+    def _digest(url: str) -> bytes:
+        return hashlib.blake2b(url.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 # -- headers and bodies -----------------------------------------------------------------------------------------------

@@ -415,7 +415,7 @@ class UnknownNameError(SacError, LookupError):
         self.name = name
         names = list(dict.fromkeys(known))
         folded = {n.casefold(): n for n in names}
-        close = difflib.get_close_matches(name.casefold(), list(folded), n=5, cutoff=0.5)
+        close = difflib.get_close_matches(str(name).casefold(), list(folded), n=5, cutoff=0.5)
         self.nearest: tuple[str, ...] = tuple(folded[c] for c in close)
         place = f" in {where}" if where else ""
         if self.nearest:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from sacnb._admin.logs import moment
 from sacnb._arguments import flag, text
 from sacnb._endpoints import FILES_PATH
-from sacnb._odata.page import cut_page, next_page, read_list
+from sacnb._odata.page import cut_page, read_pages
 from sacnb.errors import BadAnswer
 
 if TYPE_CHECKING:
@@ -49,14 +49,8 @@ def read_files(session: SacSession, kind: object, changed_since: object, *, of_a
         options["applyManagePrivilege"] = "true"
     # A plus for a blank is refused (reported from a live tenant).
     query = "&".join(f"{name}={quote(value, safe='')}" for name, value in options.items())
-    url: str | None = FILES_PATH + (f"?{query}" if query else "")
-    rows: list[dict[str, Any]] = []
-    seen: set[str] = set()
-    while url is not None:
-        answer = session.fetch("GET", url, operation="list files", check=_check)
-        seen.add(answer.url)
-        rows += read_list(answer.body, status=answer.status)
-        url = next_page(cut_page(answer.body, status=answer.status), answer.url, seen=seen)
+    url = FILES_PATH + (f"?{query}" if query else "")
+    rows = read_pages(lambda at: session.fetch("GET", at, operation="list files", check=_check), url, session.limits)
     ids = [row.get("resourceId") for row in rows]
     if len(set(ids)) < len(ids):
         raise BadAnswer(

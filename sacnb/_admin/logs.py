@@ -44,7 +44,9 @@ def read_log(
     while not pages or pages[-1].height >= size:
         asked = {**order, **(params or {}), "pageSize": str(size), "pageIndex": str(len(pages) + 1)}
         # JSON is refused with 406 (reported from a live tenant).
-        answer = session.fetch("GET", path, operation=f"read {what}", params=asked, accept="text/csv", expect="any")
+        answer = session.fetch(
+            "GET", path, operation=f"read {what}", params=asked, accept="text/csv", expect="any", is_bulk=True
+        )
         page = _frame(answer.body, what)
         if page.height > size or (pages and page.height and page.columns != pages[0].columns):
             raise BadAnswer(

@@ -315,7 +315,7 @@ def _chunks(response: requests.Response) -> Iterator[bytes]:
     while chunk := response.raw.read1(_CHUNK_BYTES):
         size += len(chunk)
         if size > _MAX_REPLY_BYTES:
-            raise requests.exceptions.ContentDecodingError("the reply is far too long for a token")
+            raise requests.exceptions.ContentDecodingError("the reply is longer than 1 MB, which no token is")
         yield chunk
 
 

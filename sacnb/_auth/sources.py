@@ -269,4 +269,7 @@ def running_server() -> tuple[str, Secret]:
         scheme = "https" if found["secure"] else "http"
         token = found["token"] or os.environ.get("JUPYTERHUB_API_TOKEN", "")
         return f"{scheme}://{host}:{found['port']}{found['base_url']}sacnb", Secret(token)
-    raise SettingsError(f"This process is no kernel of a Jupyter server. {_NO_SERVER_HINT}")
+    raise SettingsError(
+        f"This process is no kernel of a Jupyter server. {_NO_SERVER_HINT} Worker processes on another machine need a "
+        "client of their own: sacnb.read_slice(slice, tenant=sacnb.connect(slice.spec, auth='client_credentials'))."
+    )

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Literal
 
-from sacnb._arguments import moment
+from sacnb._arguments import duration, moment, text
 from sacnb._cache.folder import CacheKey, Folder, History
 from sacnb._cache.staging import StagedPull, clean_staging, list_staging, staging_root
 from sacnb._files import make_private, make_private_folder, remove, replacing
@@ -249,6 +249,7 @@ class Cache:
             UnknownNameError: There is no such entry.
             CacheError: The folder cannot be written to, or another process is writing the entry.
         """
+        older_than = duration("older_than", older_than)
         gone = (self.show(key),) if key is not None else self.entries()
         if older_than is not None:
             gone = tuple(
@@ -316,13 +317,14 @@ class Cache:
         Raises:
             CacheError: The folder cannot be written to.
         """
+        id, age = text("id", id), duration("older_than", older_than)  # noqa: A001 - it is the field of that name
         with self._folder.refusals("written"):
-            return clean_staging(staging_root(self.directory), id, older_than=older_than, now=self._now)
+            return clean_staging(staging_root(self.directory), id, older_than=age, now=self._now)
 
     def _name(self, key: CacheKey | str) -> str:
         if isinstance(key, CacheKey):
             return key.name
-        names = self._folder.names()
+        key, names = text("key", key) or "", self._folder.names()
         begin = [name for name in names if name.startswith(key)] if key else []
         if len(begin) != 1:
             raise UnknownNameError("cache entry", key, begin or names, where=shown_path(self.directory))

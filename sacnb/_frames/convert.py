@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from sacnb._fork import refuse_polars_after_fork
 from sacnb._frames.types import MAX_DECIMAL_DIGITS, arrow_type
 from sacnb._odata.schema import Column
-from sacnb.errors import BadAnswer, ContractError, PrecisionWarning, warn_user
+from sacnb.errors import BadAnswer, ContractError, PrecisionWarning, QueryError, warn_user
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +37,7 @@ __all__ = [
     "column_to_dict",
     "concat",
     "first_lossy",
+    "from_frame",
     "mean_float64",
     "to_float64",
     "to_pandas",
@@ -279,6 +280,39 @@ def _narrowed(table: pa.Table) -> pa.Table:
                 hint="Use arrow() or pandas(decimals=True), or leave decimals=True out.",
             ) from e
     return table
+
+
+def from_frame(argument: str, frame: Any) -> pa.Table:
+    """Return a pandas frame, or anything else that speaks Arrow, as a table.
+
+    Of pandas an index with names becomes columns, because grouping makes them; periods become the times at which they
+    begin.
+
+    Raises:
+        QueryError: *frame* is no table, or Arrow has no type for one of its columns.
+    """
+    try:
+        if type(frame).__module__.partition(".")[0] == "pandas" and hasattr(frame, "columns"):
+            frame = _plain_pandas(frame)
+            return pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+        if not hasattr(frame, "__arrow_c_stream__"):
+            return pa.Table.from_batches([pa.record_batch(frame)])
+        return pa.RecordBatchReader.from_stream(frame).read_all()
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        why = ": ".join(str(one) for one in error.args) or type(error).__name__
+        raise QueryError(f"{argument} must be a table, and this {type(frame).__name__} is none: {why}") from None
+
+
+def _plain_pandas(frame: pd.DataFrame) -> pd.DataFrame:
+    if any(name is not None for name in frame.index.names):
+        unnamed = [level for level, name in enumerate(frame.index.names) if name is None]
+        frame = frame.reset_index(level=unnamed, drop=True) if unnamed else frame
+        frame = frame.reset_index()
+    periods = [place for place, kind in enumerate(frame.dtypes) if str(kind).startswith("period[")]
+    if periods:
+        columns = [one.dt.to_timestamp() if at in periods else one for at, (_, one) in enumerate(frame.items())]
+        frame = type(frame)(dict(enumerate(columns))).set_axis(frame.columns, axis=1)
+    return frame
 
 
 def to_pandas(

@@ -11,13 +11,13 @@ from __future__ import annotations
 import json
 import re
 from codecs import BOM_UTF8
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
-from sacnb._http import Origin
+from sacnb._http import Origin, SeenLinks
 from sacnb._odata.envelope import (
     DECODER,
     WHAT,
@@ -29,7 +29,11 @@ from sacnb._odata.envelope import (
 )
 from sacnb.errors import BadAnswer
 
-__all__ = ["MAX_LINK_CHARS", "Page", "cut_page", "next_page", "next_url", "read_list", "resolved_link"]
+if TYPE_CHECKING:
+    from sacnb._settings.variables import Limits
+    from sacnb._wire.message import Answer
+
+__all__ = ["MAX_LINK_CHARS", "Page", "cut_page", "next_page", "next_url", "read_list", "read_pages", "resolved_link"]
 
 _NO_CONTENT: Final = frozenset({204, 205})
 # Good statuses whose body is not the whole answer.
@@ -235,6 +239,38 @@ def read_list(body: bytes, *, status: int = 200) -> list[dict[str, Any]]:
         if not isinstance(row, dict):
             raise BadAnswer(f"Element {at} of a list is {row!r:.80} where an object was expected.", row=at)
     return rows  # type: ignore[no-any-return]
+
+
+def read_pages(
+    get: Callable[[str], Answer], url: str, limits: Limits, *, origin: str | None = None
+) -> list[dict[str, Any]]:
+    """Return all rows of an ordinary list that begins at *url*, in a loop over its pages; ``get`` asks for one.
+
+    Raises:
+        BadAnswer: as ``read_list`` and ``next_url`` do; the list is longer than *limits*; and what ``get`` raises.
+    """
+    rows: list[dict[str, Any]] = []
+    seen, empty = SeenLinks(), 0
+    following: str | None = url
+    while following is not None:
+        seen.add(following)
+        answer = get(following)
+        found = read_list(answer.body, status=answer.status)
+        rows += found
+        empty = 0 if found else empty + 1
+        if len(rows) > limits.list_rows:
+            raise BadAnswer(
+                f"A list has more than {limits.list_rows:,} rows (SAC_MAX_LIST_ROWS); the rest was not read.",
+                hint="If the list is right, raise SAC_MAX_LIST_ROWS.",
+            )
+        if empty >= limits.empty_pages:
+            raise BadAnswer(
+                f"SAC sent {empty:,} pages of a list without a row one after the other (SAC_MAX_EMPTY_PAGES).",
+                hint="Report it to your SAC administrator, or raise SAC_MAX_EMPTY_PAGES if the list is right.",
+            )
+        page = cut_page(answer.body, status=answer.status)
+        following = next_page(page, answer.url, origin=origin, seen=seen)
+    return rows
 
 
 def _refuse_unfinished(status: int) -> None:

@@ -8,7 +8,6 @@ evenly, since a burst is what SAC refused. Pages get smaller where SAC cannot ma
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import threading
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from sacnb._connections import Interrupt
 from sacnb._endpoints import TRACK_CHANGES
+from sacnb._http import SeenLinks
 from sacnb._odata.page import Page, cut_page, next_page
 from sacnb._pull.plan import SMALL_PAGE_ROWS, Segment, is_by_skip, link_of, next_by_skip
 from sacnb._wire.retry import RetryBudget
@@ -97,9 +97,6 @@ class Pace:
 
 _OPERATION: Final = "pull facts"
 _STEP_S: Final = 0.2
-# A server that filters while it pages may send pages without rows; this many in a row lead nowhere.
-_MAX_EMPTY_PAGES: Final = 1_000
-_MAX_SEEN: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,30 +121,6 @@ class Fetched:
     page: Page
     link: str
     next_link: str | None
-
-
-class _SeenLinks:
-    """The last links that were followed, as digests: a link has up to 32 KB, and a model thousands of pages."""
-
-    def __init__(self) -> None:
-        self._order: deque[bytes] = deque()
-        self._known: set[bytes] = set()
-
-    def add(self, url: str) -> None:
-        digest = self._digest(url)
-        if digest in self._known:
-            return
-        if len(self._order) >= _MAX_SEEN:
-            self._known.discard(self._order.popleft())
-        self._order.append(digest)
-        self._known.add(digest)
-
-    def __contains__(self, url: object) -> bool:
-        return self._digest(str(url)) in self._known
-
-    @staticmethod
-    def _digest(url: str) -> bytes:
-        return hashlib.blake2b(url.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 class PageSource:
@@ -209,7 +182,7 @@ class PageSource:
         """
         link: str | None = start.link or segment.first_link(start.page_size)
         index = start.index
-        seen = _SeenLinks()
+        seen = SeenLinks()
         empty, waited_s = 0, 0.0
         while link is not None:
             url = self._tenant_url + link
@@ -258,12 +231,15 @@ class PageSource:
         return True
 
     def _refuse_endless(self, pages: int, waited_s: float) -> None:
-        if pages < _MAX_EMPTY_PAGES and waited_s <= self._deadline_s:
+        most = self._session.limits.empty_pages
+        if pages < most and waited_s <= self._deadline_s:
             return
+        setting = "SAC_MAX_EMPTY_PAGES" if pages >= most else "SAC_DEADLINE_S"
         raise BadAnswer(
             f"SAC sent {pages:,} pages without a row one after the other in {waited_s:,.0f} seconds, each with a link "
-            "to another page.",
-            hint="No data was saved. Try again; if it happens again, report it to your SAC administrator.",
+            f"to another page ({setting}).",
+            hint="No data was saved. Try again; if it happens again, report it to your SAC administrator. If the model "
+            f"has such pages, raise {setting}.",
         )
 
     def _get(self, url: str, headers: Mapping[str, str] | None = None) -> tuple[Page, str]:
@@ -284,6 +260,7 @@ class PageSource:
             check=check,
             cancelled=self._stop,
             budget=self._budget,
+            is_bulk=True,
         )
         self._pace.answered()
         if self._rest:

@@ -138,6 +138,7 @@ class Result(Paged, Tabular):
         else:
             date = text("date", date)
         given = mapping("members", members)
+        labels = None if labels is None else flag("labels", labels)
         known = KnownMembers(self.members.of, given) if given else self.members
         dimensions = [column.name for column in self.schema.dimensions if column.name in self.table.column_names]
         chosen, pairs = mapping("hierarchy", hierarchy), {}

@@ -12,7 +12,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, Final
 
-from sacnb._files import make_private_folder, write_file
+from sacnb._files import make_private_folder, read_bounded, write_file
 from sacnb._redact import Secret
 from sacnb._settings.variables import IDENTITY, SANDBOX, SECRETS, VARIABLES, keyring_secret
 from sacnb.errors import MissingExtraError, SacWarning, SettingsError, warn_user
@@ -108,7 +108,7 @@ class Dotenv:
         from dotenv import dotenv_values
 
         try:
-            text = _decoded(file.read_bytes())
+            text = _decoded(read_bounded(file, 1))
         except OSError as error:
             return cls(
                 file, is_named, problems=(f"The file {str(file)!r} cannot be read: {error.strerror}.",), notes=notes
@@ -262,7 +262,7 @@ def _load(path: Path) -> tuple[str, dict[str, dict[str, Any]]]:
     The errors of the TOML parser hold the text, and with it secrets, so none of them is the context of ours.
     """
     try:
-        content = path.read_bytes()
+        content = read_bounded(path, 1)
     except FileNotFoundError:
         return "", {}
     except OSError as error:

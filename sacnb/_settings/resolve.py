@@ -8,10 +8,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final, Literal, TypeVar, cast, get_args
 
-from sacnb._endpoints import REPLAY_TENANT_URL, REPLAY_TOKEN_URL
 from sacnb._redact import Secret
 from sacnb._rendering import shown_path
 from sacnb._settings.ca_bundle import check_bundle
@@ -23,7 +21,7 @@ from sacnb._settings.tenant_url import (
     check_token_url,
     read_tenant_url,
 )
-from sacnb._settings.variables import SANDBOX, VARIABLES, documentation
+from sacnb._settings.variables import REPLAYED, SANDBOX, VARIABLES, documentation
 from sacnb.errors import SettingsError
 
 _T = TypeVar("_T")
@@ -34,20 +32,6 @@ LogFormat = Literal["plain", "json"]
 
 # A corporate machine usually has one of these set; requests reads the first two itself.
 _BUNDLE_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
-
-# Placeholders for a replay, which asks no tenant.
-_REPLAYED: Final = MappingProxyType(
-    {
-        "tenant_url": REPLAY_TENANT_URL,
-        "is_sandbox": False,
-        "token_url": REPLAY_TOKEN_URL,
-        "client_id": "replay",
-        "client_secret": Secret("replay"),
-        "auth": "client_credentials",
-        "redirect_uri": "",
-        "token": None,
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +61,9 @@ class Settings:
     page_size: int = 50_000
     streams: int = 4
     max_answer_mb: int = 512
+    max_document_mb: int = 128
+    max_list_rows: int = 1_000_000
+    max_empty_pages: int = 1_000
     cache_dir: Path = Path()
     cache_max_age_s: float = 0.0
     cache_history_mb: float = 256.0
@@ -281,7 +268,7 @@ class _Resolver:
         replay = cast("ReplayMode", self._choice("SAC_REPLAY", get_args(ReplayMode), _DEFAULTS["replay"]))
         if replay != "off":
             self._sources.leave_to_the_code(replay)
-        who = _REPLAYED if replay == "replay" else self._who()
+        who = REPLAYED if replay == "replay" else self._who()
         settings = Settings(
             **who,
             token_lifetime_s=self._number("SAC_TOKEN_LIFETIME_S", lambda _: True, "seconds"),  # the guard clamps it
@@ -293,6 +280,9 @@ class _Resolver:
             page_size=self._whole("SAC_PAGE_SIZE", 1_000_000),
             streams=self._whole("SAC_STREAMS", 16),
             max_answer_mb=self._whole("SAC_MAX_ANSWER_MB", 100_000),
+            max_document_mb=self._whole("SAC_MAX_DOCUMENT_MB", 100_000),
+            max_list_rows=self._whole("SAC_MAX_LIST_ROWS", 1_000_000_000),
+            max_empty_pages=self._whole("SAC_MAX_EMPTY_PAGES", 1_000_000_000),
             cache_dir=self._cache_dir(),
             cache_max_age_s=self._seconds("SAC_CACHE_MAX_AGE_S", zero=True),
             cache_history_mb=self._number("SAC_CACHE_HISTORY_MB", lambda n: n >= 0, "megabytes, 0 or more"),

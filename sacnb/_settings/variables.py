@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
+from sacnb._endpoints import REPLAY_TENANT_URL, REPLAY_TOKEN_URL
 from sacnb._redact import Secret
 from sacnb.errors import MissingExtraError, SettingsError
 
@@ -83,6 +85,9 @@ VARIABLES: Final = (
     Variable("SAC_PAGE_SIZE", "rows asked for in one page", "50000", ""),
     Variable("SAC_STREAMS", "requests at the same time in one download", "4", ""),
     Variable("SAC_MAX_ANSWER_MB", "megabytes that one answer may unpack to", "512", ""),
+    Variable("SAC_MAX_DOCUMENT_MB", "the same, for $metadata, lists and whatever else is no page of rows", "128", ""),
+    Variable("SAC_MAX_LIST_ROWS", "rows of a list over all its pages, such as members or models", "1000000", ""),
+    Variable("SAC_MAX_EMPTY_PAGES", "pages without a row that may follow one another", "1000", ""),
     Variable("SAC_CACHE_DIR", "where results are kept", "the platform's user cache folder", ""),
     Variable("SAC_CACHE_MAX_AGE_S", "seconds a kept result is served without asking SAC; 0 always asks", "0", ""),
     Variable("SAC_CACHE_HISTORY_MB", "megabytes for earlier results, see cache.as_of(); 0 keeps none", "256", ""),
@@ -92,6 +97,32 @@ VARIABLES: Final = (
     Variable("SAC_LOG", "debug, info, warning or error", "warning", ""),
     Variable("SAC_LOG_FORMAT", "plain, or json for one object a line", "plain", ""),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The megabytes that an answer may unpack to, and the setting that says so."""
+
+    megabytes: int
+    setting: str
+
+
+ANSWER: Final = Bound(512, "SAC_MAX_ANSWER_MB")
+DOCUMENT: Final = Bound(128, "SAC_MAX_DOCUMENT_MB")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of what one connection takes in, by the settings ``SAC_MAX_...``; docs/security.md lists them.
+
+    Pages of rows, and answers that are handed on as they are, have ``answer``. An answer that is parsed in one piece
+    takes many times its length in memory, so it has ``document``, unless ``answer`` is smaller.
+    """
+
+    answer: Bound = ANSWER
+    document: Bound = DOCUMENT
+    list_rows: int = 1_000_000
+    empty_pages: int = 1_000
 
 
 # Those of Snowflake are read by its own room; a search for secrets knows them too.
@@ -113,6 +144,21 @@ IDENTITY: Final = (
     "SAC_AUTH",
     "SAC_REDIRECT_URI",
     "SAC_TOKEN",
+)
+
+
+# Placeholders for a replay, which asks no tenant.
+REPLAYED: Final = MappingProxyType(
+    {
+        "tenant_url": REPLAY_TENANT_URL,
+        "is_sandbox": False,
+        "token_url": REPLAY_TOKEN_URL,
+        "client_id": "replay",
+        "client_secret": Secret("replay"),
+        "auth": "client_credentials",
+        "redirect_uri": "",
+        "token": None,
+    }
 )
 
 

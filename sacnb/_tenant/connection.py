@@ -21,7 +21,7 @@ from sacnb._endpoints import (
     providers_path,
 )
 from sacnb._odata.metadata import Metadata, parse_metadata
-from sacnb._odata.page import cut_page, next_page, read_list
+from sacnb._odata.page import read_list, read_pages
 from sacnb._rendering import Preview, Previewed, fact_table
 from sacnb._results.info import ResultInfo, principal_digest
 from sacnb._settings import SANDBOX
@@ -78,16 +78,12 @@ class Connection:
 
     def read_list(self, path: str, operation: str) -> list[dict[str, Any]]:
         """Return all rows of an OData list, following its pages."""
-        rows: list[dict[str, Any]] = []
-        url: str | None = self.url(path)
-        seen: set[str] = set()
-        while url is not None:
-            seen.add(url)
-            answer = self.context.session.fetch("GET", url, operation=operation, check=_check)
-            page = cut_page(answer.body, status=answer.status)
-            rows.extend(read_list(answer.body, status=answer.status))
-            url = next_page(page, answer.url, origin=self.tenant_url, seen=seen)
-        return rows
+        session = self.context.session
+
+        def get(url: str) -> Answer:
+            return session.fetch("GET", url, operation=operation, check=_check)
+
+        return read_pages(get, self.url(path), session.limits, origin=self.tenant_url)
 
 
 def _check(answer: Answer) -> None:

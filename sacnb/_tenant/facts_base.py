@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from sacnb._arguments import callback, flag
+from sacnb._arguments import callback, flag, text
 from sacnb._odata.query import to_odata
 from sacnb._rendering import Preview, Previewed, fact_table
 from sacnb._tenant.awaiting import in_thread
@@ -192,7 +192,7 @@ class FactsBase(Previewed):
             Path(self.connection.settings.cache_dir) / "snowflake",
             client=client,
             table=table,
-            channel=channel or f"sacnb-{self.query.provider_id}",
+            channel=text("channel", channel) or f"sacnb-{self.query.provider_id}",
             channels=channels,
             database=database,
             schema=schema,

@@ -244,8 +244,11 @@ class Model(ModelBase):
             top=whole_number("limit", limit),
             page_size=self._connection.settings.page_size if rows_a_page is None else rows_a_page,
         )
+        date = text("date", date)
+        if date is not None:
+            schema.column(date)  # refuse an unknown name, needed or not
         if since is not None or until is not None:
-            period = period_filter(self._connection, schema, query, date=text("date", date), since=since, until=until)
+            period = period_filter(self._connection, schema, query, date=date, since=since, until=until)
             query = replace(query, where=both(query.where, period))
         query.options(schema)  # refuse an impossible query now, and not when it is fetched
         return Facts(

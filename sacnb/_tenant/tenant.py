@@ -390,7 +390,8 @@ class Tenant(Previewed):
         if not path.startswith("/"):
             raise QueryError(f"A path of the tenant begins with '/', got {path!r}.", hint="For example: /api/v1/csrf")
         url = self._connection.url(path)
-        return self._connection.context.session.fetch("GET", url, operation=required_text("operation", operation)).body
+        named = required_text("operation", operation)
+        return self._connection.context.session.fetch("GET", url, operation=named, is_bulk=True).body
 
     def close(self) -> None:
         """Close the connections. The embedded sandbox runs until the process ends, because other tenants may use it."""

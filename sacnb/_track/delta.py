@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from sacnb._frames.convert import arrow_schema, concat
 from sacnb._frames.decode import decode_rows
+from sacnb._http import SeenLinks
 from sacnb._odata.envelope import DECODER
 from sacnb._odata.page import Page, cut_page, next_page, resolved_link
 from sacnb._odata.schema import NUMERIC_TYPES, Column
@@ -94,10 +95,13 @@ def _walk(job: Job, link: str) -> Delta:
     left_out: dict[int, frozenset[str]] = {}
     rows = 0
     url: str | None = job.tenant_url + link
-    seen: set[str] = set()
+    seen, empty = SeenLinks(), 0
     while url is not None:
         seen.add(url)
         page, found, found_at = _page(job, url)
+        empty = 0 if found else empty + 1
+        if empty >= job.context.session.limits.empty_pages:
+            raise Doubt(f"{empty:,} of their pages came one after the other without a row (SAC_MAX_EMPTY_PAGES)")
         texts: list[str] = []
         for text, row in found:
             if _is_deleted(row, job.query.entity_set):
@@ -133,7 +137,9 @@ def _page(job: Job, url: str) -> tuple[Page, list[tuple[str, dict[str, Any]]], s
         cut[:] = [(page, rows)]
 
     try:
-        answer = job.context.session.fetch("GET", url, operation=_OPERATION, check=check, cancelled=job.cancelled)
+        answer = job.context.session.fetch(
+            "GET", url, operation=_OPERATION, check=check, cancelled=job.cancelled, is_bulk=True
+        )
     except RequestError as error:
         if error.status in _GONE:
             raise Doubt(f"the link to them was answered {error.status}, as one that has expired") from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from sacnb._endpoints import SUBSCRIPTIONS_PATH, subscription_path
-from sacnb._odata.page import cut_page, next_page, read_list
+from sacnb._odata.page import cut_page, read_pages
 from sacnb._pull.plan import link_of
 from sacnb._wire.session import SacSession
 from sacnb.errors import UnknownNameError
@@ -36,15 +36,12 @@ _FIELDS: Final = {
 
 def _rows(session: SacSession, tenant_url: str, provider_id: str, namespace: str) -> list[dict[str, str | None]]:
     """Return the subscriptions to a provider. Which ones SAC shows to a client is not known: those of others too."""
-    found: list[dict[str, Any]] = []
-    url: str | None = tenant_url + SUBSCRIPTIONS_PATH
-    seen: set[str] = set()
-    while url is not None:
-        seen.add(url)
-        answer = session.fetch("GET", url, operation="list subscriptions", check=_check)
-        found += read_list(answer.body, status=answer.status)
-        page = cut_page(answer.body, status=answer.status)
-        url = next_page(page, answer.url, origin=tenant_url, seen=seen)
+    found = read_pages(
+        lambda url: session.fetch("GET", url, operation="list subscriptions", check=_check),
+        tenant_url + SUBSCRIPTIONS_PATH,
+        session.limits,
+        origin=tenant_url,
+    )
     folded = [{name.casefold(): value for name, value in row.items()} for row in found]
     ours = [
         row

@@ -24,6 +24,7 @@ from sacnb._auth.token import RefreshPolicy, utc_now
 from sacnb._connections import WatchedAdapter, current_watch
 from sacnb._settings import Settings
 from sacnb._settings.ca_bundle import usable_bundle
+from sacnb._settings.variables import ANSWER, DOCUMENT, Limits
 from sacnb._wire.message import SAC, Service
 from sacnb._wire.retry import RetryPlan, refresh_runner
 from sacnb._wire.session import SacSession
@@ -84,7 +85,12 @@ def build_context(
         token_plan=replace(plan, deadline_s=min(settings.deadline_s, _TOKEN_DEADLINE_S)),
         telemetry=telemetry,
         timeout=(settings.connect_timeout_s, settings.read_timeout_s),
-        max_answer_bytes=settings.max_answer_mb * 1_000_000,
+        limits=Limits(
+            replace(ANSWER, megabytes=settings.max_answer_mb),
+            replace(DOCUMENT, megabytes=settings.max_document_mb),
+            settings.max_list_rows,
+            settings.max_empty_pages,
+        ),
         verify=_verify(settings),
         now=now,
         clock=clock,
@@ -103,7 +109,7 @@ def context_for(
     service: Service = SAC,
     telemetry: Telemetry | None = None,
     timeout: tuple[float, float],
-    max_answer_bytes: int,
+    limits: Limits,
     verify: bool | str,
     now: Callable[[], datetime] = utc_now,
     clock: Callable[[], float] = time.monotonic,
@@ -130,7 +136,7 @@ def context_for(
         retry_plan=plan,
         telemetry=telemetry,
         timeout=timeout,
-        max_answer_bytes=max_answer_bytes,
+        limits=limits,
         verify=verify,
         now=now,
         clock=clock,

@@ -95,7 +95,6 @@ class Engine:
     telemetry: Telemetry
     plan: RetryPlan
     timeout: tuple[float, float]
-    max_bytes: int
     csrf: CsrfKeeper
     csrf_url: str
     useless: UselessRenewals
@@ -245,7 +244,7 @@ class Exchange:
         if self._watched.ended == "deadline":
             return too_late(self._request, self._run.plan.deadline_s)
         headers_came = sending.response is not None
-        return no_answer(self._request, error, headers_came=headers_came, max_bytes=self._engine.max_bytes)
+        return no_answer(self._request, error, headers_came=headers_came)
 
     def _timeout(self) -> tuple[float, float]:
         left_s = max(self._run.remaining_s(), _MIN_TIMEOUT_S)
@@ -256,7 +255,8 @@ class Exchange:
         encoding = response.headers.get("Content-Encoding", "")
         if not 200 <= response.status_code < 300:
             return read_refusal(response, between=self._between_packets)
-        read = read_body(response.raw, encoding, between=self._between_packets, max_bytes=self._engine.max_bytes)
+        max_bytes = self._request.bound.megabytes * 1_000_000
+        read = read_body(response.raw, encoding, between=self._between_packets, max_bytes=max_bytes)
         # The end of a body that ends with its connection looks the same when the connection was shut down.
         self._between_packets()
         return read

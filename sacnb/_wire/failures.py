@@ -20,6 +20,7 @@ from sacnb._http import (
     surely_not_sent,
 )
 from sacnb._redact import one_line, redact_text, redact_url
+from sacnb._settings.variables import DOCUMENT
 from sacnb._wire.message import SAC, Received, Request, Service, TooLong, UndecodableBody
 from sacnb._wire.retry import RetryableFailure
 from sacnb.errors import (
@@ -228,7 +229,7 @@ _SAC_HINTS: Final[Mapping[int | str, str]] = {
     "certificate": _CERTIFICATE_HINT,
     "network": _NETWORK_HINT,
     "doubt": "It was not sent again because SAC may have carried it out; check in SAC before you repeat it.",
-    "too_long": "Lower SAC_PAGE_SIZE, or raise SAC_MAX_ANSWER_MB if the answer is right.",
+    "too_long": "A lower SAC_PAGE_SIZE makes pages shorter.",
     "deadline": "Raise SAC_DEADLINE_S, or lower SAC_PAGE_SIZE.",
 }
 
@@ -237,10 +238,10 @@ def _hint(service: Service, key: int | str) -> str | None:
     return (service.hints or _SAC_HINTS).get(key)
 
 
-def no_answer(request: Request, error: Exception, *, headers_came: bool, max_bytes: int) -> RetryableFailure:
+def no_answer(request: Request, error: Exception, *, headers_came: bool) -> RetryableFailure:
     """Return the failure for an *error* of requests, urllib3 or the decoding; *headers_came*: an answer began."""
     if isinstance(error, TooLong):
-        return too_long(request, max_bytes)
+        return too_long(request)
     if isinstance(error, UndecodableBody):
         return _not_whole(request, error.reason, may_retry=error.may_retry)
     kind, words = in_words(error)
@@ -273,12 +274,14 @@ def _not_whole(request: Request, reason: str, *, kind: str = "truncated", may_re
     return RetryableFailure(cause, bad, may_retry=request.is_idempotent and may_retry)
 
 
-def too_long(request: Request, max_bytes: int) -> RetryableFailure:
-    """Return the failure for an answer that is longer than *max_bytes* when it is unpacked."""
+def too_long(request: Request) -> RetryableFailure:
+    """Return the failure for an answer that is longer than its bound when it is unpacked."""
+    bound = request.bound
+    hint = None if bound.setting == DOCUMENT.setting else _hint(request.service, "too_long")
     error = BadAnswer(
-        f"{request.operation}: the answer from {request.shown_url} is longer than {max_bytes // 1_000_000:,} MB "
-        "(SAC_MAX_ANSWER_MB); the rest was not read.",
-        hint=_hint(request.service, "too_long"),
+        f"{request.operation}: the answer from {request.shown_url} is longer than {bound.megabytes:,} MB "
+        f"({bound.setting}); the rest was not read.",
+        hint=f"{f'{hint} ' if hint else ''}If the answer is right, raise {bound.setting}.",
     )
     return RetryableFailure("too_long", error, may_retry=False)
 

@@ -17,6 +17,7 @@ from requests.structures import CaseInsensitiveDict
 from sacnb._endpoints import CSRF_HEADER, CUSTOM_AUTH_HEADER, REQUEST_ID_HEADERS
 from sacnb._http import is_web_page
 from sacnb._redact import one_line, redact_text, redact_url
+from sacnb._settings.variables import ANSWER, Bound
 from sacnb.errors import BadAnswer, RetryOutcome
 
 try:  # unpacks faster than zlib
@@ -64,6 +65,7 @@ class Request:
     expect: Expect
     check: Check | None = None
     service: Service = SAC
+    bound: Bound = ANSWER
 
     @property
     def shown_url(self) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import random as _random
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, NoReturn
 
@@ -19,6 +20,7 @@ from sacnb._connections import current_watch, prepare_session, watch
 from sacnb._endpoints import CSRF_HEADER, CSRF_PATH
 from sacnb._http import Origin, environment_proxies, seal
 from sacnb._redact import redact_url
+from sacnb._settings.variables import Limits
 from sacnb._wire.authorizer import Bearer, GuardedSession, UselessRenewals, refuse_foreign
 from sacnb._wire.exchange import Csrf, CsrfKeeper, Engine, authorizer_for, carry_out, read_refusal, received_from
 from sacnb._wire.failures import redirected, too_late, too_long
@@ -45,7 +47,6 @@ from sacnb.errors import SettingsError
 __all__ = ["Answer", "SacSession"]
 
 _MAX_REDIRECTS: Final = 5
-_MAX_ANSWER_BYTES: Final = 512_000_000
 
 
 class SacSession(GuardedSession):
@@ -56,7 +57,7 @@ class SacSession(GuardedSession):
 
     ``get``, ``request`` and so on are those of ``requests``, authorised: a refused token is renewed once. ``fetch``
     adds the retries, the CSRF token, and the certainty that the answer is whole. No cookies are kept, but for those of
-    a CSRF token; an answer is bounded by ``max_answer_bytes``.
+    a CSRF token; answers are bounded by ``limits``.
 
     The environment is read once, here: proxies for the tenant's host (NO_PROXY included) unless ``trust_env`` is
     False. Reading it with each request would double what a request costs, and lets a .netrc replace the token.
@@ -74,7 +75,7 @@ class SacSession(GuardedSession):
         retry_plan: RetryPlan | None = None,
         telemetry: Telemetry | None = None,
         timeout: tuple[float, float] = (10.0, 120.0),
-        max_answer_bytes: int = _MAX_ANSWER_BYTES,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
         verify: bool | str = True,
         trust_env: bool = True,
         pool_size: int = 64,
@@ -91,6 +92,7 @@ class SacSession(GuardedSession):
             )
         super().__init__(guard, now)
         self.telemetry = telemetry or Telemetry()
+        self.limits = limits
         self.timeout = timeout
         self.clock = clock
         self.sleep = sleep
@@ -102,7 +104,6 @@ class SacSession(GuardedSession):
             telemetry=self.telemetry,
             plan=retry_plan or RetryPlan(),
             timeout=timeout,
-            max_bytes=max_answer_bytes,
             csrf=CsrfKeeper(),
             csrf_url=self._root + CSRF_PATH,
             useless=UselessRenewals(),
@@ -237,10 +238,10 @@ class SacSession(GuardedSession):
         response.history = history
         try:
             if not stream:
-                read_whole(response, self._engine.max_bytes)
+                read_whole(response, self.limits.answer.megabytes * 1_000_000)
         except TooLong:
-            label = Request(request.method or "", response.url, "request", {}, None, is_idempotent=True, expect="any")
-            raise too_long(label, self._engine.max_bytes).error from None
+            sent = Request(request.method or "", response.url, "request", {}, None, is_idempotent=True, expect="any")
+            raise too_long(replace(sent, service=self._service, bound=self.limits.answer)).error from None
         return response
 
     def _following(
@@ -283,6 +284,7 @@ class SacSession(GuardedSession):
         check: Check | None = None,
         cancelled: Callable[[], bool] | None = None,
         budget: RetryBudget | None = None,
+        is_bulk: bool = False,
     ) -> Answer:
         """Ask SAC, and get a good answer or one of our errors.
 
@@ -303,6 +305,7 @@ class SacSession(GuardedSession):
             cancelled: called before each attempt, between packets and during waits; true ends it with Cancelled. An
                 ``Interrupt`` also ends the wait for a packet.
             budget: retries left, shared with other requests.
+            is_bulk: for rows, which may be as long as SAC_MAX_ANSWER_MB; others have SAC_MAX_DOCUMENT_MB.
 
         Raises:
             AuthError: two 401 in a row, no token (RefreshError), or a login page.
@@ -315,6 +318,7 @@ class SacSession(GuardedSession):
         body, content_type = encode_body(json, data)
         typed = {"Content-Type": content_type} if content_type else {}
         all_headers = {"Accept": accept, **typed, **(headers or {})}
+        limits = self.limits
         request = Request(
             method=method,
             url=with_query(self._absolute(path_or_url), params),
@@ -325,6 +329,7 @@ class SacSession(GuardedSession):
             expect="any" if method == "HEAD" else expect,
             check=check,
             service=self._service,
+            bound=limits.answer if is_bulk or limits.answer.megabytes < limits.document.megabytes else limits.document,
         )
         refuse_foreign(method, request.url, self._origin)  # before anything is sent at all
         around = current_watch()

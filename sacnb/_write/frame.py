@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import date
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation, localcontext
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from sacnb._arguments import plain
+from sacnb._frames.convert import POLARS_DECIMAL_DIGITS, from_frame
 from sacnb.errors import QueryError
 
 if TYPE_CHECKING:
@@ -26,7 +34,8 @@ _PROBLEM_SCHEMA: Final = {
     "message": pl.String,
 }
 _DIGITS: Final = 38
-_PLAIN_NUMBER: Final = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?$"
+# Not \\d, which other scripts' digits match, too, and decimals do not read.
+_PLAIN_NUMBER: Final = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?$"
 
 
 @dataclass(slots=True)
@@ -98,16 +107,37 @@ def read_frame(frame: object) -> pl.DataFrame:
     if isinstance(frame, pl.DataFrame):
         return frame
     try:
-        speaks_arrow = hasattr(frame, "__arrow_c_stream__") or hasattr(frame, "__arrow_c_array__")
-        if not speaks_arrow and not isinstance(frame, Mapping):
+        if hasattr(frame, "__arrow_c_stream__") or hasattr(frame, "__arrow_c_array__"):
+            return cast("pl.DataFrame", pl.from_arrow(_for_polars(from_frame("frame", frame))))
+        if not isinstance(frame, Mapping):
             raise TypeError(type(frame).__name__)
-        found = pl.DataFrame(cast("Any", frame))
-    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+        return pl.DataFrame(cast("Any", frame))
+    except QueryError:
+        raise
+    # polars panics on decimals that are not finite.
+    except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise QueryError(
-            f"frame must be a frame (polars, pandas, pyarrow, DuckDB, a Result) or a dict of columns: {error}."
+            f"frame must be a frame (polars, pandas, pyarrow, DuckDB, a Result) or a dict of columns: {error}.",
+            hint="A list of dicts becomes a frame with polars.DataFrame(rows)." if isinstance(frame, list) else None,
         ) from None
-    # Where pandas hands over an index without a name, it means nothing.
-    return found.drop("__index_level_0__", strict=False)
+
+
+def _for_polars(table: pa.Table) -> pa.Table:
+    """Return the table without types that polars has not: decimals of 256 bits, offsets in place of time zones."""
+    for at, field_ in enumerate(table.schema):
+        kind, column = field_.type, table.column(at)
+        if pa.types.is_decimal256(kind):
+            narrow = pa.decimal128(POLARS_DECIMAL_DIGITS, min(kind.scale, POLARS_DECIMAL_DIGITS))
+            try:
+                column = column.cast(narrow)
+            except pa.ArrowInvalid:  # texts keep all digits
+                column = column.cast(pa.string())
+        elif pa.types.is_timestamp(kind) and (kind.tz or "").startswith(("+", "-")):
+            column = pc.local_timestamp(column)
+        elif isinstance(kind, pa.BaseExtensionType):
+            column = column.cast(kind.storage_type)
+        table = table.set_column(at, field_.name, column)
+    return table
 
 
 def prepare(
@@ -115,31 +145,42 @@ def prepare(
 ) -> Prepared:
     """Return the rows in the model's columns. Problems are added to *problems*; the rows that have one stay."""
     frame = _with_row_numbers(frame)
+    rounded: Counter[str] = Counter()
     if layout.pivot is not None:
-        frame = _unpivot(frame, table, layout, problems)
-    chosen = _choose(frame, table, layout, problems)
-    rounded: dict[str, int] = {}
-    made = [frame.get_column(ROW)]
-    for column in table.columns:
-        source = chosen.get(column.name)
-        if source is None:
-            continue
-        series = source.alias(column.name)
+        frame = _unpivot(frame, table, layout, problems, rounded)
+    row = frame.get_column(ROW)
+
+    def converted(series: pl.Series, column: ImportColumn, row: pl.Series) -> pl.Series:
         if column.kind == "number":
-            series, count = _as_decimal(series, column, made[0], problems)
-            if count:
-                rounded[column.name] = count
+            series, count = _as_decimal(series, column, row, problems)
+            rounded[column.name] += count
         elif column.kind == "text" or column.is_key:
-            series = _as_text(series, column, dates.get(column.name), made[0], problems)
-        made.append(series)
-    return Prepared(pl.DataFrame(made), rounded)
+            series = _as_text(series, column, dates.get(column.name), row, problems)
+        return series.alias(column.name)
+
+    sources = _sources(frame, table, layout, problems)
+    _check_columns(sources, table, layout, problems)
+    made = [row]
+    for column in table.columns:
+        source = frame.get_column(sources[column.name]) if column.name in sources else None
+        series = None if source is None else converted(source.alias(column.name), column, row)
+        if column.name in layout.constants and (source is None or source.null_count()):
+            # Converted by itself: in the type of the column it might lose digits.
+            at = row if source is None else row.filter(source.is_null())
+            filler = converted(_constant(column.name, layout.constants[column.name], at.len()), column, at)
+            series = filler if source is None or series is None else _filled(source, series, filler)
+        if series is not None:
+            made.append(series)
+    return Prepared(pl.DataFrame(made), {name: count for name, count in rounded.items() if count})
 
 
 def _with_row_numbers(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(pl.int_range(frame.height, dtype=pl.UInt32).alias(ROW))
 
 
-def _unpivot(frame: pl.DataFrame, table: ImportTable, layout: Layout, problems: Problems) -> pl.DataFrame:
+def _unpivot(
+    frame: pl.DataFrame, table: ImportTable, layout: Layout, problems: Problems, rounded: Counter[str]
+) -> pl.DataFrame:
     """Turn each column that the model does not have into rows; an empty cell is no row."""
     assert layout.pivot is not None  # noqa: S101 - asked by the caller
     dimension, measure = layout.pivot
@@ -152,39 +193,34 @@ def _unpivot(frame: pl.DataFrame, table: ImportTable, layout: Layout, problems: 
         if name in frame.columns:
             problems.add("unexpected column", f"pivot makes the column {name!r}; the frame has it, too.", column=name)
     index = [name for name in frame.columns if name not in {*wide, dimension, measure}]
-    kinds = {frame.schema[name] for name in wide}
-    if len(kinds) > 1:  # a column of whole numbers beside one of floats
-        frame = frame.with_columns(pl.col(wide).cast(_common(kinds), strict=False))
+    if table.column(measure).kind == "number":
+        # Each by itself: no type of numbers has all digits of a column of whole numbers and one of floats.
+        for name in wide:
+            target = replace(table.column(measure), name=name)
+            series, count = _as_decimal(frame.get_column(name), target, frame.get_column(ROW), problems)
+            frame = frame.with_columns(series.alias(name))
+            rounded[measure] += count
+    elif len({frame.schema[name] for name in wide}) > 1:
+        frame = frame.with_columns(pl.col(wide).cast(pl.String, strict=False))
     long = frame.unpivot(wide, index=index, variable_name=dimension, value_name=measure)
-    return long.filter(pl.col(measure).is_not_null()).sort(ROW, maintain_order=True)
+    long = long.filter(pl.col(measure).is_not_null()).sort(ROW, maintain_order=True)
+    if wide and not long.height:
+        problems.add("null", f"All cells under {', '.join(wide)} are empty.")
+    return long
 
 
-def _common(kinds: Iterable[pl.DataType]) -> pl.DataType:
-    if all(kind.is_integer() for kind in kinds):
-        return pl.Int64()
-    if all(kind.is_numeric() for kind in kinds) and any(kind.is_float() for kind in kinds):
-        return pl.Float64()
-    return pl.String()
-
-
-def _choose(frame: pl.DataFrame, table: ImportTable, layout: Layout, problems: Problems) -> dict[str, pl.Series]:
-    """Return the series of each model column; unknown and missing columns are problems."""
-    sources = _sources(frame, table, layout, problems)
-    chosen = {target: frame.get_column(source) for target, source in sources.items()}
-    for target, value in layout.constants.items():
+def _check_columns(sources: Mapping[str, str], table: ImportTable, layout: Layout, problems: Problems) -> None:
+    """Add a problem for each column that is missing, and for defaults of an unknown one."""
+    for target in layout.constants:
         if target not in table.names:
             problems.add("unknown column", f"defaults: the model has no column {target!r}.{_near(target, table.names)}")
-        elif target in chosen:
-            chosen[target] = _filled(chosen[target], value)
-        else:
-            chosen[target] = pl.Series([value]).new_from_index(0, frame.height)
+    chosen = {*sources, *layout.constants}
     for key in table.keys:
         if key not in chosen:
             problems.add("missing column", f"The dimension {key!r} is missing. Add it, or give defaults.", column=key)
     measures = [name for name in table.measures if table.column(name).kind == "number"]
     if measures and not any(name in chosen for name in table.measures):
         problems.add("missing column", f"None of the measures is there: {', '.join(measures)}.")
-    return chosen
 
 
 def _sources(frame: pl.DataFrame, table: ImportTable, layout: Layout, problems: Problems) -> dict[str, str]:
@@ -204,13 +240,25 @@ def _sources(frame: pl.DataFrame, table: ImportTable, layout: Layout, problems: 
     return sources
 
 
-def _filled(series: pl.Series, value: Any) -> pl.Series:
-    """Return *series* with *value* for its nulls."""
-    if not series.null_count():
-        return series
-    if series.dtype == pl.Null:
-        return pl.Series(series.name, [value]).new_from_index(0, series.len())
-    return series.to_frame("s").select(pl.col("s").fill_null(pl.lit(value))).to_series()
+def _constant(target: str, value: Any, height: int) -> pl.Series:
+    """Return a column of one value. Raises QueryError for one that no cell can hold."""
+    found = plain(value.value if isinstance(value, Enum) else value)
+    if (
+        found is None
+        or isinstance(found, str | int | float | date)
+        or (isinstance(found, Decimal) and found.is_finite())
+    ):
+        with suppress(TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):  # pandas' NaT is a date
+            return pl.Series(target, [found], strict=False).new_from_index(0, height)
+    raise QueryError(f"defaults[{target!r}] must be a text, a number or a date, got {value!r}.")
+
+
+def _filled(source: pl.Series, series: pl.Series, filler: pl.Series) -> pl.Series:
+    """Return *series* with the values of *filler* where *source* is null."""
+    kept = pl.DataFrame([source.is_null().alias("hole"), series.alias("value")])
+    value = pl.lit(filler[0], dtype=filler.dtype)
+    filled = pl.when("hole").then(value).otherwise("value").alias(series.name)
+    return kept.select(filled).to_series()
 
 
 def _near(name: str, known: Sequence[str]) -> str:
@@ -238,7 +286,7 @@ def _as_text(
         return series.dt.strftime(dates.format)
     if kind.is_integer():
         return series.cast(pl.String)
-    if kind in {pl.String, pl.Categorical, pl.Null} or isinstance(kind, pl.Enum):
+    if isinstance(kind, pl.String | pl.Categorical | pl.Null | pl.Enum):
         text = series.cast(pl.String)
         _check_texts(pl.DataFrame([row, text]), column, problems)
         return text
@@ -246,7 +294,7 @@ def _as_text(
         problems.add("type", f"{column.name!r} takes texts, and the frame has {kind}.", column=column.name)
     return (
         series.cast(pl.String, strict=False)
-        if not kind.is_nested()
+        if not kind.is_nested() and kind != pl.Object
         else pl.Series(series.name, [None] * series.len(), dtype=pl.String)
     )
 
@@ -264,7 +312,7 @@ def _check_texts(pair: pl.DataFrame, column: ImportColumn, problems: Problems) -
 def _as_decimal(series: pl.Series, column: ImportColumn, row: pl.Series, problems: Problems) -> tuple[pl.Series, int]:
     """Return a measure as decimals of the model's scale, and how many floats had to be rounded to it."""
     scale = column.scale if column.scale is not None else 7
-    whole_digits = (column.precision or 31) - scale
+    whole_digits = max(0, (column.precision or 31) - scale)
     kind = series.dtype
     text = None
     if kind.is_float():
@@ -282,7 +330,9 @@ def _as_decimal(series: pl.Series, column: ImportColumn, row: pl.Series, problem
     bad = pair.filter(name.is_not_null() & ~name.str.contains(_PLAIN_NUMBER))
     problems.add_rows(bad, column.name, "type", f"{column.name!r} takes numbers.")
     pair = pair.with_columns(pl.when(name.str.contains(_PLAIN_NUMBER)).then(name).alias(column.name))
-    is_short = pl.col(column.name).str.contains(rf"^-?\d{{1,{whole_digits}}}(\.\d{{1,{scale}}})?$")
+    whole = f"[0-9]{{1,{whole_digits}}}" if whole_digits > 0 else "0"
+    decimals = rf"(\.[0-9]{{1,{scale}}})?" if scale > 0 else ""
+    is_short = pl.col(column.name).str.contains(f"^-?{whole}{decimals}$")
     odd = pair.filter(name.is_not_null() & ~is_short)
     exact, rounded = _read_odd(odd, column.name, whole_digits, scale, problems, may_round=kind.is_float())
     short = pair.with_columns(pl.when(is_short).then(name).str.to_decimal(scale=scale).alias(column.name))

@@ -122,7 +122,7 @@ def layout_of(frame: pl.DataFrame, table: ImportTable, order: Order) -> Layout:
 def _pivot(table: ImportTable, order: Order) -> tuple[str, str] | None:
     if order.pivot is None:
         return None
-    dimension, *measure = order.pivot
+    dimension, *measure = order.pivot or ("",)
     if not measure and len(table.measures) == 1:
         measure = list(table.measures)
     if len(measure) != 1 or dimension not in table.keys or measure[0] not in table.measures:

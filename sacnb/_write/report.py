@@ -130,7 +130,7 @@ def append_audit(path: Path, about: Mapping[str, Any], *, principal: str) -> Non
 
     Raises ExportError where the file cannot be written.
     """
-    entry = {"user": getpass.getuser(), "principal": principal_digest(principal), **about}
+    entry = {"user": _user(), "principal": principal_digest(principal), **about}
     line = json.dumps(entry, ensure_ascii=False).encode() + b"\n"
     try:
         is_new = not path.exists()
@@ -146,6 +146,14 @@ def append_audit(path: Path, about: Mapping[str, Any], *, principal: str) -> Non
             make_private(path)
     except OSError as error:
         raise ExportError(f"The audit file {path} cannot be written: {error.strerror or error}.") from error
+
+
+def _user() -> str:
+    """Return the name of the system's user, or its number: containers run under numbers that have no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"
 
 
 def verified(

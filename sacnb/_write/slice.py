@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from sacnb._odata.literal import check_text
+from sacnb._write.frame import read_frame
 from sacnb.errors import QueryError
 
 if TYPE_CHECKING:
@@ -59,10 +60,10 @@ class Slice:
             members = rows.get_column(name).unique().sort().to_list()
             if len(members) <= _MOST_IN_FILTER and all(map(_can_be_sent, members)):
                 where[name] = members
-        table = place.read_facts(where)
-        found = pl.DataFrame(table).select(
+        facts = read_frame(place.read_facts(where))
+        found = facts.select(
             *(pl.col(name).cast(pl.String) for name in keys),
-            *(as_decimal(name, scale, pl.DataFrame(table).schema[name]) for name, scale in scales.items()),
+            *(as_decimal(name, scale, facts.schema[name]) for name, scale in scales.items()),
         )
         return cls(tuple(keys), dict(scales), found.join(rows.select(by).unique(), on=list(by), how="semi"))
 

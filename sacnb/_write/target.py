@@ -117,7 +117,7 @@ def _column(about: Mapping[str, Any], keys: set[str]) -> ImportColumn:
     return ImportColumn(
         name=str(about["columnname"]),
         kind="number" if is_number else "text" if any(word in kind for word in _TEXTS) else "other",
-        is_key=bool(about.get("iskey")) or about["columnname"] in keys,
+        is_key=str(about.get("iskey")).lower() == "true" or about["columnname"] in keys,
         is_date=str(about.get("propertytype") or "").upper() == "DATE",
         max_length=None if is_number else _whole(about.get("maxlength")),
         precision=_whole(about.get("precision")),
@@ -126,6 +126,8 @@ def _column(about: Mapping[str, Any], keys: set[str]) -> ImportColumn:
 
 
 def _whole(value: object) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 

@@ -11,12 +11,10 @@ import atexit
 import json
 import logging
 import os
-import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import APIHandler
@@ -24,7 +22,7 @@ from jupyter_server.utils import url_path_join
 from tornado import web
 
 from sacnb._auth.token import utc_now
-from sacnb._connections import Interrupt, watch
+from sacnb._tenant.awaiting import in_thread
 from sacnb.errors import QueryError, SacError, UnknownNameError
 from sacnb.lab.answers import Reply, error_json, refused, token_json, when
 from sacnb.lab.browse import members_json, model_json, models_json
@@ -35,8 +33,6 @@ from sacnb.lab.tenants import Held, Tenants, take_secrets
 __all__ = ["ROUTES", "Lab", "add_routes"]
 
 _log = logging.getLogger("sacnb.lab")
-
-_T = TypeVar("_T")
 
 # A browser or a kernel that waits longer asks again; a proxy on the way would give up.
 _ENSURE_WAIT_S: Final = 10.0
@@ -67,30 +63,9 @@ def add_routes(app: web.Application, lab: Lab | None = None) -> None:
     app.add_handlers(".*$", [(url_path_join(base, path), handler, {"lab": lab}) for path, handler in ROUTES])
 
 
-def in_thread(work: Callable[[], _T]) -> asyncio.Future[_T]:
-    """Run *work* in a daemon thread, for which the end of the server does not wait."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[_T] = loop.create_future()
-
-    def settle(result: _T | None, error: BaseException | None) -> None:
-        if future.done():  # nobody waits any more
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)  # type: ignore[arg-type]  # of work, whatever that is
-
-    def run() -> None:
-        result, failure = None, None
-        try:
-            result = work()
-        except BaseException as error:  # noqa: BLE001 - handed over
-            failure = error
-        with suppress(RuntimeError):  # the server has ended, and its loop with it
-            loop.call_soon_threadsafe(settle, result, failure)
-
-    threading.Thread(target=run, name="sacnb-lab", daemon=True).start()
-    return future
+def in_background(work: Callable[[], Reply]) -> asyncio.Future[Reply]:
+    """Run *work* in a thread; cancelling the future stops its requests."""
+    return asyncio.ensure_future(in_thread(lambda _: work()))
 
 
 class _Handler(APIHandler):
@@ -100,20 +75,21 @@ class _Handler(APIHandler):
 
     def initialize(self, lab: Lab) -> None:
         self.lab = lab
-        self.interrupt = Interrupt()
+        self.asked: asyncio.Future[Reply] | None = None
 
     def on_connection_close(self) -> None:
-        self.interrupt.set()
+        if self.asked is not None:
+            self.asked.cancel()
         super().on_connection_close()
 
     async def answer(self, work: Callable[[], Reply]) -> None:
         """Run *work* in a thread, stopped when the client leaves, and send its reply."""
-
-        def watched() -> Reply:
-            with watch(None) as around, self.interrupt.over(around):
-                return work()
-
-        await self.send(in_thread(watched))
+        self.asked = in_background(work)
+        try:
+            await self.send(self.asked)
+        except asyncio.CancelledError:
+            if not self.asked.cancelled():  # it is the server that ends
+                raise
 
     async def send(self, reply: asyncio.Future[Reply]) -> None:
         """Send a reply, or the error in its place."""
@@ -199,8 +175,9 @@ class EnsureHandler(_Handler):
         running = refreshing.get(key)
         if running is None:
             # Not stopped when this client leaves: others may wait for the same refresh.
-            running = refreshing[key] = in_thread(lambda: self._ensure(profile, asked["tenant_url"], force=force))
-            running.add_done_callback(lambda ended: (refreshing.pop(key, None), ended.exception()))
+            running = in_background(lambda: self._ensure(profile, asked["tenant_url"], force=force))
+            refreshing[key] = running
+            running.add_done_callback(lambda ended: (refreshing.pop(key, None), ended.cancelled() or ended.exception()))
         done, _ = await asyncio.wait({running}, timeout=self.lab.ensure_wait_s)
         await self.send(running if done else _settled(self._still_running(profile)))
 

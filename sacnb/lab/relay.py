@@ -59,7 +59,12 @@ def relay(held: Held, path: str, accept: str) -> Reply:
         raise QueryError(f"accept must be {' or '.join(map(repr, _ACCEPTED))}, got {accept[:80]!r}.")
     connection = held.tenant._connection
     answer = connection.context.session.fetch(
-        "GET", connection.url(readable(path)), operation="send for a kernel", accept=accept, expect=_ACCEPTED[accept]
+        "GET",
+        connection.url(readable(path)),
+        operation="send for a kernel",
+        accept=accept,
+        expect=_ACCEPTED[accept],
+        is_bulk=True,
     )
     headers = {"X-Sacnb-Attempts": str(len(answer.outcome.attempts))}
     if answer.request_id is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
@@ -295,7 +296,7 @@ def _checked(
         drawing = {} if plot else None
     else:
         problems.append(f"plot is {plot!r:.80}; expected True, False or a dictionary.")
-    is_number = isinstance(every, int | float | Decimal) and not isinstance(every, bool)
+    is_number = isinstance(every, int | float | Decimal) and not isinstance(every, bool) and not math.isnan(every)
     if every is not None and not (is_number and 0 < every <= _MOST_MINUTES):
         problems.append(f"every_minutes is {every!r:.80}; expected a number of minutes above 0, at most a year.")
     if problems:

@@ -93,7 +93,7 @@ def _members(model: Model, described: object, version: str | None) -> pl.DataFra
     for name, kind in frame.schema.items():
         if name not in model.dimensions:
             raise UnknownNameError("dimension", name, model.dimensions, where=repr(model.id))
-        if not (kind in {pl.String, pl.Categorical} or kind.is_integer() or isinstance(kind, pl.Enum)):
+        if not (kind.is_integer() or isinstance(kind, pl.String | pl.Categorical | pl.Enum)):
             raise QueryError(f"{name!r} must hold members as texts, as model.members({name!r}) has them, got {kind}.")
     if VERSION in model.dimensions:
         if VERSION in frame.columns and version is not None:

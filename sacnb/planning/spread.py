@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from decimal import ROUND_HALF_EVEN, Decimal, localcontext
+from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from typing import Any, Final, Literal
 
 import polars as pl
@@ -20,6 +20,8 @@ __all__ = ["spread"]
 _SCALE: Final = 7
 _DIGITS: Final = 38
 _WEIGHT: Final = "\0weight"
+# Digits for the largest float beside the smallest.
+_EXACT: Final = Context(prec=800)
 
 
 def spread(
@@ -72,6 +74,8 @@ def spread(
     weight = text("weight", weight)
     if number is not None:
         measure = measure or weight or _only_measure(weights, "reference")
+        if isinstance(number, Decimal) and not number.is_finite():
+            raise QueryError(f"A total must be a number, got {number}.")
         given = pl.DataFrame({measure: [number]}, strict=False)
     else:
         given = read_frame(totals)
@@ -80,7 +84,8 @@ def spread(
     if scale is None:
         kind = given.schema[measure]
         scale = kind.scale if isinstance(kind, pl.Decimal) and number is None else _SCALE
-    return _Spread(given, weights, columns, scale=scale, equal=equal, signed=signed).frame()
+    with localcontext(_EXACT):  # the program's own may have fewer digits than a total
+        return _Spread(given, weights, columns, scale=scale, equal=equal, signed=signed).frame()
 
 
 def _number(value: object) -> Any:
@@ -173,9 +178,7 @@ class _Spread:
         joined = self._joined()
         parts = self._parts(joined, totals, weights)
         self._raise_problems()
-        with localcontext() as context:
-            context.prec = 2 * _DIGITS
-            values = [Decimal(part).scaleb(-self._scale) for part in parts]
+        values = [Decimal(part).scaleb(-self._scale) for part in parts]
         if max((value.adjusted() for value in values), default=0) >= _DIGITS - self._scale:
             raise QueryError(f"A part has more than the {_DIGITS} digits of a decimal with scale={self._scale}.")
         made = pl.Series(columns.measure, values, dtype=pl.Decimal(_DIGITS, self._scale))

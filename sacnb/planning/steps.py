@@ -62,10 +62,11 @@ def checkpoint(tenant: Tenant, name: str) -> Iterator[Steps]:
     """
     name = required_text("name", name)
     path = _path(tenant, name)
-    make_private_folder(path.parent, may_be_link=False)
     lock = FileLock(path.with_suffix(".lock"), timeout=0, mode=0o600)
     try:
-        lock.acquire()
+        with _recording(name):
+            make_private_folder(path.parent, may_be_link=False)
+            lock.acquire()
     except Timeout:
         raise StepError(
             f"The chain {name!r} is running in another process or thread.",
@@ -214,8 +215,9 @@ class Steps:
             self._steps.clear()
             self._save()
         else:
+            name = required_text("name", name)
             self._called.discard(name)
-            self._drop(required_text("name", name))
+            self._drop(name)
 
     # -- what became of a step that began in an earlier run ------------------------------------------------------------
 
@@ -300,7 +302,8 @@ class Steps:
         self._save()
 
     def _save(self) -> None:
-        write_file(self._path, dump_with_digest({"name": self._name, "steps": self._steps}), durable=True)
+        with _recording(self._name):
+            write_file(self._path, dump_with_digest({"name": self._name, "steps": self._steps}), durable=True)
 
     def _read(self) -> dict[str, dict[str, Any]]:
         if not self._path.exists():
@@ -312,6 +315,21 @@ class Steps:
                 hint=f"Look at what they did in SAC, then delete {self._path}.",
             )
         return dict(found["steps"])
+
+
+@contextmanager
+def _recording(name: str) -> Iterator[None]:
+    """Turn a refusal of the system into StepError; a timeout of a lock stays, although it is an OSError."""
+    try:
+        yield
+    except Timeout:
+        raise
+    except OSError as error:
+        raise StepError(
+            f"The record of the chain {name!r} cannot be written ({error.strerror or error}: {error.filename}).",
+            hint="The steps of this run that have ended may run again. Choose another folder with SAC_CACHE_DIR, or "
+            "make room, before you run the chain again.",
+        ) from error
 
 
 def _path(tenant: Tenant, name: str) -> Path:

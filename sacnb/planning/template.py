@@ -206,6 +206,13 @@ def _values(frame: pl.DataFrame, sheet: Sheet) -> list[tuple[Any, ...]]:
             + ".",
             hint=f"It takes the columns {', '.join([*keys, *sheet.scales])}.",
         )
+    for name in (one for one in frame.columns if one in sheet.scales):
+        values = frame.get_column(name)
+        is_number = (values.dtype.is_numeric() or values.dtype == pl.Null) and not (
+            values.dtype.is_float() and values.drop_nulls().is_finite().not_().any()
+        )
+        if not is_number:
+            raise QueryError(f"The column {name!r} of rows must hold finite numbers, and has the type {values.dtype}.")
     if frame.select(keys).is_duplicated().any():
         raise QueryError("rows has several rows with the same members.")
     if sheet.across is not None:

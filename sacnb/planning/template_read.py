@@ -5,16 +5,18 @@ from __future__ import annotations
 import io
 import json
 import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, time
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import IO, TYPE_CHECKING, Any, Final, Literal
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import polars as pl
 
 from sacnb._arguments import folder, names, one_of
 from sacnb._endpoints import UNASSIGNED
+from sacnb._files import max_file_mb, read_bounded, too_long
 from sacnb._write.target import VERSION, Dates, dates_as_written
 from sacnb.errors import MissingExtraError, QueryError, RowsError
 from sacnb.planning.template import ABOUT, ENTRY, LISTS, Sheet
@@ -29,6 +31,8 @@ _SHOWN: Final = 5
 _DIGITS: Final = 38
 _DATES: Final = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%Y-%m", "%Y/%m", "%m.%Y", "%m/%Y", "%Y%m%d", "%Y%m")
 _SPACES: Final = str.maketrans("", "", " \u00a0\u2009\u202f'\u2019")
+# The errors of openpyxl for parts of a workbook that are cut short, or no XML.
+_DAMAGED: Final = (KeyError, TypeError, ValueError, AttributeError, IndexError, SyntaxError, zlib.error)
 _PROBLEMS: Final = {
     "row": pl.UInt32,
     "cell": pl.String,
@@ -71,17 +75,29 @@ def read_template(
         raise MissingExtraError("excel", "Reading an Excel template") from error
     sign = one_of("decimal", decimal, (",", "."))
     ignored = names("ignore", ignore) or ()
+    place = None if hasattr(source, "read") else folder("source", source)
+    shown = "The stream" if place is None else str(place)
     try:
-        content = source.read() if hasattr(source, "read") else folder("source", source).read_bytes()
+        content = _content(source if place is None else place)
         values = openpyxl.load_workbook(io.BytesIO(content), data_only=True)
         formulas = openpyxl.load_workbook(io.BytesIO(content))
     except OSError as error:
-        raise QueryError(f"{source} cannot be read: {error.strerror or error}.") from error
-    except (InvalidFileException, BadZipFile, KeyError, TypeError, ValueError) as error:
-        raise QueryError(f"{source} is no Excel workbook (.xlsx): {error}.") from None
+        raise QueryError(f"{shown} cannot be read: {error.strerror or error}.") from error
+    # The last three come where the parts of a workbook are damaged.
+    except (
+        InvalidFileException,
+        BadZipFile,
+        KeyError,
+        TypeError,
+        ValueError,
+        IndexError,
+        SyntaxError,
+        zlib.error,
+    ) as e:
+        raise QueryError(f"{shown} is no Excel workbook (.xlsx): {e}.") from None
     if not {ENTRY, LISTS, ABOUT} <= set(values.sheetnames):
         raise QueryError(
-            f"{source} is no template: it lacks the sheets that sacnb.planning.template writes.",
+            f"{shown} is no template: it lacks the sheets that sacnb.planning.template writes.",
             hint=f"It has: {', '.join(values.sheetnames)}.",
         )
     dumped = "".join(str(row[0]) for row in values[ABOUT].iter_rows(values_only=True) if row[0])
@@ -89,9 +105,20 @@ def read_template(
         sheet = Sheet(**json.loads(dumped))
     except (ValueError, TypeError):
         raise QueryError(
-            f"{source} cannot be read: its hidden sheet {ABOUT!r} was changed. Take a new template."
+            f"{shown} cannot be read: its hidden sheet {ABOUT!r} was changed. Take a new template."
         ) from None
     return _Reader(sheet, _read_lists(values[LISTS], sheet), sign, ignored).read(values[ENTRY], formulas[ENTRY])
+
+
+def _content(source: str | os.PathLike[str] | IO[bytes]) -> bytes:
+    """Return the bytes of a workbook. Raises OSError, also where they, or what they unpack to, are too long."""
+    content = source.read() if hasattr(source, "read") else read_bounded(folder("source", source))
+    most = max_file_mb()
+    with ZipFile(io.BytesIO(content)) as parts:
+        # zipfile unpacks no more of a part than the size that is written here.
+        if sum(part.file_size for part in parts.infolist()) > most * 1_000_000:
+            raise too_long(most)
+    return content
 
 
 def _read_lists(page: Any, sheet: Sheet) -> dict[str, dict[str, str]]:
@@ -313,8 +340,8 @@ def _read_date(value: object, dates: Dates) -> str:
 
 
 _GROUPED: Final = {
-    ",": re.compile(r"\d{1,3}(\.\d{3})*(,\d+)?|\d+(,\d+)?"),
-    ".": re.compile(r"\d{1,3}(,\d{3})*(\.\d+)?|\d+(\.\d+)?"),
+    ",": re.compile(r"[1-9]\d{0,2}(\.\d{3})+(,\d+)?|\d+|\d*,\d+"),
+    ".": re.compile(r"[1-9]\d{0,2}(,\d{3})+(\.\d+)?|\d+|\d*\.\d+"),
 }
 _AMBIGUOUS: Final = re.compile(r"[1-9]\d{0,2}[.,]\d{3}")
 
@@ -347,7 +374,7 @@ def read_number(value: object, scale: int, sign: str | None) -> Decimal:
     exact = _rounded(number, scale)
     if exact != number:
         raise _Wrong("precision", f"The number has more than {scale} decimals. Round it first.")
-    return -exact if negative else exact
+    return exact.copy_negate() if negative else exact  # a minus sign would round to the digits of the program's context
 
 
 _EXACT: Final = Context(prec=400, rounding=ROUND_HALF_EVEN)

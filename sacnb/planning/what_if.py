@@ -63,6 +63,7 @@ def what_if(model: Model, version: str, *, base: str, where: Mapping[str, Any] |
     narrowed = dict(mapping("where", where))
     if VERSION in narrowed:
         raise QueryError(f"where must not name {VERSION!r}; version= and base= do.")
+    model.facts(where={**narrowed, VERSION: [base]})  # refuse it now, and not after the first write
     trial = WhatIf(model, version, base, narrowed)
     try:
         yield trial

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, cast
 from urllib.parse import urlsplit
 
-from sacnb._files import replacing
+from sacnb._files import read_bounded, replacing
 from sacnb.errors import ReplayError
 from sacnb.replay.library import Request, Response, key_of_request, make_request
 from sacnb.replay.scan import decode_text
@@ -204,7 +204,7 @@ def read(path: Path) -> tuple[About, list[Interaction]]:
 
 def _text_of(path: Path) -> str:
     try:
-        text = decode_text(path.read_bytes())
+        text = decode_text(read_bounded(path))
     except OSError as error:
         raise ReplayError(
             f"The cassette {str(path)!r} cannot be read: {error.strerror or error}.", hint=_record_again(path)
@@ -242,7 +242,7 @@ def put(path: Path, text: str) -> None:
 def _raw_text_of(path: Path) -> str:
     """Return the text of an earlier recording; the empty text where it cannot be read, because it is replaced."""
     with suppress(OSError, UnicodeDecodeError):
-        return path.read_bytes().decode("utf-8")
+        return read_bounded(path).decode("utf-8")
     return ""
 
 

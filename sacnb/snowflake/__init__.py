@@ -48,6 +48,7 @@ def connect(
     ca_bundle: str | os.PathLike[str] | None = None,
     jwt_lifetime_s: float | None = None,
     refresh_margin_s: float | None = None,
+    max_answer_mb: int | None = None,
     token: str | Secret | None = None,
     token_type: str | None = None,
     environ: Mapping[str, str] | None = None,

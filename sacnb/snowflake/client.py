@@ -79,6 +79,7 @@ class SnowflakeClient:
             token_type=token_type,
             verify=self._settings.verify,
             margin_s=self._settings.margin_s,
+            max_answer_mb=self._settings.max_answer_mb,
             telemetry=self._telemetry,
             **self._clocks,
         )

@@ -10,6 +10,7 @@ from typing import Final
 
 from sacnb._auth.sources import TokenSource
 from sacnb._auth.token import MIN_MARGIN_S, RefreshPolicy, utc_now
+from sacnb._settings.variables import Bound, Limits
 from sacnb._wire.context import DispatchContext, context_for
 from sacnb._wire.message import Service
 from sacnb._wire.retry import RetryPlan
@@ -22,8 +23,6 @@ MIGRATE_HINT: Final = (
     "Register a public key for the user (alter user ... set rsa_public_key='...'), set SNOWFLAKE_USER and "
     "SNOWFLAKE_PRIVATE_KEY_FILE, and remove SNOWFLAKE_TOKEN: tokens are then made and refreshed automatically."
 )
-# Answers are tokens and the status of at most some thousand channels.
-_MAX_ANSWER_BYTES: Final = 64_000_000
 # 429 is waited out once, for 1 to 3 seconds or as Snowflake says; the next one is raised.
 _THROTTLES: Final = 1
 
@@ -59,6 +58,7 @@ def engine(
     plan: RetryPlan | None = None,
     margin_s: float = MIN_MARGIN_S,
     timeout: tuple[float, float] = (10.0, 60.0),
+    max_answer_mb: int = 64,
     telemetry: Telemetry | None = None,
     now: Callable[[], datetime] = utc_now,
     clock: Callable[[], float] = time.monotonic,
@@ -79,7 +79,7 @@ def engine(
         service=Service("Snowflake", "SNOWFLAKE_URL", {TOKEN_TYPE_HEADER: token_type}, _HINTS),
         telemetry=telemetry,
         timeout=timeout,
-        max_answer_bytes=_MAX_ANSWER_BYTES,
+        limits=Limits(answer=Bound(max_answer_mb, "SNOWFLAKE_MAX_ANSWER_MB")),
         verify=verify,
         now=now,
         clock=clock,

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from sacnb._files import read_bounded
 from sacnb._settings import Secret
 from sacnb.errors import MissingExtraError, SettingsError
 
@@ -115,7 +116,7 @@ def _content(source: Secret | str | bytes | os.PathLike[str]) -> Secret:
     if text is None and not isinstance(source, bytes):
         path = Path(str(source)).expanduser()
         try:
-            source = path.read_bytes()
+            source = read_bounded(path, 1)
         except OSError as error:
             reason = error.strerror or "it cannot be read"
         except ValueError:

@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 from sacnb._arguments import flag, required_text, whole_number
 from sacnb._files import dump_with_digest, make_private_folder, read_with_digest, remove, replacing
 from sacnb._wire.telemetry import room_logger
-from sacnb.errors import Cancelled, ChannelError, ExportError
+from sacnb.errors import Cancelled, ChannelError, ExportError, QueryError
 from sacnb.snowflake.channel import Channel
 from sacnb.snowflake.client import SnowflakeClient
 
@@ -181,6 +181,8 @@ def load_facts(
     """
     from sacnb import snowflake
 
+    if client is not None and not isinstance(client, SnowflakeClient):
+        raise QueryError(f"client must be one that sacnb.snowflake.connect made, got a {type(client).__name__}.")
     count = whole_number("channels", channels, least=1) or 1
     with nullcontext(client) if client is not None else snowflake.connect() as connected:
         pipe = connected.pipe(table, database=options.get("database"), schema=options.get("schema"))

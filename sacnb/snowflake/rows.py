@@ -8,7 +8,10 @@ polars writes as null; so it is refused before, unless the caller wants nulls.
 from __future__ import annotations
 
 import io
+import uuid
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from decimal import Decimal
 from typing import Any, Final, Literal, cast
 
 import polars as pl
@@ -16,9 +19,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sacnb._fork import refuse_polars_after_fork
+from sacnb._frames.convert import from_frame
 from sacnb.errors import QueryError
 
-__all__ = ["NotFinite", "batches", "ndjson", "refuse_not_finite", "writable"]
+__all__ = ["NotFinite", "batches", "ndjson", "refuse_not_finite", "schema_of", "writable", "written_type"]
 
 _MAX_DECIMAL_DIGITS: Final = 38
 
@@ -43,17 +47,23 @@ def _batches(data: Any) -> Iterator[pa.RecordBatch]:
     elif isinstance(data, pa.Table):
         yield from data.to_batches()
     elif library == "pandas" and hasattr(data, "columns"):
-        yield from pa.Table.from_pandas(data, preserve_index=False).to_batches()
-    elif library == "polars" and hasattr(data, "collect_batches"):  # a LazyFrame
+        yield from from_frame("rows", data).to_batches()
+    elif isinstance(data, pl.DataFrame):
+        yield from _of_polars(data).to_arrow().to_batches()
+    elif isinstance(data, pl.LazyFrame):
         for frame in data.collect_batches():
-            yield from frame.to_arrow().to_batches()
+            yield from _of_polars(frame).to_arrow().to_batches()
     elif hasattr(data, "__next__") or isinstance(data, list | tuple):  # a stream of ours, whose errors stay its own
         for batch in cast("Iterable[Any]", data):
-            if not isinstance(batch, pa.RecordBatch | pa.Table):
+            if not isinstance(batch, pa.RecordBatch | pa.Table | pl.DataFrame):
                 raise _unexpected(batch)
             yield from _batches(batch)
     elif hasattr(data, "__arrow_c_stream__"):
-        yield from pa.RecordBatchReader.from_stream(data)
+        try:
+            reader = pa.RecordBatchReader.from_stream(data)
+        except pa.ArrowInvalid:  # a single column
+            raise _unexpected(data) from None
+        yield from reader
     else:
         raise _unexpected(data)
 
@@ -66,6 +76,35 @@ def _unexpected(data: object) -> QueryError:
     )
 
 
+def _of_polars(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return *frame* without types that Arrow has not: whole numbers of 128 bits become texts, as decimals do."""
+    objects = [name for name, kind in frame.schema.items() if kind == pl.Object]
+    if objects:
+        raise QueryError(f"Column {objects[0]!r} holds Python objects, which JSON cannot say.")
+    return frame.with_columns(
+        pl.col(name).cast(pl.String) for name, kind in frame.schema.items() if kind in {pl.Int128, pl.UInt128}
+    )
+
+
+def schema_of(data: Any) -> pa.Schema:
+    """Return the schema of a frame, a table or a stream, of which no row is read. Raises QueryError for others."""
+    if isinstance(data, pa.Schema):
+        return data
+    if isinstance(data, pl.LazyFrame):
+        data = pl.DataFrame(schema=data.collect_schema())
+    if isinstance(data, pl.DataFrame):
+        return _of_polars(data.clear()).to_arrow().schema
+    found = getattr(data, "schema", None)
+    if isinstance(found, pa.Schema):  # a table, a batch, a stream
+        return found
+    if type(data).__module__.partition(".")[0] == "pandas" and hasattr(data, "columns"):
+        return from_frame("rows", data).schema
+    if hasattr(data, "__arrow_c_stream__"):
+        with suppress(pa.ArrowInvalid):  # a single column
+            return pa.RecordBatchReader.from_stream(data).schema
+    raise QueryError(f"rows must be an Arrow schema, a table, a stream or a frame, got a {type(data).__name__}.")
+
+
 def ndjson(part: pa.RecordBatch) -> bytes:
     """Return *part* as lines, each ended. Raises QueryError in a forked process."""
     refuse_polars_after_fork()
@@ -75,21 +114,102 @@ def ndjson(part: pa.RecordBatch) -> bytes:
 
 
 def writable(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Return *batch* with texts for what polars cannot write: binary in hexadecimal, decimals that are too wide."""
+    """Return *batch* with texts for what polars cannot write: binary in hexadecimal, decimals that are too wide.
+
+    Raises QueryError for a type that has no form in JSON.
+    """
     columns, changed = list(batch.columns), False
     for index, field_ in enumerate(batch.schema):
-        kind = field_.type
-        if pa.types.is_dictionary(kind):
-            columns[index] = columns[index].cast(kind.value_type)
-            kind, changed = kind.value_type, True
-        if pa.types.is_decimal(kind) and kind.precision > _MAX_DECIMAL_DIGITS:
-            columns[index], changed = columns[index].cast(pa.string()), True
-        elif pa.types.is_float16(kind):
-            columns[index], changed = columns[index].cast(pa.float32()), True
-        elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
-            as_hex = [None if value is None else value.hex().upper() for value in columns[index].to_pylist()]
-            columns[index], changed = pa.array(as_hex, pa.string()), True
+        kind = written_type(field_)
+        if kind != field_.type:
+            columns[index], changed = _converted(columns[index], kind), True
     return pa.RecordBatch.from_arrays(columns, batch.schema.names) if changed else batch
+
+
+def written_type(field_: pa.Field) -> pa.DataType:
+    """Return the type in which a column is written. Raises QueryError for one that has no form in JSON."""
+    kind = _written(field_.type)
+    if kind is None:
+        raise QueryError(f"Column {field_.name!r} has the type {field_.type}, for which Snowflake has no column.")
+    return kind
+
+
+def _written(kind: pa.DataType) -> pa.DataType | None:
+    """Return the type in which values of *kind* are written, ``None`` where there is none."""
+    is_text = _is_binary(kind) or kind == pa.uuid()
+    if not is_text and isinstance(kind, pa.BaseExtensionType):
+        return _written(kind.storage_type)
+    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+        inner = _written(kind.value_type)
+        return pa.large_string() if inner == pa.string_view() else inner  # Arrow does not take from views
+    if pa.types.is_nested(kind):
+        return _written_nested(kind)
+    if is_text or (pa.types.is_decimal(kind) and (kind.precision > _MAX_DECIMAL_DIGITS or kind.scale < 0)):
+        kind = pa.string()
+    elif pa.types.is_float16(kind):
+        kind = pa.float32()
+    elif pa.types.is_timestamp(kind) and (kind.tz or "").startswith(("+", "-")):
+        kind = pa.timestamp(kind.unit, "UTC")  # the same moment; polars knows zones by their names only
+    return None if pa.types.is_interval(kind) else kind
+
+
+def _written_nested(kind: pa.DataType) -> pa.DataType | None:
+    if pa.types.is_union(kind):
+        return None
+    inner = [_written(kind.field(at).type) for at in range(kind.num_fields)]
+    if None in inner:
+        return None
+    is_same = all(kind.field(at).type == one for at, one in enumerate(inner))
+    if pa.types.is_map(kind):
+        return kind if is_same else pa.map_(kind.key_type, _written(kind.item_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([kind.field(at).with_type(one) for at, one in enumerate(inner)])
+    return kind if is_same and not _is_view(kind) else pa.large_list(inner[0])
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    is_plain = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    return bool(is_plain or pa.types.is_fixed_size_binary(kind) or pa.types.is_binary_view(kind))
+
+
+def _is_view(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    is_plain = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return is_plain or _is_view(kind)
+
+
+def _converted(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    if pa.types.is_dictionary(column.type):
+        return _converted(column.dictionary, kind).take(column.indices)
+    if pa.types.is_run_end_encoded(column.type):
+        return _converted(pc.run_end_decode(column), kind)
+    if isinstance(column.type, pa.BaseExtensionType) and column.type != pa.uuid():
+        return _converted(column.storage, kind)
+    if column.type == kind:
+        return column
+    is_thousands = pa.types.is_decimal(column.type) and column.type.scale < 0
+    is_odd = is_thousands or _is_binary(column.type) or pa.types.is_nested(column.type) or column.type == pa.uuid()
+    if not is_odd:
+        return column.cast(kind)
+    # Value by value: rare types, and none of them large.
+    return pa.array([_plain(value) for value in column.to_pylist()], kind)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.hex().upper()
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    if isinstance(value, tuple):  # an entry of a map
+        return tuple(_plain(one) for one in value)
+    return {name: _plain(one) for name, one in value.items()} if isinstance(value, dict) else value
 
 
 def refuse_not_finite(batch: pa.RecordBatch, rows_before: int) -> None:
@@ -114,7 +234,13 @@ def _leaves(column: pa.Array) -> Iterator[pa.Array]:
     if pa.types.is_struct(kind):
         for child in column.flatten():
             yield from _leaves(child)
-    elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+    elif _is_list(kind):
         yield from _leaves(column.flatten())
+    elif pa.types.is_map(kind):
+        yield from _leaves(column.items)
+    elif pa.types.is_dictionary(kind):
+        yield from _leaves(column.dictionary)
+    elif isinstance(kind, pa.BaseExtensionType):
+        yield from _leaves(column.storage)
     else:
         yield column

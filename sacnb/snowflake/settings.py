@@ -35,6 +35,7 @@ VARIABLES: Final[Mapping[str, str]] = {
     "SNOWFLAKE_CA_BUNDLE": "a PEM file with your company's certificate authority",
     "SNOWFLAKE_JWT_LIFETIME_S": "seconds a signed token lives, within 30 to 3600 (3600)",
     "SNOWFLAKE_REFRESH_MARGIN_S": "seconds before its end at which a token is refreshed, at least 30 (30)",
+    "SNOWFLAKE_MAX_ANSWER_MB": "megabytes that one answer may unpack to: tokens, and the status of channels (64)",
     "SNOWFLAKE_TOKEN": "a pasted token in place of the key: deprecated, it cannot be refreshed",
     "SNOWFLAKE_TOKEN_TYPE": f"the kind of the pasted token: {', '.join(TOKEN_TYPES)} (OAUTH)",
 }
@@ -51,6 +52,7 @@ class SnowflakeSettings:
     schema: str | None
     verify: bool | str
     margin_s: float
+    max_answer_mb: int = 64
 
 
 def resolve(arguments: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> SnowflakeSettings:
@@ -87,6 +89,7 @@ def resolve(arguments: Mapping[str, Any], environ: Mapping[str, str] | None = No
         schema=given.text("schema") or None,
         verify=_verify(given.text("ca_bundle")),
         margin_s=given.number("refresh_margin_s", MIN_MARGIN_S),
+        max_answer_mb=given.whole("max_answer_mb", 64, "megabytes"),
     )
 
 
@@ -127,6 +130,16 @@ class _Given:
             number = math.nan
         if not number > 0:
             raise SettingsError(f"{_name(argument)} is {value!r}; expected a number of seconds, such as {default:g}.")
+        return number
+
+    def whole(self, argument: str, default: int, unit: str) -> int:
+        value = self._values[argument]
+        try:
+            number = default if value is None else int(str(value))
+        except ValueError:
+            number = 0
+        if number < 1:
+            raise SettingsError(f"{_name(argument)} is {value!r}; expected {unit}, 1 or more, such as {default}.")
         return number
 
     def one_of(self, argument: str, allowed: tuple[str, ...], default: str) -> str:

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from sacnb.errors import QueryError
 from sacnb.snowflake.names import identifier, quoted
+from sacnb.snowflake.rows import schema_of, written_type
 
 __all__ = ["create_table"]
 
@@ -24,25 +24,16 @@ def create_table(rows: object, table: str, *, database: str | None = None, schem
     """
     names = [identifier(*pair) for pair in (("database", database), ("schema", schema)) if pair[1] is not None]
     place = ".".join(quoted(name) for name in (*names, identifier("table", table)))
-    columns = [f"    {quoted(field.name)} {_type_of(field)}" for field in _schema_of(rows)]
+    columns = [f"    {quoted(field.name)} {_type_of(field)}" for field in schema_of(rows)]
     return "create table if not exists {} (\n{}\n);".format(place, ",\n".join(columns))
 
 
-def _schema_of(rows: Any) -> pa.Schema:
-    if isinstance(rows, pa.Schema):
-        return rows
-    found = getattr(rows, "schema", None)
-    if isinstance(found, pa.Schema):  # a table, a batch, a stream
-        return found
-    if type(rows).__module__.partition(".")[0] == "pandas":
-        return pa.Schema.from_pandas(rows, preserve_index=False)
-    if hasattr(rows, "__arrow_c_stream__"):
-        return pa.RecordBatchReader.from_stream(rows).schema
-    raise QueryError(f"rows must be an Arrow schema, a table, a stream or a frame, got a {type(rows).__name__}.")
-
-
 def _type_of(field: pa.Field) -> str:
-    kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+    kind = field.type
+    if isinstance(kind, pa.BaseExtensionType) and kind != pa.uuid():
+        kind = kind.storage_type
+    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+        kind = kind.value_type
     if pa.types.is_decimal(kind):
         return _number(kind.precision, kind.scale)
     if pa.types.is_timestamp(kind):
@@ -50,7 +41,7 @@ def _type_of(field: pa.Field) -> str:
     for is_kind, name in _NAMES:
         if is_kind(kind):
             return name
-    raise QueryError(f"Column {field.name!r} has the type {kind}, for which Snowflake has no column.")
+    return "VARCHAR" if written_type(field) == pa.string() else "VARIANT"
 
 
 def _number(precision: int, scale: int) -> str:
@@ -74,6 +65,5 @@ _NAMES: Final[tuple[tuple[Any, str], ...]] = (
     (pa.types.is_binary, "BINARY"),
     (pa.types.is_large_binary, "BINARY"),
     (pa.types.is_fixed_size_binary, "BINARY"),
-    (pa.types.is_struct, "VARIANT"),
-    (pa.types.is_nested, "VARIANT"),
+    (pa.types.is_binary_view, "BINARY"),
 )

@@ -2,43 +2,27 @@
 
 The browser is the system's Chromium; Playwright's own is never downloaded. Where either is missing the tests are
 skipped, unless ``SACNB_BROWSER=required`` says that they must not be. ``SACNB_PICTURES=keep`` keeps the pictures that
-the documents show. Whatever a test does: in the end no secret has come to light, nothing has complained on the
-browser's console, and no other machine was asked for anything.
+the documents show, and ``SACNB_PICTURES=/some/folder`` puts them there. Whatever a test does: in the end no secret has
+come to light, nothing has complained on the browser's console, and no other machine was asked for anything.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
-import re
-import secrets
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
-import urllib3
-from browsing import CLIENT_ID, CLIENT_SECRET, PATIENCE_S, Notebook, Server, Tab
+from browsing import CLIENT_ID, CLIENT_SECRET, PATIENCE_S, ROOT, Notebook, Server, Tab, is_root, running_jupyter
 
 import sacnb.sandbox
 from sacnb.sandbox import Sandbox
 
-ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "docs" / "pictures"
-# The Python of another Jupyter, with sacnb as pip installs it; `make labs` names the oldest and the newest.
-JUPYTER = os.environ.get("SACNB_JUPYTER", sys.executable)
-_SETTINGS = {
-    # No question whether to fetch news, which would stand in the way.
-    "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
-    "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
-    # A saved notebook then holds all that its widgets hold: the more there is to look for secrets in.
-    "@jupyter-widgets/jupyterlab-manager/plugin": {"saveState": True},
-}
 _FLAGS = (
     *("--disable-gpu", "--disable-quic", "--disable-dev-shm-usage", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
@@ -77,63 +61,8 @@ def tenant(chromium: str) -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="session")
 def server(tenant: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    base = tmp_path_factory.mktemp("jupyter")
-    folder = base / "root"
-    folder.mkdir()
-    for name, value in _SETTINGS.items():
-        file = base / "settings" / f"{name}.jupyterlab-settings"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(value), encoding="utf-8")
-    token = secrets.token_urlsafe(16)
-    ours = re.compile("SAC_.*|JUPYTER.*|.*_PROXY", re.IGNORECASE)
-    environment = {name: value for name, value in os.environ.items() if not ours.fullmatch(name)} | {
-        "JUPYTER_TOKEN": token,
-        "JUPYTER_CONFIG_DIR": str(base / "config"),
-        "JUPYTER_DATA_DIR": str(base / "data"),
-        "JUPYTER_RUNTIME_DIR": str(base / "runtime"),
-        "JUPYTERLAB_SETTINGS_DIR": str(base / "settings"),
-        "JUPYTERLAB_WORKSPACES_DIR": str(base / "workspaces"),
-        "IPYTHONDIR": str(base / "ipython"),
-        "SAC_REPLAY": "off",
-        "SAC_TENANT_URL": tenant.tenant_url,
-        "SAC_TOKEN_URL": tenant.token_url,
-        "SAC_CLIENT_ID": tenant.client_id,
-        "SAC_CLIENT_SECRET": tenant.client_secret,
-        "SAC_CACHE_DIR": str(base / "cache"),
-        # Small models, and yet several pages, one after the other.
-        "SAC_PAGE_SIZE": "40",
-        "SAC_STREAMS": "1",
-        "SAC_MAX_ATTEMPTS": "1",  # a test of what is shown in the end need not wait for tries in between
-    }
-    if sys.executable == JUPYTER:  # poetry installs none of the data that pip puts into the environment
-        environment["JUPYTER_PATH"] = str(ROOT / "sacnb" / "lab" / "share" / "jupyter")
-        environment["JUPYTER_CONFIG_PATH"] = str(ROOT / "sacnb" / "lab" / "etc" / "jupyter")
-    options = ["--no-browser", "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", f"--ServerApp.root_dir={folder}"]
-    options += ["--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True"]
-    options += ["--LabApp.extension_manager=readonly"]
-    options += ["--allow-root"] if _is_root() else []
-    process = subprocess.Popen(
-        [JUPYTER, "-m", "jupyterlab", *options],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        server = Server(process, token, folder)
-        server.listen()
-        # It says where it is a moment before it is there.
-        tries = urllib3.Retry(2 * PATIENCE_S, backoff_factor=0.1, backoff_max=0.5)
-        assert urllib3.request("GET", f"{server.url}/api", retries=tries).status == 200
-        yield server
-    finally:
-        process.terminate()
-        process.wait(PATIENCE_S)
-
-
-def _is_root() -> bool:
-    return os.name == "posix" and os.geteuid() == 0
+    with running_jupyter(tenant, tmp_path_factory.mktemp("jupyter")) as started:
+        yield started
 
 
 @pytest.fixture(scope="session")
@@ -142,7 +71,7 @@ def browser(chromium: str) -> Iterator[Any]:
 
     expect.set_options(timeout=PATIENCE_S * 1000)
     # Chromium's own sandbox does not work for root, as whom containers run.
-    flags = [*_FLAGS, *(["--no-sandbox"] if _is_root() else [])]
+    flags = [*_FLAGS, *(["--no-sandbox"] if is_root() else [])]
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=chromium, args=flags)
         yield launched
@@ -191,7 +120,8 @@ def open_notebook(
                 cell.execution_count = None  # so that a number says that the cell has run here
         file = server.folder / f"notebook_{len(list(server.folder.iterdir()))}.ipynb"
         nbformat.write(document, file)
-        pictures = PICTURES if os.environ.get("SACNB_PICTURES") == "keep" else None
+        wanted = os.environ.get("SACNB_PICTURES")
+        pictures = PICTURES if wanted == "keep" else Path(wanted) if wanted else None
         is_loaded = place in tabs and not tabs[place].page.is_closed()
         if not is_loaded:
             tabs[place] = Tab(context.new_page())

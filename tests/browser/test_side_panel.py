@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import sacnb.lab
 from sacnb.sandbox import Sandbox
 
 TIME = r"\d\d:\d\d UTC\S*"
@@ -20,6 +22,22 @@ def show_panel(notebook: Any) -> Any:
     panel = notebook.page.locator("#sacnb-panel")
     panel.get_by_role("status").get_by_text(re.compile(r"^\d+ models; choose one$")).wait_for()
     return panel
+
+
+def read_part(name: str) -> str:
+    """Return a script of the panel."""
+    folder = Path(sacnb.lab.__file__).parent / "share/jupyter/labextensions/sacnb/static"
+    return (folder / name).read_text(encoding="utf-8")
+
+
+def set_width(page: Any, width: int) -> None:
+    """Drag the border between the side bar and the notebook."""
+    handle = page.locator("#jp-main-split-panel > .lm-SplitPanel-handle:not(.lm-mod-hidden)").first.bounding_box()
+    left = page.locator("#sacnb-panel").bounding_box()["x"]
+    page.mouse.move(handle["x"] + handle["width"] / 2, handle["y"] + 300)
+    page.mouse.down()
+    page.mouse.move(left + width, handle["y"] + 300, steps=4)
+    page.mouse.up()
 
 
 def code_of(notebook: Any) -> list[str]:
@@ -84,6 +102,15 @@ def test_from_the_first_look_to_code_in_the_notebook(
     notebook.look(panel, "side_panel")
     notebook.show("light")
     notebook.picture("side_panel_lab", page.locator("#main"), scale="css")
+    if notebook.pictures is not None and notebook.pictures.name != "pictures":  # to look at, and not for the documents
+        for width in (420, 230):
+            set_width(page, width)
+            for theme in ("dark", "light"):
+                notebook.show(theme)
+                notebook.picture(f"side_panel_{theme}_{width}", panel)
+    set_width(page, 230)
+    assert panel.evaluate("panel => panel.scrollWidth <= panel.clientWidth"), "something is cut off"
+    set_width(page, 320)
 
     # Code for a member goes to the cursor of the active cell, and runs; a model is dragged into the other one.
     page.locator(".jp-CodeCell").first.locator(".cm-content").click()
@@ -100,6 +127,23 @@ def test_from_the_first_look_to_code_in_the_notebook(
     )
     notebook.run_all()
     expect(page.locator(".jp-CodeCell").first.locator(".jp-OutputArea-output").last).to_contain_text("Employees")
+
+    # Another tenant is looked at while a refresh runs, which is there again afterwards.
+    tenant.misbehave("slow_bytes", on="facts", chunks=8, pause_s=0.3)
+    items.filter(has_text="US_EMPLOYMENT").first.click()
+    panel.get_by_role("button", name="Refresh", exact=True).click()
+    expect(status).to_have_text(re.compile(r"^US_EMPLOYMENT: \d+ of [\d,]+ rows"))
+    cancel = panel.get_by_role("button", name="Cancel", exact=True)
+    panel.get_by_label("Tenant").select_option("other")
+    expect(status).to_have_text(re.compile(r"^\d+ models; choose one$"))
+    expect(panel.get_by_role("progressbar")).to_be_hidden()
+    expect(cancel).to_have_attribute("aria-disabled", "true")
+    panel.get_by_label("Tenant").select_option("")
+    expect(panel.get_by_role("progressbar")).to_be_visible()
+    expect(cancel).to_have_attribute("aria-disabled", "false")
+    cancel.click()
+    expect(status).to_have_text("US_EMPLOYMENT: cancelled; what is cached stays")
+    tenant.behave()
 
     # SAC is away: the panel says so, and what to do.
     tenant.misbehave("error_503", on="api")
@@ -122,16 +166,52 @@ def test_from_the_first_look_to_code_in_the_notebook(
     assert any("The side panel of sacnb is not shown" in said for said in notebook.console)
 
 
+def test_a_refresh_is_followed_whichever_tenant_is_shown_and_while_the_server_is_away(browser: Any) -> None:
+    """What the panel hears of two refreshes: the second was started in another tab, and its server starts again."""
+    page = browser.new_page()
+    page.add_script_tag(content=f"{read_part('jobs.js').replace('export class', 'window.Jobs = class')}")
+    heard = page.evaluate(
+        """async () => {
+            const heard = [], waits = [];
+            const away = Object.assign(new Error("away"), {status: 0});
+            const gone = Object.assign(new Error("gone"), {status: 404});
+            const a = {id: "a", profile: "one", state: "running"};
+            const answers = {a: [{...a, rows: 7}, away, {...a, state: "done"}], b: [gone]};
+            const ask = async (method, path) => {
+                const answer = answers[path.slice("jobs/".length)].shift();
+                if (answer instanceof Error) throw answer;
+                return answer;
+            };
+            const jobs = new Jobs(ask, {
+                show: (job, error) => heard.push([job.profile, job.rows ?? 0, error && error.message]),
+                end: (job) => heard.push([job.profile, job.state]),
+            }, async (milliseconds) => { waits.push(milliseconds); });
+            const first = jobs.follow(a);
+            jobs.adopt([a, {id: "b", profile: "two", state: "running"}]);
+            await first;
+            const [one, again, two] = [jobs.takeEnded("one"), jobs.takeEnded("one"), jobs.takeEnded("two")];
+            return {heard, waits, ended: [one.state, again, two.error.message], left: jobs.of("one") || jobs.of("two")};
+        }"""
+    )
+    page.close()
+    assert [one for one in heard["heard"] if one[0] == "one"] == [
+        ["one", 0, None],
+        ["one", 7, None],
+        ["one", 7, "away"],
+        ["one", "done"],
+    ]
+    assert [one for one in heard["heard"] if one[0] == "two"] == [["two", 0, None], ["two", "failed"]]
+    assert sorted(heard["waits"]) == [500, 500, 500, 3000]
+    assert heard["ended"][:2] == ["done", None]
+    assert "was started again" in heard["ended"][2]
+    assert heard["left"] is None
+
+
 @pytest.mark.parametrize("broken", ["window._JUPYTERLAB.sacnb.init(null);", "window._JUPYTERLAB.sacnb.init({});"])
 def test_a_container_without_packages_has_no_plugin_and_no_error(browser: Any, broken: str) -> None:
     """A Lab that shares nothing that the panel knows goes without the panel."""
-    from pathlib import Path
-
-    import sacnb.lab
-
-    entry = Path(sacnb.lab.__file__).parent / "share/jupyter/labextensions/sacnb/static/remoteEntry.js"
     page = browser.new_page()
-    page.add_script_tag(content=entry.read_text(encoding="utf-8"))
+    page.add_script_tag(content=read_part("remoteEntry.js"))
     found = page.evaluate(
         f"""async () => {{
             {broken}

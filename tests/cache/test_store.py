@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,7 +25,7 @@ from sacnb._cache.staging import StagingArea, staging_root
 from sacnb._cache.store import Cache
 from sacnb._results.info import METADATA_KEYS, digest_of
 from sacnb._results.result import Result
-from sacnb.errors import CacheError, UnknownNameError
+from sacnb.errors import CacheError, QueryError, UnknownNameError
 
 MakeResult = Callable[..., Result]
 
@@ -261,6 +261,19 @@ def test_an_entry_is_found_by_the_beginning_of_its_key(cache: Cache, make_result
             cache.show(unclear)
     with pytest.raises(UnknownNameError):
         cache.show(CacheKey.of(make_result(query="c").info))
+
+
+@pytest.mark.parametrize("bad", [5, b"sales", ["sales"], {"a": 1}, object()])
+def test_arguments_are_checked(cache: Cache, bad: Any) -> None:
+    for use in (
+        lambda: cache.show(bad),
+        lambda: cache.clear(bad),
+        lambda: cache.clear(older_than="x" if bad == 5 else bad),
+        lambda: cache.clean_staging(bad),
+        lambda: cache.clean_staging(older_than="x" if bad == 5 else bad),
+    ):
+        with pytest.raises(QueryError):
+            use()
 
 
 def test_clearing_one_the_old_or_all(cache: Cache, make_result: MakeResult) -> None:

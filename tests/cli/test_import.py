@@ -34,6 +34,15 @@ def test_a_file_is_written_and_the_report_is_printed(invoke: Invoke) -> None:
     assert (again["state"], again["dry_run"], again["rows"]) == ("READY_FOR_WRITE", True, 2)
 
 
+@pytest.mark.parametrize("name", ["plan.csv", "plan.parquet"])
+def test_a_file_beyond_the_bound_is_not_read(name: str, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAC_MAX_FILE_MB", "1")
+    Path(name).write_bytes(b"x" * 1_000_001)
+    found = invoke("import", "SALES", name, "--version", "public.Plan")
+    assert found.exit_code == ExitCode.USAGE
+    assert f"{name} cannot be read: it is longer than 1 MB (SAC_MAX_FILE_MB)" in found.stderr
+
+
 def test_problems_are_shown_and_written_to_a_file(invoke: Invoke) -> None:
     Path("plan.csv").write_text(PLAN + "202401;nowhere;3\n", encoding="utf-8")
     found = invoke(*WRITE, "--version", "public.Plan", "--problems", "problems.csv")

@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from sacnb import _files
+from sacnb._settings.variables import VARIABLES
+from sacnb.snowflake import settings as snowflake
+
 
 def exists(test: str, root: Path) -> bool:
     path, _, name = test.strip("`").partition("::")
@@ -27,3 +31,21 @@ def test_each_promise_and_each_error_that_was_found_has_its_test(rows, documents
     for *words, test in (*promises, *found):
         assert all(words)
         assert exists(test, root), test
+
+
+def test_each_bound_has_its_default_its_error_and_its_test(rows, documents, root: Path) -> None:
+    bounds = rows(documents["docs/security.md"].section("Bounds"))
+    defaults = {one.name: one.default for one in VARIABLES}
+    defaults |= {name: text[-4:].strip("( )") for name, text in snowflake.VARIABLES.items()}
+    defaults[_files._FILE_SETTING] = str(_files._FILE_MB)
+    named = set()
+    for what, bound, default, error, test in bounds:
+        assert what
+        assert error
+        assert exists(test, root), test
+        if bound.startswith("`"):
+            named.add(bound.strip("`"))
+            assert default == defaults[bound.strip("`")], bound
+        else:
+            assert default == "fixed", what
+    assert named >= {name for name in defaults if re.match(r"(SAC|SNOWFLAKE)_MAX_", name)}

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 from engines import CANARY, Place, connected
 
 import sacnb.sandbox
+
+os.environ["DO_NOT_TRACK"] = "true"  # before Daft is imported, which would tell its makers
 
 
 @pytest.fixture(scope="session")

@@ -3,22 +3,26 @@
     python tests/engines/scale.py dask --rows 5000000 --partitions 16
 
 The sandbox runs in a process of its own, and takes its share of the cores. Every row is read with all its columns,
-counted, and the sum of a measure is compared with that of one stream by ``stream()``, which is the engine ``one``.
+counted, and a measure is added up: the engine ``one`` (a single ``stream()``) must come to the same total. Peaks are
+those of the memory of this process and of each below it, read from Linux' /proc every second.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pyarrow.compute as pc
 
 import sacnb
 
@@ -34,9 +38,44 @@ sandbox.serve(on_ready=ready, scale_rows=int(sys.argv[1]))
 """
 
 
-def peak_mb() -> float:
-    """Return the largest memory that this process has had, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+class Peaks(threading.Thread):
+    """Notes the peak memory of this process and of those below it, but for the sandbox's."""
+
+    def __init__(self, without: int) -> None:
+        super().__init__(daemon=True)
+        self._without = without
+        self._ended = threading.Event()
+        self._found: dict[int, tuple[str, int]] = {}
+
+    def run(self) -> None:
+        while not self._ended.wait(1.0):
+            self._look()
+
+    def end(self) -> dict[str, list[int]]:
+        """Stop, and return the peaks in MB by the name of the program, the largest first."""
+        self._ended.set()
+        self.join()
+        self._look()
+        peaks: dict[str, list[int]] = {}
+        for name, kilobytes in sorted(self._found.values(), key=lambda one: -one[1]):
+            peaks.setdefault(name, []).append(round(kilobytes / 1024))
+        return peaks
+
+    def _look(self) -> None:
+        about: dict[int, dict[str, str]] = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # a process that has just ended
+                lines = (folder / "status").read_text().splitlines()
+                about[int(folder.name)] = dict(line.split(":", 1) for line in lines if ":" in line)
+        below = {os.getpid()}
+        for _ in about:  # children may have lower numbers than their parents
+            more = {pid for pid, one in about.items() if int(one["PPid"]) in below and pid != self._without} - below
+            if not more:
+                break
+            below |= more
+        for pid in below & set(about):
+            if "VmHWM" in about[pid]:
+                self._found[pid] = (about[pid]["Name"].strip(), int(about[pid]["VmHWM"].split()[0]))
 
 
 def by_one(facts: Any, _: argparse.Namespace) -> dict[str, Any]:
@@ -44,8 +83,8 @@ def by_one(facts: Any, _: argparse.Namespace) -> dict[str, Any]:
     rows, total = 0, 0
     for batch in facts.stream():
         rows += batch.num_rows
-        total += sum(filter(None, batch.column("Quantity").to_pylist()))
-    return {"rows": rows, "total": int(total), "peak_mb": [peak_mb()]}
+        total += pc.sum(batch.column("Quantity")).as_py() or 0
+    return {"rows": rows, "total": int(total)}
 
 
 def by_dask(facts: Any, told: argparse.Namespace) -> dict[str, Any]:
@@ -56,12 +95,11 @@ def by_dask(facts: Any, told: argparse.Namespace) -> dict[str, Any]:
 
     with (
         LocalCluster(n_workers=told.workers, threads_per_worker=1, dashboard_address=None, host="127.0.0.1") as cluster,
-        Client(cluster) as client,
+        Client(cluster),
     ):
         frame = sacnb.dask.read(facts, partitions=told.partitions)
         sums = frame.map_partitions(_rows_and_total, meta={"rows": "int64", "total": "float64"}).compute()
-        peaks = client.run(peak_mb)
-    return {"rows": int(sums["rows"].sum()), "total": int(sums["total"].sum()), "peak_mb": list(peaks.values())}
+    return {"rows": int(sums["rows"].sum()), "total": int(sums["total"].sum())}
 
 
 def _rows_and_total(frame: Any) -> Any:
@@ -71,7 +109,7 @@ def _rows_and_total(frame: Any) -> Any:
 
 
 def by_spark(facts: Any, told: argparse.Namespace) -> dict[str, Any]:
-    """Read with Spark's local mode; the peaks are those of the driver's Python and of its largest child."""
+    """Read with Spark's local mode."""
     from pyspark.sql import SparkSession
     from pyspark.sql import functions as f
 
@@ -82,6 +120,7 @@ def by_spark(facts: Any, told: argparse.Namespace) -> dict[str, Any]:
         SparkSession.builder.master(f"local[{told.workers}]")
         .config("spark.driver.host", "127.0.0.1")
         .config("spark.ui.enabled", "false")
+        .config("spark.ui.showConsoleProgress", "false")
         .config("spark.driver.memory", "2g")
         .getOrCreate()
     )
@@ -91,8 +130,7 @@ def by_spark(facts: Any, told: argparse.Namespace) -> dict[str, Any]:
     reader = spark.read.format("sacnb").options(**options, partitions=str(told.partitions), at_once=str(told.workers))
     count, total = reader.load("SCALE").agg(f.count("*"), f.sum("Quantity")).collect()[0]
     spark.stop()
-    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    return {"rows": count, "total": int(total), "peak_mb": [peak_mb(), children]}
+    return {"rows": count, "total": int(total)}
 
 
 ENGINES: dict[str, Callable[[Any, argparse.Namespace], dict[str, Any]]] = {
@@ -117,24 +155,17 @@ def main() -> None:
             os.environ["SAC_CLIENT_SECRET"] = place.pop("client_secret")
             os.environ["SAC_CACHE_DIR"] = str(Path(folder) / "cache")
             facts = sacnb.connect(**place).model("SCALE").facts()
-            began = time.monotonic()
+            peaks, load, began = Peaks(server.pid), os.getloadavg()[0], time.monotonic()
+            peaks.start()
             found = ENGINES[told.engine](facts, told)
             seconds = time.monotonic() - began
+            peaks_mb = peaks.end()
         finally:
             server.terminate()
     assert found["rows"] == told.rows, found
-    peaks = [round(peak) for peak in found.pop("peak_mb")]
-    print(
-        json.dumps(
-            {
-                **vars(told),
-                **found,
-                "seconds": round(seconds, 1),
-                "rows_per_s": round(told.rows / seconds),
-                "peak_mb": peaks,
-            }
-        )
-    )
+    found |= {"seconds": round(seconds, 1), "rows_per_s": round(told.rows / seconds), "peaks_mb": peaks_mb}
+    found |= {"load_before": round(load, 1), "load_after": round(os.getloadavg()[0], 1)}
+    print(json.dumps({**vars(told), **found}))
 
 
 if __name__ == "__main__":

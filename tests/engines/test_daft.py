@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import pickle
+import signal
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import pyarrow.parquet as pq
 import pytest
 
 daft = pytest.importorskip("daft", reason="Daft is not installed: make engines")
 
-from engines import in_order  # noqa: E402 - after the skip
+from daft.io.pushdowns import Pushdowns  # noqa: E402 - after the skip
+from engines import DIE_ONCE, in_order  # noqa: E402
 
 import sacnb.daft  # noqa: E402
 from sacnb.daft.source import FactsSource  # noqa: E402
@@ -55,13 +62,61 @@ def test_a_limit_takes_as_many_rows(place: Any) -> None:
     assert len(rows(sacnb.daft.read(place.tenant.model("SCALE").facts(), partitions=2).limit(7))) == 7
 
 
-def test_a_task_holds_no_secret(place: Any) -> None:
-    from daft.io.pushdowns import Pushdowns
-
+def test_neither_a_task_nor_a_plan_holds_a_secret(place: Any) -> None:
     source = FactsSource(place.tenant.model("SCALE").facts(), 2, None)
     tasks = list(source._tasks(Pushdowns.empty()))
     assert len(tasks) == 2
     place.refuse_secrets(*map(pickle.dumps, tasks))
+    frame = sacnb.daft.read(place.tenant.model("SCALE").facts(), partitions=2).where(daft.col("Region") == "Zürich")
+    plan = io.StringIO()
+    frame.explain(show_all=True, file=plan)
+    assert "sacnb-SCALE" in plan.getvalue()
+    frame.collect()
+    place.refuse_secrets((plan.getvalue() + repr(frame) + frame._repr_html_()).encode())
+
+
+def test_nothing_that_daft_tells_its_dashboard_and_its_event_log_holds_a_secret(place: Any) -> None:
+    subscribers = pytest.importorskip("daft.subscribers", reason="Daft 0.6.0 has neither")
+    told: list[str] = []
+
+    def note(_: Any, *values: Any) -> None:
+        for value in values:
+            told.append(repr(value))
+            told.extend(repr(getattr(value, name)) for name in dir(value) if not name.startswith("_"))
+
+    heard = [name for name in dir(subscribers.Subscriber) if name.startswith("on_")]
+    listener = type("Listener", (subscribers.Subscriber,), dict.fromkeys(heard, note))()
+    daft.context.get_context().attach_subscriber("test", listener)
+    try:
+        frame = sacnb.daft.read(place.tenant.model("SCALE").facts(), partitions=2)
+        frame.where(daft.col("Region") == "Zürich").collect()
+    finally:
+        daft.context.get_context().detach_subscriber("test")
+    assert any("sacnb-SCALE" in one for one in told)
+    place.refuse_secrets("\n".join(told).encode())
+
+
+READ = """
+import pickle, sys
+import sacnb, sacnb.daft
+
+spec, folder = pickle.loads(bytes.fromhex(sys.argv[1])), sys.argv[2]
+facts = sacnb.connect(spec).model("SCALE").facts(page_size=200)
+sacnb.daft.read(facts, partitions=4).write_parquet(folder, write_mode="overwrite")
+"""
+
+
+def test_a_process_that_dies_in_a_slice_and_is_run_again_writes_every_row_once(place: Any, tmp_path: Path) -> None:
+    """Daft's own runner works with threads: there is no worker that could die alone."""
+    marker, folder = tmp_path / "died", tmp_path / "rows"
+    program = DIE_ONCE.format(marker=str(marker)) + READ
+    command = [sys.executable, "-c", program, pickle.dumps(place.tenant.spec).hex(), str(folder)]
+    assert subprocess.run(command, check=False, timeout=120).returncode == -signal.SIGKILL
+    assert marker.exists()
+    subprocess.run(command, check=True, timeout=120)
+    found = pq.read_table(folder).to_pylist()
+    whole = place.tenant.model("SCALE").facts().fetch().arrow().to_pylist()
+    assert in_order(tuple(row.values()) for row in found) == in_order(tuple(row.values()) for row in whole)
 
 
 def test_arguments_are_checked_at_the_door(place: Any) -> None:

@@ -3,39 +3,22 @@
 from __future__ import annotations
 
 import pickle
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, quote
 
 import dask
 import pandas as pd
 import pytest
+import requests
 from distributed import Client, LocalCluster
+from engines import DIE_ONCE, connected
 
 import sacnb.dask
 from sacnb.errors import QueryError, UnknownNameError
 
 ORDER = ["Version", "Date", "Region", "Channel", "Product", "Customer"]
-
-# Run in a worker: its process dies in the middle of a slice, unless another one died before.
-DIE_ONCE = """
-import os, signal
-from sacnb._pull.stream import BatchStream
-
-given = BatchStream.__next__
-seen = []
-
-def take(stream):
-    batch = given(stream)
-    seen.append(batch.num_rows)
-    if len(seen) == 2 and not os.path.exists({marker!r}):
-        open({marker!r}, "x").close()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return batch
-
-BatchStream.__next__ = take
-"""
 
 
 @pytest.fixture(scope="module")
@@ -91,14 +74,58 @@ def test_columns_that_are_not_needed_are_not_requested(place: Any, client: Clien
     assert total == place.tenant.model("SCALE").facts().fetch().pandas()["Quantity"].sum()
 
 
-def test_neither_the_graph_nor_a_page_of_the_dashboard_holds_a_secret(place: Any, client: Client) -> None:
+def test_workers_share_the_streams_as_the_server_counts_them(place: Any, client: Client, tmp_path: Path) -> None:
+    slices = connected(place.sandbox, tmp_path, streams=1).model("SCALE").facts(page_size=200).partitions(2)
+    client.wait_for_workers(2)
+    client.run(rows_in, slices[0].narrowed([]))  # so that both are connected, and begin at the same time below
+    seen, latency_s = len(place.sandbox.log), 0.05
+    place.sandbox.latency_s = latency_s
+    try:
+        pairs = zip(slices, client.nthreads(), strict=True)
+        asked = [client.submit(rows_in, one, workers=[worker], pure=False) for one, worker in pairs]
+        assert client.gather(asked) == [one.expected_rows for one in slices]
+    finally:
+        place.sandbox.latency_s = 0.0
+    pages = [one for one in place.sandbox.log[seen:] if one.kind == "facts" and one.rows > 1]
+    early = {parse_qs(one.query)["$filter"][0] for one in pages[: len(pages) // 2]}
+    assert len(early) == 2, "the workers took turns, and did not come one after the other"
+    # Each page was under way for as long as the server waited, or longer.
+    lasted_s = (pages[-1].at - pages[0].at).total_seconds() + latency_s
+    assert len(pages) * latency_s / lasted_s < 1.3, "on average one request was under way, of two workers"
+
+
+def rows_in(one: Any) -> int:
+    return int(sacnb.read_slice(one).read_all().num_rows)
+
+
+def test_neither_the_graph_nor_the_cluster_nor_a_page_of_its_dashboard_holds_a_secret(
+    place: Any, client: Client, tmp_path: Path
+) -> None:
     frame = sacnb.dask.read(place.tenant.model("SCALE").facts(), partitions=3)
-    frame["Quantity"].sum().compute()
-    place.refuse_secrets(pickle.dumps(dict(frame.dask)), pickle.dumps(frame), repr(frame).encode())
-    port = client.scheduler_info()["services"]["dashboard"]
-    for page in ("info/main/workers.html", "info/main/logs.html", "json/counts.json"):
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=30) as answer:
-            place.refuse_secrets(answer.read())
+    kept = frame.persist()
+    kept["Quantity"].sum().compute()
+    (one,) = place.tenant.model("SCALE").facts().partitions(1)
+    task = client.submit(rows_in, one, key="a-slice")
+    assert task.result() == 3_000
+    place.refuse_secrets(
+        pickle.dumps(dict(frame.dask)), pickle.dumps(frame), repr(frame).encode(), frame._repr_html_().encode()
+    )
+    # What scheduler and workers know of tasks, their story, events and log lines.
+    client.dump_cluster_state(str(tmp_path / "state"), format="yaml", exclude=())
+    state = (tmp_path / "state.yaml").read_bytes()
+    assert b"a-slice" in state
+    place.refuse_secrets(state)
+    dashboard = f"http://127.0.0.1:{client.scheduler_info()['services']['dashboard']}/"
+    paths = requests.get(f"{dashboard}sitemap.json", timeout=30).json()["paths"]
+    worker = quote(next(iter(client.nthreads())), safe="")
+    # Routes of one task or one worker stand there as patterns.
+    pages = [path.replace("(.*)", "a-slice" if "/task/" in path else worker) for path in paths]
+    pages = [path for path in pages if path.endswith((".html", ".json")) and "/call-stack/" not in path]
+    assert {"/info/task/a-slice.html", "/info/main/logs.html", f"/info/logs/{worker}.html"} <= set(pages)
+    for page in pages:
+        answer = requests.get(dashboard + page.lstrip("/"), timeout=30)
+        assert answer.status_code == 200, page
+        place.refuse_secrets(answer.content)
 
 
 def test_the_id_of_a_model_will_do(place: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import pickle
+import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -166,6 +167,13 @@ def test_a_foreign_file_is_no_result(tmp_path: Path, content: bytes | None, word
     assert str(path) in str(caught.value)
     with pytest.raises(FileNotFoundError):
         Result.from_parquet(tmp_path / "nothing.parquet")
+
+
+def test_a_place_that_cannot_be_written_is_named_as_the_user_named_it(result: Result, tmp_path: Path) -> None:
+    for place in (tmp_path / "no" / "facts.csv", tmp_path):
+        with pytest.raises(OSError, match=re.escape(str(place))) as caught:
+            result.to_csv(place)
+        assert ".tmp" not in str(caught.value)
 
 
 def test_csv_has_every_digit_and_tells_null_from_empty(result: Result, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from panel_routes import TOKEN, Api
 import sacnb
 from sacnb import errors
 from sacnb._auth.sources import running_server
+from sacnb._tenant.connector import _workers
 from sacnb.sandbox import Sandbox
 
 
@@ -97,6 +99,30 @@ def test_it_writes_nothing_and_reads_no_users(kernel: sacnb.Tenant, tenant: Sand
     with pytest.raises(errors.QueryError, match="does not send"):
         kernel.read("/api/v1/scim/Users")
     assert tenant.counts["requests"] - asked <= 1  # that for a token
+
+
+def test_worker_processes_of_a_kernel_read_slices_through_its_server(
+    kernel: sacnb.Tenant, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slices = kernel.model("US_EMPLOYMENT").facts().partitions(2)
+    assert TOKEN.encode() not in pickle.dumps(slices)
+    # This process stands for a worker as well, which inherits the variable of the kernel that started it.
+    read = [sacnb.read_slice(pickle.loads(pickle.dumps(one))).read_all() for one in slices]
+    assert sum(table.num_rows for table in read) == kernel.model("US_EMPLOYMENT").facts().fetch().info.row_count
+
+
+def test_a_worker_on_another_machine_says_what_it_needs(
+    kernel: sacnb.Tenant, tenant: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (one,) = kernel.model("US_EMPLOYMENT").facts(where={"Sector": "20"}).partitions(1)
+    monkeypatch.delenv("JPY_PARENT_PID")
+    _workers.forget(one.spec)
+    with pytest.raises(errors.SettingsError, match=r"no kernel of a Jupyter server[\s\S]*auth='client_credentials'"):
+        sacnb.read_slice(one)
+    _workers.forget(one.spec)
+    # As that error says: with a client of the worker's own.
+    with sacnb.connect(one.spec, auth="client_credentials") as own:
+        assert sacnb.read_slice(one, tenant=own).read_all().num_rows == one.expected_rows
 
 
 def test_another_tenant_than_the_servers_is_refused(server_file: Path) -> None:

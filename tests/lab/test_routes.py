@@ -174,6 +174,20 @@ def test_send_refuses_another_tenant_than_the_servers(api: Api) -> None:
     assert (answer.status_code, answer.json()["error"]["type"]) == (409, "SettingsError")
 
 
+def test_a_client_that_leaves_stops_what_was_asked_for_it(api: Api, tenant: Sandbox) -> None:
+    api.post("/token/ensure")
+    tenant.misbehave("slow_bytes", on="api", chunks=600, pause_s=0.1)
+    asked = f"{api.url}sacnb/models"
+    with pytest.raises(requests.ReadTimeout):
+        requests.get(asked, headers={"Authorization": f"token {TOKEN}"}, timeout=(60, 0.3))
+    working = [thread for thread in threading.enumerate() if thread.name == "sacnb-await"]
+    for thread in working:
+        thread.join(20)
+    assert [thread for thread in working if thread.is_alive()] == []
+    tenant.behave()
+    assert api.get("/models")["total"] > 0
+
+
 @pytest.mark.parametrize(
     "body", [b"{", b"[]", b'{"path": 1}', b'{"force": "yes"}', b'{"secret": "x"}', b"[" * 5_000, b" " * 300_000]
 )

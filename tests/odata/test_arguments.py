@@ -18,11 +18,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sacnb._arguments import elements, flag, names, one_of, plain, seconds, text, whole_number
+from sacnb._arguments import duration, elements, flag, moment, names, one_of, plain, seconds, text, whole_number
 from sacnb._odata.expression import col
 from sacnb._odata.schema import Column
 from sacnb._odata.where import bounds, from_where
 from sacnb.errors import QueryError, SacError
+
+
+def test_moments_of_pandas_are_those_of_python() -> None:
+    at = datetime(2024, 1, 31, 12, 30)  # noqa: DTZ001 - a time of this machine
+    assert moment("time", pd.Timestamp(at)) == moment("time", at) == at.astimezone()
+    zoned = pd.Timestamp("2024-01-31T12:30", tz="Europe/Berlin")
+    assert moment("time", zoned) == datetime(2024, 1, 31, 11, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("value", [timedelta(minutes=1), 60, np.int64(60), pd.Timedelta("60s"), Decimal(60)])
+def test_durations_are_seconds_or_timedeltas(value: object) -> None:
+    assert duration("older_than", value) == timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("value", ["x", -1, float("nan"), 1e300, float("inf"), [], True, date(2024, 1, 1), pd.NaT])
+def test_what_is_no_duration_is_refused(value: object) -> None:
+    with pytest.raises(QueryError, match="older_than must be"):
+        duration("older_than", value)
 
 
 class Dimension(enum.StrEnum):

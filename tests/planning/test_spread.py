@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from fractions import Fraction
 from typing import Any
 
@@ -40,6 +40,22 @@ def test_parts_add_up_and_none_is_a_unit_off(total: Decimal, weights: list[int],
     for part, weight in zip(found, weights, strict=True):
         assert abs(Fraction(part) - Fraction(total) * weight / sum(weights)) < unit
     assert [-part for part in found] == parts(spread(-total, reference, measure="Amount", scale=scale))
+
+
+def test_totals_of_many_digits_are_exact_whatever_the_programs_own_precision() -> None:
+    total = Decimal("123456789012345678901234567890.12")
+    frame = pl.DataFrame({"Amount": pl.Series([total], dtype=pl.Decimal(38, 2))})
+    with localcontext(prec=5):
+        found = parts(spread(frame, STORES))
+        small = parts(spread(Decimal("1234567.89"), STORES))
+    with localcontext(prec=60):
+        assert (sum(found), sum(small)) == (total, Decimal("1234567.89"))
+
+
+def test_a_total_that_is_no_number_is_refused() -> None:
+    for total in (Decimal("NaN"), Decimal("Infinity")):
+        with pytest.raises(QueryError, match="must be a number"):
+            spread(total, STORES)
 
 
 @given(

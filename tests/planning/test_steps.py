@@ -82,6 +82,30 @@ def test_a_rerun_returns_what_the_steps_returned_and_runs_none(chain: Chain, mod
     assert (calls, facts(model) != before) == (["refresh", "refresh"], True)
 
 
+@pytest.mark.parametrize("step", [None, ["a"], 5, b"a", ""])
+def test_names_of_steps_are_texts(chain: Chain, step: Any) -> None:
+    for use in (lambda steps: steps.step(step, lambda: 1), lambda steps: steps.settle(step)):
+        with pytest.raises(QueryError):
+            chain(use)
+    if step is not None:
+        with pytest.raises(QueryError):
+            chain(lambda steps: steps.forget(step))
+
+
+def test_a_record_that_cannot_be_written_stops_the_chain(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "/cache/.steps/close.json")
+
+    monkeypatch.setattr("sacnb.planning.steps.write_file", full)
+    calls: list[int] = []
+    with pytest.raises(StepError, match=r"cannot be written \(No space left on device: /cache/.steps/close.json\)"):
+        chain(lambda steps: steps.step("a", lambda: calls.append(1)))
+    assert not calls, "what cannot be recorded is not run"
+    monkeypatch.setattr("sacnb.planning.steps.make_private_folder", full)
+    with pytest.raises(StepError, match="cannot be written"):
+        chain(lambda steps: None)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="kills by POSIX signals")
 def test_a_process_killed_while_its_append_runs_has_appended_once(sandbox: Sandbox, tmp_path: Path, time: Any) -> None:
     sandbox.add_model(sales())

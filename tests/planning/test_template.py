@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import zipfile
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +18,7 @@ from sales import STORES, facts
 from sacnb import Model
 from sacnb.errors import QueryError, RowsError, UnknownNameError
 from sacnb.planning import read_template, template
+from sacnb.planning.template_read import read_number
 
 MONTHS = ["202401", "202402"]
 
@@ -153,6 +155,49 @@ def test_all_problems_come_at_once_and_repeated_members_name_the_first(model: Mo
 def test_the_decimal_sign_decides(model: Model, sign: Any, number: Decimal) -> None:
     back = edited(model, fill(("202401", "S1", "1.234", None)))
     assert read_template(back, decimal=sign)["Amount"].to_list() == [number]
+
+
+@pytest.mark.parametrize(
+    ("typed", "sign", "number"),
+    [
+        ("-123456789012345678901234,1234567", None, "-123456789012345678901234.1234567"),
+        ("(123456789012345678901234,1234567)", None, "-123456789012345678901234.1234567"),
+        ("0.001", None, "0.001"),
+        ("0,001", None, "0.001"),
+        (".5", None, "0.5"),
+        ("1.234.567,5", ",", "1234567.5"),
+        ("0.001", ",", None),  # no group of thousands begins with a zero
+        ("1.23", ",", None),
+    ],
+)
+def test_typed_numbers_keep_all_digits_and_mean_one_thing(typed: str, sign: str | None, number: str | None) -> None:
+    if number is not None:
+        assert read_number(typed, 7, sign) == Decimal(number)
+        return
+    with pytest.raises(Exception, match="This is not a number"):
+        read_number(typed, 7, sign)
+
+
+@pytest.mark.parametrize("values", [[float("nan")], [float("inf")], ["5"], [True], [[1]], [dt.date(2024, 1, 1)]])
+def test_rows_to_begin_with_must_hold_numbers(model: Model, values: list[Any]) -> None:
+    rows = {"Date": ["202401"], "Store": ["S0"], "Amount": values}
+    with pytest.raises(QueryError, match="'Amount' of rows must hold finite numbers"):
+        template(model, io.BytesIO(), version="public.Plan", rows=rows)
+
+
+@pytest.mark.parametrize(
+    "part", ["xl/workbook.xml", "xl/worksheets/sheet1.xml", "xl/sharedStrings.xml", "xl/styles.xml"]
+)
+@pytest.mark.parametrize("content", [b"", b"<x", b"<x/>"])
+def test_a_damaged_workbook_is_refused(model: Model, part: str, content: bytes) -> None:
+    whole, damaged = io.BytesIO(), io.BytesIO()
+    template(model, whole, version="public.Plan")
+    with zipfile.ZipFile(whole) as source, zipfile.ZipFile(damaged, "w") as target:
+        for name in source.namelist():
+            target.writestr(name, content if name == f"xl/{part}" else source.read(name))
+    damaged.seek(0)
+    with pytest.raises((QueryError, RowsError)):
+        read_template(damaged)
 
 
 def test_numbers_and_descriptions_find_their_members(model: Model, sandbox: Any) -> None:

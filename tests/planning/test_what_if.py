@@ -145,6 +145,7 @@ def test_a_technical_user_is_told_that_private_versions_need_a_named_one(model: 
         ("public.Plan", {"base": "private.Mine"}, QueryError, "those are not read"),
         ("public.Plan", {"base": "public.Actual", "where": {"Version": "x"}}, QueryError, "must not name 'Version'"),
         (None, {"base": "public.Actual"}, QueryError, "version must be text"),
+        ("public.Plan", {"base": "public.Actual", "where": {"Shop": "x"}}, UnknownNameError, "'Shop'"),
     ],
 )
 def test_versions_are_checked_before_anything_is_written(

@@ -20,6 +20,7 @@ from sacnb._odata.query import Query
 from sacnb._odata.schema import Column, Schema
 from sacnb._pull.plan import Job
 from sacnb._settings import Settings
+from sacnb._settings.variables import Limits
 from sacnb._tenant import Tenant
 from sacnb._tenant.connector import connect_with
 from sacnb._wire.retry import RetryPlan
@@ -147,6 +148,8 @@ def start_pull(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]
 
 class GivenPages:
     """A session of a tenant that has the pages it is given, whatever is asked for first."""
+
+    limits = Limits()
 
     def __init__(self, pages: list[bytes]) -> None:
         self._pages = pages

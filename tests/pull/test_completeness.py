@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from sacnb._connections import Interrupt
+from sacnb._http import SeenLinks
 from sacnb._odata.query import Query
 from sacnb._odata.schema import Column, Schema
 from sacnb._pull.collect import pull
 from sacnb._pull.count import count_rows
 from sacnb._pull.plan import Job, Plan
-from sacnb._pull.source import PageSource, Start, _SeenLinks
+from sacnb._pull.source import PageSource, Start
+from sacnb._settings.variables import Limits
 from sacnb._wire.retry import RetryPlan
 from sacnb._wire.telemetry import Telemetry
 from sacnb.errors import BadAnswer, RequestError, RowCountWarning
@@ -29,6 +31,8 @@ class Tenant:
 
     ``count_alone`` is the answer to ``/$count``, and a refusal without one.
     """
+
+    limits = Limits()
 
     def __init__(
         self,
@@ -204,14 +208,14 @@ def test_empty_pages_before_between_and_after_are_taken() -> None:
 
 def test_empty_pages_without_an_end_are_given_up_by_their_number() -> None:
     tenant = Tenant(10**9, empty)
-    with pytest.raises(BadAnswer, match="1,000 pages without a row"):
+    with pytest.raises(BadAnswer, match=r"1,000 pages without a row .* \(SAC_MAX_EMPTY_PAGES\)"):
         rows_of(tenant)
     assert len(tenant.asked) == 1000
 
 
 def test_empty_pages_without_an_end_are_given_up_at_the_deadline() -> None:
     tenant = Tenant(10**9, empty, takes_s=7)
-    with pytest.raises(BadAnswer, match="in 63 seconds"):
+    with pytest.raises(BadAnswer, match=r"in 63 seconds.* \(SAC_DEADLINE_S\)"):
         rows_of(tenant)
     assert len(tenant.asked) == 9
 
@@ -226,8 +230,8 @@ def test_the_time_in_which_the_caller_uses_a_page_does_not_count() -> None:
 
 
 def test_the_links_that_were_followed_are_known_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sacnb._pull.source._MAX_SEEN", 100)
-    seen = _SeenLinks()
+    monkeypatch.setattr("sacnb._http._MAX_SEEN", 100)
+    seen = SeenLinks()
     for number in range(1000):
         seen.add(f"/F?at={number}" + "x" * 1000)
         seen.add(f"/F?at={number}" + "x" * 1000)

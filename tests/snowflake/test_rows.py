@@ -18,6 +18,7 @@ import pytest
 from sacnb.errors import QueryError
 from sacnb.snowflake.chunks import MAX_APPEND_BYTES, Chunk, Chunker
 from sacnb.snowflake.rows import batches
+from sacnb.snowflake.table import create_table
 
 
 def chunks(data: object, rows: int = 0, **options: Any) -> list[Chunk]:
@@ -58,6 +59,18 @@ EXACT = {
     "members": (pa.array(["a"]).dictionary_encode(), "a"),
     "list": (pa.array([[1, None]]), [1, None]),
     "struct": (pa.array([{"a": 1.5}]), {"a": 1.5}),
+    "bytes in a list": (pa.array([[b"\x00\xff", None]]), ["00FF", None]),
+    "bytes in a struct": (pa.array([{"a": b"\x00\xff"}]), {"a": "00FF"}),
+    "bytes in a view": (pa.array([b"\x00\xff"], pa.binary_view()), "00FF"),
+    "wide in a list": (pa.array([[Decimal("1" * 50)]], pa.list_(pa.decimal256(60, 2))), ["1" * 50 + ".00"]),
+    "thousands": (pa.array([Decimal("1.23E+5")], pa.decimal128(5, -3)), "123000"),
+    "offset": (pa.array([0], pa.timestamp("us", "+05:30")), "1970-01-01T00:00:00+00:00"),
+    "whole members": (pa.array([7]).dictionary_encode(), 7),
+    "member views": (pa.array(["a"], pa.string_view()).dictionary_encode(), "a"),
+    "runs": (pa.RunEndEncodedArray.from_arrays(pa.array([1], pa.int32()), pa.array(["a"])), "a"),
+    "view of a list": (pa.array([[1, 2]], pa.list_view(pa.int8())), [1, 2]),
+    "uuid": (pa.array([bytes(range(16))], pa.uuid()), "00010203-0405-0607-0809-0a0b0c0d0e0f"),
+    "truth": (pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1], pa.int8())), 1),
 }
 
 
@@ -68,9 +81,48 @@ def test_values_arrive_exactly(kind: str) -> None:
     assert row == {kind: expected}
 
 
+def maps_to(bad: float) -> pa.Array:
+    return pa.array([[("a", 1.0)], [("a", bad)]], pa.map_(pa.string(), pa.float64()))
+
+
+def members(bad: float) -> pa.Array:
+    return pa.array([1.0, bad]).dictionary_encode()
+
+
+@pytest.mark.parametrize("dtype", [pl.Enum(["7"]), pl.Categorical(), pl.Int128(), pl.UInt128()])
+def test_types_of_polars_that_arrow_lacks_arrive_as_texts(dtype: Any) -> None:
+    frame = pl.DataFrame({"x": pl.Series(["7"]).cast(dtype)})
+    assert rows_of(chunks(frame)) == rows_of(chunks(frame.lazy())) == [{"x": "7"}]
+    assert create_table(frame, "T") == create_table(frame.lazy(), "T")
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (pl.DataFrame({"x": [object()]}), "'x' holds Python objects"),
+        (pa.table({"x": pa.array([pa.MonthDayNano([1, 2, 3])])}), "'x' has the type month_day_nano_interval"),
+        (pd.DataFrame({"x": [1, "a"]}), "column x with type object"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "Duplicate column names"),
+        (pl.Series([1]), "rows must be"),
+        (pd.Series([1]), "rows must be"),
+        (pa.chunked_array([[1]]), "rows must be"),
+    ],
+)
+def test_what_cannot_become_rows_is_refused_by_name(data: object, words: str) -> None:
+    for use in (chunks, lambda data: create_table(data, "T")):
+        with pytest.raises(QueryError, match=words):
+            use(data)
+
+
+def test_a_named_index_of_pandas_is_a_column() -> None:
+    frame = pd.DataFrame({"ID": ["a", "a"], "N": [1, 2]}).groupby("ID").sum()
+    assert rows_of(chunks(frame)) == [{"ID": "a", "N": 3}]
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize(
-    "shape", [lambda bad: [1.0, bad], lambda bad: [[1.0], [bad]], lambda bad: [{"a": 1.0}, {"a": bad}]]
+    "shape",
+    [lambda bad: [1.0, bad], lambda bad: [[1.0], [bad]], lambda bad: [{"a": 1.0}, {"a": bad}], maps_to, members],
 )
 def test_what_json_cannot_say_is_refused_or_null(bad: float, shape: Any) -> None:
     table = pa.table({"x": shape(bad)})
@@ -96,6 +148,7 @@ FRAME = {"ID": [1, 2, 3], "NAME": ["a", None, "c"]}
         pa.table(FRAME),
         pa.record_batch(FRAME),
         pa.table(FRAME).to_batches(),
+        [pl.DataFrame(FRAME)],
         iter(pa.table(FRAME).to_batches()),
         pa.RecordBatchReader.from_batches(pa.table(FRAME).schema, pa.table(FRAME).to_batches()),
     ],

@@ -4,15 +4,34 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
+import secrets
 import subprocess
+import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import urllib3
+
+from sacnb.sandbox import Sandbox
+
+ROOT = Path(__file__).parents[2]
+# The Python of another Jupyter, with sacnb as pip installs it; `make labs` names the oldest and the newest.
+JUPYTER = os.environ.get("SACNB_JUPYTER", sys.executable)
+_SETTINGS = {
+    # No question whether to fetch news, which would stand in the way.
+    "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
+    # A saved notebook then holds all that its widgets hold: the more there is to look for secrets in.
+    "@jupyter-widgets/jupyterlab-manager/plugin": {"saveState": True},
+}
 # A busy machine with two cores takes its time to start a kernel; on an idle one no test waits this long.
 PATIENCE_S = 90
 
@@ -66,6 +85,75 @@ class Server:
 
     def address(self, name: str, place: str) -> str:
         return f"{self.url}/{place}/{name}?reset&token={self.token}"
+
+
+def is_root() -> bool:
+    return os.name == "posix" and os.geteuid() == 0
+
+
+@contextmanager
+def running_jupyter(tenant: Sandbox, base: Path) -> Iterator[Server]:
+    """Run a Jupyter server with the sandbox as the tenant of its environment; ``base/config`` may configure it."""
+    folder = base / "root"
+    folder.mkdir()
+    for name, value in _SETTINGS.items():
+        file = base / "settings" / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(value), encoding="utf-8")
+    # A second tenant beside that of the environment: the same one, by a profile.
+    profiles = base / "profiles" / "sacnb" / "profiles.toml"
+    profiles.parent.mkdir(parents=True)
+    client = ("tenant_url", "token_url", "client_id", "client_secret")
+    lines = ["[other]", *(f"{name} = {json.dumps(getattr(tenant, name))}" for name in client)]
+    profiles.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    profiles.chmod(0o600)
+    token = secrets.token_urlsafe(16)
+    ours = re.compile("SAC_.*|JUPYTER.*|.*_PROXY", re.IGNORECASE)
+    environment = {name: value for name, value in os.environ.items() if not ours.fullmatch(name)} | {
+        "JUPYTER_TOKEN": token,
+        "JUPYTER_CONFIG_DIR": str(base / "config"),
+        "JUPYTER_DATA_DIR": str(base / "data"),
+        "JUPYTER_RUNTIME_DIR": str(base / "runtime"),
+        "JUPYTERLAB_SETTINGS_DIR": str(base / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(base / "workspaces"),
+        "IPYTHONDIR": str(base / "ipython"),
+        "XDG_CONFIG_HOME": str(base / "profiles"),  # where Linux has the profiles
+        "SAC_REPLAY": "off",
+        "SAC_TENANT_URL": tenant.tenant_url,
+        "SAC_TOKEN_URL": tenant.token_url,
+        "SAC_CLIENT_ID": tenant.client_id,
+        "SAC_CLIENT_SECRET": tenant.client_secret,
+        "SAC_CACHE_DIR": str(base / "cache"),
+        # Small models, and yet several pages, one after the other.
+        "SAC_PAGE_SIZE": "40",
+        "SAC_STREAMS": "1",
+        "SAC_MAX_ATTEMPTS": "1",  # a test of what is shown in the end need not wait for tries in between
+    }
+    if sys.executable == JUPYTER:  # poetry installs none of the data that pip puts into the environment
+        environment["JUPYTER_PATH"] = str(ROOT / "sacnb" / "lab" / "share" / "jupyter")
+        environment["JUPYTER_CONFIG_PATH"] = str(ROOT / "sacnb" / "lab" / "etc" / "jupyter")
+    options = ["--no-browser", "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", f"--ServerApp.root_dir={folder}"]
+    options += ["--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True"]
+    options += ["--LabApp.extension_manager=readonly"]
+    options += ["--allow-root"] if is_root() else []
+    process = subprocess.Popen(
+        [JUPYTER, "-m", "jupyterlab", *options],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        server = Server(process, token, folder)
+        server.listen()
+        # It says where it is a moment before it is there.
+        tries = urllib3.Retry(2 * PATIENCE_S, backoff_factor=0.1, backoff_max=0.5)
+        assert urllib3.request("GET", f"{server.url}/api", retries=tries).status == 200
+        yield server
+    finally:
+        process.terminate()
+        process.wait(PATIENCE_S)
 
 
 @dataclass

@@ -14,6 +14,28 @@ from sacnb.sandbox import Sandbox
 
 CANARY = "canary-secret$Zm9v="
 
+# Run in a worker: its process dies in the middle of a slice, unless another one died before.
+DIE_ONCE = """
+import os, signal
+from sacnb._pull.stream import BatchStream
+
+given = BatchStream.__next__
+seen = []
+
+def take(stream):
+    batch = given(stream)
+    seen.append(batch.num_rows)
+    if len(seen) == 2:
+        try:
+            open({marker!r}, "x").close()
+        except FileExistsError:
+            return batch
+        os.kill(os.getpid(), signal.SIGKILL)
+    return batch
+
+BatchStream.__next__ = take
+"""
+
 
 @dataclass(frozen=True)
 class Place:

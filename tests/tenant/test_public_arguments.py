@@ -18,7 +18,7 @@ import pyarrow as pa
 import pytest
 
 import sacnb
-from sacnb import Model, SacError, Tenant, replay
+from sacnb import Model, SacError, Tenant, planning, replay
 from sacnb._settings import Settings
 from sacnb.errors import QueryError, SettingsError
 from sacnb.sandbox import Sandbox
@@ -52,6 +52,7 @@ def kinds() -> list[Any]:
         [],
         {},
         {"Version": 1},
+        {5: 5},
         [None],
         [[1]],
         [b"x"],
@@ -125,7 +126,8 @@ def arguments(
         for name in ("name", "mode", "hide", "secrets")
     }
     calls |= {
-        f"tidy({name})": lambda value, name=name: result.tidy(**{name: value}) for name in ("grain", "date", "agg")
+        f"tidy({name})": lambda value, name=name: result.tidy(**{name: value})
+        for name in ("grain", "date", "agg", "labels")
     }
     calls |= {
         f"variance({name})": lambda value, name=name: result.variance(**{**versions, name: value})
@@ -148,6 +150,27 @@ def arguments(
         | {
             f"refresh_panel({name})": lambda value, name=name: model.refresh_panel(**{name: value}).close()
             for name in ("every_minutes", "grain", "agg")
+        }
+        | {
+            f"cache.{name}": lambda value, name=name: getattr(sac.cache, name)(value)
+            for name in ("show", "clear", "clean_staging", "history", "repair")
+        }
+        | {
+            "cache.clear(older_than)": lambda value: sac.cache.clear(older_than=value),
+            "clean_staging(older_than)": lambda value: sac.cache.clean_staging(older_than=value),
+            "as_of": lambda value: sac.cache.as_of("x", value),
+            "track(check_every)": lambda value: model.track(check_every=value),
+            "to_snowflake(client)": lambda value: small.to_snowflake("T", client=value),
+            "to_snowflake(channel)": lambda value: small.to_snowflake("T", channel=value),
+            "spread(totals)": lambda value: planning.spread(value, {"Store": ["a"], "Amount": [1.0]}),
+            "spread(scale)": lambda value: planning.spread(5, {"Store": ["a"], "Amount": [1.0]}, scale=value),
+            "clear": lambda value: planning.clear(model, value, version="public.Nothing", dry_run=True),
+            "what_if(where)": lambda value: planning.what_if(
+                model, "public.Plan", base="public.Actual", where=value
+            ).__enter__(),
+            "write": lambda value: model.write(value, version="public.Nothing", dry_run=True),
+            "write(pivot)": lambda value: model.write({"a": [1]}, version="x", pivot=value),
+            "write(defaults)": lambda value: model.write({"a": [1]}, version="x", defaults={"Sector": value}),
         }
         | {
             "members": model.members,

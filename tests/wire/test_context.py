@@ -43,7 +43,7 @@ def test_the_settings_reach_their_places(
     )
     assert context.session.timeout == (3.0, 70.0)
     assert context.session.verify == str(bundle)
-    assert context.session._engine.max_bytes == 3_000_000
+    assert context.session.limits.answer.megabytes == 3
     assert (context.retry_plan.max_attempts, context.retry_plan.deadline_s) == (7, 400.0)
     assert context.refresh_policy.margin_s == 90.0
     assert context.guard.policy is context.refresh_policy

@@ -17,6 +17,7 @@ from oauthlib.oauth2 import BackendApplicationClient, InsecureTransportError
 from requests_oauthlib import OAuth2Session, TokenUpdated
 
 from sacnb._settings import Secret
+from sacnb._settings.variables import Bound, Limits
 from sacnb._wire import RetryPlan, SacSession
 from sacnb.errors import AuthError, BadAnswer, NoAnswerError, RequestError
 
@@ -335,7 +336,7 @@ def test_a_form_is_redirected_as_requests_does_it(
 
 
 def test_an_endless_answer_and_one_that_drips_end(raw: Any, session_for: SessionFor) -> None:
-    session = session_for(raw.url, max_answer_bytes=1_000_000, plan=RetryPlan(deadline_s=0.5))
+    session = session_for(raw.url, limits=Limits(Bound(1, "SAC_MAX_ANSWER_MB")), plan=RetryPlan(deadline_s=0.5))
     head = b"HTTP/1.1 200 OK\r\n\r\n"
     raw.answer = lambda _: [head, *[b"x" * 100_000] * 30]
     with pytest.raises(BadAnswer, match="SAC_MAX_ANSWER_MB"):

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from sacnb._http import Origin
+from sacnb._settings.variables import Bound, Limits
 from sacnb._wire import Answer, DispatchContext, RetryPlan, SacSession
 from sacnb.errors import AuthError, BadAnswer, NoAnswerError, NotFoundError, RequestError, SacError, ServerError
 
@@ -149,7 +150,7 @@ def test_an_answer_beyond_the_bound_is_given_up(kind: str, face: str, raw: Any, 
         "empty members without end": [gzipped + b"\r\n", *[gzip.compress(b"") * 10_000] * 6],
     }[kind]
     megabytes = 1 if kind.startswith("empty") else 10
-    session = session_for(raw.url, max_answer_bytes=megabytes * 1_000_000)
+    session = session_for(raw.url, limits=Limits(Bound(megabytes, "SAC_MAX_ANSWER_MB")))
     tracemalloc.start()
     with pytest.raises(BadAnswer, match=rf"longer than {megabytes} MB \(SAC_MAX_ANSWER_MB\)") as caught:
         get(session) if face == "fetch" else session.get(PATH)

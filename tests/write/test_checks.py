@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 from collections import deque
 from contextlib import suppress
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from sales import plan
 
 from sacnb import Model
 from sacnb._write.encode import chunks
+from sacnb._write.frame import ROW, Layout, Problems, prepare, read_frame
 from sacnb._write.order import Order, make_order
 from sacnb._write.target import Members, dates_as_written, read_import_metadata
 from sacnb.errors import BadAnswer, QueryError, RowsError, SacError
@@ -91,6 +93,117 @@ def test_unassigned_needs_no_member(model: Model) -> None:
 def test_what_is_no_frame_is_refused(model: Model, frame: object) -> None:
     with pytest.raises(QueryError):
         model.write(frame, version="public.Plan")
+
+
+COUNT = {"columnName": "Pieces", "columnDataType": "Decimal", "precision": "10", "scale": "0", "isKey": "false"}
+SHARE = {"columnName": "Share", "columnDataType": "Decimal", "precision": 7, "scale": 7}
+AMOUNT = {"columnName": "Amount", "columnDataType": "Decimal", "precision": 31, "scale": 7}
+
+
+def prepared(frame: object, *columns: dict[str, Any], **layout: Any) -> tuple[dict[str, list[Any]], list[str]]:
+    """Return the measures that would be sent, and the problems."""
+    table = read_import_metadata(json.dumps({"factData": {"columns": columns}}).encode())
+    found = Problems()
+    made = prepare(read_frame(frame), table, Layout({}, layout), {}, found)
+    return made.rows.drop(ROW).to_dict(as_series=False), found.frame()["problem"].to_list()
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "sent"),
+    [
+        (COUNT, 7, Decimal(7)),
+        (COUNT, "1234567890", Decimal(1234567890)),
+        (COUNT, "12345678901", None),
+        (COUNT, "1.5", None),
+        (SHARE, "0.25", Decimal("0.25")),
+        (SHARE, 0.1234567, Decimal("0.1234567")),
+        (SHARE, "-0.5", Decimal("-0.5")),
+        (SHARE, "1", None),
+        (AMOUNT, "\u0661\u0662", None),  # digits of another script
+        (AMOUNT, "1e3", Decimal(1000)),
+    ],
+)
+def test_numbers_fit_the_digits_of_their_column_or_are_problems(
+    column: dict[str, Any], value: object, sent: Decimal | None
+) -> None:
+    rows, found = prepared({column["columnName"]: [value]}, column)
+    assert rows == {column["columnName"]: [sent]}
+    assert len(found) == (sent is None)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pd.DataFrame({"Store": pd.Categorical(["S0"]), "Amount": [1.5]}),
+        pd.DataFrame({"Amount": [1.5]}, index=pd.Index(["S0"], name="Store")),
+        pd.DataFrame({"Store": ["S0", "S0"], "Date": "1", "Amount": [1.0, 0.5]}).groupby(["Store"])[["Amount"]].sum(),
+        pl.DataFrame({"Store": ["S0"], "Amount": [1.5]}, schema_overrides={"Store": pl.Categorical}),
+        pl.DataFrame({"Store": ["S0"], "Amount": [1.5]}, schema_overrides={"Store": pl.Enum(["S0"])}),
+        pa.table({"Store": pa.array(["S0"]).dictionary_encode(), "Amount": [1.5]}),
+        pa.table({"Store": ["S0"], "Amount": pa.array([Decimal("1.5")], pa.decimal256(60, 2))}),
+        pa.record_batch({"Store": pa.array(["S0"], pa.string_view()), "Amount": pa.array([1.5], pa.float16())}),
+    ],
+    ids=lambda frame: type(frame).__name__,
+)
+def test_texts_and_numbers_are_taken_in_every_type_that_holds_them(frame: object) -> None:
+    store = {"columnName": "Store", "columnDataType": "String", "isKey": True}
+    assert prepared(frame, store, AMOUNT) == ({"Store": ["S0"], "Amount": [Decimal("1.5")]}, [])
+
+
+def test_decimals_that_polars_has_no_type_for_keep_their_digits_as_texts() -> None:
+    wide = pa.table({"Amount": pa.array([Decimal("1" * 45)], pa.decimal256(60, 0))})
+    assert read_frame(wide).rows() == [("1" * 45,)]
+
+
+def test_periods_are_the_time_at_which_they_begin_and_zones_may_be_offsets() -> None:
+    months = pd.DataFrame({"Date": pd.period_range("2024-02", periods=1, freq="M")})
+    assert read_frame(months)["Date"].dt.date().to_list() == [date(2024, 2, 1)]
+    at = pa.table({"Date": pa.array([0], pa.timestamp("us", "+05:30"))})
+    assert read_frame(at)["Date"].to_list() == [datetime.fromisoformat("1970-01-01T05:30")]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        [{"Amount": 1}],
+        {"Amount": [Decimal("NaN")]},
+        pd.DataFrame({"Amount": [1, "many"]}),
+        pd.DataFrame([[1, 2]], columns=["Amount", "Amount"]),
+        pd.Series([1]),
+        pl.Series([1]),
+        pa.array([1]),
+        pa.table({"Amount": pa.array([[1]], pa.list_view(pa.int8()))}),
+    ],
+    ids=lambda frame: type(frame).__name__,
+)
+def test_what_no_frame_can_be_made_of_is_a_query_error(frame: object) -> None:
+    with pytest.raises(QueryError, match=r"^frame must be a"):
+        read_frame(frame)
+
+
+@pytest.mark.parametrize(
+    ("have", "default", "sent"),
+    [
+        (pl.Series([None, 2**60 + 1], dtype=pl.Int64), 5.5, [Decimal("5.5"), Decimal(2**60 + 1)]),
+        (pl.Series([None, 3], dtype=pl.Int64), "5", [Decimal(5), Decimal(3)]),
+        (pl.Series([None, Decimal("0.25")]), Decimal("5.125"), [Decimal("5.125"), Decimal("0.25")]),
+        (pl.Series([None, ""], dtype=pl.String), 7, [Decimal(7), None]),
+    ],
+)
+def test_defaults_fill_holes_and_change_no_other_value(have: pl.Series, default: object, sent: list[Decimal]) -> None:
+    assert prepared({"Amount": have}, AMOUNT, Amount=default) == ({"Amount": sent}, [])
+
+
+def test_defaults_of_members_and_dates_are_written_as_the_model_has_them(model: Model) -> None:
+    frame = plan(2, Date=pl.Series(["202401", None]), Store=pl.Series(["S0", None], dtype=pl.Enum(["S0"])))
+    report = model.write(frame, version="public.Plan", defaults={"Date": date(2024, 2, 9), "Store": "S1"})
+    assert report.written.select("Date", "Store").rows() == [("202401", "S0"), ("202402", "S1")]
+
+
+@pytest.mark.parametrize("value", [object(), [1], {"a": 1}, b"S0", pd.NaT, Decimal("NaN"), pd.Period("2024-01")])
+def test_a_default_that_no_cell_can_hold_is_refused(model: Model, value: object) -> None:
+    with pytest.raises(QueryError, match=r"defaults\['Store'\] must be"):
+        model.write(plan(1).drop("Store"), version="public.Plan", defaults={"Store": value})
 
 
 def test_a_frame_without_rows_is_refused(model: Model) -> None:

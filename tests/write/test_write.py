@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pandas as pd
 import polars as pl
@@ -104,10 +106,41 @@ def test_months_as_columns_are_turned_into_rows_and_empty_cells_are_no_facts(mod
     ]
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (pl.Series([2**53 + 1]), pl.Series([2.5])),
+        (pl.Series([2**64 - 1], dtype=pl.UInt64), pl.Series([2])),
+        (pl.Series([Decimal("9007199254740993.1234567")]), pl.Series([2.5])),
+        (pl.Series(["1e3"]), pl.Series([""])),
+    ],
+)
+def test_headings_of_different_types_keep_all_digits(model: Model, one: pl.Series, other: pl.Series) -> None:
+    wide = pl.DataFrame({"Store": ["S0"], "202401": one, "202402": other})
+    report = model.write(wide, version="public.Plan", pivot=("Date", "Amount"))
+    values = [Decimal(str(value)) for value in (one[0], other[0]) if value != ""]
+    assert report.written.sort("Date")["Amount"].to_list() == values
+
+
+def test_headings_without_a_value_are_a_problem(model: Model) -> None:
+    with pytest.raises(RowsError, match="All cells under 202401 are empty"):
+        model.write({"Store": ["S0"], "202401": [None]}, version="public.Plan", pivot=("Date", "Amount"))
+
+
 def test_dates_are_written_at_the_grain_of_the_model(model: Model) -> None:
     frame = plan().with_columns(Date=pl.date(2024, 1, 15))
     model.write(frame, version="public.Plan")
     assert facts(model)["public.Plan", "202401", "S2"] == (Decimal("2.25"), Decimal(2))
+
+
+def test_an_audit_line_names_a_user_who_has_no_name_by_number(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for error in (KeyError("uid not found"), OSError("No username set in the environment")):
+        monkeypatch.setattr("getpass.getuser", Mock(side_effect=error))
+        assert model.write(plan(1), version="public.Plan", audit=tmp_path / "audit.jsonl").verified
+    users = [json.loads(line)["user"] for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
+    assert users == [f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"] * 2
 
 
 def test_floats_are_rounded_to_the_model_and_the_report_says_so(model: Model) -> None:

@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, Literal
 
 import click
 
+from sacnb._files import max_file_mb, too_long
 from sacnb.cli.application import Invocation, Source
 from sacnb.cli.output import (
     announce,
@@ -345,9 +346,13 @@ def _read_file(path: Path, separator: str) -> pl.DataFrame:
             'model.write(polars.read_excel("FILE"), version="public.Plan")'
         )
     try:
+        if path.stat().st_size > max_file_mb() * 1_000_000:
+            raise too_long(max_file_mb())
         if form == "csv":
             return pl.read_csv(path, separator=separator, infer_schema=False)
         return pl.read_parquet(path) if form == "parquet" else pl.read_ipc(path)
+    except OSError as error:
+        raise click.UsageError(f"{path} cannot be read: {error.strerror or error}.") from None
     except (pl.exceptions.PolarsError, TypeError) as error:
         raise click.UsageError(f"{path} cannot be read as {form}: {error}") from None
 

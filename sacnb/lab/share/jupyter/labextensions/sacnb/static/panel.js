@@ -1,13 +1,13 @@
 // The panel in the side bar: tenants and their tokens, the tree of models, and what is done with a model.
 
 import {acceptDrops, codeFor, insertCode} from "./code.js";
+import {Jobs} from "./jobs.js";
 import {Lists} from "./lists.js";
 import {ask, Refused} from "./server.js";
 import {make, sign, Tree} from "./tree.js";
 import {ageOf, clock, count, progressText, SIGNS, tokenText} from "./words.js";
 
 const DRAGGED = "application/x-sacnb";
-const JOB_EVERY_MS = 500;
 const LOOK_EVERY_MS = 30_000;
 class Panel {
   constructor(app, given) {
@@ -16,9 +16,17 @@ class Panel {
     this.profile = null;
     this.tenants = [];
     this.lists = new Lists();
-    this.job = null;
     this.asked = 0;
+    this.jobs = new Jobs((...request) => this.ask(...request), {
+      show: (job, error) => job.profile === this.profile && this.showJob(job, error),
+      end: (job) => job.profile === this.profile && this.showEnded(),
+    });
     this.build();
+  }
+
+  /** The refresh of the tenant that is shown, if one is running. */
+  get job() {
+    return this.jobs.of(this.profile);
   }
 
   // -- the parts ------------------------------------------------------------------------------------------------------
@@ -112,8 +120,8 @@ class Panel {
       return;
     }
     const running = found.jobs.find((job) => job.state === "running");
+    this.jobs.adopt(found.jobs);
     await this.use(running ? running.profile : this.tenants[0].profile);
-    if (running) this.follow(running);
   }
 
   async use(profile) {
@@ -122,6 +130,8 @@ class Panel {
     this.lists = new Lists();
     this.search.value = "";
     this.showToken(null);
+    this.progress.hidden = true;
+    this.isAway = false;
     await this.load();
   }
 
@@ -141,6 +151,7 @@ class Panel {
     }
     this.tree.render();
     if (found) this.say("idle", this.lists.models.size ? `${count(found.total, "model")}; choose one` : "SAC offers no model to this client");
+    if (found) this.showJobs();
     this.showActions();
     await this.look();
     if (this.search.value.trim()) await this.find();
@@ -152,6 +163,7 @@ class Panel {
     const found = await this.ask("GET", "status").catch(() => null);
     const tenant = found && found.tenants.find((one) => one.profile === profile);
     if (tenant && profile === this.profile) this.showToken(tenant.token);
+    if (found) this.jobs.adopt(found.jobs);
   }
 
   async find() {
@@ -236,7 +248,7 @@ class Panel {
     this.clearProblem();
     this.say("busy", `${node.model}: refreshing`);
     const job = await this.attempt(() => this.ask("POST", "refresh", {body: {profile: this.profile, model: node.model}}));
-    if (job) this.follow(job);
+    if (job) this.jobs.follow(job);
   }
 
   async cancel() {
@@ -245,36 +257,37 @@ class Panel {
     await this.attempt(() => this.ask("DELETE", `jobs/${this.job.id}`));
   }
 
-  async follow(job) {
-    this.job = job;
-    this.showActions();
-    while (this.job.state === "running") {
-      this.showJob();
-      await new Promise((resolve) => setTimeout(resolve, JOB_EVERY_MS));
-      const found = await this.attempt(() => this.ask("GET", `jobs/${job.id}`));
-      if (!found) break;
-      this.job = found;
-    }
-    const ended = this.job;
-    this.job = null;
-    this.progress.hidden = true;
-    this.showActions();
-    this.showEnd(ended);
-    await this.look();
+  showEnded() {
+    if (this.isAway) this.clearProblem();
+    this.isAway = false;
+    this.showJobs();
+    this.look();
   }
 
-  showJob() {
-    const {rows, expected_rows: expected, model, is_cancelling: isCancelling} = this.job;
+  /** Show the refresh of this tenant: how far it is, or how it ended. */
+  showJobs() {
+    const [running, ended] = [this.job, this.jobs.takeEnded(this.profile)];
+    this.progress.hidden = !running;
+    if (running) this.showJob(running, null);
+    else if (ended) this.showEnd(ended);
+    this.showActions();
+  }
+
+  showJob(job, error) {
+    const {rows, expected_rows: expected, model, is_cancelling: isCancelling} = job;
     this.progress.hidden = false;
     if (expected) this.progress.value = Math.min(1, rows / expected);
     else this.progress.removeAttribute("value");
-    this.say("busy", `${model}: ${isCancelling ? "cancelling" : progressText(this.job)}`);
+    this.showActions();
+    if (this.isAway && !error) this.clearProblem();
+    this.isAway = Boolean(error);
+    if (error) this.fail(error, `${model}: waiting for the Jupyter server`);
+    else this.say("busy", `${model}: ${isCancelling ? "cancelling" : progressText(job)}`);
   }
 
   showEnd(job) {
-    if (job.state === "running") return; // the server does not answer any more, which is shown
     const kept = this.lists.models.get(job.model);
-    if (job.cached && kept && job.profile === this.profile) kept.cached = job.cached;
+    if (job.cached && kept) kept.cached = job.cached;
     this.tree.render();
     if (job.state === "done") {
       const old = Boolean(job.warning);

@@ -3,6 +3,8 @@
 (() => {
   const place = document.currentScript ? document.currentScript.src : "";
   const warn = (error) => console.warn("The side panel of sacnb is not shown:", error);
+  // JupyterLab shows nothing before its plugins are active: a file that does not arrive must not hold it up for longer.
+  const PATIENCE_MS = 5000;
   let scope = {};
 
   // The packages are JupyterLab's own; nothing is bundled. Missing ones leave something out.
@@ -27,14 +29,13 @@
       description: "Models of SAP Analytics Cloud in the side bar.",
       autoStart: true,
       optional: names.map((name) => tokens[name]),
-      activate: async (app, ...found) => {
-        try {
+      activate: (app, ...found) => {
+        const show = async () => {
           const given = Object.fromEntries(names.map((name, number) => [name, found[number]]));
           const {activate} = await import(new URL("panel.js", place).href);
           activate(app, {widgets, services, coreutils, notebook, ...given, place});
-        } catch (error) {
-          warn(error);
-        }
+        };
+        return Promise.race([show().catch(warn), new Promise((resolve) => setTimeout(resolve, PATIENCE_MS))]);
       },
     };
   };

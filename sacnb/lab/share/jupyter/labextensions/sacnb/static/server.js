@@ -2,8 +2,9 @@
 
 /** An error of a route, in the words that the server has for it. */
 export class Refused extends Error {
-  constructor({message, hint = "", details = []}) {
+  constructor({message, hint = "", details = []}, status = 0) {
     super(message);
+    this.status = status; // 0 where there was no answer
     this.hint = hint;
     this.details = details;
   }
@@ -22,9 +23,9 @@ export async function ask(app, {services, coreutils}, method, path, {body, ...qu
   }
   const found = await answer.json().catch(() => ({}));
   if (answer.ok) return found;
-  if (found.error) throw new Refused(found.error);
+  if (found.error) throw new Refused(found.error, answer.status);
   if (answer.status === 404) {
-    throw new Refused({message: "The server part of sacnb is not running.", hint: "Run: jupyter server extension enable sacnb.lab, and start Jupyter again."});
+    throw new Refused({message: "The server part of sacnb is not running.", hint: "Run: jupyter server extension enable sacnb.lab, and start Jupyter again."}, answer.status);
   }
-  throw new Refused({message: `The Jupyter server answered ${answer.status}.`, hint: "Load the page again, which may ask you to log in."});
+  throw new Refused({message: `The Jupyter server answered ${answer.status}.`, hint: "Load the page again, which may ask you to log in."}, answer.status);
 }
