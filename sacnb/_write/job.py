@@ -24,12 +24,12 @@ from sacnb._write.service import (
     limit_of_jobs,
     list_jobs,
     number_in,
-    read_answer,
+    read_object,
     read_status,
     rejected_rows,
     text_in,
 )
-from sacnb._write.target import MODELS, lower_keys
+from sacnb._write.target import MODELS
 from sacnb.errors import BadAnswer, Cancelled, NoAnswerError, RequestError, SacError, ServerError, WriteError
 
 if TYPE_CHECKING:
@@ -253,7 +253,7 @@ class ImportJob:
             answer = self.session.fetch(
                 "GET", import_job_path(self._id(), "invalidRows"), operation="read invalid rows"
             )
-            found = rejected_rows(lower_keys(read_answer(answer.body)).get("failedrows"))
+            found = rejected_rows(read_object(answer.body).get("failedrows"))
         except (RequestError, BadAnswer) as error:
             self.notes.append(f"The rejected rows cannot be read: {error}")
             return
@@ -353,7 +353,7 @@ class ImportJob:
             headers={"Content-Type": "application/json"} if is_text else None,
             cancelled=self.cancelled,
         )
-        return lower_keys(read_answer(answer.body)) if answer.body.strip() else {}
+        return read_object(answer.body) if answer.body.strip() else {}
 
     def _ask(self, lost: SacError | None) -> JobStatus:
         try:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from sacnb._endpoints import IMPORT_JOBS_PATH, IMPORT_ROOT, IMPORT_TABLES, import_job_path, import_path
+from sacnb._odata.envelope import refuse_half_characters
 from sacnb._write.target import Destination, ImportTable, lower_keys, read_import_metadata
 from sacnb.errors import BadAnswer, ForbiddenError, NotFoundError, RequestError, UnknownNameError, WriteError
 
@@ -31,8 +33,8 @@ __all__ = [
     "list_jobs",
     "number_in",
     "others_of",
-    "read_answer",
     "read_job",
+    "read_object",
     "read_status",
     "rejected_rows",
     "table_of",
@@ -44,6 +46,7 @@ __all__ = [
 LIMITS: Final = {1002: "this user", 1007: "this model"}
 _NOT_GRANTED: Final = 3401
 _RESTRICTED: Final = 1802
+_DIGITS: Final = re.compile(r"[0-9]{1,18}")
 _NO_SUCH_JOB: Final = 1603
 
 
@@ -112,7 +115,7 @@ def table_of(to: Destination) -> tuple[str, ImportTable]:
     body = to.session.fetch("GET", import_path(to.service, to.id, "metadata"), operation="read import metadata").body
     found = read_answer(body)
     if not isinstance(found, Mapping) or len(found) != 1:
-        raise BadAnswer(f"The import metadata of {to.id!r} name no single import type: {sorted(found)}.")
+        raise BadAnswer(f"The import metadata of {to.id!r} name no single import type: {found!r:.200}.")
     (part,) = found
     return str(part), read_import_metadata(body, str(part))
 
@@ -124,9 +127,7 @@ def import_id(to: Destination, kind: str) -> str:
     """
     service, word = IMPORT_TABLES[kind]
     path = f"{IMPORT_ROOT}/{service}"
-    found = lower_keys(read_answer(to.session.fetch("GET", path, operation=f"list {kind} tables").body)).get(
-        service.lower()
-    )
+    found = read_object(to.session.fetch("GET", path, operation=f"list {kind} tables").body).get(service.lower())
     if not isinstance(found, list):
         raise BadAnswer(f"The list of {kind} tables has none where they are expected.")
     known = [str(lower_keys(one).get(f"{word}id".lower())) for one in found if isinstance(one, Mapping)]
@@ -142,7 +143,7 @@ def versions_of(to: Destination) -> list[str] | None:
     Raises RequestError and BadAnswer.
     """
     answer = to.session.fetch("GET", import_path(to.service, to.id), operation="read model")
-    versions = lower_keys(read_answer(answer.body)).get("versions")
+    versions = read_object(answer.body).get("versions")
     if not isinstance(versions, list):
         return None
     return [str(lower_keys(one).get("id")) if isinstance(one, Mapping) else str(one) for one in versions]
@@ -156,8 +157,11 @@ def list_jobs(session: SacSession) -> list[dict[str, Any]]:
 
     Raises RequestError and BadAnswer.
     """
-    found = read_answer(session.fetch("GET", IMPORT_JOBS_PATH, operation="list import jobs").body)
-    rows = found if isinstance(found, list) else lower_keys(found).get("jobs", lower_keys(found).get("value"))
+    body = session.fetch("GET", IMPORT_JOBS_PATH, operation="list import jobs").body
+    rows = read_answer(body)
+    if not isinstance(rows, list):
+        found = read_object(body)
+        rows = found.get("jobs", found.get("value"))
     if not isinstance(rows, list):
         raise BadAnswer("The list of import jobs has no jobs where they are expected.")
     jobs = [lower_keys(row) for row in rows if isinstance(row, Mapping)]
@@ -176,8 +180,12 @@ def others_of(jobs: Sequence[Mapping[str, Any]], model_id: str) -> list[str]:
 
 def read_job(session: SacSession, job_id: str) -> dict[str, Any]:
     """Return what SAC says about a job, flat, with keys in lower case. Raises NotFoundError and RequestError."""
-    answer = session.fetch("GET", import_job_path(job_id, "status"), operation="ask import job")
-    found = lower_keys(read_answer(answer.body))
+    try:
+        answer = session.fetch("GET", import_job_path(job_id, "status"), operation="ask import job")
+    except NotFoundError as error:
+        error.hint = "SAC deletes jobs after 15 days (SAP Note 3491183). sacnb import --jobs lists those that are left."
+        raise
+    found = read_object(answer.body)
     more = found.pop("additionalinformation", None)
     return {**found, **(lower_keys(more) if isinstance(more, Mapping) else {})}
 
@@ -190,7 +198,7 @@ def ask_job(session: SacSession, job_id: str) -> JobStatus | None:
         if not is_gone(error):
             raise
         return None
-    return read_status(lower_keys(read_answer(answer.body)))
+    return read_status(read_object(answer.body))
 
 
 def limit_of_jobs(session: SacSession, model_id: str, error: RequestError) -> WriteError:
@@ -250,12 +258,22 @@ def explained() -> Iterator[None]:
         raise
 
 
+def read_object(body: bytes) -> dict[str, Any]:
+    """Return the JSON object of an answer, with keys in lower case. Raises BadAnswer."""
+    found = read_answer(body)
+    if not isinstance(found, Mapping):
+        raise BadAnswer(f"The answer of the import service is {found!r:.80} where an object was expected.")
+    return lower_keys(found)
+
+
 def read_answer(body: bytes) -> Any:
     """Return the JSON of an answer. Raises BadAnswer."""
     try:
-        return json.loads(body)
+        found = json.loads(body)
     except (ValueError, RecursionError):
         raise BadAnswer("The answer of the import service is not JSON.") from None
+    refuse_half_characters(body, found)
+    return found
 
 
 def read_status(found: Mapping[str, Any]) -> JobStatus:
@@ -277,7 +295,8 @@ def read_status(found: Mapping[str, Any]) -> JobStatus:
 
 def _deletion(found: Any) -> Deletion:
     entries = found if isinstance(found, list) else [found] if isinstance(found, Mapping) else []
-    counts = [number_in(lower_keys(entry).get("numberofrowstobedeleted")) for entry in entries]
+    known_form = [lower_keys(entry) for entry in entries if isinstance(entry, Mapping)]
+    counts = [number_in(entry.get("numberofrowstobedeleted")) for entry in known_form]
     known = [count for count in counts if count is not None]
     if known:
         return Deletion(rows=sum(known))
@@ -303,7 +322,7 @@ def rejected_rows(found: Any) -> list[Rejected]:
 
 def number_in(value: Any) -> int | None:
     """Return a whole number, also from its digits; ``None`` for anything else."""
-    if isinstance(value, str) and value.isdecimal():
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,6 +14,7 @@ from sacnb.errors import BadAnswer
 __all__ = ["ChannelStatus", "read_object", "row_number"]
 
 # The reference shows ACTIVE, the SDK and the page about errors take everything but SUCCESS for a broken channel.
+_DIGITS: Final = re.compile(r"[0-9]{1,18}")
 _HEALTHY: Final = frozenset({"SUCCESS", "ACTIVE", "OPEN"})
 
 
@@ -46,7 +48,7 @@ class ChannelStatus:
         return cls(
             channel=name,
             code=str(value.get("channel_status_code") or "SUCCESS"),
-            committed_token=None if token in {None, ""} else str(token),
+            committed_token=None if token in (None, "") else str(token),
             rows_inserted=_number(value.get("rows_inserted")),
             rows_parsed=_number(value.get("rows_parsed")),
             rows_errors=_number(value.get("rows_error_count", value.get("rows_errors"))),
@@ -70,7 +72,7 @@ def row_number(token: str | None) -> int | None:
     """Return the number of rows that an offset token of ours says; ``None`` for one that somebody else made."""
     if token is None:
         return 0
-    return int(token) if token.isascii() and token.isdigit() else None
+    return int(token) if _DIGITS.fullmatch(token) else None
 
 
 def _number(value: object) -> int:
@@ -83,4 +85,4 @@ def _number(value: object) -> int:
 
 
 def _words(value: object) -> str | None:
-    return None if value in {None, ""} else one_line(redact_text(str(value)), 300)
+    return None if value in (None, "") else one_line(redact_text(str(value)), 300)

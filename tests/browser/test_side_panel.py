@@ -99,10 +99,8 @@ def test_from_the_first_look_to_code_in_the_notebook(
     expect(panel.locator(".sacnb-token")).to_have_text(re.compile(f"^Token valid until {TIME}$"))
     assert tenant.counts["tokens_issued"] == issued + 1
     member.click()
-    for theme in ("dark", "light"):
-        notebook.show(theme)
-        notebook.picture(f"side_panel_{theme}", panel)
-        notebook.check_access(panel)
+    notebook.look(panel, "side_panel")
+    notebook.show("light")
     notebook.picture("side_panel_lab", page.locator("#main"), scale="css")
     if notebook.pictures is not None and notebook.pictures.name != "pictures":  # to look at, and not for the documents
         for width in (420, 230):
@@ -167,6 +165,7 @@ def test_from_the_first_look_to_code_in_the_notebook(
     # Whatever is wrong with the panel, JupyterLab starts.
     page.route("**/sacnb/static/panel.js", lambda route: route.fulfill(body="}", content_type="text/javascript"))
     page.reload()
+    page.unroute_all()
     page.locator(".jp-Notebook").wait_for()
     page.wait_for_function("jupyterapp.shell.currentWidget?.content?.widgets?.length > 1")
     assert any("The side panel of sacnb is not shown" in said for said in notebook.console)
