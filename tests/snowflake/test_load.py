@@ -125,10 +125,11 @@ def test_a_folder_that_is_refused_or_on_a_full_disk_is_a_cache_error(
             broken.setattr("sacnb.snowflake.load.make_private_folder", refuse)
             with pytest.raises(CacheError, match=words):
                 facts.to_snowflake("jobs", client=client, progress=None)
-    (cache / "snowflake").parent.mkdir(exist_ok=True)
-    (cache / "snowflake").write_text("no folder")
+    shutil.rmtree(cache / "snowflake", ignore_errors=True)
+    (cache / "snowflake").write_text("no folder", encoding="utf-8")
     with pytest.raises(CacheError, match="Something else is in its place"):
         facts.to_snowflake("jobs", client=client, progress=None)
+    (cache / "snowflake").unlink()  # the folder is that of all tests here
 
 
 def test_several_channels_share_the_rows(
