@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sacnb._pull import source
 from sacnb._tenant import Tenant
 from sacnb.errors import (
     AuthError,
@@ -193,9 +193,9 @@ def test_every_misbehaviour_has_a_case() -> None:
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_it_ends_in_the_right_rows_or_in_the_right_error(
-    case: Case, sandbox: Sandbox, connect_to: Callable[..., Tenant], monkeypatch: pytest.MonkeyPatch
+    case: Case, sandbox: Sandbox, connect_to: Callable[..., Tenant]
 ) -> None:
-    monkeypatch.setattr(source, "_MAX_EMPTY_PAGES", 50)  # a thousand requests take seconds
+    connect_to = partial(connect_to, max_empty_pages=50)  # a thousand requests take seconds
     question = {"where": {"Sector": "31"}, "page_size": PAGE}
     expected = connect_to(sandbox).model("US_EMPLOYMENT").facts(**question).fetch()
     assert len(expected) == ROWS
