@@ -40,7 +40,7 @@ BESIDE = --jobs 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=line)
 # uv knows nothing of pip's settings either.
 WITH_INDEX = UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$(PIP_INDEX)}"
 
-.PHONY: help setup demo lab test docs announce suite search chaos crash soak judges notebooks browser labs pictures secrets check lint types format bench engines lock dist lowest pythons clean
+.PHONY: help setup demo lab test docs announce suite search chaos crash soak fuzz judges notebooks browser labs pictures secrets check lint types format bench engines lock dist lowest pythons clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -132,6 +132,11 @@ ROUNDS ?= 100
 PULLS ?= 60
 soak: setup ## 200 threads with tokens that end, and an hour of pulling on a clock of its own; prints its seed
 	PYTHONPATH=tests:tests/support $(BIN)/python -m chaos.soak --rounds $(ROUNDS) --pulls $(PULLS) $(if $(SEED),--seed $(SEED))
+
+# make fuzz SECONDS=600 SEED=7
+SECONDS ?= 60
+fuzz: setup ## Mutate answers and files, led by what code they reach; prints its seed and a report
+	PYTHONPATH=tests:tests/support $(BIN)/python -m fuzz --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 # Sphinx and its extensions are of use to nobody else. The build itself needs no network.
 $(DOCS): $(READY)

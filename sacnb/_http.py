@@ -173,7 +173,8 @@ def read_retry_after_s(text: str | None, *, server_date: datetime | None, now: d
 
 
 _CHALLENGE: Final = re.compile(r"(?:^|,)\s*bearer(?:\s+|$)", re.IGNORECASE)
-_CHALLENGE_PARAMETER: Final = re.compile(r'([\w-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+# A name is tried from its beginning alone, or a long word would take time by the square of its length.
+_CHALLENGE_PARAMETER: Final = re.compile(r'(?<![\w-])([\w-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 
 
 @dataclass(frozen=True, slots=True)

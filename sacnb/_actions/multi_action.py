@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from sacnb._arguments import callback, required_text, seconds
 from sacnb._endpoints import multi_action_path
+from sacnb._odata.envelope import refuse_half_characters
 from sacnb._rendering import Preview, Previewed, fact_table
 from sacnb.errors import (
     ActionError,
@@ -39,6 +41,8 @@ __all__ = ["MemberPath", "MultiAction", "Run", "read_parameters"]
 _POLLS_S: Final = (0.2, 0.5, 1.0, 2.0, 3.0, 5.0)
 _RUNNING, _SUCCESSFUL, _FAILED = "running", "successful", "failed"
 # SAC's numbers, and what to do. Those of a run stand in its messages, those of a refusal in the error's code.
+# Of an Int64.
+_DIGITS: Final = re.compile(r"[0-9]{1,18}")
 _HINTS: Final = {
     501000515: "The member does not exist, or this user may not see it. Ids are case-sensitive; with a hierarchy, pass "
     "sacnb.MemberPath with all levels.",
@@ -302,10 +306,11 @@ def _hint(error: RequestError) -> str | None:
 def _object(body: bytes) -> dict[str, Any]:
     try:
         found = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadAnswer("The answer of the multi-action is not JSON.") from error
     if not isinstance(found, dict):
         raise BadAnswer("The answer of the multi-action is not an object.")
+    refuse_half_characters(body, found)
     return found
 
 
@@ -316,7 +321,7 @@ def _text(found: Mapping[str, Any], name: str) -> str | None:
 
 def _number(message: Mapping[str, Any]) -> int | None:
     code = str(message.get("code"))
-    return int(code) if code.isdecimal() else None
+    return int(code) if _DIGITS.fullmatch(code) else None
 
 
 def _named(message: Mapping[str, Any]) -> list[str]:

@@ -14,6 +14,7 @@ from sacnb._admin.files import read_files
 from sacnb._admin.logs import MOST_ROWS, STATISTICS, moment, read_log
 from sacnb._arguments import one_of, required_text, whole_number
 from sacnb._endpoints import ACTIVITIES_PATH, SCIM2_ROOT, SCIM_ROOT, STATISTICS_ROOT
+from sacnb._odata.envelope import refuse_half_characters
 from sacnb._wire.session import SacSession
 from sacnb._write.service import list_jobs
 from sacnb.errors import BadAnswer, NotFoundError, QueryError
@@ -192,10 +193,11 @@ def _limit(limit: object) -> int | None:
 def _page(body: bytes, kind: str) -> tuple[int, list[dict[str, Any]]]:
     """Return the number of all resources, and those of this page with the names of their attributes in lower case."""
     try:
-        document = _lower(json.loads(body))
+        refuse_half_characters(body, found := json.loads(body))
+        document = _lower(found)
         total = document["totalresults"]
         resources = [_lower(one) for one in document.get("resources") or ()]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadAnswer(f"The list of {kind} is not a list of SCIM ({error!r}).") from None
     if not isinstance(total, int) or isinstance(total, bool) or total < 0:
         raise BadAnswer(f"The list of {kind} has totalResults {total!r}; expected a number of resources.")

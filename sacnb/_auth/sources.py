@@ -233,11 +233,14 @@ def _error_of(found: Mapping[str, Any]) -> SacError:
     if not (isinstance(kind, type) and issubclass(kind, SacError)):
         return AuthError(f"The Jupyter server: {message}", hint=hint)
     if issubclass(kind, RefreshError):
-        at = found.get("last_attempt_at")
+        try:
+            at = datetime.fromisoformat(str(found.get("last_attempt_at")))
+        except ValueError:
+            at = None
         return RefreshError(
             message,
             error_code=str(found.get("error_code", "refresh_failed")),
-            last_attempt_at=None if at is None else datetime.fromisoformat(at),
+            last_attempt_at=at,
             retry_after_s=found.get("retry_after_s"),
             hint=hint,
         )

@@ -10,7 +10,7 @@ import re
 from codecs import BOM_UTF8
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final, NoReturn
 
 from sacnb._http import is_web_page
@@ -26,6 +26,7 @@ __all__ = [
     "read_envelope",
     "refuse_error_in",
     "refuse_foreign",
+    "refuse_half_characters",
     "refuse_problem",
     "text_of",
 ]
@@ -51,6 +52,23 @@ def text_of(body: bytes, what: str) -> str:
     except UnicodeDecodeError as error:
         cut = error.reason == "unexpected end of data"
         raise BadAnswer(f"The answer for {what} is not UTF-8: {error}.", truncated=cut) from error
+
+
+# JSON can write each half of a pair alone; UTF-8, and with it a frame, cannot.
+_HALF_CHARACTER: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def refuse_half_characters(body: bytes, value: Any) -> None:
+    """Refuse half a character in the texts of *value*, which *body* was parsed to.
+
+    Raises:
+        BadAnswer: there is one.
+    """
+    if _HALF_CHARACTER.search(body):
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise BadAnswer(f"An answer holds half a character, {error.object[error.start]!a}.") from None
 
 
 def is_cut_short(text: str, error: Exception) -> bool:
@@ -124,6 +142,8 @@ def read_envelope(text: str) -> Envelope:
     """
     try:
         members, extent, end = _members(text)
+    except InvalidOperation:
+        raise BadAnswer(f"The answer for {WHAT} holds a number with an exponent of 19 digits or more.") from None
     except (ValueError, RecursionError) as error:
         refuse_error_in(text)
         raise BadAnswer(
@@ -159,7 +179,7 @@ def refuse_error_in(text: str) -> None:
     for found in _ERROR_MEMBER.finditer(tail):
         try:
             error, _ = DECODER.raw_decode(tail, found.end())
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError, InvalidOperation):
             continue
         _refuse({"error": error}, in_mid_answer=True)
 

@@ -13,7 +13,7 @@ import re
 from codecs import BOM_UTF8
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
@@ -25,6 +25,7 @@ from sacnb._odata.envelope import (
     read_envelope,
     refuse_error_in,
     refuse_foreign,
+    refuse_half_characters,
     text_of,
 )
 from sacnb.errors import BadAnswer
@@ -238,6 +239,7 @@ def read_list(body: bytes, *, status: int = 200) -> list[dict[str, Any]]:
     for at, row in enumerate(rows):
         if not isinstance(row, dict):
             raise BadAnswer(f"Element {at} of a list is {row!r:.80} where an object was expected.", row=at)
+    refuse_half_characters(body, rows)
     return rows  # type: ignore[no-any-return]
 
 
@@ -318,7 +320,7 @@ def _cut_fast(body: bytes, *, look_inside: bool = True) -> Page | None:
         end = boundary + 2 + len(ending[:stop].encode()) + 1
         head = body[skipped:start].decode()
         envelope = read_envelope(f"{head}[]{ending[stop + 1 :]}")
-    except (ValueError, RecursionError, BadAnswer):
+    except (ValueError, RecursionError, InvalidOperation, BadAnswer):
         return None  # _cut_slow finds out what is wrong.
     if envelope.start != len(head) or (look_inside and _is_doubtful_inside(body, start, end)):
         return None

@@ -219,7 +219,10 @@ def totals_of(job: Job, measures: Sequence[str]) -> dict[str, Decimal | None] | 
 def _total_of(job: Job, url: str) -> Callable[[Interrupt], dict[str, Decimal | None]]:
     def ask(stop: Interrupt) -> dict[str, Decimal | None]:
         answer = job.context.session.fetch("GET", url, operation="read totals", check=check_page, cancelled=stop)
-        rows = json.loads(cut_page(answer.body, status=answer.status).rows, parse_float=Decimal, parse_int=Decimal)
+        try:
+            rows = json.loads(cut_page(answer.body, status=answer.status).rows, parse_float=Decimal, parse_int=Decimal)
+        except (ValueError, RecursionError, InvalidOperation) as error:
+            raise BadAnswer(f"SAC sent a total that cannot be read: {error}.") from error
         if len(rows) > 1 or not all(isinstance(row, dict) for row in rows):
             raise BadAnswer(f"SAC sent {len(rows):,} rows where one total was expected.")
         return {name: _decimal(value) for row in rows for name, value in row.items() if not name.startswith("@")}

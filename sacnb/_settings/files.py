@@ -290,7 +290,7 @@ def _parsed(text: str) -> dict[str, Any] | str:
 
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError; numbers of thousands of digits; nesting
         place = re.search(r"\(at (line \d+, column \d+|end of document)\)$", str(error))
         return place[1] if place else "an unknown place"
 

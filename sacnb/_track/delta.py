@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import InvalidOperation
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
@@ -162,7 +163,7 @@ def _rows(page: Page) -> Iterator[tuple[str, dict[str, Any]]]:
                 at = _after_blanks(text, at + 1)
             elif text[at] != "]":
                 raise ValueError(f"a comma was expected at {at}")
-    except (ValueError, IndexError, RecursionError) as error:
+    except (ValueError, IndexError, RecursionError, InvalidOperation) as error:
         raise BadAnswer(f"The rows of a page of changes are not valid JSON: {error}.", truncated=True) from error
 
 

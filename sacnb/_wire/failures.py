@@ -36,6 +36,7 @@ from sacnb.errors import (
 )
 
 _MAX_READ_BYTES: Final = 65_536
+_MAX_MESSAGE_CHARS: Final = 8_000
 
 # SAC puts the number that means something in brackets at the end of the message; error.code is a correlation id.
 _SAC_NUMBER: Final = re.compile(r"\[(\d{3,5})\]\s*\.?\s*$")
@@ -103,7 +104,8 @@ def read_problem(body: bytes, content_type: str | None = None) -> Problem:
         code, message = _from_json(value)
     if message is None:
         message = _from_page(text) if text[:1] == "<" or is_web_page(body, content_type) else text
-    message = one_line(redact_text(message))
+    # One line of it is shown, and the search for secrets takes time by the square of some texts.
+    message = one_line(redact_text(message[:_MAX_MESSAGE_CHARS]))
     number = _SAC_NUMBER.search(message)
     return Problem(one_line(redact_text(code), 100) if code else None, message, int(number[1]) if number else None)
 

@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
 
 from sacnb._auth.guard import RefreshEvent
 from sacnb._fork import renew_after_fork
@@ -287,26 +288,38 @@ class Telemetry:
 
 
 _SCOPE: Final = "sacnb"
+# As OpenTelemetry's conventions advise for requests; the last ones, since SAC takes minutes for some pages.
+_BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 30, 60, 120, 300)
 
 
 class OpenTelemetry:
-    """Turn events into metrics and spans with a ``tracer`` and a ``meter`` of OpenTelemetry's API.
+    """Turn events into metrics and spans of OpenTelemetry, by its conventions for HTTP clients where they fit.
 
-    Any: the package is not among our dependencies, so its types are not available.
+    ``trace`` is the module ``opentelemetry.trace``, handed in because the package may not be installed.
+    docs/telemetry.md lists all that is sent.
     """
 
-    def __init__(self, tracer: Any, meter: Any, *, time_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(self, tracer: Any, meter: Any, trace: Any, *, time_ns: Callable[[], int] = time.time_ns) -> None:
         self._tracer = tracer
+        self._trace = trace
         self._time_ns = time_ns
-        self._requests = meter.create_counter("sacnb.requests", unit="1", description="requests sent")
-        self._duration = meter.create_histogram("sacnb.request.duration", unit="s", description="time per request")
-        self._bytes = meter.create_counter("sacnb.bytes", unit="By", description="bytes received")
-        self._retries = meter.create_counter("sacnb.retries", unit="1", description="requests sent again, by cause")
-        self._waited = meter.create_counter("sacnb.waited", unit="s", description="time waited for retries")
-        self._refreshes = meter.create_counter("sacnb.token.refreshes", unit="1", description="token renewals")
-        self._coalesced = meter.create_counter("sacnb.token.coalesced", unit="1", description="waits that were shared")
-        self._failures = meter.create_counter("sacnb.failures", unit="1", description="requests failed after retries")
-        self._rows = meter.create_counter("sacnb.rows", unit="1", description="rows received")
+        self._duration = meter.create_histogram(
+            "http.client.request.duration",
+            unit="s",
+            description="Duration of HTTP client requests.",
+            explicit_bucket_boundaries_advisory=_BUCKETS_S,
+        )
+
+        def counter(name: str, unit: str, description: str) -> Any:
+            return meter.create_counter(f"sacnb.{name}", unit=unit, description=description)
+
+        self._received = counter("received", "By", "Bytes received, compressed.")
+        self._retries = counter("retries", "{request}", "Requests sent again.")
+        self._waited = counter("waited", "s", "Time waited before requests were sent again.")
+        self._failures = counter("failures", "{request}", "Requests that failed after all retries.")
+        self._rows = counter("rows", "{row}", "Rows received and decoded.")
+        self._renewals = counter("token.renewals", "{renewal}", "Token renewals, by reason and outcome.")
+        self._coalesced = counter("token.coalesced", "{caller}", "Callers that waited for a renewal of another one.")
 
     def span(self, name: str) -> AbstractContextManager[object]:
         """Return a span around a user-level operation, as the current one."""
@@ -318,34 +331,43 @@ class OpenTelemetry:
         if isinstance(event, RequestEvent):
             self._take_request(event)
         elif isinstance(event, RetryEvent):
-            self._retries.add(1, {"cause": event.cause, "operation": event.operation})
-            self._waited.add(event.delay_s, {"cause": event.cause})
+            about = {"sacnb.operation": event.operation, "sacnb.cause": event.cause}
+            self._retries.add(1, about)
+            self._waited.add(event.delay_s, about)
         elif isinstance(event, FailureEvent):
-            self._failures.add(1, {"error.type": event.error_kind, "operation": event.operation})
+            self._failures.add(1, {"sacnb.operation": event.operation, "error.type": event.error_kind})
         elif isinstance(event, RefreshEvent):
-            self._refreshes.add(1, {"reason": event.reason, "outcome": event.outcome})
-            self._coalesced.add(event.coalesced, {"reason": event.reason})
+            self._renewals.add(1, {"sacnb.reason": event.reason, "sacnb.outcome": event.outcome})
+            self._coalesced.add(event.coalesced, {"sacnb.reason": event.reason})
         else:
             self._rows.add(event.rows)
 
     def _take_request(self, event: RequestEvent) -> None:
-        # The names of OpenTelemetry's semantic conventions for HTTP clients; the address is redacted already.
-        result = (
-            {"http.response.status_code": event.status}
-            if event.status is not None
-            else {"error.type": event.error_kind or "unknown"}
-        )
-        common = {"http.request.method": event.method, "operation": event.operation, **result}
-        self._requests.add(1, common)
-        self._bytes.add(event.bytes_received, {"operation": event.operation})
+        origin = urlsplit(event.url)  # it is redacted already
+        common: dict[str, Any] = {
+            "http.request.method": event.method,
+            "server.address": origin.hostname or "",
+            "server.port": origin.port or (443 if origin.scheme == "https" else 80),
+            "sacnb.operation": event.operation,
+        }
+        if event.status is not None:
+            common["http.response.status_code"] = event.status
+        error = event.error_kind or (str(event.status) if event.status is None or event.status >= 400 else None)
+        if error is not None:
+            common["error.type"] = error
+        self._received.add(event.bytes_received, {"sacnb.operation": event.operation})
         self._duration.record(event.elapsed_s, common)
         # It is over when we hear of it, so the span is written with times of its own.
         ended_ns = self._time_ns()
+        known = {} if event.request_id is None else {"sacnb.request_id": event.request_id}
         span = self._tracer.start_span(
             event.method,
+            kind=self._trace.SpanKind.CLIENT,
             start_time=ended_ns - int(event.elapsed_s * 1e9),
-            attributes={**common, "url.full": event.url, "sap.request_id": event.request_id or ""},
+            attributes={**common, **known, "url.full": event.url},
         )
+        if error is not None:
+            span.set_status(self._trace.Status(self._trace.StatusCode.ERROR))
         span.end(end_time=ended_ns)
 
 
@@ -356,4 +378,4 @@ def discover() -> OpenTelemetry | None:
         metrics = importlib.import_module("opentelemetry.metrics")
     except ImportError:
         return None
-    return OpenTelemetry(trace.get_tracer(_SCOPE), metrics.get_meter(_SCOPE))
+    return OpenTelemetry(trace.get_tracer(_SCOPE), metrics.get_meter(_SCOPE), trace)

@@ -24,7 +24,7 @@ from sacnb._write.service import (
     limit_of_jobs,
     list_jobs,
     number_in,
-    read_fields,
+    read_object,
     read_status,
     rejected_rows,
     text_in,
@@ -253,7 +253,7 @@ class ImportJob:
             answer = self.session.fetch(
                 "GET", import_job_path(self._id(), "invalidRows"), operation="read invalid rows"
             )
-            found = rejected_rows(read_fields(answer.body).get("failedrows"))
+            found = rejected_rows(read_object(answer.body).get("failedrows"))
         except (RequestError, BadAnswer) as error:
             self.notes.append(f"The rejected rows cannot be read: {error}")
             return
@@ -353,7 +353,7 @@ class ImportJob:
             headers={"Content-Type": "application/json"} if is_text else None,
             cancelled=self.cancelled,
         )
-        return read_fields(answer.body) if answer.body.strip() else {}
+        return read_object(answer.body) if answer.body.strip() else {}
 
     def _ask(self, lost: SacError | None) -> JobStatus:
         try:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from sacnb._endpoints import IMPORT_JOBS_PATH, IMPORT_ROOT, IMPORT_TABLES, import_job_path, import_path
+from sacnb._odata.envelope import refuse_half_characters
 from sacnb._write.target import Destination, ImportTable, lower_keys, read_import_metadata
 from sacnb.errors import BadAnswer, ForbiddenError, NotFoundError, RequestError, UnknownNameError, WriteError
 
@@ -31,9 +33,8 @@ __all__ = [
     "list_jobs",
     "number_in",
     "others_of",
-    "read_answer",
-    "read_fields",
     "read_job",
+    "read_object",
     "read_status",
     "rejected_rows",
     "table_of",
@@ -45,6 +46,7 @@ __all__ = [
 LIMITS: Final = {1002: "this user", 1007: "this model"}
 _NOT_GRANTED: Final = 3401
 _RESTRICTED: Final = 1802
+_DIGITS: Final = re.compile(r"[0-9]{1,18}")
 _NO_SUCH_JOB: Final = 1603
 
 
@@ -125,7 +127,7 @@ def import_id(to: Destination, kind: str) -> str:
     """
     service, word = IMPORT_TABLES[kind]
     path = f"{IMPORT_ROOT}/{service}"
-    found = read_fields(to.session.fetch("GET", path, operation=f"list {kind} tables").body).get(service.lower())
+    found = read_object(to.session.fetch("GET", path, operation=f"list {kind} tables").body).get(service.lower())
     if not isinstance(found, list):
         raise BadAnswer(f"The list of {kind} tables has none where they are expected.")
     known = [str(lower_keys(one).get(f"{word}id".lower())) for one in found if isinstance(one, Mapping)]
@@ -141,7 +143,7 @@ def versions_of(to: Destination) -> list[str] | None:
     Raises RequestError and BadAnswer.
     """
     answer = to.session.fetch("GET", import_path(to.service, to.id), operation="read model")
-    versions = read_fields(answer.body).get("versions")
+    versions = read_object(answer.body).get("versions")
     if not isinstance(versions, list):
         return None
     return [str(lower_keys(one).get("id")) if isinstance(one, Mapping) else str(one) for one in versions]
@@ -155,9 +157,11 @@ def list_jobs(session: SacSession) -> list[dict[str, Any]]:
 
     Raises RequestError and BadAnswer.
     """
-    found = read_answer(session.fetch("GET", IMPORT_JOBS_PATH, operation="list import jobs").body)
-    fields = lower_keys(found) if isinstance(found, Mapping) else {}
-    rows = found if isinstance(found, list) else fields.get("jobs", fields.get("value"))
+    body = session.fetch("GET", IMPORT_JOBS_PATH, operation="list import jobs").body
+    rows = read_answer(body)
+    if not isinstance(rows, list):
+        found = read_object(body)
+        rows = found.get("jobs", found.get("value"))
     if not isinstance(rows, list):
         raise BadAnswer("The list of import jobs has no jobs where they are expected.")
     jobs = [lower_keys(row) for row in rows if isinstance(row, Mapping)]
@@ -181,7 +185,7 @@ def read_job(session: SacSession, job_id: str) -> dict[str, Any]:
     except NotFoundError as error:
         error.hint = "SAC deletes jobs after 15 days (SAP Note 3491183). sacnb import --jobs lists those that are left."
         raise
-    found = read_fields(answer.body)
+    found = read_object(answer.body)
     more = found.pop("additionalinformation", None)
     return {**found, **(lower_keys(more) if isinstance(more, Mapping) else {})}
 
@@ -194,7 +198,7 @@ def ask_job(session: SacSession, job_id: str) -> JobStatus | None:
         if not is_gone(error):
             raise
         return None
-    return read_status(read_fields(answer.body))
+    return read_status(read_object(answer.body))
 
 
 def limit_of_jobs(session: SacSession, model_id: str, error: RequestError) -> WriteError:
@@ -254,20 +258,22 @@ def explained() -> Iterator[None]:
         raise
 
 
-def read_answer(body: bytes) -> Any:
-    """Return the JSON of an answer. Raises BadAnswer."""
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        raise BadAnswer("The answer of the import service is not JSON.") from None
-
-
-def read_fields(body: bytes) -> dict[str, Any]:
-    """Return the object in an answer, with its keys in lower case. Raises BadAnswer."""
+def read_object(body: bytes) -> dict[str, Any]:
+    """Return the JSON object of an answer, with keys in lower case. Raises BadAnswer."""
     found = read_answer(body)
     if not isinstance(found, Mapping):
         raise BadAnswer(f"The answer of the import service is {found!r:.80} where an object was expected.")
     return lower_keys(found)
+
+
+def read_answer(body: bytes) -> Any:
+    """Return the JSON of an answer. Raises BadAnswer."""
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        raise BadAnswer("The answer of the import service is not JSON.") from None
+    refuse_half_characters(body, found)
+    return found
 
 
 def read_status(found: Mapping[str, Any]) -> JobStatus:
@@ -288,8 +294,9 @@ def read_status(found: Mapping[str, Any]) -> JobStatus:
 
 
 def _deletion(found: Any) -> Deletion:
-    entries = [one for one in (found if isinstance(found, list) else [found]) if isinstance(one, Mapping)]
-    counts = [number_in(lower_keys(entry).get("numberofrowstobedeleted")) for entry in entries]
+    entries = found if isinstance(found, list) else [found] if isinstance(found, Mapping) else []
+    known_form = [lower_keys(entry) for entry in entries if isinstance(entry, Mapping)]
+    counts = [number_in(entry.get("numberofrowstobedeleted")) for entry in known_form]
     known = [count for count in counts if count is not None]
     if known:
         return Deletion(rows=sum(known))
@@ -315,7 +322,7 @@ def rejected_rows(found: Any) -> list[Rejected]:
 
 def number_in(value: Any) -> int | None:
     """Return a whole number, also from its digits; ``None`` for anything else."""
-    if isinstance(value, str) and value.isdecimal():
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 

@@ -105,7 +105,7 @@ def read_import_metadata(body: bytes, part: str = "factData") -> ImportTable:
         columns = [lower_keys(column) for column in about["columns"]]
         keys = set(about.get("keys") or ())
         table = ImportTable(tuple(_column(column, keys) for column in columns))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise BadAnswer(
             f"The import metadata have no columns for {part} where they are expected ({error!r}).",
             hint=f"Either the model takes no {part}, or SAC describes it in another form.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,6 +14,7 @@ from sacnb.errors import BadAnswer
 __all__ = ["ChannelStatus", "read_object", "row_number"]
 
 # The reference shows ACTIVE, the SDK and the page about errors take everything but SUCCESS for a broken channel.
+_DIGITS: Final = re.compile(r"[0-9]{1,18}")
 _HEALTHY: Final = frozenset({"SUCCESS", "ACTIVE", "OPEN"})
 
 
@@ -70,7 +72,7 @@ def row_number(token: str | None) -> int | None:
     """Return the number of rows that an offset token of ours says; ``None`` for one that somebody else made."""
     if token is None:
         return 0
-    return int(token) if token.isascii() and token.isdigit() else None
+    return int(token) if _DIGITS.fullmatch(token) else None
 
 
 def _number(value: object) -> int:

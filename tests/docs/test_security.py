@@ -49,3 +49,12 @@ def test_each_bound_has_its_default_its_error_and_its_test(rows, documents, root
         else:
             assert default == "fixed", what
     assert named >= {name for name in defaults if re.match(r"(SAC|SNOWFLAKE)_MAX_", name)}
+
+
+def test_each_step_that_may_be_repeated_has_its_test(rows, documents, root: Path) -> None:
+    steps = rows(documents["docs/runbook.md"].section("Each step, repeated"))
+    assert len(steps) > 25
+    for step, again, _, _, test in steps:
+        assert step
+        assert again
+        assert exists(test, root), test

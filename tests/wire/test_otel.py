@@ -1,76 +1,56 @@
-"""OpenTelemetry, played by a few lines that record what they are told."""
+"""What OpenTelemetry's own SDK gets, in its exporters in memory; and its conventions for HTTP clients."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.semconv.attributes import error_attributes, http_attributes, server_attributes, url_attributes
+from opentelemetry.semconv.metrics import http_metrics
 
 from sacnb._auth import RefreshEvent
 from sacnb._wire import Telemetry
 from sacnb._wire.telemetry import FailureEvent, OpenTelemetry, RequestEvent, RetryEvent
 
 
-class Meter:
+class Collected:
+    """Telemetry whose spans and metrics end up in memory."""
+
     def __init__(self) -> None:
-        self.records: list[tuple[str, float, dict[str, Any]]] = []
+        self._spans, self._reader = InMemorySpanExporter(), InMemoryMetricReader()
+        tracers = TracerProvider()
+        tracers.add_span_processor(SimpleSpanProcessor(self._spans))
+        meter = MeterProvider([self._reader]).get_meter("sacnb")
+        exporter = OpenTelemetry(tracers.get_tracer("sacnb"), meter, trace, time_ns=lambda: 10_000_000_000)
+        self.telemetry = Telemetry(exporter=exporter)
 
-    def create_counter(self, name: str, *, unit: str, description: str) -> Any:
-        assert unit
-        assert description
-        meter = self
+    def spans(self) -> list[Any]:
+        return list(self._spans.get_finished_spans())
 
-        class Instrument:
-            def add(self, amount: float, attributes: dict[str, Any] | None = None) -> None:
-                meter.records.append((name, amount, attributes or {}))
+    def metrics(self) -> dict[str, Any]:
+        found = self._reader.get_metrics_data()
+        scopes = [] if found is None else [scope for one in found.resource_metrics for scope in one.scope_metrics]
+        return {metric.name: metric for scope in scopes for metric in scope.metrics}
 
-            record = add
-
-        return Instrument()
-
-    create_histogram = create_counter
-
-
-class Tracer:
-    def __init__(self) -> None:
-        self.current: list[str] = []
-        self.spans: list[dict[str, Any]] = []
-
-    @contextmanager
-    def start_as_current_span(self, name: str) -> Iterator[None]:
-        self.current.append(name)
-        yield
-        self.current.pop()
-
-    def start_span(self, name: str, *, start_time: int, attributes: dict[str, Any]) -> Any:
-        span = {"name": name, "parent": list(self.current), "start": start_time, **attributes}
-        self.spans.append(span)
-
-        class Span:
-            def end(self, end_time: int) -> None:
-                span["end"] = end_time
-
-        return Span()
+    def points(self, name: str) -> list[tuple[float, Mapping[str, Any]]]:
+        points = self.metrics()[name].data.data_points
+        return [(getattr(one, "value", getattr(one, "sum", None)), dict(one.attributes)) for one in points]
 
 
 @pytest.fixture
-def meter() -> Meter:
-    return Meter()
-
-
-@pytest.fixture
-def tracer() -> Tracer:
-    return Tracer()
-
-
-@pytest.fixture
-def telemetry(meter: Meter, tracer: Tracer) -> Telemetry:
-    return Telemetry(exporter=OpenTelemetry(tracer, meter, time_ns=lambda: 10_000_000_000))
+def collected() -> Collected:
+    return Collected()
 
 
 def request(**options: Any) -> RequestEvent:
@@ -88,53 +68,111 @@ def request(**options: Any) -> RequestEvent:
     return RequestEvent(**{**given, **options})
 
 
-def test_a_request_is_counted_and_becomes_a_span_of_its_operation(
-    telemetry: Telemetry, meter: Meter, tracer: Tracer
-) -> None:
-    with telemetry.operation("pull"):
-        telemetry.on_request(request())
-    telemetry.on_request(request(status=None, error_kind="read_timeout", request_id=None))
-    common = {"http.request.method": "GET", "operation": "op"}
-    good, bad = {**common, "http.response.status_code": 200}, {**common, "error.type": "read_timeout"}
-    assert meter.records == [
-        ("sacnb.requests", 1, good),
-        ("sacnb.bytes", 100, {"operation": "op"}),
-        ("sacnb.request.duration", 2.5, good),
-        ("sacnb.requests", 1, bad),
-        ("sacnb.bytes", 100, {"operation": "op"}),
-        ("sacnb.request.duration", 2.5, bad),
-    ]
-    first, second = tracer.spans
-    assert first == {
-        "name": "GET",
-        "parent": ["sacnb.pull"],
-        "start": 7_500_000_000,
-        "end": 10_000_000_000,
-        "url.full": "https://t.example/x?access_token=***",
-        "sap.request_id": "r-1",
-        **good,
-    }
-    assert second["parent"] == []
-
-
-def test_the_other_events_are_counted(telemetry: Telemetry, meter: Meter) -> None:
+def tell_all(telemetry: Telemetry) -> None:
+    """One event of each kind."""
+    telemetry.on_request(request())
     telemetry.on_retry(RetryEvent("op", "429", 2.5, 1, 4, "t"))
     telemetry.on_failure(FailureEvent("op", "ServerError", 503, "t"))
     telemetry.on_refresh(RefreshEvent("id", "expired", "success", coalesced=63))
     telemetry.on_rows(50_000)
-    assert meter.records == [
-        ("sacnb.retries", 1, {"cause": "429", "operation": "op"}),
-        ("sacnb.waited", 2.5, {"cause": "429"}),
-        ("sacnb.failures", 1, {"error.type": "ServerError", "operation": "op"}),
-        ("sacnb.token.refreshes", 1, {"reason": "expired", "outcome": "success"}),
-        ("sacnb.token.coalesced", 63, {"reason": "expired"}),
-        ("sacnb.rows", 50_000, {}),
-    ]
 
 
-def test_nested_operations_are_one_span(telemetry: Telemetry, tracer: Tracer) -> None:
-    with telemetry.operation("pull"), telemetry.operation("page"):
-        assert tracer.current == ["sacnb.pull"]
+COMMON = {
+    http_attributes.HTTP_REQUEST_METHOD: "GET",
+    server_attributes.SERVER_ADDRESS: "t.example",
+    server_attributes.SERVER_PORT: 443,
+    "sacnb.operation": "op",
+}
+
+
+def test_a_request_is_a_client_span_within_that_of_its_operation(collected: Collected) -> None:
+    with collected.telemetry.operation("pull"):
+        collected.telemetry.on_request(request())
+    sent, pull = collected.spans()
+    assert (pull.name, pull.parent, pull.kind) == ("sacnb.pull", None, trace.SpanKind.INTERNAL)
+    assert (sent.name, sent.kind, sent.parent.span_id) == ("GET", trace.SpanKind.CLIENT, pull.context.span_id)
+    assert (sent.start_time, sent.end_time) == (7_500_000_000, 10_000_000_000)
+    assert sent.status.status_code is trace.StatusCode.UNSET
+    assert sent.attributes == {
+        **COMMON,
+        http_attributes.HTTP_RESPONSE_STATUS_CODE: 200,
+        url_attributes.URL_FULL: "https://t.example/x?access_token=***",
+        "sacnb.request_id": "r-1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "error_type"),
+    [
+        ({"status": None, "error_kind": "read_timeout", "request_id": None}, "read_timeout"),
+        ({"status": 503}, "503"),
+        ({"status": 404}, "404"),
+        ({"status": 200, "error_kind": "truncated"}, "truncated"),
+    ],
+)
+def test_a_request_that_failed_has_the_type_of_its_error(
+    options: dict[str, Any], error_type: str, collected: Collected
+) -> None:
+    collected.telemetry.on_request(request(**options))
+    (sent,) = collected.spans()
+    assert sent.status.status_code is trace.StatusCode.ERROR
+    assert sent.attributes[error_attributes.ERROR_TYPE] == error_type
+    assert sent.attributes.get(http_attributes.HTTP_RESPONSE_STATUS_CODE) == options["status"]
+    ((_, attributes),) = collected.points(http_metrics.HTTP_CLIENT_REQUEST_DURATION)
+    assert attributes[error_attributes.ERROR_TYPE] == error_type
+    assert url_attributes.URL_FULL not in attributes  # each address would be a series of its own
+
+
+@pytest.mark.parametrize(
+    ("url", "address", "port"),
+    [
+        ("http://127.0.0.1:8080/x", "127.0.0.1", 8080),
+        ("http://t.example/x", "t.example", 80),
+        ("https://[::1]/", "::1", 443),
+    ],
+)
+def test_the_server_is_named(url: str, address: str, port: int, collected: Collected) -> None:
+    collected.telemetry.on_request(request(url=url))
+    attributes = collected.spans()[0].attributes
+    assert (attributes["server.address"], attributes["server.port"]) == (address, port)
+
+
+def test_every_event_is_counted(collected: Collected) -> None:
+    tell_all(collected.telemetry)
+    operation = {"sacnb.operation": "op"}
+    cause = {**operation, "sacnb.cause": "429"}
+    assert {name: (one.unit, collected.points(name)) for name, one in collected.metrics().items()} == {
+        "http.client.request.duration": ("s", [(2.5, {**COMMON, "http.response.status_code": 200})]),
+        "sacnb.received": ("By", [(100, operation)]),
+        "sacnb.retries": ("{request}", [(1, cause)]),
+        "sacnb.waited": ("s", [(2.5, cause)]),
+        "sacnb.failures": ("{request}", [(1, {**operation, "error.type": "ServerError"})]),
+        "sacnb.rows": ("{row}", [(50_000, {})]),
+        "sacnb.token.renewals": ("{renewal}", [(1, {"sacnb.reason": "expired", "sacnb.outcome": "success"})]),
+        "sacnb.token.coalesced": ("{caller}", [(63, {"sacnb.reason": "expired"})]),
+    }
+    (duration,) = collected.metrics()["http.client.request.duration"].data.data_points
+    assert duration.explicit_bounds[:3] == (0.005, 0.01, 0.025)
+    assert duration.explicit_bounds[-1] == 300
+
+
+def test_nested_operations_are_one_span(collected: Collected) -> None:
+    with collected.telemetry.operation("pull"), collected.telemetry.operation("page"):
+        pass
+    assert [span.name for span in collected.spans()] == ["sacnb.pull"]
+
+
+def test_an_operation_that_fails_is_a_span_with_its_error(collected: Collected) -> None:
+    with pytest.raises(ValueError, match="no"), collected.telemetry.operation("pull"):
+        raise ValueError("no")
+    assert collected.spans()[0].status.status_code is trace.StatusCode.ERROR
+
+
+def test_the_api_alone_does_nothing() -> None:
+    """Without an SDK the API gives tracers and meters that keep nothing."""
+    assert importlib.metadata.version("opentelemetry-api")
+    exporter = OpenTelemetry(trace.NoOpTracer(), __import__("opentelemetry.metrics").metrics.NoOpMeter("x"), trace)
+    tell_all(Telemetry(exporter=exporter))
 
 
 def test_it_is_found_where_it_is_installed_and_not_missed_where_it_is_not() -> None:
