@@ -119,7 +119,8 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    modules = [name for name, value in globals().items() if getattr(value, "__name__", "") == f"sacnb.{name}"]
+    return sorted({*__all__, *(name for name in modules if not name.startswith("_")), "__doc__", "__file__"})
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:

@@ -80,9 +80,11 @@ def replacing(
                 file.flush()
                 os.fsync(file.fileno())
         new.replace(path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):  # the failure before this one is the one to report
             new.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename == str(new):
+            error.filename, error.filename2 = str(path), None  # the temporary name means nothing to users
         raise
     if durable:
         sync_folder(path.parent)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import logging
 import os
 import random
+import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,6 +17,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from hypothesis.internal.conjecture import providers
 
 import sacnb.sandbox
 from sacnb._settings import Settings
@@ -26,6 +30,30 @@ from sacnb.sandbox import Sandbox
 hypothesis.settings.register_profile("guard", deadline=None, derandomize=True, max_examples=20)
 hypothesis.settings.register_profile("search", deadline=None, max_examples=1500, print_blob=True)
 hypothesis.settings.load_profile("guard")
+# Hypothesis also tries constants that it finds by parsing every module of sacnb: seconds in each process, and other
+# examples whenever a module changes. Without this name it does as it likes.
+if hasattr(providers, "_get_local_constants"):
+    providers._get_local_constants = lambda: providers._local_constants
+
+_numbers = itertools.count()
+
+
+def pytest_collection_finish() -> None:
+    """Let later garbage collections pass over what is imported and collected by now, a second's work each time."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture
+def tmp_path(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """Return a folder of the test's own.
+
+    pytest's fixture looks through the folders of all tests before for the next number; this one counts.
+    """
+    name = re.sub(r"\W", "_", request.node.name)[:30]
+    path = tmp_path_factory.getbasetemp() / f"{name}-{next(_numbers)}"
+    path.mkdir(mode=0o700)
+    return path
 
 
 @pytest.fixture(autouse=True)

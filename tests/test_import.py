@@ -101,6 +101,9 @@ def test_every_public_name_is_there_and_listed() -> None:
     for name in sacnb.__all__:
         assert getattr(sacnb, name) is not None
     assert set(sacnb.__all__) <= set(dir(sacnb))
+    # What Tab offers: no names that the module itself uses.
+    assert not {"Any", "TYPE_CHECKING", "annotations", "importlib", "logging", "register"} & set(dir(sacnb))
+    assert "errors" in dir(sacnb)
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:

@@ -121,7 +121,7 @@ class Run(Previewed):
             self.id,
             (_text(found, "status") or "unknown").lower(),
             _text(found, "utcStartDate"),
-            tuple(one for one in messages or () if isinstance(one, Mapping)),
+            tuple(one for one in messages if isinstance(one, Mapping)) if isinstance(messages, list) else (),
             self._session,
         )
 

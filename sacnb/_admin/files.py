@@ -51,7 +51,7 @@ def read_files(session: SacSession, kind: object, changed_since: object, *, of_a
     query = "&".join(f"{name}={quote(value, safe='')}" for name, value in options.items())
     url = FILES_PATH + (f"?{query}" if query else "")
     rows = read_pages(lambda at: session.fetch("GET", at, operation="list files", check=_check), url, session.limits)
-    ids = [row.get("resourceId") for row in rows]
+    ids = [_text(row, "resourceId") for row in rows]
     if len(set(ids)) < len(ids):
         raise BadAnswer(
             "The pages of the file repository repeat files: somebody changed files meanwhile.", hint="Run it again."

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from sacnb._odata.envelope import first_byte, refuse_foreign
 from sacnb.errors import BadAnswer, QueryError
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ def _frame(body: bytes, what: str) -> pl.DataFrame:
 
     if not body.strip():
         return pl.DataFrame()
+    if first_byte(body) in {b"<", b"{", b"["}:  # a page for a login, or an error, read as a heading without rows
+        refuse_foreign(body, what, "CSV")
     try:
         return pl.read_csv(io.BytesIO(body), infer_schema=False)
     except pl.exceptions.PolarsError as error:

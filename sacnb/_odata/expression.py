@@ -284,7 +284,7 @@ def _plain(value: object, name: str) -> Value:
 
 def _no_value(name: str, value: object) -> QueryError:
     return QueryError(
-        f"{name!r} was compared with {value!r}, a {type(value).__name__}.",
+        f"{name!r} was compared with {value!r} of type {type(value).__name__}.",
         hint="A filter compares a column with plain values: text, numbers, dates, True, False or None.",
     )
 

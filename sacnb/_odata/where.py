@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import calendar
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
@@ -26,7 +26,7 @@ from sacnb._odata.expression import And, ColumnRef, Comparison, Expression, Memb
 from sacnb._odata.schema import Column, Grain
 from sacnb.errors import QueryError
 
-__all__ = ["Under", "When", "both", "bounds", "columns_of", "fixed_columns", "from_where", "under"]
+__all__ = ["Under", "When", "both", "bounds", "columns_of", "fixed_columns", "from_where", "members_named", "under"]
 
 When = str | int | date | datetime
 
@@ -319,6 +319,18 @@ def fixed_columns(expression: Expression | None) -> set[str]:
         case And(operands=operands):
             return set().union(*(fixed_columns(operand) for operand in operands))
     return set()
+
+
+def members_named(where: Expression | None) -> dict[str, set[str]]:
+    """Return by column the texts of each ``==`` and ``is_in`` that every row must match."""
+    found: dict[str, set[str]] = {}
+    parts: Sequence[Expression] = where.operands if isinstance(where, And) else () if where is None else (where,)
+    for part in parts:
+        if isinstance(part, Comparison) and part.operator == "eq" and isinstance(part.value, str):
+            found.setdefault(part.column, set()).add(part.value)
+        elif isinstance(part, Membership):
+            found.setdefault(part.column, set()).update(value for value in part.values if isinstance(value, str))
+    return found
 
 
 def _condition(name: str, wanted: object) -> Expression:

@@ -179,6 +179,7 @@ class BatchStream:
         self.repeated = job.repeated
         self.records = Records()
         # The pull's steps run in a context of their own: its telemetry operation must not become the caller's.
+        self._label = job.label
         self._context = contextvars.copy_context()
         this = weakref.ref(self)
 
@@ -228,6 +229,9 @@ class BatchStream:
     def read_all(self) -> pa.Table:
         """Return the remaining rows as one table. Raises what iterating does."""
         return pa.Table.from_batches(list(self), self.schema)
+
+    def __repr__(self) -> str:
+        return f"<BatchStream of {self._label}: {', '.join(self.schema.names)}>"
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """Return the batches for any library that reads Arrow streams."""

@@ -57,14 +57,8 @@ class UnusableFileError(ValueError):
 def opened(target: Target) -> Iterator[IO[bytes]]:
     """Yield a seekable binary stream that ends up in *target*. Raises QueryError for what is no path and no stream."""
     if isinstance(target, str | os.PathLike | io.TextIOBase) or not hasattr(target, "seekable"):
-        path = folder("target", target)
-        try:
-            with replacing(path) as file:
-                yield file
-        except OSError as error:
-            if error.filename is not None:  # the temporary file means nothing to users
-                error.filename, error.filename2 = str(path), None
-            raise
+        with replacing(folder("target", target)) as file:
+            yield file
     elif target.seekable():
         yield target
     else:  # such as a pipe

@@ -19,12 +19,20 @@ from sacnb._endpoints import (
     master_set,
 )
 from sacnb._frames.preview import shown_frame
-from sacnb._odata.expression import And, Comparison, Expression, Membership, col
+from sacnb._odata.expression import Expression, col
 from sacnb._odata.schema import is_account, is_version
-from sacnb._odata.where import Under, both, columns_of, fixed_columns
+from sacnb._odata.where import Under, both, columns_of, fixed_columns, members_named
 from sacnb._results.files import write_excel
 from sacnb._results.info import parents_of
-from sacnb.errors import NotFoundError, ParentMemberWarning, QueryError, RequestError, UnknownNameError, warn_user
+from sacnb.errors import (
+    InconsistentAnswer,
+    NotFoundError,
+    ParentMemberWarning,
+    QueryError,
+    RequestError,
+    UnknownNameError,
+    warn_user,
+)
 
 if TYPE_CHECKING:
     from sacnb._odata.metadata import Metadata
@@ -37,6 +45,8 @@ __all__ = ["NamedMembers", "member_ids", "members_frame", "mixed_dimensions", "r
 
 
 _MOST_LEAVES: Final = 12
+# Longer lists of a filter are not held against the rows: finding their members costs more than it tells.
+_MOST_COMPARED: Final = 100
 
 
 def read_members(
@@ -146,19 +156,35 @@ class NamedMembers:
         self._connection = connection
         self._query = query
         dimensions = {column.name for column in query.columns(schema) if column.role == "dimension"}
-        self._named = _members_by_name(query.where)
+        self._named = members_named(query.where)
         self._missing = {name: set(members) for name, members in self._named.items() if name in dimensions}
         # Of dimensions that are added up the rows do not show the members; of several, one may be missing.
         added_up = {column.name for column in schema.dimensions} - dimensions
         self._unseen = {name: members for name, members in self._named.items() if name in added_up}
+        self._found: dict[str, set[str]] = {name: set() for name in self._missing}
         self._rows = False
 
     def observe(self, table: pa.Table) -> None:
-        """Note the members in rows that have arrived."""
+        """Note the members in rows that have arrived.
+
+        Raises InconsistentAnswer where there are more of them than the filter names: it was ignored on its way.
+        """
         self._rows = self._rows or table.num_rows > 0
         for name, missing in self._missing.items():
-            if missing and name in table.column_names:
-                missing.difference_update(pc.unique(table[name]).to_pylist())
+            named = len(self._named[name])
+            is_compared = named <= _MOST_COMPARED
+            if name not in table.column_names or not (missing or is_compared):
+                continue
+            found = pc.unique(table[name]).to_pylist()
+            missing.difference_update(found)
+            if is_compared:  # their spelling may differ from the filter's: only their number is certain
+                self._found[name].update(one.strip().casefold() for one in found if isinstance(one, str))
+            if len(self._found[name]) > named:
+                raise InconsistentAnswer(
+                    f"The rows have more members of {name!r} than the {named:,} of the filter: it was ignored on its "
+                    "way to SAC or there.",
+                    hint="No data was saved. Is there a gateway or a cache between, which cuts addresses?",
+                )
 
     def refuse_unknown(self) -> None:
         """Raise UnknownNameError, with the nearest ids, if a member without rows does not exist.
@@ -280,18 +306,6 @@ def with_members_below(where: object, read: Callable[[str], pl.DataFrame]) -> An
         else:
             resolved[name] = wanted
     return resolved
-
-
-def _members_by_name(where: Expression | None) -> dict[str, set[str]]:
-    """Return by column the texts of each ``==`` and ``is_in`` that every row must match."""
-    found: dict[str, set[str]] = {}
-    parts: Iterable[Expression] = where.operands if isinstance(where, And) else () if where is None else (where,)
-    for part in parts:
-        if isinstance(part, Comparison) and part.operator == "eq" and isinstance(part.value, str):
-            found.setdefault(part.column, set()).add(part.value)
-        elif isinstance(part, Membership):
-            found.setdefault(part.column, set()).update(value for value in part.values if isinstance(value, str))
-    return found
 
 
 def dimension_members(

@@ -183,6 +183,9 @@ class Telemetry:
         self._refreshes: Counter[str] = Counter()
         self._seconds_waited = 0.0
 
+    def __repr__(self) -> str:
+        return f"<Telemetry: {self._totals['requests']:,} requests, {len(self._hooks)} hooks; summary() has all>"
+
     def after_fork(self) -> None:
         """Take a new lock: a thread of the parent may have held it."""
         # Reentrant: the garbage collector may close a dropped pull here, and that removes its hook.

@@ -9,6 +9,7 @@ import polars as pl
 
 from sacnb._write.frame import ROW, Problems
 from sacnb._write.target import PRIVATE, VERSION
+from sacnb.errors import BadAnswer
 
 if TYPE_CHECKING:
     from sacnb._write.target import Dates, ImportTable, Members
@@ -19,8 +20,11 @@ __all__ = ["check_keys", "check_members", "describe"]
 def check_keys(rows: pl.DataFrame, table: ImportTable, problems: Problems, *, may_be_empty: bool = False) -> None:
     """Add a problem for each key without a value, and for each row whose key occurs more than once.
 
-    SAC takes the last of several rows with one key, without a word (seen in the field).
+    SAC takes the last of several rows with one key, without a word (seen in the field). Raises BadAnswer for a table
+    without a key.
     """
+    if not table.keys:
+        raise BadAnswer("The import metadata name no key column, so that no row can be told from another.")
     keys = [name for name in table.keys if name in rows.columns]
     for name in keys:
         empty = rows.filter(pl.col(name).is_null() | ((pl.col(name) == "") & (not may_be_empty)))

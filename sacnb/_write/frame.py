@@ -23,7 +23,7 @@ from sacnb.errors import QueryError
 if TYPE_CHECKING:
     from sacnb._write.target import Dates, ImportColumn, ImportTable
 
-__all__ = ["ROW", "Layout", "Prepared", "Problems", "prepare", "read_frame"]
+__all__ = ["ROW", "Layout", "Prepared", "Problems", "prepare", "read_frame", "with_full_names"]
 
 ROW: Final = "\0row"
 _PROBLEM_SCHEMA: Final = {
@@ -140,6 +140,19 @@ def _for_polars(table: pa.Table) -> pa.Table:
     return table
 
 
+def with_full_names(frame: pl.DataFrame, full: Mapping[str, str]) -> pl.DataFrame:
+    """Return *frame* with full names for short ones, unless it has both.
+
+    Raises QueryError where two short names have one full name.
+    """
+    wanted = {name: to for name, to in full.items() if to not in frame.columns}
+    for to in wanted.values():
+        alike = [name for name, one in wanted.items() if one == to]
+        if len(alike) > 1:
+            raise QueryError(f"The columns {' and '.join(map(repr, alike))} both stand for {to!r}.", hint="Drop one.")
+    return frame.rename(wanted)
+
+
 def prepare(
     frame: pl.DataFrame, table: ImportTable, layout: Layout, dates: Mapping[str, Dates], problems: Problems
 ) -> Prepared:
@@ -151,7 +164,7 @@ def prepare(
     row = frame.get_column(ROW)
 
     def converted(series: pl.Series, column: ImportColumn, row: pl.Series) -> pl.Series:
-        if column.kind == "number":
+        if column.kind == "number" and not column.is_key:  # members are texts
             series, count = _as_decimal(series, column, row, problems)
             rounded[column.name] += count
         elif column.kind == "text" or column.is_key:
@@ -234,6 +247,9 @@ def _sources(frame: pl.DataFrame, table: ImportTable, layout: Layout, problems: 
             problems.add("missing column", f"mapping: the frame has no column {source!r}.{_near(source, have)}")
         else:
             sources[target] = source
+            if source in table.names and source not in layout.mapping:
+                message = f"mapping gives {source!r} to {target!r}, and the model has a column {source!r}, too."
+                problems.add("ambiguous column", f"{message} Name both, or rename it in the frame.", column=source)
     for name in have:
         if name not in {*sources.values(), *layout.mapping.values()}:
             problems.add("unknown column", f"The model has no column {name!r}.{_near(name, table.names)}", column=name)

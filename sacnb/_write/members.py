@@ -10,8 +10,8 @@ import polars as pl
 
 from sacnb._write.carry import Carrier
 from sacnb._write.check import check_keys, describe
-from sacnb._write.frame import Layout, Problems, prepare, read_frame
-from sacnb._write.report import verified
+from sacnb._write.frame import Layout, Problems, prepare, read_frame, with_full_names
+from sacnb._write.report import differs, verified
 from sacnb._write.service import JobSettings, explained, import_table
 from sacnb._write.target import ImportColumn, ImportTable
 from sacnb.errors import QueryError, RowsError, UnknownNameError
@@ -85,7 +85,7 @@ def _renamed(frame: pl.DataFrame, table: ImportTable) -> pl.DataFrame:
     short = {name.partition(_SEPARATOR)[2].casefold(): name for name in table.names}
     known = {name: short[name.casefold()] for name in frame.columns if name.casefold() in short}
     kept = [name for name in frame.columns if name not in {"parent", "level"} or name in known]
-    return frame.select(kept).rename({name: full for name, full in known.items() if full not in frame.columns})
+    return with_full_names(frame.select(kept), known)
 
 
 def _mapping(frame: pl.DataFrame, table: ImportTable, mapping: Mapping[str, str]) -> dict[str, str]:
@@ -105,6 +105,8 @@ def _verified(place: Place, dimension: str, report: WriteReport, rows: pl.DataFr
         for name in table.names:
             attribute = name.partition(_SEPARATOR)[2]
             value = None if found is None else found.get("ID" if name == key else attribute)
-            if name in rows.columns and (found is None or (value or None) != (row[name] or None)):
-                wrong.append((row[key], attribute, row[name], None if value is None else str(value)))
+            is_number = table.column(name).kind == "number" and name != key
+            if name in rows.columns and (found is None or differs(row[name], value, is_number=is_number)):
+                told = [None if one is None else str(one) for one in (row[name], value)]
+                wrong.append((row[key], attribute, told[0], told[1]))
     return verified(report, dimension, ("member", "attribute"), wrong)

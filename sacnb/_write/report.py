@@ -7,8 +7,10 @@ import getpass
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +22,7 @@ from sacnb.errors import ExportError, WriteError
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["CHANGES", "WriteProgress", "WriteReport", "append_audit", "verified"]
+__all__ = ["CHANGES", "WriteProgress", "WriteReport", "append_audit", "differs", "verified"]
 
 CHANGES: Final = ("new", "changed", "same", "removed")
 
@@ -154,6 +156,15 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):
         return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"
+
+
+def differs(written: Any, found: Any, *, is_number: bool) -> bool:
+    """Return whether a value reads back as another one; an empty text is nothing, and a number has many forms."""
+    one, other = (None if value in (None, "") else value for value in (written, found))
+    if is_number and one is not None and other is not None:
+        with suppress(InvalidOperation):
+            return Decimal(str(one)) != Decimal(str(other))
+    return (None if one is None else str(one)) != (None if other is None else str(other))
 
 
 def verified(

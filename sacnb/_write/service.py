@@ -180,7 +180,11 @@ def others_of(jobs: Sequence[Mapping[str, Any]], model_id: str) -> list[str]:
 
 def read_job(session: SacSession, job_id: str) -> dict[str, Any]:
     """Return what SAC says about a job, flat, with keys in lower case. Raises NotFoundError and RequestError."""
-    answer = session.fetch("GET", import_job_path(job_id, "status"), operation="ask import job")
+    try:
+        answer = session.fetch("GET", import_job_path(job_id, "status"), operation="ask import job")
+    except NotFoundError as error:
+        error.hint = "SAC deletes jobs after 15 days (SAP Note 3491183). sacnb import --jobs lists those that are left."
+        raise
     found = read_object(answer.body)
     more = found.pop("additionalinformation", None)
     return {**found, **(lower_keys(more) if isinstance(more, Mapping) else {})}

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from sacnb._odata.literal import check_text
+from sacnb._redact import one_line
 from sacnb._write.frame import read_frame
-from sacnb.errors import QueryError
+from sacnb.errors import BadAnswer, QueryError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,10 +62,16 @@ class Slice:
             if len(members) <= _MOST_IN_FILTER and all(map(_can_be_sent, members)):
                 where[name] = members
         facts = read_frame(place.read_facts(where))
-        found = facts.select(
-            *(pl.col(name).cast(pl.String) for name in keys),
-            *(as_decimal(name, scale, facts.schema[name]) for name, scale in scales.items()),
-        )
+        try:
+            found = facts.select(
+                *(pl.col(name).cast(pl.String) for name in keys),
+                *(as_decimal(name, scale, facts.schema[name]) for name, scale in scales.items()),
+            )
+        except pl.exceptions.PolarsError as error:
+            raise BadAnswer(
+                f"The facts of {place.model_id!r} hold a value that no import can write: {one_line(str(error), 200)}",
+                hint="Leave them as they are: write(..., undo=False, verify=False).",
+            ) from error
         return cls(tuple(keys), dict(scales), found.join(rows.select(by).unique(), on=list(by), how="semi"))
 
     @property

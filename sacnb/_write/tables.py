@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
 from sacnb._write.carry import Carrier
 from sacnb._write.check import check_keys, describe
-from sacnb._write.frame import ROW, Layout, Problems, prepare, read_frame
+from sacnb._write.frame import ROW, Layout, Problems, prepare, read_frame, with_full_names
 from sacnb._write.job import ImportJob
-from sacnb._write.report import verified
+from sacnb._write.report import differs, verified
 from sacnb._write.service import JobSettings, explained, import_id, table_of
 from sacnb._write.target import ImportTable
 from sacnb.errors import ConfirmationError, QueryError, RowsError, WriteError
@@ -102,7 +101,7 @@ def _renamed(frame: pl.DataFrame, table: ImportTable) -> pl.DataFrame:
     known = {name.casefold(): name for name in table.names}
     kept = [name for name in frame.columns if name.casefold() in known or name not in _OF_HIERARCHIES]
     full = {name: known[name.casefold()] for name in kept if name.casefold() in known}
-    return frame.select(kept).rename({name: to for name, to in full.items() if to not in frame.columns})
+    return with_full_names(frame.select(kept), full)
 
 
 def _completed(to: Destination, rows: pl.DataFrame, table: ImportTable, before: Rows | None) -> pl.DataFrame:
@@ -119,9 +118,15 @@ def _completed(to: Destination, rows: pl.DataFrame, table: ImportTable, before: 
             f"here: {', '.join(unknown or missing)}.",
             hint="Add these columns to the frame.",
         )
-    kept = [pl.Series(name, [None if row is None else row[name] for row in there]) for name in missing]
-    types = [pl.Decimal(38, table.column(s.name).scale or 7) if _is_number(table, s.name) else pl.String for s in kept]
-    return rows.with_columns(series.cast(kind) for series, kind in zip(kept, types, strict=True))
+    kept = []
+    for name in missing:
+        texts = [None if row is None or row[name] is None else str(row[name]) for row in there]
+        series = pl.Series(name, texts, dtype=pl.String)
+        if _is_number(table, name):  # through the text, because a cast of a float is inexact
+            scale = table.column(name).scale
+            series = series.str.to_decimal(scale=7 if scale is None else scale)
+        kept.append(series)
+    return rows.with_columns(kept)
 
 
 def _is_number(table: ImportTable, name: str) -> bool:
@@ -160,7 +165,7 @@ def _verified(
     for row in rows.iter_rows(named=True):
         found = have.get(_key(row, table), {})
         for name in columns:
-            if _value(found.get(name)) != _value(row[name]):
+            if differs(row[name], found.get(name), is_number=_is_number(table, name)):
                 told = [None if one is None else str(one) for one in (row[name], found.get(name))]
                 wrong.append((", ".join(_key(row, table)), name, told[0], told[1]))
     return verified(report, to.id, ("row", "column"), wrong)
@@ -168,13 +173,3 @@ def _verified(
 
 def _key(row: Mapping[str, Any], table: ImportTable) -> tuple[str, ...]:
     return tuple(str(row.get(name) or "") for name in table.keys)
-
-
-def _value(value: Any) -> Any:
-    """Return a value to compare: a number whatever its form, and one nothing."""
-    if value is None or value == "":
-        return None
-    try:
-        return Decimal(str(value))
-    except InvalidOperation:
-        return str(value)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from sacnb._endpoints import HIERARCHY_ROOT, PARENT_SUFFIX, UNASSIGNED
+from sacnb._frames.types import MAX_DECIMAL_DIGITS
 from sacnb.errors import BadAnswer
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ VERSION: Final = "Version"
 # The ids of private versions begin so (seen in the field).
 PRIVATE: Final = "private."
 Kind = Literal["text", "number", "other"]
+_MOST_DIGITS: Final = 9
 _NUMBERS: Final = ("decimal", "int", "double", "float", "number")
 _TEXTS: Final = ("string", "char", "text")
 
@@ -120,15 +122,22 @@ def _column(about: Mapping[str, Any], keys: set[str]) -> ImportColumn:
         is_key=str(about.get("iskey")).lower() == "true" or about["columnname"] in keys,
         is_date=str(about.get("propertytype") or "").upper() == "DATE",
         max_length=None if is_number else _whole(about.get("maxlength")),
-        precision=_whole(about.get("precision")),
-        scale=_whole(about.get("scale")),
+        precision=_digits(about.get("precision")),
+        scale=_digits(about.get("scale")),
     )
 
 
+def _digits(value: object) -> int | None:
+    found = _whole(value)
+    return None if found is None or found > MAX_DECIMAL_DIGITS else found
+
+
 def _whole(value: object) -> int | None:
+    """Return a number of digits or characters, also from its text; ``None`` where it is none, or tells no limit."""
     if isinstance(value, str) and value.isascii() and value.isdigit():
-        return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+        value = int(value[:_MOST_DIGITS])
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_number and 0 <= value < 10**_MOST_DIGITS else None  # type: ignore[operator,return-value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +160,8 @@ class Members:
         names = list(dict.fromkeys(name for row in rows for name in row))
         above = [name for name in names if name.casefold() == "parent" or name.upper().endswith(PARENT_SUFFIX)]
         formulas = [name for name in names if "formula" in name.casefold()]
-        parents = {str(row[name]) for name in above for row in rows if row.get(name) not in (None, "", HIERARCHY_ROOT)}
+        found = [row.get(name) for name in above for row in rows]
+        parents = {str(one) for one in found if one not in (None, "", HIERARCHY_ROOT)}
         calculated = {str(row.get("ID")) for name in formulas for row in rows if row.get(name)}
         return cls(frozenset(ids), frozenset(parents), frozenset(calculated))
 

@@ -128,7 +128,11 @@ class Writer:
     def _before(self, rows: pl.DataFrame, scope: tuple[str, ...]) -> Slice | None:
         """Read the facts that the write touches, unless nobody needs them."""
         needed = self._order.undo or self._order.verify or scope
-        scales = {c.name: 7 if c.scale is None else c.scale for c in self._table.columns if c.kind == "number"}
+        scales = {
+            c.name: 7 if c.scale is None else c.scale
+            for c in self._table.columns
+            if c.kind == "number" and not c.is_key
+        }
         if any(v.startswith(PRIVATE) for v in rows.get_column(VERSION)) if VERSION in rows.columns else False:
             self._carrier.notes.append(
                 "Private versions cannot be read back (unconfirmed), so this write cannot be undone."

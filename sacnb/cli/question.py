@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from sacnb.cli.completion import complete_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = [
     "AGGREGATIONS",
@@ -18,6 +21,7 @@ __all__ = [
     "names_option",
     "pairs_option",
     "question_options",
+    "refuse_other_separator",
     "source_option",
 ]
 
@@ -129,3 +133,13 @@ def question_options(command: _F) -> _F:
     for option in reversed(_OPTIONS):
         wrapped = option(wrapped)
     return wrapped  # type: ignore[no-any-return]
+
+
+def refuse_other_separator(path: Path, separator: str) -> None:
+    """Raise UsageError for a heading that another separator divides, as Excel writes it where commas are decimal."""
+    with path.open("rb") as file:
+        heading = file.readline(100_000).decode("utf-8", "replace")
+    others = [one for one in (";", "\t", "|", ",") if one in heading]
+    if separator not in heading and others:
+        shown = "$'\\t'" if others[0] == "\t" else f"'{others[0]}'"
+        raise click.UsageError(f"The first line of {path} has no {separator!r}. Is it divided by --separator {shown}?")

@@ -36,34 +36,52 @@ _KEYS = rf"(?!secret\b)(?:{NAMES_PATTERN})|sac_token|(?:set-)?cookie|jtenantsess
 # A quotation mark; in JSON within JSON, such as a body in a cassette or a notebook, backslashes precede it.
 _MARK = r"(?:\\*[\"'])?"
 
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """A kind of secret and its pattern; a text without each of the *needles*, in lower case, need not be searched."""
+
+    kind: str
+    pattern: re.Pattern[str]
+    needles: tuple[str, ...]
+
+    def matches(self, text: str, lowered: str | None) -> Iterator[re.Match[str]]:
+        """Yield the matches; *lowered* is None where lower() and a pattern that ignores case may differ."""
+        if lowered is not None and not any(needle in lowered for needle in self.needles):
+            return iter(())
+        return self.pattern.finditer(text)
+
+
 # Shapes that are secrets wherever they occur.
 _SHAPES: Final = (
-    ("JSON web token", re.compile(r"eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}(?:\.[A-Za-z0-9_-]*)?")),
-    ("private key", re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")),
-    ("SAC client secret", re.compile(_UUID + r"\$[A-Za-z0-9_-]{20,}={0,2}")),
+    _Shape("JSON web token", re.compile(r"eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}(?:\.[A-Za-z0-9_-]*)?"), ("eyj",)),
+    _Shape("private key", re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"), ("-----begin",)),
+    _Shape("SAC client secret", re.compile(_UUID + r"\$[A-Za-z0-9_-]{20,}={0,2}"), ("$",)),
 )
 # Recording replaces these in a cassette; anywhere else they are examples, or what a user is free to write.
+_HOSTS: Final = ("hcs.cloud.sap", "hanacloudservices.cloud.sap", "sapanalytics.cloud", "hana.ondemand.com")
 _SHAPES_IN_A_CASSETTE: Final = (
-    (
+    _Shape(
         "host of a tenant",
-        re.compile(
-            r"(?i)\b[a-z0-9-]+(?:\.[a-z0-9-]+)*\.(?:hcs\.cloud\.sap|hanacloudservices\.cloud\.sap|sapanalytics\.cloud|"
-            r"hana\.ondemand\.com)\b"
-        ),
+        re.compile(rf"(?i)\b[a-z0-9-]+(?:\.[a-z0-9-]+)*\.(?:{'|'.join(map(re.escape, _HOSTS))})\b"),
+        _HOSTS,
     ),
-    ("client id", re.compile(rf"\bsb-{_UUID}!b\d+")),
-    ("address of a machine", re.compile(r"https?:(?:\\*/){2}(?:\d{1,3}(?:\.\d{1,3}){3}|localhost)\b")),
+    _Shape("client id", re.compile(rf"\bsb-{_UUID}!b\d+"), ("sb-",)),
+    _Shape("address of a machine", re.compile(r"https?:(?:\\*/){2}(?:\d{1,3}(?:\.\d{1,3}){3}|localhost)\b"), ("http",)),
 )
 _CASSETTE: Final = re.compile(r'^\s*\{\s*"metadata":\s*\{\s*"format":\s*"sacnb cassette ')
+_OTHER_CASES: Final = "\u017f\u212a\u0130\u0131"  # to a pattern that ignores case s, k and i, and not to lower()
+_LAST_WORDS: Final = {name.rpartition("]?")[2] for name in NAMES_PATTERN.split("|")}
 # A telling key, or an authorization scheme, and the value behind it.
 _KEY_AND_VALUE: Final = (
-    (
+    _Shape(
         "value of a secret key",
         re.compile(rf"(?i)(?<![a-z0-9])(?:sac_)?(?:{_KEYS})\b{_MARK}\s*[:=]\s*(?:\[\s*)?{_MARK}([^\s\"',;&}}\]\\]+)"),
+        (*_LAST_WORDS, "token", "cookie", "session", "authorization"),
     ),
-    ("password in an address", re.compile(r"(?i)\bhttps?://[^/\s:@\"']+:([^/\s@\"']+)@")),
-    ("bearer token", re.compile(r"(?i)\bbearer\s+([A-Za-z0-9._~+/=-]{12,})")),
-    ("basic credentials", re.compile(r"(?i)\bbasic\s+([A-Za-z0-9+/]{16,}={0,2})")),
+    _Shape("password in an address", re.compile(r"(?i)\bhttps?://[^/\s:@\"']+:([^/\s@\"']+)@"), ("@",)),
+    _Shape("bearer token", re.compile(r"(?i)\bbearer\s+([A-Za-z0-9._~+/=-]{12,})"), ("bearer",)),
+    _Shape("basic credentials", re.compile(r"(?i)\bbasic\s+([A-Za-z0-9+/]{16,}={0,2})"), ("basic",)),
 )
 _UNSEARCHED: Final = "not searched"
 _KNOWN: Final = "a secret of this machine's settings"
@@ -141,18 +159,17 @@ def scan_text(text: str, *, path: str = "", known_secrets: Iterable[str] = ()) -
         yield from (_finding(path, number, kind, value) for value, kind in found.items())
 
 
-def _shaped(
-    text: str, shapes: Sequence[tuple[str, re.Pattern[str]]], found: Mapping[str, str]
-) -> Iterator[tuple[str, str]]:
+def _shaped(text: str, shapes: Sequence[_Shape], found: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield the kind and the text of each secret that its shape or the words before it tell."""
-    for kind, shape in shapes:
-        for match in shape.finditer(text):
+    lowered = None if any(letter in text for letter in _OTHER_CASES) else text.lower()
+    for shape in shapes:
+        for match in shape.matches(text, lowered):
             if match[0] not in found:
-                yield kind, match[0]
-    for kind, pattern in _KEY_AND_VALUE:
-        for match in pattern.finditer(text):
+                yield shape.kind, match[0]
+    for shape in _KEY_AND_VALUE:
+        for match in shape.matches(text, lowered):
             if _is_live(match[1]) and not any(match[1] in earlier or earlier in match[1] for earlier in found):
-                yield kind, match[1]
+                yield shape.kind, match[1]
 
 
 def _finding(path: str, line: int, kind: str, value: str) -> Finding:

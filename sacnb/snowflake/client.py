@@ -232,8 +232,9 @@ class SnowflakeClient:
                 idempotent=True,
             )
             statuses = read_object(answer.body, "the request for a channel's status").get("channel_statuses")
-            given = statuses if isinstance(statuses, Mapping) else {}
-            found.update({name: ChannelStatus.read(given[name], name) for name in part if name in given})
+            if not isinstance(statuses, Mapping):  # no channel at all would be an empty one
+                raise BadAnswer("Snowflake's answer to the request for a channel's status holds none.", truncated=True)
+            found.update({name: ChannelStatus.read(statuses[name], name) for name in part if name in statuses})
         return found
 
     def open_on(self, pipe: Pipe, name: str) -> tuple[str, ChannelStatus]:

@@ -48,7 +48,7 @@ class ChannelStatus:
         return cls(
             channel=name,
             code=str(value.get("channel_status_code") or "SUCCESS"),
-            committed_token=None if token is None or token == "" else str(token),
+            committed_token=None if token in (None, "") else str(token),
             rows_inserted=_number(value.get("rows_inserted")),
             rows_parsed=_number(value.get("rows_parsed")),
             rows_errors=_number(value.get("rows_error_count", value.get("rows_errors"))),
@@ -85,4 +85,4 @@ def _number(value: object) -> int:
 
 
 def _words(value: object) -> str | None:
-    return None if value is None or value == "" else one_line(redact_text(str(value)), 300)
+    return None if value in (None, "") else one_line(redact_text(str(value)), 300)

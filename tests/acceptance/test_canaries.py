@@ -238,6 +238,8 @@ def test_no_secret_of_the_settings_or_of_the_tenant_is_found_in_anything_that_a_
     assert all(cell.outputs for cell in notebook.cells[1:6])
 
 
+# Two kernels more; that a recording with a secret is not written, tests/replay shows each time.
+@pytest.mark.long
 def test_a_notebook_that_shows_a_secret_itself_is_not_written(project: Path, company: Company) -> None:
     basic = base64.b64encode(f"id:{CLIENT_SECRET}".encode()).decode()
     shown = [CLIENT_SECRET, basic, f"?x={quote(CLIENT_SECRET, safe='')}", f"asked {TENANT}"]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
 import pytest
 
 from sacnb import MemberPath, MultiAction, Tenant
-from sacnb._actions.multi_action import _value
+from sacnb._actions.multi_action import Run, _value
 from sacnb._settings import Settings
 from sacnb._tenant.connector import connect_with
 from sacnb.errors import ActionError, Cancelled, ForbiddenError, NotFoundError, QueryError, RequestError
@@ -102,6 +104,13 @@ def test_a_start_whose_answer_is_lost_is_not_sent_again(grow: MultiAction, sandb
         grow.run(PLAN)
     assert caught.value.run is None
     assert sandbox.counts["action_start_requests"] == 2
+
+
+@pytest.mark.parametrize("messages", [None, True, 5, 1.5, "text", {"a": 1}, [], ["text", None]])
+def test_messages_of_another_form_are_none(messages: Any) -> None:
+    document = {"status": "SUCCESSFUL", "executionResult": {"messages": messages}}
+    session: Any = SimpleNamespace(fetch=lambda *_, **__: SimpleNamespace(body=json.dumps(document).encode()))
+    assert Run("t.A:B", "1", "running", None, (), session).refresh().messages.is_empty()
 
 
 def test_a_status_whose_answer_is_lost_is_asked_again(grow: MultiAction, sandbox: Sandbox) -> None:

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from sacnb._admin.admin import Admin
+from sacnb._settings.variables import Limits
 from sacnb._tenant import Tenant
 from sacnb.errors import BadAnswer, NotFoundError, QueryError
 from sacnb.sandbox import Sandbox
@@ -106,7 +107,12 @@ def test_files_are_read_to_the_last_link_and_narrowed(sandbox: Sandbox, connect_
 
 @pytest.mark.parametrize(
     ("body", "message"),
-    [(b"a,b\n1,2\n3,4,5\n", "is not CSV"), (b"a\n1\n2\n3\n", "do not fit together: page 1 has 3 rows")],
+    [
+        (b"a,b\n1,2\n3,4,5\n", "is not CSV"),
+        (b"a\n1\n2\n3\n", "do not fit together: page 1 has 3 rows"),
+        (b"<!DOCTYPE html><html>log in</html>", "A web page came for activities"),
+        (b'{"error": "no"}', "is not CSV"),
+    ],
 )
 def test_logs_that_do_not_fit_are_refused(body: bytes, message: str) -> None:
     session = SimpleNamespace(fetch=lambda *_, **__: SimpleNamespace(body=body))
@@ -130,6 +136,18 @@ def test_logs_that_do_not_fit_are_refused(body: bytes, message: str) -> None:
 def test_arguments_are_checked_before_anything_is_asked(ask: Callable[[Admin], Any], message: str) -> None:
     with pytest.raises(QueryError, match=message):
         ask(admin())
+
+
+@pytest.mark.parametrize("bad", [{"a": 1}, ["a"], 5, True])
+def test_an_id_of_a_file_is_text(bad: Any) -> None:
+    session = SimpleNamespace(
+        fetch=lambda *_, **__: SimpleNamespace(
+            body=json.dumps({"value": [{"resourceId": bad}]}).encode(), status=200, url="https://a.test/files"
+        ),
+        limits=Limits(),
+    )
+    with pytest.raises(BadAnswer, match="The property resourceId of a file"):
+        Admin(session).files()  # type: ignore[arg-type]
 
 
 def test_names_ignore_case_and_what_is_absent_is_null() -> None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
+import forking
 import pytest
 
 from sacnb._cache.folder import CacheKey
@@ -39,7 +40,7 @@ def files(tmp_path: Path, make_result: MakeResult) -> list[Path]:
 def saver(folder: Path, point: str, *files: Path, saves: int = 10**6) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, str(SAVER), str(folder), point, *map(str, files)]
     env = {**os.environ, "SAVES": str(saves)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
+    with forking.Forked(command, stdout=subprocess.PIPE, text=True, env=env) as process:
         try:
             yield process
         finally:

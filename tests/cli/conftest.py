@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import forking
 import pytest
 from click.testing import CliRunner, Result
 
@@ -61,15 +62,13 @@ def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(
         *args: str, environ: dict[str, str] | None = None, cwd: Path | None = None, **options: Any
     ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        return forking.run(
             [sys.executable, "-m", "sacnb", *args],
-            capture_output=True,
             encoding="utf-8",
             errors="strict",
             cwd=cwd or tmp_path,
-            env={**os.environ, "PYTHONUTF8": "1", **(environ or {})},
+            env={**os.environ, **(environ or {})},
             timeout=90,
-            check=False,
             **options,
         )
 

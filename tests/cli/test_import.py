@@ -43,6 +43,20 @@ def test_a_file_beyond_the_bound_is_not_read(name: str, invoke: Invoke, monkeypa
     assert f"{name} cannot be read: it is longer than 1 MB (SAC_MAX_FILE_MB)" in found.stderr
 
 
+@pytest.mark.parametrize(("divided", "told"), [(";", "';'"), ("\t", "$'\\t'"), ("|", "'|'")])
+def test_a_file_with_another_separator_is_told_so(invoke: Invoke, divided: str, told: str) -> None:
+    Path("plan.csv").write_text("\ufeffDate;Store;Amount\r\n202401;S0;1,5\r\n".replace(";", divided), encoding="utf-8")
+    found = invoke("import", "SALES", "plan.csv", "--version", "public.Plan")
+    assert found.exit_code == ExitCode.USAGE
+    assert f"Is it divided by --separator {told}?" in found.stderr
+
+
+def test_a_job_that_is_gone_is_not_looked_for_among_models(invoke: Invoke) -> None:
+    found = invoke("import", "--job", "nope")
+    assert "sacnb import --jobs lists those that are left" in found.stderr
+    assert "sac.models()" not in found.stderr
+
+
 def test_problems_are_shown_and_written_to_a_file(invoke: Invoke) -> None:
     Path("plan.csv").write_text(PLAN + "202401;nowhere;3\n", encoding="utf-8")
     found = invoke(*WRITE, "--version", "public.Plan", "--problems", "problems.csv")

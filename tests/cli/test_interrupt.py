@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forking
 import pytest
 
 from sacnb._cache.store import Cache
@@ -21,7 +22,7 @@ def test_ctrl_c_stops_a_slow_download_at_once(command: str, tenant: Sandbox, tmp
     tenant.misbehave("slow_bytes", on="facts", chunks=1_000, pause_s=0.1)
     before = tenant.counts["misbehaved_slow_bytes"]
     arguments = ["--output", "jobs.csv"] if command == "export" else []
-    with subprocess.Popen(
+    with forking.Forked(
         [sys.executable, "-m", "sacnb", command, "US_EMPLOYMENT", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

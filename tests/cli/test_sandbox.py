@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import forking
 import pytest
 from click.testing import Result
 
@@ -27,7 +28,7 @@ VARIABLES = ["SAC_TENANT_URL", "SAC_TOKEN_URL", "SAC_CLIENT_ID", "SAC_CLIENT_SEC
 @contextmanager
 def served(*args: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
     """``sacnb sandbox serve`` in its own process, and the lines it printed once it listened."""
-    process = subprocess.Popen(
+    process = forking.Forked(
         [sys.executable, "-m", "sacnb", "sandbox", "serve", *args],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import forking
 import pytest
 from click.testing import Result
 
@@ -146,7 +147,7 @@ def test_an_export_to_a_stdout_that_is_not_there_is_refused(tenant: Sandbox) -> 
 
 @pytest.mark.skipif(os.name == "nt", reason="a closed pipe is another error there")
 def test_a_reader_that_leaves_early_ends_the_program_quietly(tenant: Sandbox) -> None:
-    with subprocess.Popen(
+    with forking.Forked(
         [sys.executable, "-m", "sacnb", "export", "SCALE", "--format", "csv"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -180,7 +181,7 @@ def on_a_terminal(*args: str, columns: int = 100, **environ: str) -> str:
 
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    with subprocess.Popen(
+    with forking.Forked(
         [sys.executable, "-m", "sacnb", *args],
         stdin=theirs,
         stdout=theirs,

@@ -10,6 +10,7 @@ import pytest
 import requests
 from panel_routes import API, TOKEN, Api
 
+from sacnb._settings import save_profile
 from sacnb.lab.handlers import ROUTES
 from sacnb.lab.relay import readable
 from sacnb.sandbox import Sandbox
@@ -252,6 +253,20 @@ def test_a_refresh_is_cancelled_in_mid_page_and_runs_once(api: Api, tenant: Sand
     found.wait(60)
     assert api.get(f"/jobs/{job['id']}")["state"] == "cancelled"
     assert [one["state"] for one in api.get("/status")["jobs"]] == ["cancelled"]
+
+
+def test_a_refresh_goes_on_when_the_profiles_are_changed(api: Api, tenant: Sandbox) -> None:
+    tenant.misbehave("slow_bytes", on="facts", chunks=4, pause_s=0.05)
+    job = api.post("/refresh", model="US_EMPLOYMENT").json()
+    found = api.lab.jobs.find(job["id"])
+    assert found is not None
+    save_profile("another", {"SAC_TENANT_URL": tenant.tenant_url}, in_keyring=False)
+    api.get("/models")  # connects anew, and closes the connections before
+    assert api.lab.tenants.peek("") is not found.held
+    assert found.state == "running"
+    tenant.behave()
+    found.wait(60)
+    assert api.get(f"/jobs/{job['id']}")["state"] == "done"
 
 
 def test_a_refresh_that_fails_says_why(api: Api, tenant: Sandbox) -> None:

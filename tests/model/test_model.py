@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import openpyxl
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from sacnb import Result, col
 from sacnb._endpoints import FACT_DATA, FACT_DATA_AGGREGATION
 from sacnb._tenant import Model, Tenant
+from sacnb._tenant.members import NamedMembers
+from sacnb._wire.session import SacSession
 from sacnb.errors import (
     Cancelled,
+    InconsistentAnswer,
     LiveConnectionError,
     MixedAccountsWarning,
     MixedVersionsWarning,
@@ -371,3 +377,27 @@ def test_facts_show_themselves_and_say_that_fetch_was_forgotten(jobs: Model) -> 
     with pytest.raises(AttributeError, match="no attribute 'ploars'"):
         _ = facts.ploars
     assert replace(facts, check_count=False) != facts
+
+
+@pytest.mark.parametrize("where", [{"Sector": "31"}, {"Sector": ["31", "32"]}, {"Version": "public.Plan"}])
+def test_rows_of_another_question_are_refused(jobs: Model, monkeypatch: pytest.MonkeyPatch, where: Any) -> None:
+    """As a cache before SAC does, which answers every query of an address alike."""
+    whole = SacSession.fetch
+
+    def without_filter(session: SacSession, method: str, url: str, **options: Any) -> Any:
+        return whole(session, method, re.sub(r"%24filter=[^&]*&?|\$filter=[^&]*&?", "", url), **options)
+
+    query = jobs.facts(where=where)
+    monkeypatch.setattr(SacSession, "fetch", without_filter)
+    for read in (query.fetch, lambda: list(query.stream()), lambda: query.refresh(strict=True)):
+        with pytest.raises(InconsistentAnswer, match=f"more members of {next(iter(where))!r} than the"):
+            read()
+
+
+def test_members_may_be_spelled_otherwise_than_in_the_filter() -> None:
+    schema, members = SimpleNamespace(dimensions=()), SimpleNamespace(name="Sector", role="dimension")
+    query = SimpleNamespace(where=(col("Sector") == "a1") & (col("Amount") > 1), columns=lambda _: (members,))
+    named = NamedMembers(cast("Any", None), cast("Any", query), cast("Any", schema))
+    for spelled in ("A1", "a1 ", "0000a1", None):
+        named._found["Sector"].clear()
+        named.observe(pa.table({"Sector": [spelled, spelled]}))

@@ -134,9 +134,8 @@ def predicates(frame: pl.DataFrame, names: list[str]) -> st.SearchStrategy[pl.Ex
 
 @pytest.mark.filterwarnings("ignore:.* several versions of '(PLANNING|SCALE)':sacnb.errors.MixedVersionsWarning")
 @pytest.mark.filterwarnings("ignore::sacnb.errors.PrecisionWarning")
-@pytest.mark.parametrize("decimals", [False, True], ids=["floats", "decimals"])
 @pytest.mark.parametrize("name", MODELS)
-@given(data=st.data())
+@given(data=st.data(), decimals=st.booleans())
 def test_push_down_changes_no_row(
     sides: Callable[[str, bool], Side], name: str, decimals: bool, data: st.DataObject
 ) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import threading
 from pathlib import Path
 
+import forking
 import pytest
 
 from sacnb._connections import Interrupt
@@ -104,11 +104,9 @@ sac.sandbox.misbehave("slow_bytes", on="facts", chunks=1000, pause_s=1)
 panel = sac.model("US_EMPLOYMENT").refresh_panel(every_minutes=60)
 panel.refresh()
 """
-    done = subprocess.run(
+    done = forking.run(
         [sys.executable, "-c", program],
-        capture_output=True,
         text=True,
-        check=False,
         timeout=60,
         env={"SAC_CACHE_DIR": str(tmp_path), "PATH": ""},
     )

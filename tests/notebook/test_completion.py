@@ -34,53 +34,53 @@ def reading_has_ended() -> None:
 # -- lines -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("code", "expected"),
-    [
-        (
-            "%sac ",
-            [
-                *("connect", "models", "describe", "members", "refresh", "write", "run", "cache", "status"),
-                *("login", "logout", "whoami", "renew"),
-            ],
-        ),
-        ("%sac re", ["refresh", "renew"]),
-        ("  %sac de", ["describe"]),
-        ("found = %sac mod", ["models"]),
-        ("%sac nothing ", []),
-        ("%sac describe ", ["US_EMPLOYMENT", "PLANNING", "SCALE", "EDM_TYPES"]),
-        ("%sac describe us_e", ["US_EMPLOYMENT"]),
-        ("%sac describe EMPLOY", ["US_EMPLOYMENT"]),  # no model begins with this, and one contains it
-        ("%sac describe US_EMPLOYMENT ", []),
-        ("%sac members US_EMPLOYMENT ", ["Version", "Date", "Sector"]),
-        ("%sac members US_EMPLOYMENT S", ["Sector"]),
-        ("%sac members NO_SUCH_MODEL ", []),
-        ("%sac refresh US_EMPLOYMENT --d", ["--date", "--dims", "--dry-run"]),
-        ("%sac refresh --w", ["--where"]),
-        ("%sac status --", ["--help"]),
-        ("%sac refresh US_EMPLOYMENT --where ", ["Version=", "Date=", "Sector=", "Employees="]),
-        ("%sac refresh US_EMPLOYMENT --where Sec", ["Sector="]),
-        ("%sac refresh US_EMPLOYMENT --where Sector=3", ["Sector=30", "Sector=31", "Sector=32"]),
-        ("%sac refresh US_EMPLOYMENT --where=Sector=31", ["--where=Sector=31"]),
-        ("%sac refresh US_EMPLOYMENT --where Employees=", []),
-        ("%sac refresh US_EMPLOYMENT jobs --where Sector=31 --date ", ["Date"]),
-        ("%sac refresh US_EMPLOYMENT --dims Version,", ["Version,Date", "Version,Sector"]),
-        ("%sac refresh US_EMPLOYMENT --dims=Ver", ["--dims=Version"]),
-        ("%sac refresh US_EMPLOYMENT --measures ", ["Employees"]),
-        ("%sac refresh US_EMPLOYMENT --since ", []),
-        ("%sac refresh US_EMPLOYMENT --dry-run=", []),
-        ("%sac cache ", ["list", "clear", "repair"]),
-        ("%%sac by_sector --l", ["--limit"]),
-        ("%%sac --params ", ["values"]),
-    ],
-)
-def test_suggestions_in_a_line(shell: Any, sac: Tenant, code: str, expected: list[str]) -> None:
+LINES: list[tuple[str, list[str]]] = [
+    (
+        "%sac ",
+        [
+            *("connect", "models", "describe", "members", "refresh", "write", "run", "cache", "status"),
+            *("login", "logout", "whoami", "renew"),
+        ],
+    ),
+    ("%sac re", ["refresh", "renew"]),
+    ("  %sac de", ["describe"]),
+    ("found = %sac mod", ["models"]),
+    ("%sac nothing ", []),
+    ("%sac describe ", ["US_EMPLOYMENT", "PLANNING", "SCALE", "EDM_TYPES"]),
+    ("%sac describe us_e", ["US_EMPLOYMENT"]),
+    ("%sac describe EMPLOY", ["US_EMPLOYMENT"]),  # no model begins with this, and one contains it
+    ("%sac describe US_EMPLOYMENT ", []),
+    ("%sac members US_EMPLOYMENT ", ["Version", "Date", "Sector"]),
+    ("%sac members US_EMPLOYMENT S", ["Sector"]),
+    ("%sac members NO_SUCH_MODEL ", []),
+    ("%sac refresh US_EMPLOYMENT --d", ["--date", "--dims", "--dry-run"]),
+    ("%sac refresh --w", ["--where"]),
+    ("%sac status --", ["--help"]),
+    ("%sac refresh US_EMPLOYMENT --where ", ["Version=", "Date=", "Sector=", "Employees="]),
+    ("%sac refresh US_EMPLOYMENT --where Sec", ["Sector="]),
+    ("%sac refresh US_EMPLOYMENT --where Sector=3", ["Sector=30", "Sector=31", "Sector=32"]),
+    ("%sac refresh US_EMPLOYMENT --where=Sector=31", ["--where=Sector=31"]),
+    ("%sac refresh US_EMPLOYMENT --where Employees=", []),
+    ("%sac refresh US_EMPLOYMENT jobs --where Sector=31 --date ", ["Date"]),
+    ("%sac refresh US_EMPLOYMENT --dims Version,", ["Version,Date", "Version,Sector"]),
+    ("%sac refresh US_EMPLOYMENT --dims=Ver", ["--dims=Version"]),
+    ("%sac refresh US_EMPLOYMENT --measures ", ["Employees"]),
+    ("%sac refresh US_EMPLOYMENT --since ", []),
+    ("%sac refresh US_EMPLOYMENT --dry-run=", []),
+    ("%sac cache ", ["list", "clear", "repair"]),
+    ("%%sac by_sector --l", ["--limit"]),
+    ("%%sac --params ", ["values"]),
+]
+
+
+def test_suggestions_in_a_line(shell: Any, sac: Tenant) -> None:
     shell.user_ns.update(values={"start": 2010}, number=1)
-    found = offered(shell, code)
-    if expected:
-        assert found == expected
-    else:  # then IPython suggests its own names
-        assert not {"US_EMPLOYMENT", "Sector", "Version", "Employees", "31"} & set(found)
+    for code, expected in LINES:
+        found = offered(shell, code)
+        if expected:
+            assert found == expected, code
+        else:  # then IPython suggests its own names
+            assert not {"US_EMPLOYMENT", "Sector", "Version", "Employees", "31"} & set(found), code
 
 
 def test_a_member_with_blanks_comes_as_one_word(shell: Any, sac: Tenant) -> None:
@@ -117,38 +117,38 @@ def test_cassettes_are_offered_by_name(shell: Any, monkeypatch: pytest.MonkeyPat
 # -- SQL -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("sql", "expected"),
-    [
-        ("select * from ", ["US_EMPLOYMENT", "PLANNING", "SCALE", "EDM_TYPES"]),
-        ("select * from us", ["US_EMPLOYMENT"]),
-        ("SELECT *\nFROM SCALE\nJOIN us", ["US_EMPLOYMENT"]),
-        ('select * from "us', ['"US_EMPLOYMENT']),
-        ("select * from US_EMPLOYMENT where ", ["Version", "Date", "Sector", "Employees"]),
-        ("select * from US_EMPLOYMENT where sec", ["Sector"]),
-        ("select * from US_EMPLOYMENT as jobs where jobs.Emp", ["jobs.Employees"]),
-        ('select * from US_EMPLOYMENT where "Sec', ['"Sector']),
-        ("select * from US_EMPLOYMENT where Sector = '3", ["'30", "'31", "'32"]),
-        ("select * from US_EMPLOYMENT where Sector <> '31", ["'31"]),
-        ("select * from US_EMPLOYMENT where Sector in ('31', '32", ["'32"]),
-        ('select * from US_EMPLOYMENT as e where e."Sector" like \'31', ["'31"]),
-        ("select 'it''s' as x from US_EMPLOYMENT where Sector='31", ["Sector='31"]),
-        ("select * from US_EMPLOYMENT where Version = 'public.A", ["'public.Actual"]),
-        ("select * from US_EMPLOYMENT where Date >= :st", [":start", ":stop"]),
-        ("select * from NOT_THERE where Sec", []),
-        ("select * from US_EMPLOYMENT -- where Sec", []),
-        ("select * from US_EMPLOYMENT /* where Sec", []),
-        ("select * from US_EMPLOYMENT where Employees > 'Sec", []),
-        ("select 'Sec", []),
-    ],
-)
-def test_suggestions_in_sql(shell: Any, sac: Tenant, sql: str, expected: list[str]) -> None:
+QUERIES: list[tuple[str, list[str]]] = [
+    ("select * from ", ["US_EMPLOYMENT", "PLANNING", "SCALE", "EDM_TYPES"]),
+    ("select * from us", ["US_EMPLOYMENT"]),
+    ("SELECT *\nFROM SCALE\nJOIN us", ["US_EMPLOYMENT"]),
+    ('select * from "us', ['"US_EMPLOYMENT']),
+    ("select * from US_EMPLOYMENT where ", ["Version", "Date", "Sector", "Employees"]),
+    ("select * from US_EMPLOYMENT where sec", ["Sector"]),
+    ("select * from US_EMPLOYMENT as jobs where jobs.Emp", ["jobs.Employees"]),
+    ('select * from US_EMPLOYMENT where "Sec', ['"Sector']),
+    ("select * from US_EMPLOYMENT where Sector = '3", ["'30", "'31", "'32"]),
+    ("select * from US_EMPLOYMENT where Sector <> '31", ["'31"]),
+    ("select * from US_EMPLOYMENT where Sector in ('31', '32", ["'32"]),
+    ('select * from US_EMPLOYMENT as e where e."Sector" like \'31', ["'31"]),
+    ("select 'it''s' as x from US_EMPLOYMENT where Sector='31", ["Sector='31"]),
+    ("select * from US_EMPLOYMENT where Version = 'public.A", ["'public.Actual"]),
+    ("select * from US_EMPLOYMENT where Date >= :st", [":start", ":stop"]),
+    ("select * from NOT_THERE where Sec", []),
+    ("select * from US_EMPLOYMENT -- where Sec", []),
+    ("select * from US_EMPLOYMENT /* where Sec", []),
+    ("select * from US_EMPLOYMENT where Employees > 'Sec", []),
+    ("select 'Sec", []),
+]
+
+
+def test_suggestions_in_sql(shell: Any, sac: Tenant) -> None:
     shell.user_ns.update(start="201001", stop=201012, street=object(), _hidden=1)
-    found = offered(shell, f"%%sac jobs\n{sql}")
-    if expected:
-        assert found == expected
-    else:
-        assert not {"Sector", "'Sector", "31", "'31"} & set(found)
+    for sql, expected in QUERIES:
+        found = offered(shell, f"%%sac jobs\n{sql}")
+        if expected:
+            assert found == expected, sql
+        else:
+            assert not {"Sector", "'Sector", "31", "'31"} & set(found), sql
 
 
 def test_columns_are_known_before_the_model_is_written_down_to_the_cursor(shell: Any, sac: Tenant) -> None:
@@ -161,36 +161,35 @@ def test_columns_are_known_before_the_model_is_written_down_to_the_cursor(shell:
     assert found == ["Sector"]
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        ("sac.model('us", ["US_EMPLOYMENT"]),
-        ('chosen = sac["', ["US_EMPLOYMENT", "PLANNING", "SCALE", "EDM_TYPES"]),
-        ("jobs.members('", ["Version", "Date", "Sector"]),
-        ("sac['US_EMPLOYMENT'].members('Se", ["Sector"]),
-        ("sac.model('US_EMPLOYMENT').facts(dims=['Version', '", ["Version", "Date", "Sector"]),
-        ("jobs.facts(measures=['", ["Employees"]),
-        ("jobs.facts(where={'", ["Version", "Date", "Sector", "Employees"]),
-        ("jobs.facts(where={'Version': 'public.Actual', 'Sector': ['30', '3", ["30", "31", "32"]),
-        ("jobs.facts(\n    since='2010',\n    date='", ["Date"]),
-        ("jobs.facts().fetch().to_csv('", []),
-        ("other['", []),
-        ("print('", []),
-    ],
-)
+CALLS: list[tuple[str, list[str]]] = [
+    ("sac.model('us", ["US_EMPLOYMENT"]),
+    ('chosen = sac["', ["US_EMPLOYMENT", "PLANNING", "SCALE", "EDM_TYPES"]),
+    ("jobs.members('", ["Version", "Date", "Sector"]),
+    ("sac['US_EMPLOYMENT'].members('Se", ["Sector"]),
+    ("sac.model('US_EMPLOYMENT').facts(dims=['Version', '", ["Version", "Date", "Sector"]),
+    ("jobs.facts(measures=['", ["Employees"]),
+    ("jobs.facts(where={'", ["Version", "Date", "Sector", "Employees"]),
+    ("jobs.facts(where={'Version': 'public.Actual', 'Sector': ['30', '3", ["30", "31", "32"]),
+    ("jobs.facts(\n    since='2010',\n    date='", ["Date"]),
+    ("jobs.facts().fetch().to_csv('", []),
+    ("other['", []),
+    ("print('", []),
+]
+
+
 def test_suggestions_in_calls_of_tenants_and_models(
-    shell: Any, sac: Tenant, connect_to: ConnectTo, sandbox: Sandbox, case: tuple[str, list[str]]
+    shell: Any, sac: Tenant, connect_to: ConnectTo, sandbox: Sandbox
 ) -> None:
-    code, expected = case
     # A tenant that is not the one of the magics.
     other = connect_to(sandbox)
     shell.user_ns.update(sac=other, jobs=other.model("US_EMPLOYMENT"), other={"US_EMPLOYMENT": 1})
-    start = max(code.rfind("'"), code.rfind('"')) + 1
-    found = [text[start:] for text in shell.complete_at_end(code)]
-    if expected:
-        assert found == expected
-    else:
-        assert not {"Sector", "Version", "Employees", "31"} & set(found)
+    for code, expected in CALLS:
+        start = max(code.rfind("'"), code.rfind('"')) + 1
+        found = [text[start:] for text in shell.complete_at_end(code)]
+        if expected:
+            assert found == expected, code
+        else:
+            assert not {"Sector", "Version", "Employees", "31"} & set(found), code
 
 
 def test_outside_of_the_magics_it_suggests_nothing(shell: Any, sac: Tenant) -> None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import forking
 import polars as pl
 import pytest
 from IPython.core.error import UsageError
@@ -126,7 +127,7 @@ def test_the_options_are_shown_and_checked(
 )
 def test_a_missing_extra_is_named_with_the_command_that_installs_it(missing: str, program: str) -> None:
     code = f"import sys; sys.modules[{missing!r}] = None\nimport sacnb, sacnb.notebook\n{program}"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = forking.run([sys.executable, "-c", code], text=True)
     last = done.stderr.strip().splitlines()[-1]
     assert "MissingExtraError" in last
     assert 'pip install "sacnb[notebook]"' in last

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import forking
 import polars as pl
 import pytest
 from sales import facts, plan, sales
@@ -117,7 +118,7 @@ def test_a_process_killed_while_its_append_runs_has_appended_once(sandbox: Sandb
         "cache_dir": str(tmp_path / "killed"),
     }
     command = [sys.executable, str(Path(__file__).with_name("chain.py")), NAME]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with forking.Forked(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(json.dumps(access))

@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import forking
 import pytest
 
 from sacnb._odata.query import Query
@@ -76,11 +78,11 @@ class FarSandbox:
         return connect_with(settings, sandbox=self)  # type: ignore[arg-type]  # it has all that is used of one
 
 
-@pytest.fixture(scope="session")
-def far_sandbox() -> Iterator[FarSandbox]:
-    """A sandbox in its own process, as a tenant is; SCALE has a million rows."""
-    options = json.dumps({"scale_rows": 1_000_000})
-    with subprocess.Popen([sys.executable, "-c", SERVE, options], stdout=subprocess.PIPE, text=True) as server:
+@contextmanager
+def far(scale_rows: int) -> Iterator[FarSandbox]:
+    """Serve a sandbox in its own process, as a tenant is; SCALE has this many rows."""
+    options = json.dumps({"scale_rows": scale_rows})
+    with forking.Forked([sys.executable, "-c", SERVE, options], stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         try:
             yield FarSandbox(**json.loads(server.stdout.readline()))
@@ -89,30 +91,47 @@ def far_sandbox() -> Iterator[FarSandbox]:
 
 
 @pytest.fixture
-def start_pull(far_sandbox: FarSandbox, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts a process that pulls from the far sandbox, and prints how many rows it has after each page."""
+def serve_far() -> Callable[[int], AbstractContextManager[FarSandbox]]:
+    return far
+
+
+@pytest.fixture(scope="session")
+def far_sandbox() -> Iterator[FarSandbox]:
+    with far(120_000) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(scope="session")
+def far_million() -> Iterator[FarSandbox]:
+    with far(1_000_000) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def start_pull(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts a process that pulls from a sandbox, and prints how many rows it has after each page."""
     started: list[subprocess.Popen[str]] = []
 
     def start(
         method: str,
+        sandbox: Any,
         *,
         facts: dict[str, Any] | None = None,
         call: dict[str, Any] | None = None,
         kill_at: int | None = None,
         model: str = "SCALE",
-        sandbox: Any = None,
         **settings: Any,
     ) -> subprocess.Popen[str]:
         told = {
             "settings": {"cache_dir": str(tmp_path / "cache"), **settings},
-            "sandbox": {name: getattr(sandbox or far_sandbox, name) for name in FarSandbox.__annotations__},
+            "sandbox": {name: getattr(sandbox, name) for name in FarSandbox.__annotations__},
             "model": model,
             "facts": facts or {},
             "method": method,
             "call": call or {},
             "kill_at": kill_at,
         }
-        process = subprocess.Popen(
+        process = forking.Forked(
             [sys.executable, "-c", PULL, json.dumps(told)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

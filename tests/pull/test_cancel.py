@@ -56,7 +56,7 @@ def test_a_signal_ends_a_process_that_waits_for_a_page(
     method: str,
 ) -> None:
     call = {"folder": str(tmp_path / "x")} if method == "to_parquet" else {}
-    process = start_pull(method, facts={"page_size": 6_000}, call=call, sandbox=sandbox)
+    process = start_pull(method, sandbox, facts={"page_size": 6_000}, call=call)
     assert process.stdout is not None
     assert [int(process.stdout.readline()) for _ in range(3)] == [6_000, 12_000, 18_000]
     wait_for(stuck)

@@ -25,6 +25,7 @@ from sacnb._results.info import principal_digest
 from sacnb._tenant import Tenant
 from sacnb.errors import ExportError, UnknownNameError
 from sacnb.sandbox import Sandbox
+from sacnb.sandbox.models.scale import scale
 
 ConnectTo = Callable[..., Tenant]
 NOW = datetime(2026, 11, 20, 7, 0, tzinfo=UTC)
@@ -104,6 +105,7 @@ def test_the_manifest_describes_every_file(facts: Callable[..., Any], tmp_path: 
 def test_a_limit_holds_over_the_several_requests_of_a_long_list(
     sandbox: Sandbox, connect_to: ConnectTo, tmp_path: Path
 ) -> None:
+    sandbox.add_model(scale(5_000))
     customers = [f"{number * 7:010d}" for number in range(600)]
     model = connect_to(sandbox).model("SCALE")
     whole = model.facts(where={"Customer": customers}, page_size=100).fetch().arrow()

@@ -71,6 +71,10 @@ def test_duckdb_reads_a_stream_by_the_name_of_its_variable(facts: Callable[..., 
     assert sandbox.counts["facts_requests"] == 2 * asked  # once is enough
 
 
+def test_a_stream_says_what_it_is(facts: Callable[..., Any]) -> None:
+    assert repr(facts().stream()).startswith("<BatchStream of ")
+
+
 def test_a_batch_is_a_page(facts: Callable[..., Any]) -> None:
     assert [batch.num_rows for batch in facts().stream()] == [500] * 6 + [420]
 

@@ -108,7 +108,6 @@ def test_a_test_says_what_it_used(leaky: Any, folder: Path) -> None:
             "may hold a secret: story.ipynb:",
             True,
             id="shows a secret",
-            marks=pytest.mark.long,
         ),
     ],
 )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import forking
 import pytest
 
 import sacnb
@@ -75,7 +75,7 @@ def test_a_colleague_without_a_tenant_needs_one_variable_and_the_name(tmp_path: 
         "print(sacnb.connect().models().height)\n"
     )
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SAC_")}
-    done = subprocess.run(
+    done = forking.run(
         [sys.executable, "-c", program],
         env={
             **kept,
@@ -83,8 +83,6 @@ def test_a_colleague_without_a_tenant_needs_one_variable_and_the_name(tmp_path: 
             "SAC_REPLAY_CASSETTE": str(ROOT / "cassettes" / "first_read.cassette.json"),
         },
         cwd=tmp_path,
-        capture_output=True,
         text=True,
-        check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "4\n", "")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import forking
 import pytest
 import requests
 from loopback import LoopbackServer
@@ -158,7 +158,7 @@ class TestOnAndOff:
             "sacnb.replay.start('at_exit', 'record')\n"
             f"requests.get('{leaky.url}/x', timeout=5)\n"
         )
-        subprocess.run([sys.executable, "-c", program], check=True, cwd=folder)
+        assert forking.run([sys.executable, "-c", program], cwd=folder).returncode == 0
         assert "/x" in (folder / "at_exit.cassette.json").read_text(encoding="utf-8")
 
 

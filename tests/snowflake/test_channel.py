@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import pickle
 from collections.abc import Callable, Iterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import polars as pl
 import pytest
@@ -24,6 +26,7 @@ from sacnb.errors import (
 from sacnb.sandbox import snowflake as sandbox
 from sacnb.snowflake import Channel, SnowflakeClient
 from sacnb.snowflake.names import Pipe
+from sacnb.snowflake.status import ChannelStatus
 
 KEPT = ("DB", "PUBLIC", "SALES")
 
@@ -377,3 +380,18 @@ def test_secrets_are_nowhere(
     assert "SVC_SAC" in shown
     for secret in (token.value.reveal(), pem, "eyJ"):
         assert secret not in shown
+
+
+@pytest.mark.parametrize("odd", [{}, {"a": 1}, [], ["x"], 1.5, True])
+def test_a_status_of_another_form_is_no_error_of_python(odd: Any) -> None:
+    fields = {"last_committed_offset_token": odd, "last_error_message": odd, "rows_inserted": odd}
+    status = ChannelStatus.read(fields, "night")
+    assert (status.committed_token, status.last_error) == (str(odd), str(odd))
+
+
+@pytest.mark.parametrize("statuses", [None, [], "x", 5])
+def test_an_answer_without_statuses_is_not_a_channel_that_does_not_exist(statuses: Any) -> None:
+    client = cast("Any", object.__new__(SnowflakeClient))
+    client.send = lambda *_, **__: SimpleNamespace(body=json.dumps({"channel_statuses": statuses}).encode())
+    with pytest.raises(BadAnswer, match="holds none"):
+        client.statuses_of(Pipe("DB", "PUBLIC", "SALES"), ["night"])

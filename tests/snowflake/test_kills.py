@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import forking
 import polars as pl
 import pytest
 
@@ -96,7 +97,7 @@ def start(
     def run(channels: int) -> subprocess.Popen[str]:
         command = [sys.executable, str(LOADER), str(tmp_path / "cache"), str(channels), str(min(300_000, total * 2))]
         with (tmp_path / "said.txt").open("w", encoding="utf-8") as said:  # a pipe that nobody reads would fill up
-            return subprocess.Popen(command, env=environ, cwd=tmp_path, stdout=subprocess.PIPE, stderr=said, text=True)
+            return forking.Forked(command, env=environ, cwd=tmp_path, stdout=subprocess.PIPE, stderr=said, text=True)
 
     return run
 

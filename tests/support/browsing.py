@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import socket
 import subprocess
 import sys
 import threading
@@ -132,7 +133,10 @@ def running_jupyter(tenant: Sandbox, base: Path) -> Iterator[Server]:
     if sys.executable == JUPYTER:  # poetry installs none of the data that pip puts into the environment
         environment["JUPYTER_PATH"] = str(ROOT / "sacnb" / "lab" / "share" / "jupyter")
         environment["JUPYTER_CONFIG_PATH"] = str(ROOT / "sacnb" / "lab" / "etc" / "jupyter")
-    options = ["--no-browser", "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", f"--ServerApp.root_dir={folder}"]
+    options = ["--no-browser", "--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={folder}"]
+    # Jupyter Server 2.14 does not tell which port it was given for 0.
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        options += [f"--ServerApp.port={free.getsockname()[1]}"]
     options += ["--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True"]
     options += ["--LabApp.extension_manager=readonly"]
     options += ["--allow-root"] if is_root() else []
@@ -168,7 +172,7 @@ class Notebook:
     errors: list[str] = field(default_factory=list)
     strangers: list[str] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
-    spoils_its_page: bool = False  # the next notebook then gets another one
+    theme: str = ""
 
     def on_console(self, said: Any) -> None:
         self.console.append(said.text)
@@ -204,6 +208,7 @@ class Notebook:
 
     def show(self, theme: str) -> None:
         """Change to the theme ``light`` or ``dark``."""
+        self.theme = theme
         name = f"JupyterLab {theme.capitalize()}"
         self.page.evaluate("name => jupyterapp.commands.execute('apputils:change-theme', {theme: name})", name)
         is_light = "true" if theme == "light" else "false"
@@ -230,19 +235,28 @@ class Notebook:
         self.page.locator(".jp-CodeCell .jp-InputArea-editor").first.click()
         self.page.keyboard.press("Escape")
 
-    def check_access(self, part: Any) -> None:
-        """By the rules of axe-core nothing in this part keeps anybody out."""
+    def look(self, part: Any, name: str, *, scale: str = "device") -> None:
+        """Take pictures of a part in both themes, and check it in both; end in the theme that it was not in."""
+        for theme, rules in ((self.theme, None), ({"light": "dark", "dark": "light"}[self.theme], ["color-contrast"])):
+            self.show(theme)
+            self.picture(f"{name}_{theme}", part, scale=scale)
+            self.check_access(part, rules)
+
+    def check_access(self, part: Any, rules: list[str] | None = None) -> None:
+        """Check that by the rules of axe-core, all or some, nothing in this part keeps anybody out."""
         source = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
         self.page.evaluate(f"if (!window.axe) {{ {source} }}")
         # Jupyter's body is 0 pixels high and hides what is beyond: axe-core takes all text for invisible.
         found = part.evaluate(
-            """async part => {
+            """async (part, rules) => {
                 const before = document.body.style.height;
                 document.body.style.height = '100vh';
-                try { return await axe.run(part); } finally { document.body.style.height = before; }
-            }"""
+                const options = {resultTypes: ['violations'], ...(rules ? {runOnly: rules} : {})};
+                try { return await axe.run(part, options); } finally { document.body.style.height = before; }
+            }""",
+            rules,
         )
-        assert {"button-name", "color-contrast"} <= {rule["id"] for rule in found["passes"]}  # it has looked
+        assert {*(rules or ["button-name", "color-contrast"])} <= {rule["id"] for rule in found["passes"]}  # it looked
         serious = [rule for rule in found["violations"] if rule["impact"] in {"serious", "critical"}]
         assert serious == [], json.dumps([(r["id"], [n["html"] for n in r["nodes"]]) for r in serious], indent=1)
 
@@ -287,8 +301,6 @@ class Notebook:
             # Without the question whether to save it.
             self.page.evaluate("() => { jupyterapp.shell.currentWidget?.dispose(); }")
             self.page.evaluate("async () => { await jupyterapp.serviceManager.sessions.shutdownAll(); }")
-            if self.spoils_its_page:
-                self.page.close()
 
 
 class Tab:

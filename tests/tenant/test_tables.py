@@ -126,6 +126,7 @@ def test_units_have_their_own_import_type(sandbox: Sandbox, connect_to: Callable
     [
         ({"ID": ["S1", "S1", None]}, {}, (RowsError, r"duplicate key \(2\), null \(1\)")),
         ({"ID": ["S1"], "Size": ["L"]}, {}, (RowsError, "has no column 'Size'")),
+        ({"id": ["S1"], "Id": ["S2"]}, {}, (QueryError, "'id' and 'Id' both stand for 'ID'")),
         ({"ID": ["S1"]}, {"replace": True}, (QueryError, "replace=True is for currency tables")),
         ({"ID": []}, {}, (QueryError, "The frame has no rows")),
         ({"ID": ["S1"]}, {"table_id": "STORE"}, (UnknownNameError, "There is no dimension table 'STORE'")),

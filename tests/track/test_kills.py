@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
+import forking
 import pytest
 from changing import row, rows_of
 
@@ -48,7 +48,7 @@ def test_the_refresh_after_a_kill_is_right(
     changing.change("CHANGING", [row("North", amount="8")], deleted=[row("#")])
     names = ("tenant_url", "token_url", "client_id", "client_secret")
     told = {"at": at, "cache": str(tmp_path / "cache"), "sandbox": {name: getattr(changing, name) for name in names}}
-    done = subprocess.run([sys.executable, "-c", REFRESH, json.dumps(told)], check=False)
+    done = forking.run([sys.executable, "-c", REFRESH, json.dumps(told)])
     assert done.returncode == -signal.SIGKILL
     changing.change("CHANGING", [row("North", "202402", "9")], deleted=[row("#", "202402")])
     assert rows_of(track.refresh()) == rows_of(model.facts().fetch(progress=None))

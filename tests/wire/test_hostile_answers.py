@@ -135,9 +135,9 @@ def bomb(megabytes: int) -> bytes:
     ("kind", "face"),
     [
         ("packed", "fetch"),
-        ("packed", "get"),
-        ("plain without end", "fetch"),
         ("plain without end", "get"),
+        pytest.param("packed", "get", marks=pytest.mark.long),
+        pytest.param("plain without end", "fetch", marks=pytest.mark.long),
         ("empty members without end", "fetch"),
     ],
 )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections import deque
 from contextlib import suppress
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,9 @@ from sacnb import Model
 from sacnb._write.encode import chunks
 from sacnb._write.frame import ROW, Layout, Problems, prepare, read_frame
 from sacnb._write.order import Order, make_order
-from sacnb._write.target import Members, dates_as_written, read_import_metadata
+from sacnb._write.service import ask_job, import_id, list_jobs, read_status, table_of, versions_of
+from sacnb._write.slice import Slice
+from sacnb._write.target import Destination, Members, dates_as_written, read_import_metadata
 from sacnb.errors import BadAnswer, QueryError, RowsError, SacError
 from sacnb.sandbox import Sandbox
 
@@ -78,6 +82,15 @@ def test_each_is_found(model: Model, frame: pl.DataFrame, arguments: dict[str, A
     assert [
         found for found in problems(model, frame, **arguments) if found[2] != "unknown column" or len(expected) == 1
     ] == expected
+
+
+def test_a_column_that_is_mapped_is_not_also_written_under_its_own_name(model: Model) -> None:
+    frame = plan().drop("Amount")
+    assert problems(model, frame, mapping={"Amount": "Pieces"}) == [(None, "Pieces", "ambiguous column")]
+    both = model.write(frame, version="public.Plan", mapping={"Amount": "Pieces", "Pieces": "Pieces"})
+    assert both.written["Amount"].to_list() == both.written["Pieces"].to_list()
+    swapped = model.write(plan(), version="public.Plan", mapping={"Amount": "Pieces", "Pieces": "Amount"})
+    assert swapped.written["Pieces"].to_list() == plan()["Amount"].to_list()
 
 
 def test_names_that_are_nearly_right_are_suggested(model: Model) -> None:
@@ -246,6 +259,57 @@ def test_metadata_are_read_whatever_the_case_of_their_keys() -> None:
     for body in (b"[]", b"{}", b'{"factData": 5}', b'{"factData": {"columns": [{}]}}', b"<html>"):
         with pytest.raises(BadAnswer):
             read_import_metadata(body)
+
+
+@pytest.mark.parametrize("body", [b"[]", b"5", b'"text"', b"null", b"true", b"[[]]"])
+def test_answers_of_another_form_are_refused(body: bytes) -> None:
+    session: Any = SimpleNamespace(fetch=lambda *_, **__: SimpleNamespace(body=body))
+    to = Destination(session, "SALES", "https://a.test", "a.test", "someone")
+    for ask in (versions_of, table_of, lambda to: import_id(to, "currency"), lambda to: ask_job(to.session, "1")):
+        with pytest.raises(BadAnswer):
+            ask(to)
+    if not body.startswith(b"["):
+        with pytest.raises(BadAnswer):
+            list_jobs(session)
+
+
+@pytest.mark.parametrize("limit", [None, "x", -1, 10**40, "9" * 5000, True, 1.5, 77])
+def test_limits_that_are_none_do_not_limit(limit: Any) -> None:
+    about = {"columnName": "Amount", "columnDataType": "Decimal", "precision": limit, "scale": limit}
+    table = read_import_metadata(json.dumps({"factData": {"columns": [about]}}).encode())
+    assert (table.columns[0].precision, table.columns[0].scale) == (None, None)
+    assert prepared({"Amount": ["1.5"]}, about) == ({"Amount": [Decimal("1.5")]}, [])
+
+
+def test_members_of_a_dimension_of_numbers_are_texts() -> None:
+    year = {"columnName": "Year", "columnDataType": "Integer", "isKey": True}
+    assert prepared({"Year": [2024]}, year) == ({"Year": ["2024"]}, [])
+
+
+def test_a_model_without_dimensions_is_refused(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = read_import_metadata(b'{"factData": {"columns": []}}')
+    monkeypatch.setattr("sacnb._write.write.import_table", lambda *_: empty)
+    with pytest.raises(BadAnswer, match="name no key column"):
+        model.write(plan(), version="public.Plan")
+
+
+def test_facts_that_no_import_can_write_stop_the_write(model: Model) -> None:
+    facts = pa.table({"Version": ["x"], "Date": ["202401"], "Amount": pa.array(["1e40"])})
+    place = replace(model._place(), read_facts=lambda _: facts)
+    with pytest.raises(BadAnswer, match="hold a value that no import can write"):
+        Slice.around(place, pl.DataFrame({"Date": ["202401"]}), ["Date"], ["Version", "Date"], {"Amount": 7})
+
+
+@pytest.mark.parametrize("found", [None, "x", 5, [], ["x"], [None], {}, [{"a": 1}]])
+def test_what_tells_no_number_of_rows_to_delete_is_none(found: Any) -> None:
+    status = read_status(
+        {"jobstatus": "READY_FOR_WRITE", "additionalinformation": {"cleanAndReplaceAffectedRows": found}}
+    )
+    assert status.deletion.rows is None
+
+
+def test_parents_may_have_any_form() -> None:
+    assert Members.of([{"ID": "A", "Parent": {"a": 1}}, {"ID": "B", "Parent": ["A"]}]).ids == {"A", "B"}
 
 
 @pytest.mark.parametrize(("max_rows", "max_bytes"), [(1000, 10**6), (7, 10**6), (1000, 200), (1000, 1)])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+from typing import Any
+
 import polars as pl
 import pytest
 from sales import facts, plan
 
 from sacnb import Model
+from sacnb._write.report import differs
 from sacnb.errors import RowsError, UnknownNameError, WriteError
 from sacnb.sandbox import Sandbox
 
@@ -26,6 +30,28 @@ def test_what_members_returns_can_be_written_back(model: Model) -> None:
     frame = model.members("Store")
     assert model.write_members("Store", frame).verified
     assert model.members("Store").equals(frame)
+
+
+@pytest.mark.parametrize(
+    ("written", "found", "is_number", "same"),
+    [
+        ("NaN", "NaN", False, True),
+        ("Infinity", "Infinity", False, True),
+        ("007", "7", False, False),
+        ("1.0", "1", False, False),
+        ("", None, False, True),
+        (Decimal("1.1000000"), 1.1, True, True),
+        (Decimal("1E+2"), "100", True, True),
+        (Decimal("0E-7"), None, True, False),
+        (Decimal("0E-7"), 0, True, True),
+        (Decimal("1.1"), "many", True, False),
+        (None, None, True, True),
+    ],
+)
+def test_texts_read_back_letter_by_letter_and_numbers_in_any_form(
+    written: Any, found: Any, is_number: bool, same: bool
+) -> None:
+    assert differs(written, found, is_number=is_number) is not same
 
 
 def test_problems_come_before_anything_is_sent(model: Model, sandbox: Sandbox) -> None:

@@ -30,6 +30,7 @@ from sacnb.cli.question import (
     names_option,
     pairs_option,
     question_options,
+    refuse_other_separator,
     source_option,
 )
 
@@ -349,6 +350,7 @@ def _read_file(path: Path, separator: str) -> pl.DataFrame:
         if path.stat().st_size > max_file_mb() * 1_000_000:
             raise too_long(max_file_mb())
         if form == "csv":
+            refuse_other_separator(path, separator)
             return pl.read_csv(path, separator=separator, infer_schema=False)
         return pl.read_parquet(path) if form == "parquet" else pl.read_ipc(path)
     except OSError as error:
