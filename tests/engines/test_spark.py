@@ -112,12 +112,15 @@ def test_filters_reach_sac_and_spark_checks_them_again(place: Any, load: Callabl
     seen = len(place.sandbox.log)
     found = load("SCALE").where((f.col("Region") == "Zürich") & (f.col("Quantity") > 500) & ~f.col("Date").isNull())
     rows = found.collect()
+    queries = asked(place, seen)
     whole = place.tenant.model("SCALE").facts(where={"Region": "Zürich"}).fetch().arrow().to_pylist()
     wanted = [tuple(row.values()) for row in whole if row["Quantity"] > 500]
     assert wanted
     assert in_order(rows) == in_order(wanted)
-    queries = asked(place, seen)
-    assert all("Region eq 'Zürich'" in query for query in queries)
+    assert queries
+    # Spark 4.0 sends a Python source no filters, and filters by itself.
+    is_told = tuple(map(int, pyspark.__version__.split(".")[:2])) >= (4, 1)
+    assert all(("Region eq 'Zürich'" in query) == is_told for query in queries)
     assert not any("Quantity gt" in query for query in queries), "SAC would filter before it adds up"
 
 
