@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from sacnb._arguments import flag, required_text, whole_number
+from sacnb._cache.folder import Folder
 from sacnb._files import dump_with_digest, make_private_folder, read_with_digest, remove, replacing
 from sacnb._wire.telemetry import room_logger
 from sacnb.errors import Cancelled, ChannelError, ExportError, QueryError
@@ -126,11 +127,11 @@ def load(
 
     ``options`` are those of ``client.open_channel``. The folder is removed at the end.
 
-    Raises what *download* and the channels raise; ExportError where another process loads the same; Cancelled.
+    Raises what *download* and the channels raise; ExportError where another process loads the same; CacheError
+    where the disk is full or refuses the folder; Cancelled.
     """
     started = client.clock()
     names = [channel] if channels == 1 else [f"{channel}-{number}" for number in range(1, channels + 1)]
-    make_private_folder(work)
     with _locked(work):
         state = _read(work, names) if resume else None
         if state is None:
@@ -333,6 +334,15 @@ def _read(work: Path, names: Sequence[str]) -> _State | None:
 
 @contextmanager
 def _locked(work: Path) -> Iterator[None]:
+    """Make the folder and lock it. Raises ExportError where another process has it; CacheError where it is refused."""
+    with Folder(work.parent, lock_timeout_s=0).refusals("written"):
+        make_private_folder(work)
+        with _lock(work):
+            yield
+
+
+@contextmanager
+def _lock(work: Path) -> Iterator[None]:
     lock = FileLock(work.with_name(f"{work.name}.lock"), timeout=0, thread_local=False)
     try:
         lock.acquire()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import pyarrow as pa
 import pytest
 
 import sacnb
-from sacnb._pull import source
 from sacnb._tenant import Tenant
 from sacnb.errors import (
     AuthError,
@@ -203,13 +203,9 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_it_ends_in_the_right_rows_or_in_the_right_error(
-    case: Case,
-    expected: pa.Table,
-    sandbox: Sandbox,
-    connect_to: Callable[..., Tenant],
-    monkeypatch: pytest.MonkeyPatch,
+    case: Case, expected: pa.Table, sandbox: Sandbox, connect_to: Callable[..., Tenant]
 ) -> None:
-    monkeypatch.setattr(source, "_MAX_EMPTY_PAGES", 50)  # a thousand requests take seconds
+    connect_to = partial(connect_to, max_empty_pages=50)  # a thousand requests take seconds
     assert len(expected) == ROWS
 
     sandbox.misbehave(case.name, **case.options)

@@ -81,17 +81,15 @@ def test_a_notebook_is_recorded_handed_on_and_pruned(  # noqa: PLR0917 - fixture
     assert set(shown[2][0]["data"]) == {"text/html", "text/plain"}
     assert [output["text"] for output in shown[3]] == ["0\n1\n2\n", "!\n!\n!\n"]
 
-    # Once more, into another cassette: the notebook is left as it is, and what the colleague is handed is the same.
+    # Once more: the same bytes, and the same again from what the colleague is handed.
     kept = (plan.read_bytes(), cassette.read_bytes())
-    other = cassette.with_name("other.cassette.json")
-    options = ("--json", "--no-outputs", "--cassette", "other")
-    again = invoke("--env-file", str(env_file), "replay", "record", "plan.ipynb", *options)
+    again = invoke("--env-file", str(env_file), "replay", "record", "plan.ipynb", "--json")
     assert json.loads(again.stdout) == {
         "notebook": str(plan),
-        "cassettes": [str(other)],
+        "cassettes": [str(cassette)],
         "interactions": len(document.read(cassette)[1]),
     }
-    assert (plan.read_bytes(), cassette.read_bytes(), document.read(other)[1]) == (*kept, document.read(cassette)[1])
+    assert (plan.read_bytes(), cassette.read_bytes()) == kept
     asked = tenant.counts["requests"]
 
     colleague = tmp_path / "colleague"
@@ -106,6 +104,15 @@ def test_a_notebook_is_recorded_handed_on_and_pruned(  # noqa: PLR0917 - fixture
     assert said["dropped"] > 0
     assert len(document.read(colleague / cassette.name)[1]) == 3
     assert tenant.counts["requests"] == asked
+
+
+def test_no_outputs_leaves_the_notebook_as_it_is(invoke: Invoke, tenant: Sandbox, tmp_path: Path) -> None:
+    plan = write(tmp_path / "plan.ipynb", CONNECT, "jobs.schema")
+    before = plan.read_bytes()
+    result = invoke("replay", "record", "plan.ipynb", "--no-outputs", "--cassette", "other")
+    assert result.exit_code == 0, result.output
+    assert plan.read_bytes() == before
+    assert (tmp_path / "other.cassette.json").is_file()
 
 
 def test_a_cell_that_fails_is_named_with_its_error_and_nothing_is_kept(

@@ -58,3 +58,12 @@ def test_each_step_that_may_be_repeated_has_its_test(rows, documents, root: Path
         assert step
         assert again
         assert exists(test, root), test
+
+
+def test_each_fault_that_is_named_is_one_of_the_chaos_runs(rows, documents, root: Path) -> None:
+    code = "".join((root / f"tests/chaos/{name}.py").read_text(encoding="utf-8") for name in ("world", "proxy"))
+    quoted = set(re.findall(r"[\"']([\w ]+)[\"']", code))
+    for kind, names in rows(documents["docs/reliability.md"].section("Faults of the chaos runs")):
+        named = set(re.findall(r"`([\w ]+)`", names))
+        assert named, kind
+        assert named <= quoted, kind

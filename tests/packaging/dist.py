@@ -25,6 +25,7 @@ def main(wheel: Path) -> None:
     lines = "\n".join(_PYTHON.findall(README.read_text(encoding="utf-8")))
     if "sacnb.connect(" not in lines:
         raise SystemExit(f"{README} has no Python to run.")
+    call(sys.executable, "-m", "sacnb", "replay", "scan", wheel.resolve(), cwd=ROOT)
     extras = ",".join(sorted(extras_of(wheel)))
     with tempfile.TemporaryDirectory(prefix="sacnb-dist-") as folder:
         home, work = Path(folder, "venv"), Path(folder, "work")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +16,7 @@ import pyarrow as pa
 import pytest
 
 import sacnb
-from sacnb.errors import Cancelled, ChannelError, ExportError, QueryError, RejectedRowsError
+from sacnb.errors import CacheError, Cancelled, ChannelError, ExportError, QueryError, RejectedRowsError
 from sacnb.sandbox import snowflake as sandbox
 from sacnb.snowflake import SnowflakeClient, create_table, load
 from sacnb.snowflake.chunks import Chunker
@@ -109,6 +111,25 @@ def test_a_model_is_loaded_row_by_row(
     again = facts.to_snowflake("jobs", client=client, progress=None)  # another load, and not the same one again
     assert (again.rows, again.resumed_rows) == (done.rows, 0)
     assert simulator.rows(*TABLE) == wanted(facts) * 2
+
+
+def test_a_folder_that_is_refused_or_on_a_full_disk_is_a_cache_error(
+    facts: sacnb.Facts, client: SnowflakeClient, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, words in ((errno.EROFS, "Set SAC_CACHE_DIR"), (errno.ENOSPC, "is full")):
+
+        def refuse(_: Path, number: int = number) -> None:
+            raise OSError(number, os.strerror(number))
+
+        with monkeypatch.context() as broken:
+            broken.setattr("sacnb.snowflake.load.make_private_folder", refuse)
+            with pytest.raises(CacheError, match=words):
+                facts.to_snowflake("jobs", client=client, progress=None)
+    shutil.rmtree(cache / "snowflake", ignore_errors=True)
+    (cache / "snowflake").write_text("no folder", encoding="utf-8")
+    with pytest.raises(CacheError, match="Something else is in its place"):
+        facts.to_snowflake("jobs", client=client, progress=None)
+    (cache / "snowflake").unlink()  # the folder is that of all tests here
 
 
 def test_several_channels_share_the_rows(
