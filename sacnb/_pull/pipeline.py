@@ -30,10 +30,9 @@ __all__ = ["Arrived", "Ended", "Failed", "Pipeline", "decode_threads"]
 _MAX_WORKERS: Final = 4
 
 
-def decode_threads(streams: int) -> int:
-    """Return the number of decode threads: one a core, but one less for a single stream, which unpacks its pages."""
-    cores = os.cpu_count() or 1
-    return max(1, min(_MAX_WORKERS, cores if streams > 1 else cores - 1))
+def decode_threads() -> int:
+    """Return the number of decode threads: one a core, since fetching mostly waits."""
+    return min(_MAX_WORKERS, os.cpu_count() or 1)
 
 
 _log = logging.getLogger("sacnb.pull")

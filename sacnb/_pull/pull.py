@@ -135,14 +135,14 @@ class Pull:
             self.meter.report()
         # With a limit the segments come in their order, so that the first rows are those of the first segment.
         streams = 1 if self._job.query.top is not None else max(1, min(self._job.streams, len(open_segments)))
-        workers = decode_threads(streams)
+        workers = decode_threads()
         with (
             self._source.slowed_down(self._job.context.telemetry),
             Pipeline(
                 self._work,
                 streams=streams,
                 workers=workers,
-                ahead=streams + workers + 2,
+                ahead=streams + workers + 1,
                 stop=self._stop.set,
                 cancelled=self._job.cancelled,
             ) as pipeline,
