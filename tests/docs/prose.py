@@ -6,7 +6,6 @@ python tests/docs/prose.py [seed] [count]
 from __future__ import annotations
 
 import ast
-import functools
 import io
 import random
 import re
@@ -32,21 +31,35 @@ class Passage:
     text: str
 
 
-@functools.cache
-def passages() -> tuple[Passage, ...]:
-    """Return all docstrings, comments of whole lines, and texts of exceptions, warnings and hints, in order."""
-    return tuple(passage for path in sorted(PACKAGE.rglob("*.py")) for passage in _of_file(path))
+def docstrings(package: Path = PACKAGE) -> Iterator[Passage]:
+    """Yield the first paragraph of each docstring; of a function none within it, to be quick."""
+    for path in sorted(package.rglob("*.py")):
+        name = _name_of(path)
+        open_nodes: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+        while open_nodes:
+            node = open_nodes.pop()
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                text = ast.get_docstring(node)
+                if text:
+                    yield Passage(f"{name}:{getattr(node, 'lineno', 1)}", "docstring", text.partition("\n\n")[0])
+                open_nodes += [] if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else node.body
 
 
-def _of_file(path: Path) -> Iterator[Passage]:
+def passages(package: Path = PACKAGE) -> tuple[Passage, ...]:
+    """Return docstrings, comments of whole lines, and texts of exceptions, warnings and hints."""
+    spoken = (passage for path in sorted(package.rglob("*.py")) for passage in _spoken(path))
+    return (*docstrings(package), *spoken)
+
+
+def _name_of(path: Path) -> str:
+    return path.relative_to(PACKAGE.parent).as_posix()
+
+
+def _spoken(path: Path) -> Iterator[Passage]:
     source = path.read_text(encoding="utf-8")
-    name = path.relative_to(PACKAGE.parent).as_posix()
+    name = _name_of(path)
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            text = ast.get_docstring(node)
-            if text:
-                yield Passage(f"{name}:{getattr(node, 'lineno', 1)}", "docstring", text.partition("\n\n")[0])
-        elif isinstance(node, ast.Call):
+        if isinstance(node, ast.Call):
             given = [word.value for word in node.keywords if word.arg in {"hint", "help", "short_help"}]
             given += node.args[:1] if _SPOKEN.search(_name(node.func)) else []
             for text in filter(None, map(_text, given)):
@@ -94,7 +107,7 @@ def _comments(name: str, source: str) -> Iterator[Passage]:
 def main() -> None:
     """Print passages; the same seed draws the same ones from the same tree."""
     seed, count = (int(text) for text in (*sys.argv[1:3], *("1", "20")[len(sys.argv[1:3]) :]))
-    for passage in random.Random(seed).sample(passages(), count):
+    for passage in random.Random(seed).sample(passages(PACKAGE), count):
         print(f"{passage.place} ({passage.kind})")
         print(textwrap.indent(textwrap.fill(" ".join(passage.text.split()), 100), "    "))
 

@@ -338,7 +338,7 @@ ANYTHING = st.deferred(
 
 
 @given(name=st.sampled_from(sorted(ARGUMENTS)), value=ANYTHING)
-@settings(max_examples=300)
+@settings(max_examples=max(60, settings.default.max_examples))
 def test_every_argument_is_understood_or_refused_with_an_error_of_ours(name: str, value: Any) -> None:
     try:
         ARGUMENTS[name](value)

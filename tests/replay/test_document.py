@@ -133,7 +133,7 @@ def _places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 @given(foreign=_JSON, data=st.data())
-@settings(max_examples=150)
+@settings(max_examples=max(50, settings.default.max_examples))
 def test_foreign_json_anywhere_in_a_cassette_is_read_or_refused(foreign: Any, data: st.DataObject) -> None:
     whole = {"whole": json.loads(to_text(ABOUT, [interaction(body=b"\xff"), interaction(body=b"{}")]))}
     *way, last = data.draw(st.sampled_from([place for place in _places(whole) if place]))
