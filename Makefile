@@ -28,8 +28,7 @@ PIP_INDEX = $$($(PYTHON) -c "from pip._internal.commands import create_command a
 WITH_MIRROR = POETRY_PYPI_MIRROR_URL="$${POETRY_PYPI_MIRROR_URL:-$(PIP_INDEX)}"
 INSTALL = install --no-interaction --quiet
 # nbval, the plugin that runs notebooks, takes a second to load in each process.
-# Three processes on two cores: tests wait for processes, kernels and sockets now and then.
-SUITE = $(BIN)/pytest -q -p no:nbval -n 3 --dist worksteal --randomly-seed 1
+SUITE = $(BIN)/pytest -q -p no:nbval -n 2 --dist worksteal --randomly-seed 1
 # Imported first by every process that tests start: nbformat without seconds of grammars.
 suite notebooks browser: export PYTHONPATH := $(CURDIR)/tests/support/quick
 # What coverage is asked of: the tests of the rooms that are held to a limit reach it alone.

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 import sacnb
+import sacnb.sandbox
 from sacnb._tenant import Tenant
 from sacnb.errors import (
     AuthError,
@@ -195,8 +196,17 @@ def test_every_misbehaviour_has_a_case() -> None:
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
-    """Return the rows of a sandbox that behaves."""
-    with sacnb.connect("sandbox", cache_dir=tmp_path_factory.mktemp("cache")) as tenant:
+    """Return the rows of a sandbox that behaves, and of its own: other tests write to the one of the process."""
+    with (
+        sacnb.sandbox.start() as own,
+        sacnb.connect(
+            own.tenant_url,
+            token_url=own.token_url,
+            client_id=own.client_id,
+            client_secret=own.client_secret,
+            cache_dir=tmp_path_factory.mktemp("cache"),
+        ) as tenant,
+    ):
         return tenant.model("US_EMPLOYMENT").facts(**QUESTION).fetch().arrow()
 
 
