@@ -34,6 +34,7 @@ async def in_thread(call: Callable[[Interrupt], _T], *, ends_requests: bool = Tr
     def settle(settled: Callable[[Any], None], outcome: Any) -> None:
         if not done.done():  # it is where the task was cancelled
             settled(outcome)
+        thread.join(_END_S)  # what it does after its last line here takes no time, but it is still counted until then
         ended.set()
 
     def work() -> None:
@@ -50,7 +51,8 @@ async def in_thread(call: Callable[[Interrupt], _T], *, ends_requests: bool = Tr
     # With the caller's context, so that output and log records belong to the caller. A daemon, because a call that
     # hangs in connect() must not keep the interpreter from ending.
     run = contextvars.copy_context().run
-    threading.Thread(target=run, args=(work,), name="sacnb-await", daemon=True).start()
+    thread = threading.Thread(target=run, args=(work,), name="sacnb-await", daemon=True)
+    thread.start()
     try:
         return await done
     except asyncio.CancelledError:
