@@ -42,23 +42,30 @@ _SCHEME: Final = re.compile(r"(?P<scheme>bearer|basic|digest|negotiate)\s+", re.
 
 _USERINFO: Final = re.compile(r"(?<=://)[^/?#\s\"'<>]+(?=@)")
 _PARAMETER: Final = re.compile(r"(?P<before>[?&#;]|^)(?P<name>[^?&#;=\s]+)=(?P<value>[^&#;\s\"'<>]*)")
-_JSON_KEY: Final = re.compile(r'"(?P<name>(?:[^"\\]|\\.)*)"\s*:\s*')
-_JSON_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*(?:"|$)', re.DOTALL)
+# No name of a secret is longer, even if each of its characters is written as an escape. Without a limit, a text of
+# escaped quotes takes the square of its length.
+_JSON_KEY: Final = re.compile(r'"(?P<name>(?:[^"\\]|\\.){0,128})"\s*:\s*')
+_JSON_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?$)', re.DOTALL)
 _JSON_SCALAR: Final = re.compile(r"[^\s,}\]]*")
 
-# A name and its value in prose, Python or YAML: password=..., 'id_token': '...', client_secret: ...
-# Without quotes the value ends at a blank or an "&": better a word too much than half a secret.
+# A name and its value in prose, Python or YAML: password=..., 'id_token': '...', SAC_CLIENT_SECRET: ...
+# Without quotes the value ends at a blank or an "&": better a word too much than half a secret. What stands before the
+# name is looked at and not matched: a pattern for it takes the square of the length of a text of underscores. Quotes
+# may be escaped, as in JSON that is a text in JSON.
+_ESCAPED: Final = r"\\{1,9}['\"]"
 _NAMED: Final = re.compile(
-    rf"(?P<head>(?P<quote>['\"]?)(?<![A-Za-z0-9])(?:\w*_)?(?:{NAMES_PATTERN}|token(?=['\"]?\s*=|['\"]\s*:))(?P=quote)"
+    rf"(?P<head>(?<![A-Za-z0-9])(?:{NAMES_PATTERN}|token(?=['\"]?\s*=|['\"]\s*:))(?:{_ESCAPED}|['\"])?"
     r"\s*(?:=>|=|:)\s*(?:[bru](?=['\"]))?)"
-    r"(?P<value>'(?:[^'\\]|\\.)*(?:'|$)|\"(?:[^\"\\]|\\.)*(?:\"|$)|[^\s&]+)",
+    rf"(?P<value>(?P<open>{_ESCAPED})(?:(?!(?<!\\)(?P=open)).)*(?:(?P=open)|$)|"
+    r"'(?:[^'\\]|\\.)*(?:'|\\?$)|\"(?:[^\"\\]|\\.)*(?:\"|\\?$)|[^\s&]+)",
     re.IGNORECASE | re.DOTALL,
 )
 # A header and all the rest of its line, since cookies hold blanks and semicolons; or its value as a quoted text. A
 # line may also begin after a line break that is written as such, as in what http.client prints of what it sends.
 _HEADER_LINE: Final = re.compile(
-    r"(?P<head>(?:\b|(?<=\\n))(?:(?:proxy-)?authorization|(?:set-)?cookie)['\"]?\s*[:=]\s*)"
-    r"(?P<value>b?'(?:[^'\\\n]|\\.)*(?:'|$)|b?\"(?:[^\"\\\n]|\\.)*(?:\"|$)|[^\r\n]+)",
+    rf"(?P<head>(?:\b|(?<=\\n))(?:(?:proxy-)?authorization|(?:set-)?cookie)(?:{_ESCAPED}|['\"])?\s*[:=]\s*)"
+    rf"(?P<value>(?P<open>{_ESCAPED})(?:(?!(?<!\\)(?P=open)).)*(?:(?P=open)|$)|"
+    r"b?'(?:[^'\\\n]|\\.)*(?:'|$)|b?\"(?:[^\"\\\n]|\\.)*(?:\"|$)|[^\r\n]+)",
     re.IGNORECASE,
 )
 # With a digit or sign that words do not have, or as long as no word is: "Basic Materials" is an industry.
@@ -68,7 +75,8 @@ _BEARER: Final = re.compile(
 )
 # In data "Bearer" may be a word of a description; only what is as long as no word is taken for a token.
 _LONG_BEARER: Final = re.compile(r"\b(?P<scheme>bearer)\s+(?P<value>[A-Za-z0-9._~+/=-]{32,})", re.IGNORECASE)
-_JWT: Final = re.compile(r"\beyJ[A-Za-z0-9_=-]{4,}\.[A-Za-z0-9_=-]+(?:\.[A-Za-z0-9_=-]*)*")
+# Also what has no second part, which then is left as it is: it is not looked through again from each "eyJ" within.
+_JWT: Final = re.compile(r"\beyJ[A-Za-z0-9_=-]{4,}(?P<rest>\.[A-Za-z0-9_=-]+(?:\.[A-Za-z0-9_=-]*)*)?")
 
 
 def is_secret_name(name: str, names: frozenset[str] = _SECRET_NAMES) -> bool:
@@ -86,7 +94,7 @@ def redact_url(url: str) -> str:
         return f"{match['before']}{match['name']}={MASK}"
 
     head, mark, tail = _split_query(url)
-    return _JWT.sub(MASK, head + (_PARAMETER.sub(mask, mark + tail) if mark else ""))
+    return _without_jwts(head + (_PARAMETER.sub(mask, mark + tail) if mark else ""))
 
 
 def _split_query(url: str) -> tuple[str, str, str]:
@@ -131,7 +139,7 @@ def _redact_form(body: str) -> str:
         name, equals, _ = pair.partition("=")
         return f"{name}={MASK}" if equals and is_secret_name(name, _SECRET_PARAMETERS) else pair
 
-    return _JWT.sub(MASK, "&".join(mask(pair) for pair in body.split("&")))
+    return _without_jwts("&".join(mask(pair) for pair in body.split("&")))
 
 
 def _redact_json(text: str) -> str:
@@ -172,7 +180,7 @@ def redact_data(text: str) -> str:
     a member's description stays what it is.
     """
     text = _LONG_BEARER.sub(lambda match: f"{match['scheme']} {MASK}", _redact_json(text))
-    return _JWT.sub(MASK, text)
+    return _without_jwts(text)
 
 
 def redact_json(value: Any) -> Any:
@@ -197,19 +205,23 @@ def redact_text(text: str) -> str:
     text = _HEADER_LINE.sub(_mask_header, text)
     text = _NAMED.sub(_mask_value, text)
     text = _BEARER.sub(lambda match: f"{match['scheme']} {MASK}", text)
-    return _JWT.sub(MASK, text)
+    return _without_jwts(text)
+
+
+def _without_jwts(text: str) -> str:
+    return _JWT.sub(lambda match: MASK if match["rest"] else match[0], text)
 
 
 def _mask_header(match: re.Match[str]) -> str:
     value = match["value"].lstrip("b")
-    mark = value[:1] if value[:1] in {"'", '"'} else ""
-    scheme = _SCHEME.match(value.lstrip("'\""))
+    mark = match["open"] or (value[:1] if value[:1] in {"'", '"'} else "")
+    scheme = _SCHEME.match(value.lstrip("'\"\\"))
     return f"{match['head']}{mark}{scheme['scheme'] + ' ' if scheme else ''}{MASK}{mark}"
 
 
 def _mask_value(match: re.Match[str]) -> str:
     value = match["value"]
-    mark = value[0] if value[0] in {"'", '"'} else ""
+    mark = match["open"] or (value[0] if value[0] in {"'", '"'} else "")
     return f"{match['head']}{mark}{MASK}{mark}"
 
 

@@ -200,7 +200,7 @@ _GENERIC: Final[Mapping[str, Grain]] = {
 }
 _TYPED: Final = frozenset({"Edm.Date", "Edm.DateTimeOffset"})
 # SAC appends ten generated characters to names that would collide: Store_3z2g5g06m4, Sales_Manager__5w3m5d06b5.
-_GENERATED_SUFFIX: Final = re.compile(r"_+(?=[a-z]*[0-9])[0-9a-z]{10}$")
+_GENERATED_SUFFIX: Final = re.compile(r"(?<!_)_+(?=[a-z]*[0-9])[0-9a-z]{10}$")
 # Date, AddedDate, posting_date, POSTING_DATE; not Update, not candidate.
 _DATE_NAME: Final = re.compile(r"(?:.*_)?(?:date|Date|DATE)|.*[a-z0-9]Date", re.DOTALL)
 

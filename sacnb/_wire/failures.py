@@ -104,7 +104,7 @@ def read_problem(body: bytes, content_type: str | None = None) -> Problem:
         code, message = _from_json(value)
     if message is None:
         message = _from_page(text) if text[:1] == "<" or is_web_page(body, content_type) else text
-    # One line of it is shown, and the search for secrets takes time by the square of some texts.
+    # One line of it is shown.
     message = one_line(redact_text(message[:_MAX_MESSAGE_CHARS]))
     number = _SAC_NUMBER.search(message)
     return Problem(one_line(redact_text(code), 100) if code else None, message, int(number[1]) if number else None)

@@ -138,13 +138,14 @@ def _quoted(text: str) -> str:
 
 # Texts, quoted names and comments, to their end or, if the cursor is in them, to the end of the text.
 _TOKEN: Final = re.compile(r"'(?:[^']|'')*('?)|\"[^\"]*(\"?)|--[^\n]*(\n?)|/\*(?:.*?\*/|.*\Z)()", re.DOTALL)
-_WORD: Final = re.compile(r"[\w$]*\Z")
+# A pattern that could begin within a word takes the square of its length: a cell may hold a picture as base64.
+_WORD: Final = re.compile(r"(?<![\w$])[\w$]*\Z")
 _PARAMETER: Final = re.compile(r"(?<![:\w]):(\w*)\Z")
 _NAME: Final = r'(?:[\w$]+|"[^"]+")'
 _FROM: Final = re.compile(rf"\b(?:from|join)\s+({_NAME})", re.IGNORECASE)
 _AFTER_FROM: Final = re.compile(r"\b(?:from|join)\s+\Z", re.IGNORECASE)
 _COMPARED: Final = re.compile(
-    rf"(?:{_NAME}\.)?({_NAME})\s*(?:=|<>|!=|(?:not\s+)?like|(?:not\s+)?in\s*\((?:\s*'(?:[^']|'')*'\s*,)*)\s*\Z",
+    rf"(?<![\w$])(?:{_NAME}\.)?({_NAME})\s*(?:=|<>|!=|(?:not\s+)?like|(?:not\s+)?in\s*\((?:\s*'(?:[^']|'')*'\s*,)*)\s*\Z",
     re.IGNORECASE,
 )
 _PLAIN: Final = re.compile(r"[A-Za-z_]\w*")
@@ -206,15 +207,17 @@ def _quoted_name(name: str) -> str:
 
 
 # ``sac.model("US_`` and ``sac["US_``; the name is that of a variable with a tenant.
-_MODEL_CALL: Final = re.compile(r"""(?P<tenant>[^\W\d]\w*)(?:\.(?:model|explore)\(|\[)\s*['"](?P<fragment>[^'"]*)$""")
+_MODEL_CALL: Final = re.compile(
+    r"""(?<!\w)(?P<tenant>[^\W\d]\w*)(?:\.(?:model|explore)\(|\[)\s*['"](?P<fragment>[^'"]*)$"""
+)
 # ``jobs.facts(dims=["Sec`` and ``sac["US_EMPLOYMENT"].members("Sec``.
-_MODEL: Final = r"""(?P<name>[^\W\d]\w*)(?:(?:\.model\(|\[)\s*(?P<q>['"])(?P<id>[^'"]+)(?P=q)\s*[\])])?"""
+_MODEL: Final = r"""(?<!\w)(?P<name>[^\W\d]\w*)(?:(?:\.model\(|\[)\s*(?P<q>['"])(?P<id>[^'"]+)(?P=q)\s*[\])])?"""
 _COLUMN_CALL: Final = re.compile(
     rf"""{_MODEL}\.(?P<method>members|facts|scan|refresh_panel)\("""
     r"""(?P<before>(?:[^'"]|'[^'\n]*'|"[^"\n]*")*)['"](?P<fragment>[^'"\n]*)$"""
 )
 _MEMBER_OF: Final = re.compile(r"""['"](?P<column>[^'"]+)['"]\s*:\s*(?:[\[({][^\])}]*)?$""")
-_ARGUMENT: Final = re.compile(r"""(?P<name>\w+)\s*=\s*[\[(]?[^=]*$""")
+_ARGUMENT: Final = re.compile(r"""(?<!\w)(?P<name>\w+)\s*=\s*[\[(]?[^=]*$""")
 _TEXT: Final = re.compile(r"""'[^']*'|"[^"]*\"""")
 _ROLE_OF: Final = {"dims": ("dimension",), "measures": ("measure",)}
 

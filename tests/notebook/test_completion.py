@@ -12,6 +12,7 @@ import pytest
 
 from sacnb._settings import profiles_path, save_profile
 from sacnb._tenant import Tenant
+from sacnb.notebook.completion import _ARGUMENT, _COLUMN_CALL, _COMPARED, _MODEL_CALL, _WORD
 from sacnb.notebook.session import Catalogue, described, texts
 from sacnb.sandbox import Sandbox
 
@@ -190,6 +191,12 @@ def test_suggestions_in_calls_of_tenants_and_models(
             assert found == expected, code
         else:
             assert not {"Sector", "Version", "Employees", "31"} & set(found), code
+
+
+def test_a_long_word_before_the_cursor_is_looked_at_once() -> None:
+    picture = "9_" * 20_000  # looked at from each of its characters, it would take minutes
+    for pattern in (_WORD, _COMPARED, _MODEL_CALL, _COLUMN_CALL, _ARGUMENT):
+        assert pattern.search(f"{picture} + ") is None or pattern is _WORD
 
 
 def test_outside_of_the_magics_it_suggests_nothing(shell: Any, sac: Tenant) -> None:

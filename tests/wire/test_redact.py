@@ -6,6 +6,7 @@ import base64
 import json
 import logging
 import pickle
+import time
 from decimal import Decimal
 from typing import Any
 from urllib.parse import quote, quote_plus, urlencode
@@ -290,6 +291,47 @@ def test_numbers_keep_every_digit() -> None:
     shown = redact_body(text)
     assert shown == '{"value":[{"Amount":12345678901234567.12345670, "e":1e400}],"jti":"***"}'
     assert json.loads(shown, parse_float=Decimal)["value"][0]["Amount"] == Decimal("12345678901234567.12345670")
+
+
+def test_json_within_a_text_of_json_is_redacted_and_stays_json() -> None:
+    inner = {
+        "client_secret": f'{CANARY}"x',
+        "name": "Retail",
+        "Cookie": f"JSESSIONID={CANARY}; path=/",
+        "n": 1,
+    }  # planted
+    for depth in range(1, 4):
+        text = json.dumps(inner)
+        for _ in range(depth):
+            text = json.dumps({"detail": text})
+        redacted = redact_body(text)
+        assert CANARY not in redacted
+        for _ in range(depth):
+            redacted = json.loads(redacted)["detail"]
+        assert json.loads(redacted) == {"client_secret": MASK, "name": "Retail", "Cookie": MASK, "n": 1}
+
+
+@pytest.mark.parametrize("text", [f"password='{CANARY} {CANARY}\\", f'{{"password": "{CANARY} {CANARY}\\'])
+def test_a_value_that_is_cut_within_an_escape_gives_nothing_away(text: str) -> None:
+    assert CANARY not in redact_text(text)
+    assert CANARY not in redact_body(text)
+    assert CANARY not in redact_data(text) or "=" in text
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["_", "é", '\\"', '"\\', "-eyJa", "eyJabcd-", "client_", "://a", "cookie ", "basic a", "'", '"', "secret ", "?a"],
+)
+def test_twice_the_text_takes_no_more_than_about_twice_the_time(part: str) -> None:
+    def seconds(chars: int) -> float:
+        text = part * (chars // len(part))
+        began = time.thread_time()
+        for redact in (redact_text, redact_url, redact_body, redact_data):
+            redact(text)
+        return time.thread_time() - began
+
+    # The square would take 64 times as long for eight times the text.
+    assert min(seconds(32_000) for _ in range(2)) < 24 * max(min(seconds(4_000) for _ in range(3)), 0.001)
 
 
 def test_the_code_of_an_error_is_not_a_one_time_code() -> None:
