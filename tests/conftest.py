@@ -36,12 +36,36 @@ if hasattr(providers, "_get_local_constants"):
     providers._get_local_constants = lambda: providers._local_constants
 
 _numbers = itertools.count()
+gc.disable()  # until all is collected: nothing of it can be freed
 
 
-def pytest_collection_finish() -> None:
+def pytest_collection_finish(session: pytest.Session) -> None:
     """Let later garbage collections pass over what is imported and collected by now, a second's work each time."""
-    gc.collect()
     gc.freeze()
+    gc.enable()
+    if coverage := _coverage_of(session):
+        coverage.pause()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Count coverage while a test itself runs, unless it tries many examples.
+
+    To trace fixtures, their servers and pytest takes longer than all of the tests.
+    """
+    coverage = _coverage_of(item)
+    if coverage is None or hasattr(getattr(item, "obj", None), "hypothesis"):
+        return (yield)
+    coverage.resume()
+    try:
+        return (yield)
+    finally:
+        coverage.pause()
+
+
+def _coverage_of(node: pytest.Session | pytest.Item) -> Any:
+    plugin = node.config.pluginmanager.getplugin("_cov")
+    return plugin and plugin.cov_controller
 
 
 @pytest.fixture
