@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import itertools
 import logging
@@ -21,7 +22,7 @@ from hypothesis.internal.conjecture import providers
 
 import sacnb.sandbox
 from sacnb._settings import Settings
-from sacnb._tenant import Tenant
+from sacnb._tenant import Tenant, connector
 from sacnb._tenant.connector import connect_with
 from sacnb.sandbox import Sandbox
 
@@ -107,6 +108,18 @@ def _nobody_set_up_logging() -> Iterator[None]:
     as_imported()
     yield
     as_imported()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _next_sandbox_is_another() -> Iterator[None]:
+    """What the tests of a module write to the sandbox of this process, or let it do, reaches no other module."""
+    yield
+    embedded, workers = connector._embedded, connector._workers
+    workers._tenants.clear()
+    if embedded.sandbox is not None:
+        atexit.unregister(embedded.sandbox.close)
+        embedded.sandbox.close()
+        embedded.sandbox = None
 
 
 @dataclass
