@@ -3,6 +3,12 @@
 
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
+# The parts of the suite, and the rooms of each; what no part names is in tests-others.
+PARTS := tests-core tests-pull tests-write tests-cli tests-others
+CORE := $(addprefix tests/,auth odata wire)
+PULL := $(addprefix tests/,cache model pull slices track)
+WRITE := $(addprefix tests/,engines planning sandbox snowflake tenant write)
+CLI := $(addprefix tests/,acceptance cli lab notebooks replay)
 .DELETE_ON_ERROR:
 
 VENV := .venv
@@ -27,20 +33,19 @@ PIP_INDEX = $$($(PYTHON) -c "from pip._internal.commands import create_command a
 	print(c('install').parser.get_default_values().index_url)" 2>/dev/null)
 WITH_MIRROR = POETRY_PYPI_MIRROR_URL="$${POETRY_PYPI_MIRROR_URL:-$(PIP_INDEX)}"
 INSTALL = install --no-interaction --quiet
-# nbval, the plugin that runs notebooks, takes a second to load in each process.
-SUITE = $(BIN)/pytest -q -p no:nbval -n 2 --dist worksteal --randomly-seed 1
+# The rooms in parts, each a process of its own that collects and imports what it needs, and nothing else: the workers
+# of xdist would all collect every room. nbval, the plugin that runs notebooks, takes a second to load in each process.
+SUITE = $(BIN)/pytest -q -p no:nbval -p no:xdist --randomly-seed 1
 # Imported first by every process that tests start: nbformat without seconds of grammars.
-suite notebooks browser: export PYTHONPATH := $(CURDIR)/tests/support/quick
-# What coverage is asked of: the tests of the rooms that are held to a limit reach it alone.
-CORE := tests/auth tests/wire tests/odata
+$(PARTS) notebooks browser: export PYTHONPATH := $(CURDIR)/tests/support/quick
 REPORT = --junit-xml=".tools/test/$(1).xml"
-# What else there is runs beside the suite, one command after the other: browsers and kernels wait now and then.
+# Three commands at a time, the longest first: browsers, kernels and servers wait now and then.
 # Each command's output is shown when it has ended, in one piece, where make can do that (GNU make 4).
-BESIDE = --jobs 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=line)
+BESIDE = --jobs 3 --keep-going $(if $(filter output-sync,$(.FEATURES)),--output-sync=line)
 # uv knows nothing of pip's settings either.
 WITH_INDEX = UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$(PIP_INDEX)}"
 
-.PHONY: help setup demo lab test docs announce suite search chaos crash soak fuzz judges notebooks browser labs pictures secrets check lint types format bench engines lock dist lowest pythons clean
+.PHONY: help setup demo lab test docs announce suite $(PARTS) search chaos crash soak fuzz judges notebooks browser labs pictures secrets check lint types format bench engines lock dist lowest pythons clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,16 +89,30 @@ secrets: setup ## Look for secrets in what git knows
 
 # The first line says how long it takes, the last one what ran and what was skipped; both also where something fails.
 test: announce ## Everything that guards the project
-	@$(MAKE) --no-print-directory lint && $(MAKE) --no-print-directory $(BESIDE) suite browser notebooks types secrets; \
+	@$(MAKE) --no-print-directory lint && $(MAKE) --no-print-directory $(BESIDE) browser suite notebooks types secrets; \
 		code=$$?; $(PYTHON) tests/summary.py end $$code; exit $$code
 
 announce:
 	@test -z "$(PYTHON)" || $(PYTHON) tests/summary.py begin
 
-suite: setup ## All tests but those of notebooks and browsers, with coverage
+suite: $(PARTS) ## All tests but those of notebooks and browsers, with coverage
+
+# Coverage is asked of three rooms, whose tests reach it alone; tests/conftest.py says when it is counted.
+tests-core: setup
 	$(SUITE) $(call REPORT,core tests) --cov=sacnb._auth --cov=sacnb._wire --cov=sacnb._odata --cov-report= $(CORE)
 	$(BIN)/coverage report --fail-under=95
-	$(SUITE) $(call REPORT,other tests) --ignore tests/browser $(CORE:%=--ignore %)
+
+tests-pull: setup
+	$(SUITE) $(call REPORT,pull tests) $(PULL)
+
+tests-write: setup
+	$(SUITE) $(call REPORT,write tests) $(WRITE)
+
+tests-cli: setup
+	$(SUITE) $(call REPORT,cli tests) $(CLI)
+
+tests-others: setup
+	$(SUITE) $(call REPORT,other tests) --ignore tests/browser $(patsubst %,--ignore %,$(CORE) $(PULL) $(WRITE) $(CLI))
 
 # A replay refuses every connection; where the system allows it, there is no network either. notebooks/conftest.py keeps
 # the cells in their order. Papermill, nbconvert and a live tenant: pytest tests/notebooks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import itertools
 import logging
@@ -21,7 +22,7 @@ from hypothesis.internal.conjecture import providers
 
 import sacnb.sandbox
 from sacnb._settings import Settings
-from sacnb._tenant import Tenant
+from sacnb._tenant import Tenant, connector
 from sacnb._tenant.connector import connect_with
 from sacnb.sandbox import Sandbox
 
@@ -36,12 +37,36 @@ if hasattr(providers, "_get_local_constants"):
     providers._get_local_constants = lambda: providers._local_constants
 
 _numbers = itertools.count()
+gc.disable()  # until all is collected: nothing of it can be freed
 
 
-def pytest_collection_finish() -> None:
+def pytest_collection_finish(session: pytest.Session) -> None:
     """Let later garbage collections pass over what is imported and collected by now, a second's work each time."""
-    gc.collect()
     gc.freeze()
+    gc.enable()
+    if coverage := _coverage_of(session):
+        coverage.pause()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Count coverage while a test itself runs, unless it tries many examples.
+
+    To trace fixtures, their servers and pytest takes longer than all of the tests.
+    """
+    coverage = _coverage_of(item)
+    if coverage is None or hasattr(getattr(item, "obj", None), "hypothesis"):
+        return (yield)
+    coverage.resume()
+    try:
+        return (yield)
+    finally:
+        coverage.pause()
+
+
+def _coverage_of(node: pytest.Session | pytest.Item) -> Any:
+    plugin = node.config.pluginmanager.getplugin("_cov")
+    return plugin and plugin.cov_controller
 
 
 @pytest.fixture
@@ -83,6 +108,18 @@ def _nobody_set_up_logging() -> Iterator[None]:
     as_imported()
     yield
     as_imported()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _next_sandbox_is_another() -> Iterator[None]:
+    """What the tests of a module write to the sandbox of this process, or let it do, reaches no other module."""
+    yield
+    embedded, workers = connector._embedded, connector._workers
+    workers._tenants.clear()
+    if embedded.sandbox is not None:
+        atexit.unregister(embedded.sandbox.close)
+        embedded.sandbox.close()
+        embedded.sandbox = None
 
 
 @dataclass
