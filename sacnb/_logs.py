@@ -1,15 +1,18 @@
-"""Log records as one JSON object a line, for programs that collect logs."""
+"""Log records as one JSON object a line, for programs that collect logs, and as text in the cells of a notebook."""
 
 from __future__ import annotations
 
 import json
 import logging
+import sys
+import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from sacnb._redact import redact_text
 from sacnb._rendering import printable
+from sacnb.errors import SacWarning
 
 # What every record has; whatever else one has was given with it, such as the request id of an answer.
 _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -45,6 +48,46 @@ class JsonLines(logging.Formatter):
         if record.exc_text:
             line["error"] = printable(redact_text(record.exc_text))
         return json.dumps(line, ensure_ascii=False)
+
+
+def in_notebook() -> bool:
+    """Return whether this process is the kernel of a notebook."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return getattr(shell, "kernel", None) is not None
+
+
+class CellHandler(logging.Handler):
+    """Writes records as lines into the output of a cell; on stderr, notebooks show them like a failure.
+
+    Records that are ``printed`` anyway are left out. The formatter is for a log that the user asked for.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a warning or an error as its words, other records and those beside them with time and logger."""
+        if getattr(record, "printed", False):
+            return
+        try:
+            is_log = logging.getLogger("sacnb").getEffectiveLevel() <= logging.INFO
+            line = self.format(record) if is_log else f"{record.levelname.capitalize()}: {record.getMessage()}"
+            sys.stdout.write(printable(line) + "\n")
+        except Exception:  # noqa: BLE001 - a record that cannot be shown must not end the cell
+            self.handleError(record)
+
+
+def print_warnings() -> None:
+    """From now on print each warning of sacnb as a line, without its place in the code."""
+    before = warnings.showwarning
+    if getattr(before, "prints", False):
+        return
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, SacWarning):
+            sys.stdout.write(f"Warning: {printable(str(message))}\n")
+        else:
+            before(message, category, *place, **more)
+
+    show.prints = True  # type: ignore[attr-defined]
+    warnings.showwarning = show
 
 
 def _plain(value: Any) -> Any:

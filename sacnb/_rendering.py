@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 __all__ = [
     "MAX_BYTES",
@@ -157,17 +157,18 @@ class Preview:
 
     def text(self, width: int | None = None) -> str:
         """Return the table for a terminal, as wide as it is if possible: aligned columns, numbers to the right."""
-        shown, missing = self._fitted(width or text_width())
-        lines = [self.title, *self.notes]
+        width = width or text_width()
+        shown, missing = self._fitted(width)
+        fill = textwrap.TextWrapper(width, break_long_words=False, break_on_hyphens=False)
+        lines = [line for text in (self.title, *self.notes) for line in fill.wrap(text)]
         widths = shown._widths()
         for cells in (shown.columns, *shown.rows):
-            aligned = [
-                cell.rjust(width) if number else cell.ljust(width)
-                for cell, width, number in zip(cells, widths, shown.numeric, strict=True)
-            ]
+            aligned = []
+            for cell, wide, number in zip(cells, widths, shown.numeric, strict=True):
+                space = " " * (wide - _width_of(cell))
+                aligned.append(space + cell if number else cell + space)
             lines.append(_GAP.join(aligned).rstrip())
-        if missing:
-            lines += textwrap.wrap(_not_shown(missing), width or text_width(), break_long_words=False)
+        lines += fill.wrap(_not_shown(missing))
         return printable("\n".join([*lines, self.more] if self.more else lines))
 
     def html(self) -> str:
@@ -228,7 +229,13 @@ class Preview:
 
     def _fitted(self, width: int) -> tuple[Preview, tuple[str, ...]]:
         """Return the table that fits into *width* if possible, and the names of the columns that are left out."""
-        return self._shortened(width)._dropped(lambda shown: shown._width() <= width)
+        shown = self._shortened(width)
+        if shown._width() > width and any(self.columns):
+            # An id as wide as half a terminal would push everything else out.
+            most = max(width // 2, _LEAST_CHARS)
+            rows = tuple(tuple(_cut(cell, most, "middle") for cell in row) for row in self.rows)
+            shown = replace(self, rows=rows)._shortened(width)
+        return shown._dropped(lambda shown: shown._width() <= width)
 
     def _dropped(self, fits: Callable[[Preview], bool]) -> tuple[Preview, tuple[str, ...]]:
         """Leave out columns until the table fits, or none can go; return it and the names of these columns."""
@@ -239,7 +246,7 @@ class Preview:
         return shown, missing
 
     def _widths(self) -> list[int]:
-        return [max(map(len, cells)) for cells in zip(self.columns, *self.rows, strict=True)]
+        return [max(map(_width_of, cells)) for cells in zip(self.columns, *self.rows, strict=True)]
 
     def _width(self) -> int:
         widths = self._widths()
@@ -250,17 +257,12 @@ class Preview:
         widths = self._widths()
         most = {place: widths[place] for place in self.cut}
         over = self._width() - width
-        while over > 0 and most:
-            longest = max(most, key=lambda place: most[place])
-            if most[longest] <= _LEAST_CHARS:
-                break
-            most[longest] -= 1
+        while over > 0 and max(most.values(), default=0) > _LEAST_CHARS:
+            most[max(most, key=lambda place: most[place])] -= 1
             over -= 1
-
-        def short(place: int, cell: str) -> str:
-            return cell if len(cell) <= most.get(place, len(cell)) else cell[: most[place] - 1] + "…"
-
-        rows = tuple(tuple(short(place, cell) for place, cell in enumerate(cells)) for cells in self.rows)
+        rows = tuple(
+            tuple(_cut(cell, most.get(place, widths[place])) for place, cell in enumerate(cells)) for cells in self.rows
+        )
         return replace(self, rows=rows)
 
     def _without(self, places: Sequence[int]) -> tuple[Preview, tuple[str, ...]]:
@@ -288,8 +290,7 @@ class Preview:
 
 
 _GAP: Final = "  "
-# A text that is shortened keeps this many characters, so that it can be told from others.
-_LEAST_CHARS: Final = 12
+_LEAST_CHARS: Final = 12  # of a text that is shortened, so that it can be told from others
 # The width of an output in JupyterLab beside its file browser on a small screen, for the 8 pixels of a bold character.
 _PAGE_PIXELS: Final = 800
 # A text that wraps can be as narrow as this.
@@ -307,6 +308,25 @@ def text_width() -> int:
     if not _REPLAYS and (given or (sys.stdout is not None and not sys.stdout.closed and sys.stdout.isatty())):
         return shutil.get_terminal_size().columns
     return _WIDTH_WITHOUT_TERMINAL
+
+
+def _width_of(text: str) -> int:
+    """Return how many cells of a terminal a text takes: characters of Chinese, Japanese and Korean take two."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def _cut(text: str, width: int, where: Literal["end", "middle"] = "end") -> str:
+    """Return a text that takes *width* cells of a terminal at most."""
+    if _width_of(text) <= width:
+        return text
+    end = "…" + (text[-((width - 1) // 2) :] if where == "middle" else "")
+    while _width_of(text + end) > width:
+        text = text[:-1]
+    return text + end
 
 
 def _not_shown(names: Sequence[str]) -> str:

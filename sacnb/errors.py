@@ -156,6 +156,13 @@ class ErrorText:
         if isinstance(error, SettingsError) and len(error.problems) > 1:
             headline = f"{len(error.problems)} settings need a change."
             details += [f"- {problem}" for problem in error.problems]
+        if isinstance(error, RequestError):
+            # The address of a query fills the screen, and the request id has a line of its own.
+            what, found, answer = headline.partition(f": {error.method} {error.url} was answered ")
+            if found:
+                answer = answer.replace(f" (request id {error.request_id})", "", 1)
+                headline = f'The request "{what}" was answered {answer}'
+                details.append(f"{error.method} {error.url}")
         details += getattr(error, "__notes__", ())
         if error.outcome is not None and len(error.outcome.attempts) > 1:
             seen = ", ".join(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -11,10 +13,19 @@ import pytest
 from IPython.lib.pretty import pretty
 
 from sacnb._auth.token import UNKNOWN_END
+from sacnb._logs import CellHandler, print_warnings
 from sacnb._rendering import MAX_BYTES, fact_table
 from sacnb._tenant import Check, Diagnosis, Tenant, TokenStatus
 from sacnb._wire.telemetry import TelemetrySummary
-from sacnb.errors import ForbiddenError, SacError, SettingsError, UnknownNameError
+from sacnb.errors import (
+    ErrorText,
+    ForbiddenError,
+    MixedVersionsWarning,
+    SacError,
+    SettingsError,
+    UnknownNameError,
+    warn_user,
+)
 from sacnb.sandbox import Sandbox
 
 ConnectTo = Callable[..., Tenant]
@@ -63,6 +74,39 @@ def test_long_text_is_cut_with_a_note(shown: Any) -> None:
     for text in (shown._repr_html_(), shown._repr_markdown_()):
         assert len(text.encode()) <= MAX_BYTES
         assert "to keep the notebook small" in text
+
+
+def test_an_error_of_a_request_has_its_address_last() -> None:
+    url = "https://acme.example/FactData?$select=Version,Date&$filter=Date%20ge%20'2015'"
+    message = f"pull facts: GET {url} was answered 403 (request id 7d57e0fc): You may not [3401]."
+    error = ForbiddenError(message, url=url, status=403, request_id="7d57e0fc", hint="Ask for the grant.")
+    text = ErrorText.of(error)
+    assert text.headline == 'The request "pull facts" was answered 403: You may not [3401].'
+    assert text.hint == "Ask for the grant."
+    assert text.details == (f"GET {url}", "SAC's request id, for SAP's support: 7d57e0fc")
+    assert str(error) == f"{message} Ask for the grant."
+
+
+def test_a_notebook_shows_warnings_as_text_and_not_on_stderr(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("warnings.showwarning", lambda *_place: None)
+    print_warnings()
+    print_warnings()  # once is enough
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warn_user("Two versions are mixed.", MixedVersionsWarning)
+        warnings.warn("not of sacnb", stacklevel=1)
+    handler = CellHandler()
+    logger = logging.getLogger("sacnb.test")
+    for level, message, extra in (
+        (logging.WARNING, "part 1 starts again\x1b[31m", None),
+        (logging.WARNING, "SAC did not deliver", {"printed": True}),
+    ):
+        handler.handle(logger.makeRecord(logger.name, level, "", 1, message, (), None, extra=extra))
+    shown = capsys.readouterr()
+    assert shown.out == "Warning: Two versions are mixed.\nWarning: part 1 starts again\\x1b[31m\n"
+    assert shown.err == ""
 
 
 def test_an_error_says_what_it_is_what_happened_and_what_to_do() -> None:

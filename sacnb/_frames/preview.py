@@ -140,21 +140,26 @@ def preview(
         rows[:at_top],
         f"… {left:,} more row{'' if left == 1 else 's'}" if left > 0 else "",
         cut=tuple(place for place, field in enumerate(head.schema) if not numeric[place] and field.name not in ids),
-        drop=_order_of_dropping(matters),
+        drop=_order_of_dropping(matters, numeric),
         rest=rows[at_top:],
         total=total,
     )
 
 
-def _order_of_dropping(matters: Sequence[bool]) -> tuple[int, ...]:
-    """Return the places of all columns but the first and the last that matter: from the middle outwards."""
+def _order_of_dropping(matters: Sequence[bool], numeric: Sequence[bool]) -> tuple[int, ...]:
+    """Return the places of all columns but the first and the last that matter: from the middle outwards.
+
+    Numbers without a date or a kept column beside them would say nothing: then the first of the others matters too.
+    """
 
     def outwards(places: list[int]) -> list[int]:
         middle = (len(places) - 1) / 2
         return [places[at] for at in sorted(range(len(places)), key=lambda at: abs(at - middle))]
 
     others = [place for place, matter in enumerate(matters) if not matter]
-    main = [place for place, matter in enumerate(matters) if matter] or [others.pop(0)] if matters else []
+    main = [place for place, matter in enumerate(matters) if matter]
+    if others and len(main) == sum(numeric):
+        main.insert(0, others.pop(0))
     return (*outwards(others), *outwards(main[1:-1]))
 
 

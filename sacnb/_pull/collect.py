@@ -31,6 +31,7 @@ from sacnb.errors import (
     AuthError,
     BadAnswer,
     CacheError,
+    ErrorText,
     InconsistentAnswer,
     NoAnswerError,
     RepeatedKeysWarning,
@@ -159,7 +160,7 @@ def _last_good(cache: Cache, key: CacheKey, error: SacError, now: datetime, anno
 
 
 def _warn(warning: str, announce: Callable[[str], None]) -> None:
-    _log.warning("%s", warning)
+    _log.warning("%s", warning, extra={"printed": True} if announce is print else None)
     try:
         announce(warning)
     except (OSError, ValueError):
@@ -170,7 +171,7 @@ def _warn(warning: str, announce: Callable[[str], None]) -> None:
 
 def _briefly(error: SacError) -> str:
     """Return the error's message without the queries of URLs: a warning is one line, and the log has the rest."""
-    return _QUERY.sub("", error.message)
+    return _QUERY.sub("", ErrorText.of(error).headline)
 
 
 def pull(job: Job, plan: Plan, checkpoints: Checkpoints | None = None) -> pa.Table:

@@ -21,7 +21,7 @@ from sacnb._pull.plan import Job, LimitedSink, Plan, Position, Segment, Sink, co
 from sacnb._pull.progress import Meter
 from sacnb._pull.source import Fetched, PageSize, PageSource, Start
 from sacnb._wire.telemetry import TelemetrySummary
-from sacnb.errors import BadAnswer, InconsistentAnswer
+from sacnb.errors import BadAnswer, ErrorText, InconsistentAnswer, SacError
 
 __all__ = ["Pull"]
 
@@ -297,7 +297,7 @@ class Pull:
             number + 1,
             len(self._runs),
             f" with pages of {self._sizes.current:,} rows" if with_smaller_pages else "",
-            error,
+            ErrorText.of(error).headline if isinstance(error, SacError) else error,
         )
         self._begin_anew(number, Start(None))
 

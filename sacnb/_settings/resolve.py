@@ -319,8 +319,13 @@ class _Resolver:
     def _raise_problems(self) -> None:
         if self._problems:
             error = SettingsError(tuple(dict.fromkeys(self._problems)))
-            if any(problem.startswith("SAC_TENANT_URL is missing") for problem in self._problems):
+            missing = [problem.partition(" is missing")[0] for problem in self._problems if " is missing" in problem]
+            if "SAC_TENANT_URL" in missing:
                 error.hint = "Run sacnb init, which asks for them, tests and writes them. Without a tenant: sacnb demo"
+            elif missing:
+                error.hint = (
+                    f"Run sacnb init, which asks for {'it' if len(missing) == 1 else 'them'}, tests and writes."
+                )
             raise error
 
     def _path_text(self, name: str) -> str | None:

@@ -18,7 +18,7 @@ from sacnb._cache.store import Cache
 from sacnb._endpoints import FACT_DATA
 from sacnb._fork import renew_after_fork
 from sacnb._http import seal
-from sacnb._logs import JsonLines
+from sacnb._logs import CellHandler, JsonLines, in_notebook, print_warnings
 from sacnb._redact import RedactingFilter
 from sacnb._settings import SANDBOX, Secret, Settings
 from sacnb._slices.spec import ConnectSpec
@@ -362,16 +362,18 @@ class _Formatter(logging.Formatter):
 
 
 def _set_up_logging(level: str, log_format: str) -> None:
-    """Show log records on stderr, unless the program has set up logging itself."""
+    """Show log records on stderr, or as text below a cell, unless the program has set up logging itself."""
     _log.setLevel(level.upper())
+    if in_notebook():
+        print_warnings()
     own = [handler for handler in _log.handlers if not isinstance(handler, logging.NullHandler)]
     for handler in own:
         if getattr(handler, "takes_log_format", False):  # the command line's: it is there before any settings are
             handler.setFormatter(JsonLines(_is_replay) if log_format == "json" else None)
     if own or logging.getLogger().handlers:
         return
-    handler = logging.StreamHandler()
     plain = _Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler = CellHandler() if in_notebook() and log_format != "json" else logging.StreamHandler()
     handler.setFormatter(JsonLines(_is_replay) if log_format == "json" else plain)
     handler.addFilter(RedactingFilter())
     _log.addHandler(handler)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from sacnb._auth.token import RefreshPolicy
 from sacnb._endpoints import IMPORT_MODELS_PATH, NAMESPACES_PATH
-from sacnb._http import environment_proxies
+from sacnb._http import environment_proxies, in_words
 from sacnb._rendering import Preview, Previewed
 from sacnb._settings import Settings, profiles_path
 from sacnb._tenant.connector import connect_with
@@ -121,7 +121,7 @@ def _files_read(settings: Settings) -> str:
 
 def _skipped(reason: str, *names: str) -> Iterator[Check]:
     for name in names:
-        yield Check(name, "skipped", f"skipped: {reason}")
+        yield Check(name, "skipped", reason)
 
 
 def _cache_folder(settings: Settings) -> Check:
@@ -167,7 +167,7 @@ def _host(settings: Settings, server_date: list[datetime]) -> Check:
         return Check("host", "failed", f"TLS failed {trust}: {_innermost(error)}", remedy)
     except OSError as error:
         remedy = "Check SAC_TENANT_URL for typing errors, and whether this machine needs HTTPS_PROXY."
-        return Check("host", "failed", f"no connection {way}: {_innermost(error)}", remedy)
+        return Check("host", "failed", f"no connection {way}: {in_words(error)[1]}", remedy)
     with contextlib.suppress(ValueError):  # the clock check reports a missing or unreadable date
         server_date.append(parsedate_to_datetime(answer.headers.get("Date", "")))
     return Check("host", "ok", f"{urlsplit(settings.tenant_url).netloc} answers {way}, {trust}")

@@ -128,7 +128,7 @@ class FactsBase(Previewed):
             "filter": where if len(where) <= _MOST_CHARS else f"{where[:_MOST_CHARS]}… ({len(where):,} characters)",
             "order": ", ".join(f"{name} (descending)" if down else name for name, down in query.order_by),
             "limit": "" if query.top is None else f"{query.top:,} rows",
-            "next": "fetch() for the rows, refresh() to cache them too, count(), stream(), to_parquet(folder)",
+            "next": "fetch(), refresh() to cache the rows too, count(), to_parquet(folder)",
         }
         title = f"{query.provider_id}/{query.entity_set}: a query, nothing is fetched yet"
         return fact_table(title, {name: fact for name, fact in facts.items() if fact})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
+from sacnb._frames.preview import shown_frame
 from sacnb._odata.literal import check_text
 from sacnb._redact import one_line
 from sacnb._write.frame import read_frame
@@ -140,14 +141,15 @@ def changes(
     kind = pl.when(pl.col("\0had").is_null()).then(pl.lit("new")).when(same).then(pl.lit("same"))
     columns = [column for m in measures for column in (pl.col(f"{m}_before"), pl.col(m).alias(f"{m}_after"))]
     made = joined.select(kind.otherwise(pl.lit("changed")).alias("change"), *before.keys, *columns)
+    ids = ("change", *before.keys)
     if not scope:
-        return made
+        return shown_frame(made, whole=ids)
     gone = before.matching(rows, scope).join(expected, on=list(before.keys), how="anti")
     nothing = [pl.lit(None, made.schema[f"{m}_after"]).alias(f"{m}_after") for m in measures]
     removed = gone.select(
         pl.lit("removed").alias("change"), *before.keys, *(pl.col(m).alias(f"{m}_before") for m in measures), *nothing
     )
-    return pl.concat([made, removed.select(made.columns)])
+    return shown_frame(pl.concat([made, removed.select(made.columns)]), whole=ids)
 
 
 def differences(found: pl.DataFrame, expected: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:

@@ -234,7 +234,7 @@ _EPILOG = "\n".join(
         "\b",
         "First steps:",
         "  sacnb demo                     try sacnb without a tenant",
-        "  sacnb init                     asks for your tenant and client, tests them, writes them down",
+        "  sacnb init                     enter your tenant and client, and test them",
         "  sacnb doctor                   find what is missing, with its remedy",
     ]
 )

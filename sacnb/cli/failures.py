@@ -43,7 +43,7 @@ class ExitCode(enum.IntEnum):
 EXIT_CODES = {
     ExitCode.OK: "success",
     ExitCode.NO: "the answer is no: not healthy, secrets found, a check failed",
-    ExitCode.USAGE: "something for you to change: arguments, settings, sign-in, a file or folder",
+    ExitCode.USAGE: "something for you to change: arguments, settings, sign-in, files",
     ExitCode.SAC: "SAC or Snowflake refused, did not answer, or sent an invalid response",
     ExitCode.CACHE: "a cached result cannot be used",
     ExitCode.BUG: "a bug in sacnb: please report it",

@@ -100,8 +100,11 @@ def silence(stream: TextIO) -> None:
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-# Wide enough that tables in files and pipes are not folded; nothing is padded to this width.
+# Of paragraphs in files and pipes; tables take what they need there.
 _WIDTH_WITHOUT_TERMINAL: Final = 200
+_NO_LIMIT: Final = 1_000_000
+# A column that is narrower than this, and not by nature, breaks words everywhere.
+_LEAST_CELLS: Final = 12
 # Keys in the ``meta`` of click's context, which all commands of one run share.
 _WANTED: Final = "sacnb.json.wanted"
 _PRINTED: Final = "sacnb.json.printed"
@@ -128,11 +131,15 @@ def has_printed_json(ctx: click.Context) -> bool:
 
 
 def width_of(stream: TextIO) -> int:
-    """Return the width of a table on *stream*: ``COLUMNS`` if it is above 0, else that of the terminal."""
+    """Return the width of text on *stream*: ``COLUMNS`` if it is above 0, else that of the terminal, else 200."""
+    return _given_width(stream) or _WIDTH_WITHOUT_TERMINAL
+
+
+def _given_width(stream: TextIO) -> int | None:
     columns = os.environ.get("COLUMNS", "")
     if is_terminal(stream) or (columns.isdecimal() and int(columns) > 0):
         return shutil.get_terminal_size().columns
-    return _WIDTH_WITHOUT_TERMINAL
+    return None
 
 
 def console(stream: TextIO, width: int | None = None) -> Console:
@@ -145,18 +152,45 @@ def console(stream: TextIO, width: int | None = None) -> Console:
 def print_table(
     headers: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = (), whole: Sequence[str] = ()
 ) -> None:
-    """Print a table; columns in *right* hold numbers, those in *whole* ids, which are not folded."""
+    """Print a table; columns in *right* hold numbers, those in *whole* ids, which are not folded.
+
+    A pipe or a file gets one line for each record and no rule; a terminal too narrow for the columns gets each record
+    as names and values.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    cells = [[printable(_cell(value)) for value in row] for row in rows]
+    width = _given_width(sys.stdout)
+    if width is None:
+        cells = [[" ".join(cell.split("\n")) for cell in row] for row in cells]
+    elif cells and _least_width(headers, cells) > width:
+        for number, row in enumerate(cells):
+            sys.stdout.write("\n" if number else "")
+            print_facts({name: cell for name, cell in zip(headers, row, strict=True) if cell})
+        return
+    table = Table(
+        box=None if width is None else box.SIMPLE_HEAD,
+        padding=(0, 2, 0, 0) if width is None else (0, 1),
+        pad_edge=False,
+        show_edge=False,
+        header_style="bold",
+    )
     for header in headers:
         justify: Any = "right" if header in right else "left"
-        table.add_column(header, justify=justify, overflow="fold", no_wrap=header in whole)
-    for row in rows:
-        table.add_row(*(Text(printable(_cell(value))) for value in row))
+        table.add_column(header, justify=justify, overflow="fold", no_wrap=width is None or header in whole)
+    for row in cells:
+        table.add_row(*map(Text, row))
     _print(table)
+
+
+def _least_width(headers: Sequence[str], cells: Sequence[Sequence[str]]) -> int:
+    """Return the width below which the columns of a table cannot be read any more."""
+    from rich.cells import cell_len
+
+    natural = (max(map(cell_len, column)) for column in zip(headers, *cells, strict=True))
+    return sum(min(width, _LEAST_CELLS) for width in natural) + 3 * (len(headers) - 1)
 
 
 def print_facts(facts: Mapping[str, object]) -> None:
@@ -176,8 +210,9 @@ def print_facts(facts: Mapping[str, object]) -> None:
 def _print(table: Table) -> None:
     """Print a table without the blanks that pad its last column, which would fold in a narrow terminal."""
     target = console(sys.stdout)
-    # A column that must not be folded may need more than the terminal has.
-    target.width = max(target.width, target.measure(table).minimum)
+    # A column that must not be folded may need more than the terminal has; nothing is folded in a pipe.
+    needed = target.measure(table, options=target.options.update(width=_NO_LIMIT))
+    target.width = needed.maximum if _given_width(sys.stdout) is None else max(target.width, needed.minimum)
     with target.capture() as captured:
         target.print(table)
     sys.stdout.write("".join(line.rstrip() + "\n" for line in captured.get().splitlines()))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from sacnb._logs import in_notebook
 from sacnb.notebook.words import as_html, progress_text, summary_text
 from sacnb.replay import active
 
@@ -34,7 +35,7 @@ def progress(*, stream: TextIO | None = None) -> ProgressListener:
     """
     if active() is not None:
         return _nothing
-    show = _Bar(_cell()).show if _in_notebook() else _line(stream or sys.stderr)
+    show = _Bar(_cell()).show if in_notebook() else _line(stream or sys.stderr)
     shown_at_s = -_SHOW_EVERY_S
 
     def listen(progress: Progress) -> None:
@@ -80,10 +81,6 @@ def long_work() -> Iterator[ProgressListener]:
 
 def _nothing(_: Progress) -> None:
     """Show nothing: outputs that are compared must not tell the speed of a machine."""
-
-
-def _in_notebook() -> bool:
-    return getattr(_shell(), "kernel", None) is not None
 
 
 def _shell() -> Any:

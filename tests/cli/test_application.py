@@ -76,6 +76,7 @@ def test_every_command_says_what_it_does_in_a_line_that_is_not_cut(name: str, co
     full = command.get_help(click.Context(command, info_name=name, help_option_names=["-h", "--help"]))
     assert "\b" not in full
     assert "\\b" not in full
+    assert [line for line in full.splitlines() if len(line) > 80] == []
     for parameter in command.params:
         if isinstance(parameter, click.Option):
             assert parameter.help, f"{name}: {parameter.opts}"
@@ -154,7 +155,7 @@ def test_settings_that_are_missing_are_all_named_at_once(invoke: Invoke) -> None
     result = invoke("--tenant-url", "https://acme.eu10.hcs.cloud.sap", "models")
     assert result.exit_code == ExitCode.USAGE
     lines = result.stderr.splitlines()
-    assert lines[0] == "Error: 2 settings need a change."
+    assert lines[0].startswith("Error: 2 settings need a change. Run sacnb init,")
     assert [line.split()[1] for line in lines[1:]] == ["SAC_CLIENT_ID", "SAC_CLIENT_SECRET"]
 
 

@@ -100,7 +100,16 @@ def test_ids_stay_in_one_piece_in_a_narrow_terminal(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "24")
     lines = invoke("models").stdout.splitlines()
-    assert "US_EMPLOYMENT" in [line.split()[0] for line in lines if line.strip()]
+    assert lines[0].split() == ["id", "US_EMPLOYMENT"]
+    assert "" in lines  # each model by itself: three columns would break every word
+
+
+def test_a_pipe_gets_one_line_for_each_record_and_no_rules(invoke: Invoke, tenant: Sandbox) -> None:
+    head, *lines = invoke("models").stdout.splitlines()
+    assert head.split() == ["id", "name", "description"]
+    assert [line.split()[0] for line in lines[:3]] == ["US_EMPLOYMENT", "PLANNING", "SCALE"]
+    assert lines[0].endswith("twelve months before, times 1.02.")
+    assert "─" not in invoke("doctor").stdout
 
 
 # One process for both, since most of its time is its start.

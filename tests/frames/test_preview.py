@@ -127,8 +127,11 @@ def test_a_page_is_as_wide_as_an_output_and_names_the_other_columns() -> None:
 def test_measures_go_last_and_the_outer_ones_stay() -> None:
     many = pa.table({"Region": ["N"], **{f"Measure{i:02}": [1000000.0 + i] for i in range(30)}})
     head = preview(many, title="t").text(60).splitlines()[1]
-    assert head.split()[0] == "…"
-    assert "Measure00" in head
+    assert head.split()[0] == "Region"  # numbers alone would say nothing
+    assert "Measure29" in head
+    dated = many.add_column(1, "Date", pa.array(["201001"]))
+    head = preview(dated, title="t", kept=["Date"]).text(60).splitlines()[1]
+    assert head.split()[:2] == ["…", "Date"]
     assert "Measure29" in head
 
 
@@ -141,6 +144,36 @@ def test_descriptions_are_shortened_before_a_column_is_left_out_and_ids_never_ar
         patch.setenv("COLUMNS", "100")
         assert str(frame).splitlines()[2] == f"{name}  What the model is …"
     assert name in frame._repr_html_()
+
+
+def test_an_id_as_wide_as_the_terminal_loses_its_middle_and_pushes_nothing_out() -> None:
+    ids = ["S1", f"{'A_LONG_ID_' * 15}THE_END"]
+    shown = preview(pa.table({"Store": ids, "Date": ["201001"] * 2, "Amount": [1.5, 2.5]}), title="t", whole=["Store"])
+    *_, head, first, second = shown.text(60).splitlines()
+    assert head.split() == ["Store", "Date", "Amount"]
+    assert first.split() == ["S1", "201001", "1.5"]
+    assert re.fullmatch(r"A_LONG_ID_A_LON…ONG_ID_THE_END  201001 +2\.5", second)
+    assert ids[1] in shown.html()
+
+
+def test_texts_of_east_asia_take_two_cells_and_marks_none() -> None:
+    table = pa.table({"Region": ["東京都", "Tokyo", "re\u0301gion"], "Amount": [1.5, 2.5, 3.5]})
+    _, _, wide, narrow, marked = preview(table, title="t").text(80).splitlines()
+    assert wide == "東京都" + " " * 5 + "1.5"
+    assert narrow == "Tokyo " + " " * 5 + "2.5"
+    assert marked == "re\u0301gion" + " " * 5 + "3.5"
+    cut = shown_frame(pl.DataFrame({"id": ["31"], "description": ["東京都の売上高の合計" * 3]}), whole=("id",))
+    assert cut._preview().text(25).splitlines()[2] == "31  東京都の売上高の合計…"
+
+
+def test_titles_and_notes_wrap_at_the_width_of_the_terminal() -> None:
+    shown = preview(table(a=[1]), title="SALES/FactData: 3 rows, 4 columns", notes=("Each quarter is the mean of it.",))
+    assert shown.text(20).splitlines()[:4] == [
+        "SALES/FactData: 3",
+        "rows, 4 columns",
+        "Each quarter is the",
+        "mean of it.",
+    ]
 
 
 def test_answers_look_like_every_table_and_are_ordinary_frames_otherwise() -> None:

@@ -39,6 +39,7 @@ def test_an_update_replaces_the_values_at_its_keys_and_no_others(model: Model, s
     assert (report.rows, report.state, report.verified, report.deleted) == (3, "COMPLETED", True, None)
     assert report.changes is not None
     assert report.changes["change"].to_list() == ["changed"] * 3
+    assert str(report.changes).splitlines()[0] == "3 rows"  # in the look of every table
     # The first create asks for a CSRF token.
     assert steps(sandbox) == ["models", "jobs", "create", "create", "upload", "validate", "run", "status"]
 

@@ -73,7 +73,7 @@ def list_entries(invocation: Invocation, staging: bool, as_json: bool) -> None:
     if entries:
         rows = [_row(entry) for entry in entries]
         print_table(("key", "model", "tenant", "rows", "dates", "age", "size"), rows, right=("rows", "size"))
-        click.echo(f"In {cache.directory}.")
+        say(f"In {cache.directory}.")
     else:
         click.echo(f"The cache in {cache.directory} is empty. Refresh a model first: sacnb refresh MODEL")
     broken = sum(entry.problem is not None for entry in entries)

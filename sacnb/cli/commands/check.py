@@ -184,7 +184,7 @@ def init(
     \b
     In a script, with the secret in a variable or from stdin:
       SAC_CLIENT_SECRET=... sacnb init --tenant-url URL --client-id ID
-      pass show sac | sacnb init --tenant-url URL --client-id ID --secret-stdin --profile prod
+      pass show sac | sacnb init --tenant-url URL --client-id ID --secret-stdin
     """  # noqa: D301 - click reads the character
     from sacnb._settings import check_profile_name
 

@@ -253,8 +253,8 @@ _PROBLEMS_SHOWN: Final = 20
 _IMPORT_EXAMPLES: Final = """\b
 Examples:
   sacnb import SALES plan.csv --version public.Plan --dry-run
-  sacnb import SALES plan.csv --version public.Plan --pivot Date,Amount --map Store=Shop
-  sacnb import SALES plan.csv --version public.Plan --method CleanAndReplace --confirm 120
+  sacnb import SALES wide.csv --version public.Plan --pivot Date,Amount
+  sacnb import SALES plan.csv --method CleanAndReplace --confirm 120
   sacnb import --jobs
 """
 

@@ -199,8 +199,11 @@ def _changes(summary: dict[str, Any]) -> str | None:
 
 
 def _print_tidy(tidy: TidyFrame) -> None:
+    from sacnb._frames.preview import as_shown
+
     shown = tidy.frame.tail(_TIDY_ROWS_SHOWN)
-    print_table(shown.columns, shown.rows(), right=("value",))
+    cells = [as_shown(column.to_list()) if column.name == "value" else column.to_list() for column in shown]
+    print_table(shown.columns, list(zip(*cells, strict=True)), right=("value",))
     earlier = len(tidy) - len(shown)
     if earlier:
         click.echo(f"The last {len(shown)} of {len(tidy):,} rows, one per {tidy.grain}.")

@@ -14,8 +14,9 @@ __all__ = ["command"]
 
 _EXAMPLES: Final = """\b
 Examples:
-  sacnb run t.SANDBOX:GROW_PLAN --member TargetVersion=public.Plan --number Growth=5
-  sacnb run t.SANDBOX:GROW_PLAN --run-id 5f2c...       # follow a run that was started before
+  sacnb run t.SANDBOX:GROW_PLAN --member TargetVersion=public.Plan \\
+    --number Growth=5
+  sacnb run t.SANDBOX:GROW_PLAN --run-id 5f2c  # follow a run started before
 """
 
 
