@@ -70,7 +70,7 @@ ROWS = st.lists(
         st.sampled_from([*DAYS, None]),
     ),
     unique=True,
-    max_size=120,
+    max_size=80,
 )
 WHERES = st.sampled_from(
     [

@@ -17,9 +17,9 @@ import polars as pl
 import sacnb
 from sacnb import sandbox
 
-with sandbox.start(scale_rows=200_000, latency_s=0.3) as box:
+with sandbox.start(scale_rows=40_000, latency_s=0.3) as box:
     sac = sacnb.connect(box.tenant_url, token_url=box.token_url, client_id=box.client_id,
-                        client_secret=box.client_secret, cache_dir=tempfile.mkdtemp(), page_size=5_000)
+                        client_secret=box.client_secret, cache_dir=tempfile.mkdtemp(), page_size=1_000)
     model = sac.model("SCALE")
     model.schema
     for name, work in {
