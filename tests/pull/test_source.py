@@ -124,8 +124,8 @@ def test_a_429_to_one_stream_holds_back_all_of_them(sandbox: Sandbox, connect_to
 def test_a_failure_that_sac_puts_into_a_large_page_is_found_and_the_page_asked_for_again(
     sandbox: Sandbox, connect_to: ConnectTo, where: str
 ) -> None:
-    sandbox.add_model(scale(30_000))
-    facts = connect_to(sandbox).model("SCALE").facts(page_size=10_000)
+    sandbox.add_model(scale(12_000))
+    facts = connect_to(sandbox).model("SCALE").facts(page_size=4_000)
     whole = facts.fetch()
     sandbox.misbehave("stream_error", where=where, times=1, after=2)
     assert facts.fetch().arrow().equals(whole.arrow())

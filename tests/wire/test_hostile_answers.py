@@ -120,7 +120,7 @@ def test_a_redirect_whose_body_drips_ends_at_the_deadline(raw: Any, session_for:
     started = time.monotonic()
     with pytest.raises(NoAnswerError, match=r"deadline of 0\.4 s"):
         get(session_for(raw.url, plan=RetryPlan(deadline_s=0.4)))
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 8
 
 
 # -- how long they may be ---------------------------------------------------------------------------------------------
