@@ -58,7 +58,7 @@ def test_a_request_ends_at_its_deadline_whatever_it_waits_for(name: str, raw: An
     started = time.monotonic()
     with watch(0.3) as watched:
         assert get(raw.url, watched) == "deadline"
-    assert 0.29 < time.monotonic() - started < 3
+    assert 0.29 < time.monotonic() - started < 8
 
 
 @pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")

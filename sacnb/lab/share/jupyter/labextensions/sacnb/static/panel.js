@@ -97,28 +97,30 @@ class Panel {
     return ask(this.app, this.given, ...request);
   }
 
-  /** Run work and show its error; an answer that comes after another tenant was chosen is dropped. */
-  async attempt(work) {
+  /** Run work and show its error, after what failed; an answer that comes after another tenant was chosen is dropped. */
+  async attempt(what, work) {
     const profile = this.profile;
     try {
       return await work();
     } catch (error) {
-      if (profile === this.profile) this.fail(error);
+      if (profile === this.profile) this.fail(error, what);
       return null;
     }
   }
 
   async start() {
-    const found = await this.attempt(() => this.ask("GET", "status"));
+    const found = await this.attempt("The tenants were not loaded", () => this.ask("GET", "status"));
     if (!found) return;
     this.tenants = found.tenants;
     const name = (one) => (one.profile && one.profile !== one.tenant ? `${one.profile} (${one.tenant})` : one.tenant || "settings of this server");
     this.select.replaceChildren(...this.tenants.map((one) => make("option", {value: one.profile, textContent: name(one)})));
     if (!this.tenants.length) {
       this.say("idle", "No tenant yet");
-      this.show(this.empty, "Name a tenant: run sacnb init in a terminal, then press the round arrow.");
+      this.show(this.empty, "Name a tenant: run sacnb init --profile NAME in a terminal, then press the round arrow. To try the panel without one, install sacnb[sandbox].");
       return;
     }
+    this.clearProblem();
+    this.show(this.empty, "");
     const running = found.jobs.find((job) => job.state === "running");
     this.jobs.adopt(found.jobs);
     await this.use(running ? running.profile : this.tenants[0].profile);
@@ -127,6 +129,7 @@ class Panel {
   async use(profile) {
     this.profile = profile;
     this.select.value = profile;
+    this.select.title = this.select.selectedOptions[0]?.textContent ?? "";
     this.lists = new Lists();
     this.search.value = "";
     this.showToken(null);
@@ -142,15 +145,20 @@ class Panel {
     }
     const profile = this.profile;
     this.clearProblem();
+    this.show(this.empty, "");
     this.say("busy", "Loading the models");
-    const found = await this.attempt(() => this.ask("GET", "models", {profile, fresh: fresh ? "1" : ""}));
+    const found = await this.attempt("The models were not loaded", () => this.ask("GET", "models", {profile, fresh: fresh ? "1" : ""}));
     if (profile !== this.profile) return;
     if (found) {
       if (fresh) this.lists = new Lists();
       this.lists.models = new Map(found.models.map((one) => [one.id, one]));
     }
     this.tree.render();
-    if (found) this.say("idle", this.lists.models.size ? `${count(found.total, "model")}; choose one` : "SAC offers no model to this client");
+    if (found) {
+      const none = !this.lists.models.size;
+      this.say("idle", none ? "No models" : `${count(found.total, "model")}; choose one`);
+      this.show(this.empty, none ? "SAC offers no model to this client: models with a live connection are not exported. Ask your administrator whether it has the access “Data Export Service”." : "");
+    }
     if (found) this.showJobs();
     this.showActions();
     await this.look();
@@ -170,7 +178,7 @@ class Panel {
     const [profile, wanted, asked] = [this.profile, this.search.value.trim(), ++this.asked];
     if (profile === null) return;
     const dimensions = this.lists.openDimensions;
-    await this.attempt(async () => {
+    await this.attempt("The search failed", async () => {
       const [listed, ...lists] = await Promise.all([
         this.ask("GET", "models", {profile, q: wanted}),
         ...dimensions.map((key) => this.readMembers(profile, key, wanted)),
@@ -182,7 +190,7 @@ class Panel {
       dimensions.forEach((key, number) => this.lists.members.set(key, lists[number]));
       this.tree.render();
       const shown = this.lists.nodes().filter((node) => node.kind === "model").length;
-      this.show(this.empty, shown ? "" : `Nothing has “${wanted}”.`);
+      this.show(this.empty, shown || !wanted ? "" : `Nothing has “${wanted}”. Members are found in the dimensions that are open.`);
       if (!this.job) this.say("idle", wanted ? `${count(shown, "model")} found` : `${count(listed.total, "model")}; choose one`);
     });
   }
@@ -201,7 +209,7 @@ class Panel {
     if (!kept.has(node.key)) {
       this.lists.busy.add(node.key);
       this.tree.render();
-      const found = await this.attempt(() =>
+      const found = await this.attempt(`${node.label}: not loaded`, () =>
         node.kind === "model"
           ? this.ask("GET", `models/${encodeURIComponent(node.model)}`, {profile})
           : this.readMembers(profile, node.key),
@@ -233,7 +241,7 @@ class Panel {
     const profile = this.profile;
     this.clearProblem();
     this.showToken({state: "busy"});
-    const found = await this.attempt(() => this.ask("POST", "token/ensure", {body: {profile, force: true}}));
+    const found = await this.attempt("The token was not renewed", () => this.ask("POST", "token/ensure", {body: {profile, force: true}}));
     if (profile !== this.profile) return;
     if (found) this.showToken(found.token);
     else await this.look();
@@ -247,14 +255,14 @@ class Panel {
     }
     this.clearProblem();
     this.say("busy", `${node.model}: refreshing`);
-    const job = await this.attempt(() => this.ask("POST", "refresh", {body: {profile: this.profile, model: node.model}}));
+    const job = await this.attempt(`${node.model}: not refreshed`, () => this.ask("POST", "refresh", {body: {profile: this.profile, model: node.model}}));
     if (job) this.jobs.follow(job);
   }
 
   async cancel() {
     if (!this.job) return;
     this.say("busy", `${this.job.model}: cancelling`);
-    await this.attempt(() => this.ask("DELETE", `jobs/${this.job.id}`));
+    await this.attempt("Not cancelled", () => this.ask("DELETE", `jobs/${this.job.id}`));
   }
 
   showEnded() {
@@ -297,7 +305,7 @@ class Panel {
     } else if (job.state === "cancelled") {
       this.say("stopped", `${job.model}: cancelled; what is cached stays`);
     } else {
-      this.fail(new Refused(job.error), `${job.model}: failed`);
+      this.fail(new Refused(job.error), `${job.model}: not refreshed; what is cached stays`);
     }
   }
 
@@ -328,7 +336,7 @@ class Panel {
     this.refreshButton.title = node ? `Download ${node.model} into the cache` : "Choose a model to download into the cache";
   }
 
-  fail(error, text = "failed") {
+  fail(error, text) {
     this.say("failed", text);
     this.showProblem(error);
   }

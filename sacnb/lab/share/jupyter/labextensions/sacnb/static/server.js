@@ -19,7 +19,7 @@ export async function ask(app, {services, coreutils}, method, path, {body, ...qu
   try {
     answer = await services.ServerConnection.makeRequest(url, {method, ...(body ? {body: JSON.stringify(body)} : {})}, settings);
   } catch {
-    throw new Refused({message: "The Jupyter server does not answer.", hint: "Is it still running?"});
+    throw new Refused({message: "The Jupyter server does not answer.", hint: "Look at the terminal in which Jupyter was started. When it runs again, load this page again."});
   }
   const found = await answer.json().catch(() => ({}));
   if (answer.ok) return found;
