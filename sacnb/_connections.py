@@ -37,6 +37,7 @@ from requests.adapters import HTTPAdapter
 from requests.utils import default_user_agent
 
 from sacnb._fork import renew_after_fork
+from sacnb._http import HeaderLines
 from sacnb.errors import SettingsError
 
 __all__ = [
@@ -196,15 +197,24 @@ class _Response(http.client.HTTPResponse):
 
     def begin(self) -> None:
         """Read the status and the headers of the final answer; http.client itself takes a 102 or 103 for one."""
-        super().begin()
+        self._begin()
         for _ in range(_MAX_INTERIM_ANSWERS):
             if not 100 <= self.status < 200 or self.status == 101:
                 break
             self.headers = self.msg = None  # type: ignore[assignment]  # as before the first answer
-            super().begin()
+            self._begin()
         else:
             raise http.client.HTTPException(f"more than {_MAX_INTERIM_ANSWERS} interim answers")
         self.will_close = self.will_close or self._is_ambiguous()
+
+    def _begin(self) -> None:
+        lines, head = self.fp, HeaderLines(self.fp)
+        self.fp = head  # type: ignore[assignment]
+        try:
+            super().begin()
+        finally:
+            self.fp = lines
+        self.will_close = self.will_close or head.dropped > 0
 
     def _is_ambiguous(self) -> bool:
         """Return whether somebody else may see another end of the body: then the connection ends with it."""

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import IO, Final
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -28,6 +28,7 @@ from sacnb._settings.tenant_url import is_loopback
 
 __all__ = [
     "Challenge",
+    "HeaderLines",
     "Origin",
     "SeenLinks",
     "causes",
@@ -137,6 +138,36 @@ class SeenLinks:
 
 
 # -- headers and bodies -----------------------------------------------------------------------------------------------
+
+
+_HEADER: Final = re.compile(rb"[!-9;-~]+:|[ \t]")
+_MOST_DROPPED: Final = 100
+
+
+class HeaderLines:
+    """The head of an answer for http.client, less the lines that are no headers: it would stop reading headers there.
+
+    ``dropped`` is their number: names that are not ASCII, and lines without a colon.
+    """
+
+    def __init__(self, lines: IO[bytes]) -> None:
+        self._lines = lines
+        self.dropped = 0
+
+    def readline(self, limit: int = -1) -> bytes:
+        """Return the next line, of at most *limit* bytes."""
+        line = self._next(limit)
+        while line.strip() and not line.startswith(b"HTTP/") and not _HEADER.match(line):
+            if self.dropped == _MOST_DROPPED:
+                raise http.client.HTTPException(f"more than {_MOST_DROPPED} lines in the place of headers")
+            self.dropped += 1
+            line = self._next(limit)
+            while line.startswith((b" ", b"\t")):  # of the dropped line
+                line = self._next(limit)
+        return line
+
+    def _next(self, limit: int) -> bytes:
+        return re.sub(rb"^([!-9;-~]+)[ \t]+:", rb"\1:", self._lines.readline(limit))
 
 
 def read_http_date(text: str | None) -> datetime | None:

@@ -28,7 +28,7 @@ from sacnb.sandbox import Sandbox
 
 # How long one example takes says more about what else the machine is doing than about the code. What guards a change
 # tries the same examples each time, so that a change is refused for what it changes; `make search` looks for new ones.
-hypothesis.settings.register_profile("guard", deadline=None, derandomize=True, max_examples=20)
+hypothesis.settings.register_profile("guard", deadline=None, derandomize=True, max_examples=12)
 hypothesis.settings.register_profile("search", deadline=None, max_examples=1500, print_blob=True)
 hypothesis.settings.load_profile("guard")
 # Hypothesis also tries constants that it finds by parsing every module of sacnb: seconds in each process, and other

@@ -40,8 +40,9 @@ _MAX_MESSAGE_CHARS: Final = 8_000
 
 # SAC puts the number that means something in brackets at the end of the message; error.code is a correlation id.
 _SAC_NUMBER: Final = re.compile(r"\[(\d{3,5})\]\s*\.?\s*$")
-_TITLE: Final = re.compile(r"<(?:title|h1)[^>]*>(.*?)</(?:title|h1)>", re.IGNORECASE | re.DOTALL)
-_TAG: Final = re.compile(r"<[^>]*>")
+_TITLE_BEGIN: Final = re.compile(r"<(?:title|h1)(?:\s[^<>]*)?>", re.IGNORECASE)
+_TITLE_END: Final = re.compile(r"</(?:title|h1)>", re.IGNORECASE)
+_TAG: Final = re.compile(r"<[^<>]*>")
 
 _NOT_ALLOWED: Final = 3401
 # Seen on live tenants (unconfirmed by SAP's documents), except 1001 to 1011, which are in SAP's guide.
@@ -140,8 +141,9 @@ def _text(value: Any) -> str | None:
 
 
 def _from_page(text: str) -> str:
-    title = _TITLE.search(text)
-    return html.unescape(_TAG.sub(" ", title[1] if title else text))
+    begin = _TITLE_BEGIN.search(text)
+    end = _TITLE_END.search(text, begin.end()) if begin else None
+    return html.unescape(_TAG.sub(" ", text[begin.end() : end.start()] if begin and end else text))
 
 
 # Too Early: the server refuses to act on the request before it knows that nobody repeats it (RFC 8470, 5.2).

@@ -10,9 +10,8 @@ from typing import Any, Final
 
 import polars as pl
 
-from sacnb._write.check import describe
+from sacnb._write.check import ROW, Problems, describe
 from sacnb._write.encode import chunks
-from sacnb._write.frame import ROW, Problems
 from sacnb._write.job import ImportJob
 from sacnb._write.order import Order
 from sacnb._write.report import WriteProgress, WriteReport, append_audit

@@ -3,18 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from sacnb._write.frame import ROW, Problems
 from sacnb._write.target import PRIVATE, VERSION
 from sacnb.errors import BadAnswer
 
 if TYPE_CHECKING:
     from sacnb._write.target import Dates, ImportTable, Members
 
-__all__ = ["check_keys", "check_members", "describe"]
+__all__ = ["ROW", "Problems", "check_keys", "check_members", "describe"]
+
+ROW: Final = "\0row"
+_PROBLEM_SCHEMA: Final = {
+    "row": pl.UInt32,
+    "column": pl.String,
+    "value": pl.String,
+    "problem": pl.String,
+    "message": pl.String,
+}
+
+
+@dataclass(slots=True)
+class Problems:
+    """Everything wrong with a frame, collected until all checks are done."""
+
+    _parts: list[pl.DataFrame] = field(default_factory=list)
+
+    def add(self, problem: str, message: str, *, column: str | None = None, row: int | None = None) -> None:
+        """Add a problem of the frame or of a column."""
+        entry = {"row": row, "column": column, "value": None, "problem": problem, "message": message}
+        self._parts.append(pl.DataFrame([entry], schema=_PROBLEM_SCHEMA))
+
+    def add_rows(self, rows: pl.DataFrame, column: str, problem: str, message: str | pl.Expr) -> None:
+        """Add a problem for each row of a frame with ``ROW`` and *column*."""
+        if rows.height:
+            text = pl.lit(message) if isinstance(message, str) else message
+            value = pl.col(column).cast(pl.String) if column in rows.columns else pl.lit(None, pl.String)
+            self._parts.append(
+                rows.select(
+                    row=pl.col(ROW).cast(pl.UInt32),
+                    column=pl.lit(column),
+                    value=value,
+                    problem=pl.lit(problem),
+                    message=text,
+                )
+            )
+
+    def frame(self) -> pl.DataFrame:
+        """Return all problems: those of columns first, then by row."""
+        if not self._parts:
+            return pl.DataFrame(schema=_PROBLEM_SCHEMA)
+        return pl.concat(self._parts).sort("row", nulls_last=False, maintain_order=True)
 
 
 def check_keys(rows: pl.DataFrame, table: ImportTable, problems: Problems, *, may_be_empty: bool = False) -> None:

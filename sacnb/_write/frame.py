@@ -4,71 +4,32 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, KeysView, Mapping, Sequence, ValuesView
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation, localcontext
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, cast
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from sacnb._arguments import plain
-from sacnb._frames.convert import POLARS_DECIMAL_DIGITS, from_frame
+from sacnb._frames.convert import EXACT_INTEGER, POLARS_DECIMAL_DIGITS, from_frame
+from sacnb._write.check import ROW, Problems
 from sacnb.errors import QueryError
 
 if TYPE_CHECKING:
     from sacnb._write.target import Dates, ImportColumn, ImportTable
 
-__all__ = ["ROW", "Layout", "Prepared", "Problems", "prepare", "read_frame", "with_full_names"]
+__all__ = ["Layout", "Prepared", "prepare", "read_frame", "with_full_names"]
 
-ROW: Final = "\0row"
-_PROBLEM_SCHEMA: Final = {
-    "row": pl.UInt32,
-    "column": pl.String,
-    "value": pl.String,
-    "problem": pl.String,
-    "message": pl.String,
-}
 _DIGITS: Final = 38
 # Not \\d, which other scripts' digits match, too, and decimals do not read.
 _PLAIN_NUMBER: Final = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?$"
-
-
-@dataclass(slots=True)
-class Problems:
-    """Everything wrong with a frame, collected until all checks are done."""
-
-    _parts: list[pl.DataFrame] = field(default_factory=list)
-
-    def add(self, problem: str, message: str, *, column: str | None = None, row: int | None = None) -> None:
-        """Add a problem of the frame or of a column."""
-        entry = {"row": row, "column": column, "value": None, "problem": problem, "message": message}
-        self._parts.append(pl.DataFrame([entry], schema=_PROBLEM_SCHEMA))
-
-    def add_rows(self, rows: pl.DataFrame, column: str, problem: str, message: str | pl.Expr) -> None:
-        """Add a problem for each row of a frame with ``ROW`` and *column*."""
-        if rows.height:
-            text = pl.lit(message) if isinstance(message, str) else message
-            value = pl.col(column).cast(pl.String) if column in rows.columns else pl.lit(None, pl.String)
-            self._parts.append(
-                rows.select(
-                    row=pl.col(ROW).cast(pl.UInt32),
-                    column=pl.lit(column),
-                    value=value,
-                    problem=pl.lit(problem),
-                    message=text,
-                )
-            )
-
-    def frame(self) -> pl.DataFrame:
-        """Return all problems: those of columns first, then by row."""
-        if not self._parts:
-            return pl.DataFrame(schema=_PROBLEM_SCHEMA)
-        return pl.concat(self._parts).sort("row", nulls_last=False, maintain_order=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +72,36 @@ def read_frame(frame: object) -> pl.DataFrame:
             return cast("pl.DataFrame", pl.from_arrow(_for_polars(from_frame("frame", frame))))
         if not isinstance(frame, Mapping):
             raise TypeError(type(frame).__name__)
-        return pl.DataFrame(cast("Any", frame))
+        return pl.DataFrame({name: _column(values) for name, values in frame.items()})
     except QueryError:
         raise
     # polars panics on decimals that are not finite.
     except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        why = str(error).partition("\n")[0].removesuffix(".")  # after it, polars explains itself
         raise QueryError(
-            f"frame must be a frame (polars, pandas, pyarrow, DuckDB, a Result) or a dict of columns: {error}.",
+            f"frame must be a frame (polars, pandas, pyarrow, DuckDB, a Result) or a dict of columns: {why}.",
             hint="A list of dicts becomes a frame with polars.DataFrame(rows)." if isinstance(frame, list) else None,
         ) from None
+
+
+def _column(values: Any) -> Any:
+    """Return values for polars, which takes the type of the first one: all numbers of a list as one type."""
+    if isinstance(values, Iterator | KeysView | ValuesView):
+        values = list(values)
+    elif type(values).__module__ == "numpy" and values.ndim:
+        if values.dtype.kind == "M" and np.datetime_data(values.dtype)[0] in {"Y", "M", "W", "h", "m", "s"}:
+            return values.astype("datetime64[ms]")
+        values = values.tolist() if values.dtype.kind == "O" else values
+    kinds = set(map(type, values)) - {type(None)} if isinstance(values, list | tuple) else set()
+    if len(kinds) < 2:
+        return values
+    found = [plain(one) for one in values]
+    kinds = set(map(type, found)) - {type(None)}
+    if kinds <= {int, float} and all(abs(one) <= EXACT_INTEGER for one in found if type(one) is int):
+        return [None if one is None else float(one) for one in found]
+    if kinds <= {int, float, Decimal}:  # exact: a float has the digits that it is shown with
+        return [None if one is None else Decimal(str(one)) for one in found]
+    return [None if one is None else str(one) for one in found] if kinds <= {int, str} else found
 
 
 def _for_polars(table: pa.Table) -> pa.Table:
@@ -161,6 +143,11 @@ def prepare(
     rounded: Counter[str] = Counter()
     if layout.pivot is not None:
         frame = _unpivot(frame, table, layout, problems, rounded)
+        dimension = layout.pivot[0]
+        if dimension in dates and dimension in frame.columns:
+            headings = frame.get_column(dimension).unique()
+            written = headings.map_elements(dates[dimension].of_heading, return_dtype=pl.String)
+            frame = frame.with_columns(pl.col(dimension).replace_strict(headings, written))
     row = frame.get_column(ROW)
 
     def converted(series: pl.Series, column: ImportColumn, row: pl.Series) -> pl.Series:
@@ -259,6 +246,8 @@ def _sources(frame: pl.DataFrame, table: ImportTable, layout: Layout, problems: 
 def _constant(target: str, value: Any, height: int) -> pl.Series:
     """Return a column of one value. Raises QueryError for one that no cell can hold."""
     found = plain(value.value if isinstance(value, Enum) else value)
+    if type(found).__name__ == "Period" and hasattr(found, "to_timestamp"):
+        found = found.to_timestamp()
     if (
         found is None
         or isinstance(found, str | int | float | date)

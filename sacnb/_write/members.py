@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from sacnb._write.carry import Carrier
-from sacnb._write.check import check_keys, describe
-from sacnb._write.frame import Layout, Problems, prepare, read_frame, with_full_names
+from sacnb._write.check import Problems, check_keys, describe
+from sacnb._write.frame import Layout, prepare, read_frame, with_full_names
 from sacnb._write.report import differs, verified
 from sacnb._write.service import JobSettings, explained, import_table
 from sacnb._write.target import ImportColumn, ImportTable

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from sacnb._arguments import callback, flag, folder, names, one_of, seconds, text, whole_number
+from sacnb._arguments import callback, flag, folder, names, one_of, required_text, seconds, text, whole_number
 from sacnb._arguments import mapping as _mapping
 from sacnb._write.encode import MAX_BYTES, MAX_ROWS
 from sacnb._write.frame import Layout
@@ -80,7 +80,8 @@ def make_order(
         version=text("version", version) or None,
         defaults={str(name): value for name, value in _mapping("defaults", defaults).items()},
         mapping={
-            str(name): text(f"mapping[{name!r}]", source) or "" for name, source in _mapping("mapping", mapping).items()
+            str(name): required_text(f"mapping[{name!r}]", source)
+            for name, source in _mapping("mapping", mapping).items()
         },
         pivot=names("pivot", pivot),
         scope=names("scope", scope),

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from sacnb._write.carry import Carrier
-from sacnb._write.check import check_keys, describe
-from sacnb._write.frame import ROW, Layout, Problems, prepare, read_frame, with_full_names
+from sacnb._write.check import ROW, Problems, check_keys, describe
+from sacnb._write.frame import Layout, prepare, read_frame, with_full_names
 from sacnb._write.job import ImportJob
 from sacnb._write.report import differs, verified
 from sacnb._write.service import JobSettings, explained, import_id, table_of

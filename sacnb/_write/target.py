@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from sacnb._endpoints import HIERARCHY_ROOT, PARENT_SUFFIX, UNASSIGNED
@@ -186,7 +188,9 @@ _FORMATS: Final[Mapping[str, str]] = {
     "99999999": "%Y%m%d",
     "9999-99-99": "%Y-%m-%d",
 }
-_MONTH: Final = re.compile(r"\d{4}-?(0[1-9]|1[0-2])(-?(0[1-9]|[12]\d|3[01]))?")
+_MONTH: Final = re.compile(r"\d{4}-?(0[1-9]|1[0-2])(-?(0[1-9]|[12]\d|3[01]))?", re.ASCII)
+# As pandas writes periods of months and times at midnight, and polars dates.
+_HEADING: Final = re.compile(r"(\d{4}-\d{2})(-\d{2})?(?:[ T]00:00:00(?:\.0+)?)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +205,18 @@ class Dates:
     def format(self) -> str | None:
         """The format in which a date of Python or Arrow is written, or ``None`` where it is not known."""
         return _FORMATS.get(self.shape or "")
+
+    def of_heading(self, text: str) -> str:
+        """Return a heading as the dimension writes dates, where a frame turned a date or period into it."""
+        found = _HEADING.fullmatch(text)
+        if found is None or self.format is None or self.accepts(text):
+            return text
+        month, day = found.groups()
+        if day is None and "%m" not in self.format:
+            return text
+        with suppress(ValueError):  # no such day
+            return date.fromisoformat(month + (day or "-01")).strftime(self.format)
+        return text
 
     def accepts(self, text: str) -> bool:
         """Return whether the dimension can have this date."""
@@ -222,4 +238,4 @@ def dates_as_written(ids: Iterable[str]) -> Dates:
 
 
 def _shape(text: str) -> str:
-    return re.sub(r"\d", "9", text)
+    return re.sub("[0-9]", "9", text)

@@ -8,8 +8,8 @@ from dataclasses import replace
 import polars as pl
 
 from sacnb._write.carry import Carrier
-from sacnb._write.check import check_keys, check_members, describe
-from sacnb._write.frame import ROW, Layout, Prepared, Problems, prepare, read_frame
+from sacnb._write.check import ROW, Problems, check_keys, check_members, describe
+from sacnb._write.frame import Layout, Prepared, prepare, read_frame
 from sacnb._write.job import ImportJob
 from sacnb._write.order import Order, layout_of
 from sacnb._write.report import WriteReport

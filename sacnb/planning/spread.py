@@ -10,8 +10,8 @@ from typing import Any, Final, Literal
 import polars as pl
 
 from sacnb._arguments import flag, names, one_of, plain, text, whole_number
-from sacnb._write.check import describe
-from sacnb._write.frame import ROW, Problems, read_frame
+from sacnb._write.check import ROW, Problems, describe
+from sacnb._write.frame import read_frame
 from sacnb.errors import QueryError, RowsError
 
 __all__ = ["spread"]
@@ -162,6 +162,7 @@ class _Spread:
         self._equal = equal
         self._signed = signed
         self._problems = Problems()
+        self._wrong: dict[tuple[str, str], list[int]] = {}  # totals by problem and message
         self._totals = totals.with_row_index(ROW)
         keep = [*columns.shared, *columns.over]
         weights = reference.with_row_index(ROW).select(ROW, *keep, pl.col(columns.weight).alias(_WEIGHT))
@@ -222,7 +223,7 @@ class _Spread:
         return parts
 
     def _report(self, row: int, problem: str, message: str) -> None:
-        self._problems.add_rows(self._totals.filter(pl.col(ROW) == row), self._columns.measure, problem, message)
+        self._wrong.setdefault((problem, message), []).append(row)
 
     def _refuse_repeated(self, frame: pl.DataFrame, keys: list[str], argument: str) -> None:
         again = frame.filter(pl.struct(keys).is_duplicated()) if keys else frame.slice(1)
@@ -250,16 +251,21 @@ class _Spread:
     def _whole_weights(self) -> dict[int, int]:
         """Return the weights as whole numbers in the same proportions; null is zero."""
         found: dict[int, Decimal] = {}
+        bad: list[int] = []
         for row, value in _numbers(self._reference, _WEIGHT):
             if value is not None and not value.is_finite():
-                bad = self._reference.filter(pl.col(ROW) == row).rename({_WEIGHT: self._columns.weight})
-                self._problems.add_rows(bad, self._columns.weight, "type", "A weight of the reference is not a number.")
+                bad.append(row)
             else:
                 found[row] = value or Decimal(0)
+        wrong = self._reference.filter(pl.col(ROW).is_in(bad)).rename({_WEIGHT: self._columns.weight})
+        self._problems.add_rows(wrong, self._columns.weight, "type", "A weight of the reference is not a number.")
         finest = min((int(value.as_tuple().exponent) for value in found.values()), default=0)
         return {row: int(value.scaleb(-finest)) for row, value in found.items()}
 
     def _raise_problems(self) -> None:
+        for (problem, message), rows in self._wrong.items():
+            wrong = self._totals.filter(pl.col(ROW).is_in(rows))
+            self._problems.add_rows(wrong, self._columns.measure, problem, message)
         found = self._problems.frame()
         if found.height:
             raise RowsError(

@@ -49,12 +49,14 @@ class _Shape:
         """Yield the matches; *lowered* is None where lower() and a pattern that ignores case may differ."""
         if lowered is not None and not any(needle in lowered for needle in self.needles):
             return iter(())
-        return self.pattern.finditer(text)
+        return (match for match in self.pattern.finditer(text) if match.lastindex or not self.pattern.groups)
 
 
+# Without the group it is none: what begins like one is passed over at once, and not searched again from each "eyJ".
+_JWT: Final = re.compile(r"eyJ[A-Za-z0-9_-]{10,}(\.[A-Za-z0-9_-]{10,}(?:\.[A-Za-z0-9_-]*)?)?")
 # Shapes that are secrets wherever they occur.
 _SHAPES: Final = (
-    _Shape("JSON web token", re.compile(r"eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}(?:\.[A-Za-z0-9_-]*)?"), ("eyj",)),
+    _Shape("JSON web token", _JWT, ("eyj",)),
     _Shape("private key", re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"), ("-----begin",)),
     _Shape("SAC client secret", re.compile(_UUID + r"\$[A-Za-z0-9_-]{20,}={0,2}"), ("$",)),
 )
@@ -63,7 +65,9 @@ _HOSTS: Final = ("hcs.cloud.sap", "hanacloudservices.cloud.sap", "sapanalytics.c
 _SHAPES_IN_A_CASSETTE: Final = (
     _Shape(
         "host of a tenant",
-        re.compile(rf"(?i)\b[a-z0-9-]+(?:\.[a-z0-9-]+)*\.(?:{'|'.join(map(re.escape, _HOSTS))})\b"),
+        re.compile(
+            rf"(?i)(?<![a-z0-9-])(?<![a-z0-9-]\.)[a-z0-9-]+(?:\.[a-z0-9-]+)*\.(?:{'|'.join(map(re.escape, _HOSTS))})\b"
+        ),
         _HOSTS,
     ),
     _Shape("client id", re.compile(rf"\bsb-{_UUID}!b\d+"), ("sb-",)),

@@ -9,7 +9,7 @@ from typing import Final, Literal
 import pyarrow as pa
 
 from sacnb.errors import QueryError
-from sacnb.snowflake.rows import NotFinite, ndjson, refuse_not_finite, writable
+from sacnb.snowflake.rows import NotFinite, ndjson, refuse_bad_text, refuse_not_finite, writable
 
 __all__ = ["MAX_APPEND_BYTES", "Chunk", "Chunker", "Compression"]
 
@@ -77,6 +77,7 @@ class Chunker:
 
     def check(self, batch: pa.RecordBatch, rows_before: int) -> None:
         """Raise QueryError for a value that no JSON can hold; *rows_before* is for its row number."""
+        refuse_bad_text(batch)
         if self._refuses:
             refuse_not_finite(batch, rows_before)
 

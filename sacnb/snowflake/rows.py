@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from decimal import Decimal
-from typing import Any, Final, Literal, cast
+from typing import Any, Literal, cast
 
 import polars as pl
 import pyarrow as pa
@@ -22,9 +22,16 @@ from sacnb._fork import refuse_polars_after_fork
 from sacnb._frames.convert import from_frame
 from sacnb.errors import QueryError
 
-__all__ = ["NotFinite", "batches", "ndjson", "refuse_not_finite", "schema_of", "writable", "written_type"]
-
-_MAX_DECIMAL_DIGITS: Final = 38
+__all__ = [
+    "NotFinite",
+    "batches",
+    "ndjson",
+    "refuse_bad_text",
+    "refuse_not_finite",
+    "schema_of",
+    "writable",
+    "written_type",
+]
 
 NotFinite = Literal["error", "null"]
 
@@ -35,6 +42,8 @@ def batches(data: object) -> Iterator[pa.RecordBatch]:
     Raises QueryError for anything else.
     """
     for batch in _batches(data):
+        if "" in batch.schema.names:
+            raise QueryError(f"A column of {batch.schema.names} has no name.", hint="Rename it.")
         if len(set(batch.schema.names)) != batch.num_columns:
             raise QueryError(f"The columns {batch.schema.names} have the same name twice.")
         yield batch
@@ -81,9 +90,18 @@ def _of_polars(frame: pl.DataFrame) -> pl.DataFrame:
     objects = [name for name, kind in frame.schema.items() if kind == pl.Object]
     if objects:
         raise QueryError(f"Column {objects[0]!r} holds Python objects, which JSON cannot say.")
-    return frame.with_columns(
-        pl.col(name).cast(pl.String) for name, kind in frame.schema.items() if kind in {pl.Int128, pl.UInt128}
-    )
+    texts = {name: _without_128_bits(kind) for name, kind in frame.schema.items()}
+    return frame.cast(cast("Any", {name: kind for name, kind in texts.items() if kind != frame.schema[name]}))
+
+
+def _without_128_bits(kind: Any) -> Any:
+    if isinstance(kind, pl.List):
+        return pl.List(_without_128_bits(kind.inner))
+    if isinstance(kind, pl.Array):
+        return pl.Array(_without_128_bits(kind.inner), kind.size)
+    if isinstance(kind, pl.Struct):
+        return pl.Struct({one.name: _without_128_bits(one.dtype) for one in kind.fields})
+    return pl.String if kind in {pl.Int128, pl.UInt128} else kind
 
 
 def schema_of(data: Any) -> pa.Schema:
@@ -106,11 +124,27 @@ def schema_of(data: Any) -> pa.Schema:
 
 
 def ndjson(part: pa.RecordBatch) -> bytes:
-    """Return *part* as lines, each ended. Raises QueryError in a forked process."""
+    """Return *part* as lines, each ended. Raises QueryError in a forked process, and for what polars cannot write."""
     refuse_polars_after_fork()
     lines = io.BytesIO()  # without a target polars returns text, which costs as much again to decode and encode
-    cast("pl.DataFrame", pl.from_arrow(part)).write_ndjson(lines)
+    try:
+        cast("pl.DataFrame", pl.from_arrow(part)).write_ndjson(lines)
+    # polars panics on dates beyond its years.
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        bad = next((field_ for field_ in part.schema if not _can_be_written(part.select([field_.name]))), None)
+        where = "The rows" if bad is None else f"Column {bad.name!r} ({bad.type})"
+        raise QueryError(
+            f"{where} cannot be written as JSON: {str(error).partition(chr(10))[0]}",
+            hint="Convert the column, for example to text.",
+        ) from None
     return lines.getvalue()
+
+
+def _can_be_written(part: pa.RecordBatch) -> bool:
+    with suppress(pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        cast("pl.DataFrame", pl.from_arrow(part)).write_ndjson(io.BytesIO())
+        return True
+    return False
 
 
 def writable(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -144,11 +178,11 @@ def _written(kind: pa.DataType) -> pa.DataType | None:
         return pa.large_string() if inner == pa.string_view() else inner  # Arrow does not take from views
     if pa.types.is_nested(kind):
         return _written_nested(kind)
-    if is_text or (pa.types.is_decimal(kind) and (kind.precision > _MAX_DECIMAL_DIGITS or kind.scale < 0)):
+    if is_text or pa.types.is_decimal256(kind) or (pa.types.is_decimal(kind) and kind.scale < 0):
         kind = pa.string()
     elif pa.types.is_float16(kind):
         kind = pa.float32()
-    elif pa.types.is_timestamp(kind) and (kind.tz or "").startswith(("+", "-")):
+    elif pa.types.is_timestamp(kind) and (kind.tz or "").startswith(("+", "-", "Z")):
         kind = pa.timestamp(kind.unit, "UTC")  # the same moment; polars knows zones by their names only
     return None if pa.types.is_interval(kind) else kind
 
@@ -228,6 +262,23 @@ def refuse_not_finite(batch: pa.RecordBatch, rows_before: int) -> None:
             )
 
 
+def refuse_bad_text(batch: pa.RecordBatch) -> None:
+    """Raise QueryError for texts that are not UTF-8, which Arrow passes on unseen, within lists and structs too."""
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        for leaf in _leaves(column):
+            if not (
+                pa.types.is_string(leaf.type) or pa.types.is_large_string(leaf.type) or leaf.type == pa.string_view()
+            ):
+                continue
+            try:
+                leaf.validate(full=True)
+            except pa.ArrowInvalid as error:
+                raise QueryError(
+                    f"Column {name!r} holds a text that is not UTF-8: {error}.",
+                    hint="Decode the column from its bytes, or cast it to binary.",
+                ) from None
+
+
 def _leaves(column: pa.Array) -> Iterator[pa.Array]:
     """Yield the arrays of values in a column, those within lists and structs too."""
     kind = column.type
@@ -237,9 +288,14 @@ def _leaves(column: pa.Array) -> Iterator[pa.Array]:
     elif _is_list(kind):
         yield from _leaves(column.flatten())
     elif pa.types.is_map(kind):
-        yield from _leaves(column.items)
+        start, end = column.offsets[0].as_py(), column.offsets[-1].as_py()
+        yield from _leaves(column.items.slice(start, end - start))
     elif pa.types.is_dictionary(kind):
-        yield from _leaves(column.dictionary)
+        values = column.dictionary
+        is_number = pa.types.is_floating(values.type)  # a NaN that no row has does no harm
+        yield from _leaves(values.take(column.indices.unique()) if is_number else values)
+    elif pa.types.is_run_end_encoded(kind):
+        yield from _leaves(pc.run_end_decode(column))
     elif isinstance(kind, pa.BaseExtensionType):
         yield from _leaves(column.storage)
     else:

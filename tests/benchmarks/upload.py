@@ -23,9 +23,9 @@ from sacapi import sacapi
 from sacnb._auth import TokenEnvelope, TokenGuard
 from sacnb._settings import Secret
 from sacnb._wire import SacSession
-from sacnb._write.check import check_keys
+from sacnb._write.check import ROW, Problems, check_keys
 from sacnb._write.encode import chunks
-from sacnb._write.frame import ROW, Layout, Problems, prepare
+from sacnb._write.frame import Layout, prepare
 from sacnb._write.job import ImportJob
 from sacnb._write.service import JobSettings
 from sacnb._write.target import ImportTable, read_import_metadata

@@ -163,14 +163,6 @@ def test_from_the_first_look_to_code_in_the_notebook(
     notebook.errors[:] = [said for said in notebook.errors if said not in refused]
     assert len(refused) == 1
 
-    # Whatever is wrong with the panel, JupyterLab starts.
-    page.route("**/sacnb/static/panel.js", lambda route: route.fulfill(body="}", content_type="text/javascript"))
-    page.reload()
-    page.locator(".jp-Notebook").wait_for()
-    page.wait_for_function("jupyterapp.shell.currentWidget?.content?.widgets?.length > 1")
-    assert any("The side panel of sacnb is not shown" in said for said in notebook.console)
-    page.unroute_all()
-
 
 def test_a_refresh_is_followed_whichever_tenant_is_shown_and_while_the_server_is_away(browser: Any) -> None:
     """What the panel hears of two refreshes: the second was started in another tab, and its server starts again."""

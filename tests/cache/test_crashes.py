@@ -177,7 +177,7 @@ def test_a_limit_of_the_system_is_met_in_a_real_process(cache: Cache, key: Cache
         "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
     )
     command = [sys.executable, "-c", code, str(SAVER), str(cache.directory), "never", str(files[1])]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = forking.run(command, text=True)
     assert done.returncode == 1
     assert "CacheError: The disk" in done.stderr
     assert "the last good result is intact" in done.stderr

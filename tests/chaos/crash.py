@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import forking
+
 from .run import read_runs
 from .scenes import SCENES, Scene, World, Wrong
 
@@ -52,7 +54,7 @@ class Victims:
     def __init__(self) -> None:
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("SAC_", "SNOWFLAKE_"))}
         script = Path(__file__).with_name("victim.py")
-        self._process = subprocess.Popen(
+        self._process = forking.Forked(
             [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env={**environ, "PYTHONPATH": os.pathsep.join([*sys.path])},
         )  # fmt: skip

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -17,11 +18,13 @@ from click.testing import Result
 
 from sacnb.cli.failures import ExitCode
 from sacnb.replay import document
+from sacnb.replay.notebook import Runner
 from sacnb.sandbox import Sandbox
 
 Invoke = Callable[..., Result]
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
+CASSETTES = Path(__file__).parents[2] / "cassettes"
 CONNECT = "import sacnb\njobs = sacnb.connect().model('US_EMPLOYMENT')"
 FACTS = "jobs.facts(where={'Sector': '31'}, since='2015-06').fetch()"
 # The ids of widgets are made up anew each time, and what is printed comes in other pieces.
@@ -106,9 +109,20 @@ def test_a_notebook_is_recorded_handed_on_and_pruned(  # noqa: PLR0917 - fixture
     assert tenant.counts["requests"] == asked
 
 
-def test_no_outputs_leaves_the_notebook_as_it_is(invoke: Invoke, tenant: Sandbox, tmp_path: Path) -> None:
+def test_no_outputs_leaves_the_notebook_as_it_is(
+    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without kernels, which the recording above has; what they would show is in the notebook that they return."""
     plan = write(tmp_path / "plan.ipynb", CONNECT, "jobs.schema")
     before = plan.read_bytes()
+
+    def run(runner: Runner, mode: str, cassette: Path) -> tuple[Any, list[dict[str, Any]]]:
+        shutil.copy(CASSETTES / "01_first_read.cassette.json", cassette)
+        shown = nbformat.read(plan, as_version=4)
+        shown.cells[1].outputs = [nbformat.v4.new_output("stream", text="the schema")]
+        return shown, [{"path": str(cassette), "mode": mode, "requests": 1}]
+
+    monkeypatch.setattr(Runner, "run", run)
     result = invoke("replay", "record", "plan.ipynb", "--no-outputs", "--cassette", "other")
     assert result.exit_code == 0, result.output
     assert plan.read_bytes() == before

@@ -139,7 +139,7 @@ run("describe", "NO_SUCH")
 def test_a_job_without_a_console_works_and_returns_its_exit_code(streams: str, tenant: Sandbox, tmp_path: Path) -> None:
     """As pythonw does on Windows, and cron jobs with closed streams."""
     program = f"import os, sys, runpy\n{streams}\n" + RUN_BOTH
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    done = forking.run([sys.executable, "-c", program], text=True, timeout=60)
     assert done.returncode == ExitCode.USAGE, done.stderr
     assert "Unexpected" not in done.stderr
     assert Path("first_code").read_text(encoding="utf-8") == "0"

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import requests
 from distributed import Client, LocalCluster
+from distributed.utils import get_mp_context
 from engines import DIE_ONCE, connected
 
 import sacnb.dask
@@ -23,15 +24,24 @@ ORDER = ["Version", "Date", "Region", "Channel", "Product", "Customer"]
 
 @pytest.fixture(scope="module")
 def client(place: Any) -> Iterator[Client]:
-    """Two worker processes of one thread; they inherit the environment, and so the secret."""
-    with (
-        dask.config.set({"distributed.worker.memory.terminate": False, "distributed.comm.timeouts.connect": "60s"}),
-        LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0", host="127.0.0.1"
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
+    """Two worker processes of one thread; they inherit the environment, and so the secret.
+
+    They are forked from a process that has imported what they need.
+    """
+    config = {
+        "distributed.worker.memory.terminate": False,
+        "distributed.comm.timeouts.connect": "60s",
+        "distributed.worker.multiprocessing-method": "forkserver",
+    }
+    with dask.config.set(config):
+        get_mp_context().set_forkserver_preload(["distributed", "dask.dataframe", "sacnb.dask", "sacnb._slices.read"])
+        with (
+            LocalCluster(
+                n_workers=2, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0", host="127.0.0.1"
+            ) as cluster,
+            Client(cluster) as client,
+        ):
+            yield client
 
 
 def check(found: pd.DataFrame, whole: pd.DataFrame) -> None:

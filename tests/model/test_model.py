@@ -34,6 +34,7 @@ from sacnb.errors import (
     UnknownNameError,
 )
 from sacnb.sandbox import Column, Sandbox, start, table_model
+from sacnb.sandbox.models.scale import scale as scale_of
 from sacnb.sandbox.models.small import read_csv
 
 ConnectTo = Callable[..., Tenant]
@@ -300,12 +301,13 @@ def test_progress_knows_what_sac_announced(jobs: Model) -> None:
 
 
 def test_a_long_list_of_members_is_split_over_requests(sandbox: Sandbox, connect_to: ConnectTo) -> None:
+    sandbox.add_model(scale_of(2_000))
     scale = connect_to(sandbox).model("SCALE")
-    customers = [f"{number:010d}" for number in range(1500)]
-    result = scale.facts(where=col("Customer").is_in(customers)).fetch()
+    products = [f"P-{number:03d}" for number in range(450)]
+    result = scale.facts(where=col("Product").is_in(products)).fetch()
     requests = [entry for entry in sandbox.log if entry.path.endswith("/FactData")]
     assert len(requests) > 1
-    expected = scale.facts().fetch().polars().filter(pl.col("Customer").is_in(customers))
+    expected = scale.facts().fetch().polars().filter(pl.col("Product").is_in(products))
     assert result.polars().sort(pl.all()).equals(expected.sort(pl.all()))
 
 

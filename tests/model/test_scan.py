@@ -16,6 +16,7 @@ from sacnb._tenant import Model, Tenant
 from sacnb._wire.telemetry import RequestEvent
 from sacnb.errors import AuthError, MixedAccountsWarning, MixedVersionsWarning, QueryError, UnknownNameError
 from sacnb.sandbox import Sandbox
+from sacnb.sandbox.models.scale import scale as scale_of
 
 ConnectTo = Callable[..., Tenant]
 c = pl.col
@@ -95,10 +96,11 @@ def test_a_member_that_does_not_exist_has_no_rows(jobs: Model) -> None:
 def test_a_long_list_is_shared_out_and_a_filter_too_long_for_any_url_stays(
     sandbox: Sandbox, connect_to: ConnectTo
 ) -> None:
+    sandbox.add_model(scale_of(2_000))
     scale = connect_to(sandbox).model("SCALE")
-    customers = [f"{number:010d}" for number in range(1500)]
+    products = [f"P-{number:03d}" for number in range(450)]
     everything = scale.facts().fetch().polars()
-    listed = c("Customer").is_in(customers)
+    listed = c("Product").is_in(products)
     for condition, is_sent in ((listed, True), (listed | (c("Region") == "#"), False)):
         before = len(questions(sandbox))
         found = scale.scan().filter(condition, c("Channel") == "Direct").collect()

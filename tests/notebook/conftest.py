@@ -60,3 +60,9 @@ def sac(shell: Shell, sandbox: Sandbox, connect_to: Callable[..., Tenant], monke
     shell.user_ns["sac"] = tenant
     shell.run("shown = %sac connect sac")
     return tenant
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make charts, but draw no PNG of them: half of the time of a test that looks at something else."""
+    monkeypatch.setattr("sacnb.notebook.words._picture", lambda chart, theme: "")

@@ -140,6 +140,7 @@ def test_a_parent_stands_for_its_leaves(explore: Callable[..., Explorer]) -> Non
     assert explorer.query.where == (("Sector", ("31", "32")),)
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize(
     ("model", "choices"),
     [
@@ -186,6 +187,7 @@ def test_a_missing_chart_is_explained(explore: Callable[..., Explorer]) -> None:
     assert "No chart: The result also varies in" in text(explorer)
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize(
     ("choices", "words"),
     [
@@ -222,6 +224,7 @@ def test_an_unknown_model_is_shown_with_the_nearest(explore: Callable[..., Explo
     assert explorer.error is None
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_second_click_during_a_download_does_nothing(explore: Callable[..., Explorer], sandbox: Sandbox) -> None:
     explorer = explore("US_EMPLOYMENT")
     choose(explorer, filter_by="Sector", members=("31",))
@@ -246,6 +249,7 @@ def test_a_second_click_during_a_download_does_nothing(explore: Callable[..., Ex
     assert len([entry for entry in sandbox.log if entry.path.endswith("/FactData")]) == 1
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_click_while_lists_load_is_handled_afterwards(explore: Callable[..., Explorer], sandbox: Sandbox) -> None:
     explorer = explore("US_EMPLOYMENT")
     reached, go_on = threading.Event(), threading.Event()
@@ -402,6 +406,7 @@ def test_cancelling_and_closing_end_the_wait_for_a_list(
     assert not [one for one in threading.enumerate() if one.name == "sacnb-explorer"]
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_added_versions_are_told_above_the_table(explore: Callable[..., Explorer]) -> None:
     explorer = explore("US_EMPLOYMENT")
     choose(explorer, dimensions=("Date", "Sector"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from typing import Any
@@ -162,3 +163,14 @@ def test_arguments_are_checked_at_the_door(arguments: dict[str, Any], message: s
     given = {"totals": {"Amount": [1.0]}, **arguments}
     with pytest.raises(QueryError, match=message):
         spread(given.pop("totals"), STORES, **given)
+
+
+def test_a_problem_of_each_total_costs_no_more_than_one() -> None:
+    count = 3_000
+    keys = [str(number) for number in range(count)]
+    reference = pl.DataFrame({"Store": keys, "Date": ["202401"] * count, "Amount": [0.0] * count})
+    started = time.process_time()
+    with pytest.raises(RowsError) as caught:
+        spread(pl.DataFrame({"Store": keys, "Amount": [1.0] * count}), reference)
+    assert caught.value.problems.get_column("row").to_list() == list(range(count))
+    assert time.process_time() - started < 0.5

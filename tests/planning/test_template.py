@@ -25,14 +25,23 @@ MONTHS = ["202401", "202402"]
 
 def edited(model: Model, edit: Callable[[Any], object], **options: Any) -> io.BytesIO:
     """Return the template as a colleague sends it back."""
-    workbook_file = io.BytesIO()
-    template(model, workbook_file, **{"version": "public.Plan", **options})
-    workbook = openpyxl.load_workbook(workbook_file)
+    workbook = openpyxl.load_workbook(io.BytesIO(template_of(model, **options)))
     edit(workbook["Plan"])
     back = io.BytesIO()
     workbook.save(back)
     back.seek(0)
     return back
+
+
+def template_of(model: Model, made: dict[str, bytes] = {}, **options: Any) -> bytes:  # noqa: B006 - kept on purpose
+    """Return the bytes of a template; the same for the same options, since each test has the same model."""
+    options = {"version": "public.Plan", **options}
+    name = f"{model!r} {options}"
+    if name not in made:
+        file = io.BytesIO()
+        template(model, file, **options)
+        made[name] = file.getvalue()
+    return made[name]
 
 
 def fill(*rows: tuple[Any, ...]) -> Callable[[Any], None]:
@@ -190,9 +199,8 @@ def test_rows_to_begin_with_must_hold_numbers(model: Model, values: list[Any]) -
 )
 @pytest.mark.parametrize("content", [b"", b"<x", b"<x/>"])
 def test_a_damaged_workbook_is_refused(model: Model, part: str, content: bytes) -> None:
-    whole, damaged = io.BytesIO(), io.BytesIO()
-    template(model, whole, version="public.Plan")
-    with zipfile.ZipFile(whole) as source, zipfile.ZipFile(damaged, "w") as target:
+    damaged = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(template_of(model))) as source, zipfile.ZipFile(damaged, "w") as target:
         for name in source.namelist():
             target.writestr(name, content if name == f"xl/{part}" else source.read(name))
     damaged.seek(0)

@@ -17,6 +17,7 @@ from sacnb._pull.pipeline import Arrived, Pipeline
 from sacnb._pull.stream import Spool
 from sacnb._tenant import Tenant
 from sacnb.sandbox import Sandbox
+from sacnb.sandbox.models.scale import scale
 
 ConnectTo = Callable[..., Tenant]
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -66,11 +67,12 @@ def test_a_pool_that_runs_is_seen_among_the_threads() -> None:
 def test_a_stream_that_was_begun_before_the_fork_ends_in_the_fork_and_goes_on_here(
     sandbox: Sandbox, connect_to: ConnectTo
 ) -> None:
-    stream = connect_to(sandbox).model("SCALE").facts(page_size=10_000).stream()
+    sandbox.add_model(scale(20_000))
+    stream = connect_to(sandbox).model("SCALE").facts(page_size=2_000).stream()
     rows = next(stream).num_rows
     assert "cannot continue it" in in_a_fork(lambda: next(stream))
     assert in_a_fork(stream.close) == "None"
-    assert rows + sum(batch.num_rows for batch in stream) == 100_000
+    assert rows + sum(batch.num_rows for batch in stream) == 20_000
 
 
 def test_a_fork_waits_for_no_thread_and_stops_no_request_of_its_parent() -> None:

@@ -100,9 +100,11 @@ def dies_before_step(number: int, work: Callable[[], Any]) -> bool:
     ("replaces", "in_one_step", "files"),
     [
         (True, True, 3),
+        (True, False, 2),
+        (False, True, 2),
         pytest.param(True, True, 1, marks=pytest.mark.long),
-        (True, False, 3),
-        (False, True, 3),
+        pytest.param(True, False, 3, marks=pytest.mark.long),
+        pytest.param(False, True, 3, marks=pytest.mark.long),
     ],
 )
 def test_a_publication_that_dies_anywhere_leaves_the_old_or_the_new_and_is_finished_by_the_next_run(

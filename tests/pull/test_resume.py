@@ -342,7 +342,9 @@ def test_two_at_once_do_not_get_into_each_others_way(scale: Any, tmp_path: Path)
 # -- links and pages that SAC no longer gives ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("status", "partitions"), [(400, None), (404, 3), (410, None)])
+@pytest.mark.parametrize(
+    ("status", "partitions"), [(404, 3), (410, None), pytest.param(400, None, marks=pytest.mark.long)]
+)
 def test_a_dead_link_restarts_its_partition_only(
     sandbox: Sandbox, scale: Any, caplog: pytest.LogCaptureFixture, status: int, partitions: int | None
 ) -> None:
@@ -419,8 +421,15 @@ def test_a_stream_cannot_take_back_what_it_gave(sandbox: Sandbox, scale: Any) ->
 # -- rows that contradict each other ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("misbehaviour", ["rows_missing", "rows_repeated"])
-@pytest.mark.parametrize("method", ["refresh", "to_parquet"])
+@pytest.mark.parametrize(
+    ("method", "misbehaviour"),
+    [
+        ("refresh", "rows_missing"),
+        ("to_parquet", "rows_repeated"),
+        pytest.param("refresh", "rows_repeated", marks=pytest.mark.long),
+        pytest.param("to_parquet", "rows_missing", marks=pytest.mark.long),
+    ],
+)
 def test_nothing_is_kept_of_a_pull_whose_rows_do_not_add_up(
     sandbox: Sandbox, scale: Any, tmp_path: Path, misbehaviour: str, method: str
 ) -> None:

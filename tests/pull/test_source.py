@@ -17,6 +17,7 @@ from sacnb._tenant import Tenant
 from sacnb._wire.retry import RetryBudget
 from sacnb.errors import BadAnswer, Cancelled, InconsistentAnswer, ServerError
 from sacnb.sandbox import Sandbox
+from sacnb.sandbox.models.scale import scale
 
 ConnectTo = Callable[..., Tenant]
 
@@ -107,9 +108,10 @@ def test_one_with_a_share_of_the_time_rests_for_the_others(facts: Any, segment: 
 
 
 def test_a_429_to_one_stream_holds_back_all_of_them(sandbox: Sandbox, connect_to: ConnectTo, time: Any) -> None:
-    facts = connect_to(sandbox, streams=4).model("SCALE").facts(page_size=2_000, partitions=4)
+    sandbox.add_model(scale(20_000))
+    facts = connect_to(sandbox, streams=4).model("SCALE").facts(page_size=400, partitions=4)
     sandbox.misbehave("throttle_seconds", on="facts", after=40, times=1, retry_after_s=20)
-    assert len(facts.fetch()) == 100_000
+    assert len(facts.fetch()) == 20_000
     (throttled,) = (entry for entry in sandbox.log if entry.status == 429)
     later = sandbox.log[sandbox.log.index(throttled) + 1 :]
     hasty = [entry for entry in later if entry.at < throttled.at + timedelta(seconds=20)]
@@ -122,10 +124,12 @@ def test_a_429_to_one_stream_holds_back_all_of_them(sandbox: Sandbox, connect_to
 def test_a_failure_that_sac_puts_into_a_large_page_is_found_and_the_page_asked_for_again(
     sandbox: Sandbox, connect_to: ConnectTo, where: str
 ) -> None:
-    facts = connect_to(sandbox).model("SCALE").facts(page_size=10_000)
+    sandbox.add_model(scale(12_000))
+    facts = connect_to(sandbox).model("SCALE").facts(page_size=4_000)
     whole = facts.fetch()
-    sandbox.misbehave("stream_error", where=where, times=1, after=4)
+    sandbox.misbehave("stream_error", where=where, times=1, after=2)
     assert facts.fetch().arrow().equals(whole.arrow())
+    assert sandbox.counts["misbehaved_stream_error"] == 1
     sandbox.misbehave("stream_error", where=where)
     with pytest.raises(BadAnswer, match="The extraction failed"):
         facts.fetch()

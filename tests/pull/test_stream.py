@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import forking
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -201,7 +201,8 @@ def test_a_full_folder_for_temporary_files_is_an_error_with_a_remedy(tmp_path: P
         "    print(error)\n"
     )
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    done = forking.run([sys.executable, "-c", code], env=environment, text=True)
+    assert done.returncode == 0, done.stderr
     assert "is full" in done.stdout
     assert "TMPDIR" in done.stdout
     assert str(tmp_path) in done.stdout

@@ -14,7 +14,7 @@ import pytest
 import sacnb.replay
 from sacnb.errors import MissingExtraError, ReplayError
 from sacnb.replay import document, prune, record_notebook
-from sacnb.replay.notebook import _secrets_in
+from sacnb.replay.notebook import Runner, _secrets_in
 
 CONNECT = "import sacnb\nsac = sacnb.connect()"
 FACTS = (
@@ -93,16 +93,46 @@ def test_a_test_says_what_it_used(leaky: Any, folder: Path) -> None:
         prune("x")
 
 
+def test_a_notebook_whose_replay_asks_for_more_is_left_as_it_was(write: Callable[..., Path], folder: Path) -> None:
+    more = "import os\nif os.environ['SAC_REPLAY'] == 'replay': sac.models()\nelse: sac.authenticate()"
+    path = write(CONNECT, more)
+    before = path.read_bytes()
+    message = "Cell 2 of .* failed when it was replayed: ReplayError: The cassette 'story' has no answer to GET "
+    with pytest.raises(ReplayError, match=message):
+        record_notebook(path)
+    assert path.read_bytes() == before
+    assert (folder / "cassettes" / "story.cassette.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("shown", "requests", "message"),
+    [
+        ("2", 0, "sent no request to a tenant"),
+        ("access_token=Zx8qP2" + "mLr4Tn9VbK1w", 1, "may hold a secret: story.ipynb:"),  # planted
+    ],
+)
+def test_a_notebook_is_judged_by_what_its_kernels_report_and_show(
+    write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, shown: str, requests: int, message: str
+) -> None:
+    path = write("print('it')")
+    before = path.read_bytes()
+
+    def run(runner: Runner, mode: str, cassette: Path) -> tuple[Any, list[dict[str, Any]]]:
+        notebook = nbformat.read(path, as_version=4)
+        notebook.cells[0].outputs = [nbformat.v4.new_output("stream", text=shown)]
+        return notebook, [{"path": str(cassette), "mode": mode, "requests": requests}]
+
+    monkeypatch.setattr(Runner, "run", run)
+    with pytest.raises(ReplayError, match=message):
+        record_notebook(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("cells", "message", "is_recorded"),
     [
         pytest.param(["1 + 1"], "sent no request to a tenant", False, id="asks nothing"),
-        pytest.param(
-            [CONNECT, "import os\nif os.environ['SAC_REPLAY'] == 'replay': sac.models()\nelse: sac.authenticate()"],
-            "Cell 2 of .* failed when it was replayed: ReplayError: The cassette 'story' has no answer to GET ",
-            True,
-            id="asks for more when it is replayed",
-        ),
         pytest.param(
             [CONNECT, "sac.authenticate()\nprint('access_token=Zx8qP2' + 'mLr4Tn9VbK1w')"],
             "may hold a secret: story.ipynb:",

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sacnb.sandbox import Column, table_model
 from sacnb.sandbox.exchange import Refusal
 from sacnb.sandbox.filters import parse_filter
+from sacnb.sandbox.models.scale import scale
 from sacnb.sandbox.models.small import edm_types
 from sacnb.sandbox.relation import FrameRelation
 
@@ -315,14 +316,13 @@ def test_filters_find_any_text(shared: Any, values: list[str], data: st.DataObje
 
 
 def test_filters_work_on_scale_across_the_blocks_it_is_read_in(shared: Any) -> None:
-    facts = shared.rows("SCALE", dollar_select="Version,Date,Region,Channel,Product,Customer,Amount", pagesize="50000")
+    names = ["Version", "Date", "Region", "Channel", "Product", "Customer", "Amount"]
+    facts = scale(300_000).facts.rows(pl.int_range(300_000, dtype=pl.Int64, eager=True), names)
     region = 'The "Loop"'
     found = shared.rows(
         "SCALE", pagesize="1000", dollar_count="true", dollar_filter=f"Region eq '{region}' and Amount ge 90000000.5",
         dollar_select="Version,Date,Region,Channel,Product,Customer,Amount",
     )  # fmt: skip
-    assert found == [
-        r for r in facts if r["Region"] == region and r["Amount"] is not None and r["Amount"] >= Decimal("90000000.5")
-    ]
-    assert len(facts) == 300_000
+    expected = facts.filter(pl.col("Region") == region, pl.col("Amount") >= 90000000.5)
+    assert found == expected.rows(named=True)
     assert len(found) > 500

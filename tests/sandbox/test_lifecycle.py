@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import forking
 import pytest
 import requests
 from aiohttp import ClientConnectionResetError, web
@@ -196,9 +197,7 @@ def test_serve_runs_until_a_signal_and_ends_cleanly(number: signal.Signals) -> N
         "sacnb.sandbox.serve(scale_rows=10, on_ready=lambda s: print(s.tenant_url, flush=True))\n"
         "print('done', flush=True)\n"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as run:
+    with forking.Forked([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
         assert run.stderr is not None
         url = run.stdout.readline().strip()
@@ -222,5 +221,5 @@ assert requests.get(url, headers=headers, timeout=5).status_code == 200
 # atexit runs after the thread pool has stopped taking work.
 atexit.register(lambda: print(requests.get(url, headers=headers, timeout=5).status_code))
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    done = forking.run([sys.executable, "-c", program], text=True, timeout=60)
     assert (done.stdout, done.stderr, done.returncode) == ("503\n", "", 0)

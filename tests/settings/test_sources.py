@@ -414,11 +414,11 @@ def test_no_tool_that_shows_locals_finds_a_secret(
     console = rich.console.Console(file=io.StringIO(), width=200)
     console.print(
         rich.traceback.Traceback.from_exception(
-            type(error), error, trace, show_locals=True, locals_max_length=1000, locals_max_string=5000
+            type(error), error, trace, show_locals=True, extra_lines=0, locals_max_length=1000, locals_max_string=5000
         )
     )
     shown.append(console.file.getvalue())  # type: ignore[attr-defined]
-    shown.append(IPython.core.ultratb.VerboseTB(include_vars=True).text(type(error), error, trace))
+    shown.append(IPython.core.ultratb.VerboseTB(include_vars=True).text(type(error), error, trace, 1))
     assert "resolve" in "".join(shown) or "connect" in "".join(shown)
     for canary in CANARIES:
         assert all(canary not in text for text in shown)

@@ -116,8 +116,13 @@ TROUBLE: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", TROUBLE)
-@pytest.mark.parametrize("every", [1, 2])
+@pytest.mark.parametrize(
+    ("name", "every"),
+    [
+        *((name, 1 + number % 2) for number, name in enumerate(TROUBLE)),
+        *(pytest.param(name, 2 - number % 2, marks=pytest.mark.long) for number, name in enumerate(TROUBLE)),
+    ],
+)
 def test_each_row_is_committed_once_and_in_order(
     name: str, every: int, client: SnowflakeClient, simulator: sandbox.Simulator
 ) -> None:

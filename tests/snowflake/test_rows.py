@@ -62,6 +62,8 @@ EXACT = {
     "bytes in a list": (pa.array([[b"\x00\xff", None]]), ["00FF", None]),
     "bytes in a struct": (pa.array([{"a": b"\x00\xff"}]), {"a": "00FF"}),
     "bytes in a view": (pa.array([b"\x00\xff"], pa.binary_view()), "00FF"),
+    "short in a wide type": (pa.array([Decimal("1.5")], pa.decimal256(20, 2)), "1.50"),
+    "zulu": (pa.array([0], pa.timestamp("s", "Z")), "1970-01-01T00:00:00+00:00"),
     "wide in a list": (pa.array([[Decimal("1" * 50)]], pa.list_(pa.decimal256(60, 2))), ["1" * 50 + ".00"]),
     "thousands": (pa.array([Decimal("1.23E+5")], pa.decimal128(5, -3)), "123000"),
     "offset": (pa.array([0], pa.timestamp("us", "+05:30")), "1970-01-01T00:00:00+00:00"),
@@ -122,13 +124,54 @@ def test_a_named_index_of_pandas_is_a_column() -> None:
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize(
     "shape",
-    [lambda bad: [1.0, bad], lambda bad: [[1.0], [bad]], lambda bad: [{"a": 1.0}, {"a": bad}], maps_to, members],
+    [
+        lambda bad: [1.0, bad],
+        lambda bad: [[1.0], [bad]],
+        lambda bad: [{"a": 1.0}, {"a": bad}],
+        maps_to,
+        members,
+        lambda bad: pa.RunEndEncodedArray.from_arrays(pa.array([1, 2], pa.int32()), pa.array([1.0, bad])),
+    ],
 )
 def test_what_json_cannot_say_is_refused_or_null(bad: float, shape: Any) -> None:
     table = pa.table({"x": shape(bad)})
     with pytest.raises(QueryError, match=r"'x' holds NaN or an infinity"):
         chunks(table)
     assert json.dumps(rows_of(chunks(table, not_finite="null"))[1]).count("null") == 1
+
+
+@pytest.mark.parametrize("shape", [maps_to, members])
+def test_a_nan_that_no_row_holds_is_no_obstacle(shape: Any) -> None:
+    table = pa.table({"x": shape(float("nan"))})
+    assert len(rows_of(chunks(table.slice(0, 1)))) == 1
+
+
+def test_a_column_without_a_name_is_refused() -> None:
+    with pytest.raises(QueryError, match="has no name"):  # polars would call it column_1
+        chunks(pa.table({"a": [1], "": [2]}))
+
+
+NO_TEXT = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xfe")])
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        (NO_TEXT, "'x' holds a text that is not UTF-8"),
+        (pa.ListArray.from_arrays(pa.array([0, 1]), NO_TEXT), "'x' holds a text that is not UTF-8"),
+        (pa.array([0], pa.timestamp("s", "Nowhere/City")), "'x'.*cannot be written as JSON.*time zone"),
+        (pa.array([2**30], pa.date32()), "'x'.*cannot be written as JSON"),
+        (pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["y", "y"]), "'x'.*more than one"),
+    ],
+)
+def test_what_polars_cannot_write_is_refused_by_name(column: pa.Array, words: str) -> None:
+    with pytest.raises(QueryError, match=words):
+        chunks(pa.table({"a": [1], "x": column}))
+
+
+def test_whole_numbers_of_128_bits_within_others_are_texts() -> None:
+    frame = pl.DataFrame({"x": pl.Series([[7]], dtype=pl.List(pl.Int128))}).with_columns(y=pl.struct("x"))
+    assert rows_of(chunks(frame)) == [{"x": ["7"], "y": {"x": ["7"]}}]
 
 
 def test_the_row_of_a_nan_is_named() -> None:

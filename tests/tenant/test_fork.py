@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 
+import forking
 import pytest
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
@@ -40,5 +40,5 @@ print(status, sac.models().height > 0)
 
 
 def test_a_child_uses_models_and_the_sandbox_of_its_parent() -> None:
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", PROGRAM], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["True", "0", "True"]
+    done = forking.run([sys.executable, "-c", PROGRAM], text=True)
+    assert done.stdout.split() == ["True", "0", "True"], done.stderr

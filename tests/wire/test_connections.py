@@ -58,7 +58,7 @@ def test_a_request_ends_at_its_deadline_whatever_it_waits_for(name: str, raw: An
     started = time.monotonic()
     with watch(0.3) as watched:
         assert get(raw.url, watched) == "deadline"
-    assert 0.29 < time.monotonic() - started < 3
+    assert 0.29 < time.monotonic() - started < 8
 
 
 @pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
@@ -123,6 +123,25 @@ def test_interim_answers_are_read_over(interim: list[int], raw: Any, answer_with
     with open_session() as session:
         assert [session.get(raw.url + path, timeout=10).content for path in ("/1", "/2", "/3")] == [b"/1", b"/2", b"/3"]
     assert raw.connections == 1
+
+
+@pytest.mark.parametrize(
+    "line", ["X-Gr\u00f6\u00dfe: 1", "no header", "X: 1\r\nno header\r\n\tgoes on", "X Y: 1", ": 1"]
+)
+def test_a_line_that_is_no_header_hides_none_after_it(line: str, raw: Any) -> None:
+    head = f"HTTP/1.1 200 \u00d6K: fine\r\n{line}\r\nContent-Length : 2\r\nX-After: yes\r\n\r\nok"
+    raw.answer = lambda _: [head.encode(), 0.0]
+    with open_session() as session:
+        for _ in range(2):
+            answer = session.get(raw.url, timeout=3)
+            assert (answer.content, answer.headers["X-After"], answer.headers["Content-Length"]) == (b"ok", "yes", "2")
+    assert raw.connections == 2  # what was meant is not certain
+
+
+def test_lines_in_the_place_of_headers_without_end_are_an_error(raw: Any) -> None:
+    raw.answer = lambda _: [b"HTTP/1.1 200 OK\r\n" + b"no header\r\n" * 200]
+    with open_session() as session, pytest.raises(requests.ConnectionError, match="in the place of headers"):
+        session.get(raw.url, timeout=10)
 
 
 def test_interim_answers_without_end_are_an_error(raw: Any) -> None:

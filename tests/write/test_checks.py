@@ -19,8 +19,9 @@ import pytest
 from sales import plan
 
 from sacnb import Model
+from sacnb._write.check import ROW, Problems
 from sacnb._write.encode import chunks
-from sacnb._write.frame import ROW, Layout, Problems, prepare, read_frame
+from sacnb._write.frame import Layout, prepare, read_frame
 from sacnb._write.order import Order, make_order
 from sacnb._write.service import ask_job, import_id, list_jobs, read_status, table_of, versions_of
 from sacnb._write.slice import Slice
@@ -163,6 +164,68 @@ def test_texts_and_numbers_are_taken_in_every_type_that_holds_them(frame: object
     assert prepared(frame, store, AMOUNT) == ({"Store": ["S0"], "Amount": [Decimal("1.5")]}, [])
 
 
+@pytest.mark.parametrize(
+    ("values", "read"),
+    [
+        ([1, 1.5], [1.0, 1.5]),
+        ([1.5, None, 2], [1.5, None, 2.0]),
+        ([2**53 + 1, 1.5], [Decimal(2**53 + 1), Decimal("1.5")]),
+        ([1.5, 2**53 + 1], [Decimal("1.5"), Decimal(2**53 + 1)]),
+        ([1.5, Decimal("12345678901234567.5")], [Decimal("1.5"), Decimal("12345678901234567.5")]),
+        ([2, Decimal("1.5")], [2, Decimal("1.5")]),
+        ([np.int64(1), np.float64(2.5)], [1.0, 2.5]),
+        (["31", 32], ["31", "32"]),
+        (np.array([1, 2.5], dtype=object), [1.0, 2.5]),
+        ({1: "S0", 2: "S1"}.values(), ["S0", "S1"]),
+        (iter([1, 2.5]), [1.0, 2.5]),
+        (np.array(["2015-07"], dtype="datetime64[M]"), [datetime.fromisoformat("2015-07-01")]),
+    ],
+    ids=repr,
+)
+def test_a_column_of_a_dict_may_mix_numbers_and_none_loses_digits(values: object, read: list[object]) -> None:
+    assert read_frame({"x": values})["x"].to_list() == read
+
+
+MONTHS = [f"{year}{month:02}" for year in (2023, 2024) for month in range(1, 13)]
+
+
+@pytest.mark.parametrize(
+    ("months", "heading", "written"),
+    [
+        (MONTHS, pd.Timestamp("2024-02-01"), "202402"),
+        (MONTHS, pd.Period("2024-02", "M"), "202402"),
+        (MONTHS, date(2024, 2, 1), "202402"),
+        (MONTHS, "202402", "202402"),
+        (MONTHS, "2024-02-31", "2024-02-31"),
+        (["2024"], "2024-02", "2024-02"),
+        (["20240131"], pd.Period("2024-02", "M"), "20240201"),
+        ([], "2024-02-01", "2024-02-01"),
+    ],
+    ids=str,
+)
+def test_headings_that_are_dates_are_written_at_the_grain_of_the_model(
+    months: list[str], heading: object, written: str
+) -> None:
+    day = {"columnName": "Date", "columnDataType": "String", "isKey": True, "propertyType": "Date"}
+    table = read_import_metadata(json.dumps({"factData": {"columns": [day, AMOUNT]}}).encode())
+    frame = read_frame(pd.DataFrame({heading: [1.5]}))
+    made = prepare(frame, table, Layout({}, {}, ("Date", "Amount")), {"Date": dates_as_written(months)}, Problems())
+    assert made.rows.get_column("Date").to_list() == [written]
+
+
+def test_a_default_may_be_a_period() -> None:
+    day = {"columnName": "Date", "columnDataType": "String", "isKey": True, "propertyType": "Date"}
+    table = read_import_metadata(json.dumps({"factData": {"columns": [day, AMOUNT]}}).encode())
+    layout = Layout({}, {"Date": pd.Period("2024-02", "M")})
+    made = prepare(read_frame({"Amount": [1]}), table, layout, {"Date": dates_as_written(MONTHS)}, Problems())
+    assert made.rows.get_column("Date").to_list() == ["202402"]
+
+
+def test_a_mapping_to_nothing_is_refused() -> None:
+    with pytest.raises(QueryError, match=r"mapping\['Date'\] must"):
+        make_order(mapping={"Date": None})
+
+
 def test_decimals_that_polars_has_no_type_for_keep_their_digits_as_texts() -> None:
     wide = pa.table({"Amount": pa.array([Decimal("1" * 45)], pa.decimal256(60, 0))})
     assert read_frame(wide).rows() == [("1" * 45,)]
@@ -213,7 +276,7 @@ def test_defaults_of_members_and_dates_are_written_as_the_model_has_them(model: 
     assert report.written.select("Date", "Store").rows() == [("202401", "S0"), ("202402", "S1")]
 
 
-@pytest.mark.parametrize("value", [object(), [1], {"a": 1}, b"S0", pd.NaT, Decimal("NaN"), pd.Period("2024-01")])
+@pytest.mark.parametrize("value", [object(), [1], {"a": 1}, b"S0", pd.NaT, Decimal("NaN")])
 def test_a_default_that_no_cell_can_hold_is_refused(model: Model, value: object) -> None:
     with pytest.raises(QueryError, match=r"defaults\['Store'\] must be"):
         model.write(plan(1).drop("Store"), version="public.Plan", defaults={"Store": value})

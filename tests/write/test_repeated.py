@@ -13,6 +13,7 @@ from sacnb import Model
 from sacnb.errors import ConfirmationError, WriteError
 from sacnb.sandbox import Sandbox
 
+STEPS = ("create", "upload", "validate", "run", "status")
 MEMBERS = pl.DataFrame({"ID": ["S9", "S1"], "Description": ["New", "Renamed"]})
 
 
@@ -38,8 +39,14 @@ def test_a_write_that_has_ended_can_be_run_again(step: Callable[[Model], Any], m
     assert (facts(model), model.members("Store").rows()) == once
 
 
-@pytest.mark.parametrize("kind", ["create", "upload", "validate", "run", "status"])
-@pytest.mark.parametrize("step", [members, update])
+@pytest.mark.parametrize(
+    ("step", "kind"),
+    [
+        *((members, kind) for kind in STEPS),
+        (update, "run"),
+        *(pytest.param(update, kind, marks=pytest.mark.long) for kind in STEPS if kind != "run"),
+    ],
+)
 def test_a_write_whose_answer_is_lost_ends_like_an_undisturbed_one(
     step: Callable[[Model], Any], kind: str, model: Model, sandbox: Sandbox
 ) -> None:
