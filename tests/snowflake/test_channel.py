@@ -154,8 +154,14 @@ def test_trouble_without_an_end_does_not_stop_the_rows(
     assert simulator.counts["append_requests"] < 30
 
 
-@pytest.mark.parametrize("kind", ["open", "status", "hostname", "token"])
-@pytest.mark.parametrize("name", ["lost_answer", "lost_request", "error_500", "throttle_seconds"])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        pytest.param(kind, name, marks=[pytest.mark.long] if (first + second) % 2 else [])
+        for first, kind in enumerate(["open", "status", "hostname", "token"])
+        for second, name in enumerate(["lost_answer", "lost_request", "error_500", "throttle_seconds"])
+    ],
+)
 def test_requests_that_may_be_repeated_are(
     kind: str, name: str, client: SnowflakeClient, simulator: sandbox.Simulator
 ) -> None:

@@ -142,8 +142,13 @@ def test_several_channels_share_the_rows(
     assert len(simulator.rows(*TABLE, "c-1")) == pytest.approx(len(found) / 3, abs=1)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("after", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("after", "channels"),
+    [
+        *((0, 1), (1, 3), (2, 1)),
+        *(pytest.param(*one, marks=pytest.mark.long) for one in ((0, 3), (1, 1), (2, 3))),
+    ],
+)
 def test_a_load_that_ended_early_goes_on(
     after: int, channels: int, facts: sacnb.Facts, loading: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
