@@ -115,9 +115,10 @@ tests-others: setup
 	$(SUITE) $(call REPORT,other tests) --ignore tests/browser $(patsubst %,--ignore %,$(CORE) $(PULL) $(WRITE) $(CLI))
 
 # A replay refuses every connection; where the system allows it, there is no network either. notebooks/conftest.py keeps
-# the cells in their order. Papermill, nbconvert and a live tenant: pytest tests/notebooks
+# the cells in their order, and forks the kernels from a process that has imported what they need. Papermill, nbconvert
+# and a live tenant: pytest tests/notebooks
 notebooks: setup ## Run the notebooks from their cassettes, without a network, and compare what they show
-	SAC_REPLAY=replay $(BIN)/python tests/notebooks/unplugged.py --if-possible $(BIN)/pytest -q -n 2 $(call REPORT,notebook cells) --nbval notebooks
+	SAC_REPLAY=replay $(BIN)/python tests/notebooks/unplugged.py --if-possible $(BIN)/pytest -q $(call REPORT,notebook cells) --nbval notebooks
 
 # One Jupyter and one Chromium for all of them, so they run in one process. Without Chromium they say so and are skipped.
 browser: setup ## Drive JupyterLab and Notebook 7 with the system's Chromium

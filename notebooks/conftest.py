@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ def pytest_configure(config: pytest.Config) -> None:
     option = config.option
     if not (option.nbval or option.nbval_lax):
         return
+    if importlib.util.find_spec("forking") is not None:  # of the tests of sacnb: each kernel starts with its imports
+        import forking
+
+        forking.kernels_are_forked()
     # Kernels inherit the environment; a developer's tenant is asked only with SAC_REPLAY=off.
     os.environ.setdefault("SAC_REPLAY", "replay")
     option.nbval_sanitize_with = option.nbval_sanitize_with or str(SANITIZE)

@@ -26,11 +26,27 @@ from types import ModuleType
 from typing import Any
 
 _STATUS = struct.Struct("i")
+# A kernel of Jupyter, and what notebooks import; for kernels_are_forked().
+_OF_NOTEBOOKS = (
+    *("ipykernel.kernelapp", "ipykernel.ipkernel", "ipywidgets", "altair", "vl_convert", "pandas"),
+    *("statsmodels.tsa.exponential_smoothing.ets", "sacnb.replay", "sacnb.notebook", "sacnb.planning"),
+)
 _IMPORTED = (
     *("polars", "pyarrow.parquet", "requests", "rich.table", "rich.progress", "cryptography.hazmat.primitives.hashes"),
     *("sacnb.cli.application", "sacnb._tenant.connector", "sacnb._pull.parquet", "sacnb._cache.store"),
     *("sacnb.sandbox.server", "sacnb.snowflake"),
 )
+
+
+_also_imported: list[str] = []
+
+
+def kernels_are_forked() -> None:
+    """Fork the kernels that this process starts from now on; to be called before it forks anything."""
+    from jupyter_client import launcher
+
+    _also_imported[:] = _OF_NOTEBOOKS
+    launcher.Popen = Forked  # type: ignore[attr-defined]
 
 
 @cache
@@ -40,7 +56,7 @@ def _address() -> str:
     path = str(Path(folder.name) / "fork")
     environ = {**os.environ, "PYTHONUTF8": "1"}
     parent = subprocess.Popen(
-        [sys.executable, __file__, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ
+        [sys.executable, __file__, path, *_also_imported], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ
     )
     assert parent.stdout is not None
     assert parent.stdout.readline() == b"ready\n"
@@ -66,10 +82,12 @@ class _Forked(subprocess.Popen[Any]):
             "cwd": os.fspath(cwd or Path.cwd()),
             "env": dict(os.environ if env is None else env),
         }
+        # A kernel is interrupted with its group, which must not be that of the tests.
+        kind = b"s" if others[20] else b"!"
         self._asked = socket.socket(socket.AF_UNIX)
         self._asked.connect(_address())
         ends = [own if own != -1 else number for number, own in enumerate((pipes[0], pipes[3], pipes[5]))]
-        socket.send_fds(self._asked, [b"!"], ends)
+        socket.send_fds(self._asked, [kind], ends)
         self._asked.sendall(json.dumps(told).encode())
         self._asked.shutdown(socket.SHUT_WR)
         (self.pid,) = _STATUS.unpack(self._asked.recv(_STATUS.size, socket.MSG_WAITALL))
@@ -110,8 +128,8 @@ def run(command: list[Any], *, timeout: float | None = None, **options: Any) -> 
 # -- the process that is forked ----------------------------------------------------------------------------------------
 
 
-def _serve(path: str) -> None:
-    for name in _IMPORTED:
+def _serve(path: str, *also: str) -> None:
+    for name in (*_IMPORTED, *also):
         __import__(name)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
@@ -141,7 +159,7 @@ def _reap(*_: object) -> None:
 def _keep(connection: socket.socket) -> None:
     """Fork the process that is asked for, tell its id, and in the end how it ended."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    _, ends, _, _ = socket.recv_fds(connection, 1, 3)
+    kind, ends, _, _ = socket.recv_fds(connection, 1, 3)
     told = b"".join(iter(lambda: connection.recv(65536), b""))
     child = os.fork()
     if child == 0:
@@ -153,6 +171,8 @@ def _keep(connection: socket.socket) -> None:
         _become(**json.loads(told))
     for end in (*ends, 0, 1, 2):
         os.close(end)
+    if kind == b"s":
+        os.setpgid(child, child)
     connection.sendall(_STATUS.pack(child))
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     try:
@@ -215,4 +235,4 @@ def _run(command: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1])
+    _serve(*sys.argv[1:])

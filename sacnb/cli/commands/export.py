@@ -188,16 +188,13 @@ def format_of(output: str) -> Format:
 
 def _to_snowflake(facts: Facts, table: str, channel: str | None, *, only_print: bool) -> None:
     from sacnb.snowflake import create_table
-    from sacnb.snowflake.names import split_name
 
-    *place, name = split_name(table)
-    schema, database = [*reversed(place), None, None][:2]
     if only_print:
         with facts.stream() as stream:
-            click.echo(create_table(stream, name, database=database, schema=schema))
+            click.echo(create_table(stream, table))
         return
     with progress_bar(f"Downloading {facts.query.provider_id}") as listener:
-        done = facts.to_snowflake(name, channel=channel, database=database, schema=schema, progress=listener)
+        done = facts.to_snowflake(table, channel=channel, progress=listener)
     resumed = f", {done.resumed_rows:,} of them by an earlier run" if done.resumed_rows else ""
     say(f"{done.rows:,} rows of {facts.query.provider_id} are committed in {done.table}{resumed}.")
 
