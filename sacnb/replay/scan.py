@@ -62,14 +62,10 @@ _SHAPES: Final = (
 )
 # Recording replaces these in a cassette; anywhere else they are examples, or what a user is free to write.
 _HOSTS: Final = ("hcs.cloud.sap", "hanacloudservices.cloud.sap", "sapanalytics.cloud", "hana.ondemand.com")
+_HOST: Final = "|".join(map(re.escape, _HOSTS))
+_BEFORE_A_HOST: Final = r"(?<![a-z0-9-])(?<![a-z0-9-]\.)"
 _SHAPES_IN_A_CASSETTE: Final = (
-    _Shape(
-        "host of a tenant",
-        re.compile(
-            rf"(?i)(?<![a-z0-9-])(?<![a-z0-9-]\.)[a-z0-9-]+(?:\.[a-z0-9-]+)*\.(?:{'|'.join(map(re.escape, _HOSTS))})\b"
-        ),
-        _HOSTS,
-    ),
+    _Shape("host of a tenant", re.compile(rf"(?i){_BEFORE_A_HOST}[a-z0-9-]+(?:\.[a-z0-9-]+)*\.(?:{_HOST})\b"), _HOSTS),
     _Shape("client id", re.compile(rf"\bsb-{_UUID}!b\d+"), ("sb-",)),
     _Shape("address of a machine", re.compile(r"https?:(?:\\*/){2}(?:\d{1,3}(?:\.\d{1,3}){3}|localhost)\b"), ("http",)),
 )
