@@ -156,13 +156,6 @@ class ErrorText:
         if isinstance(error, SettingsError) and len(error.problems) > 1:
             headline = f"{len(error.problems)} settings need a change."
             details += [f"- {problem}" for problem in error.problems]
-        if isinstance(error, RequestError):
-            # The address of a query fills the screen, and the request id has a line of its own.
-            what, found, answer = headline.partition(f": {error.method} {error.url} was answered ")
-            if found:
-                answer = answer.replace(f" (request id {error.request_id})", "", 1)
-                headline = f'The request "{what}" was answered {answer}'
-                details.append(f"{error.method} {error.url}")
         details += getattr(error, "__notes__", ())
         if error.outcome is not None and len(error.outcome.attempts) > 1:
             seen = ", ".join(
@@ -170,6 +163,13 @@ class ErrorText:
                 for attempt in error.outcome.attempts
             )
             details.append(f"{len(error.outcome.attempts)} attempts in {error.outcome.elapsed_s:.1f} s: {seen}")
+        if isinstance(error, RequestError):
+            # The address of a query fills the screen, and the request id has a line of its own.
+            what, found, answer = headline.partition(f": {error.method} {error.url} was answered ")
+            if found:
+                answer = answer.replace(f" (request id {error.request_id})", "", 1)
+                headline = f'The request "{what}" was answered {answer}'
+                details.append(f"{error.method} {error.url}")
         if isinstance(error, RequestError) and error.request_id:
             details.append(f"SAC's request id, for SAP's support: {error.request_id}")
         return cls(headline, error.hint or "", tuple(line for text in details for line in text.splitlines()))

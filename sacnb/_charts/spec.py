@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -43,6 +44,8 @@ _MOST_POINTS: Final = 40  # of a line; more hide it
 _LABEL_PIXELS: Final = 16  # from one label at a line's end to the next
 _SIZES: Final = ((1e9, "bn"), (1e6, "M"), (1e3, "k"))
 _SMALLEST_SCALED: Final = 1e5  # smaller numbers are short enough
+# "140k" of "Employees (thousands)" would be read as 140 thousand.
+_IN_UNITS: Final = re.compile(r"\b(thousands?|millions?|billions?|mn|bn|tsd|mio|mrd|k|0{3}s?)\b", re.IGNORECASE)
 _DATE_FORMATS: Final = {"day": "%Y-%m-%d", "week": "%Y-%m-%d", "month": "%Y-%m", "quarter": "%Y Q%q", "year": "%Y"}
 
 
@@ -108,7 +111,7 @@ def _value_axis(parts: Parts, *, zero: bool) -> dict[str, Any]:
     """Return the axis of the values: from zero or not, scaled, with a line at zero if the values have both signs."""
     values = parts.frame["value"].drop_nulls()
     paper = PAPERS[parts.theme]
-    axis = scaled([*values.to_list(), *([0.0] if zero else [])])
+    axis = scaled([*values.to_list(), *([0.0] if zero else [])], parts.value_title)
     if _both_signs(values):
         test = {"test": "datum.value === 0", "value": paper.zero}
         axis["gridColor"] = {"condition": test, "value": paper.line}
@@ -119,8 +122,15 @@ def _both_signs(values: pl.Series) -> bool:
     return bool((values < 0).any() and (values > 0).any())
 
 
-def scaled(values: Sequence[float]) -> dict[str, Any]:
+def is_in_units(title: str) -> bool:
+    """Return whether the values of this title are thousands or millions already."""
+    return bool(_IN_UNITS.search(title))
+
+
+def scaled(values: Sequence[float], title: str) -> dict[str, Any]:
     """Return the labels of large numbers in thousands, millions or billions, if three decimals tell ticks apart."""
+    if is_in_units(title):
+        return {}
     low, high = min(values), max(values)
     largest = max(abs(low), abs(high))
     for size, unit in _SIZES:
@@ -324,7 +334,7 @@ def _heat_map(parts: Parts) -> dict[str, Any]:
     period = _period(parts, parts.grain) if parts.grain is not None else None
     rows = parts.split[0]
     size = parts.frame.group_by(rows).agg(pl.col("value").abs().sum()).sort(["value", rows], descending=[True, False])
-    legend = scaled(values.to_list())
+    legend = scaled(values.to_list(), parts.value_title)
     encoding = {
         "x": period or _members(parts, parts.split[1], in_order(parts.frame, parts.split[1])),
         "y": _members(parts, rows, size[rows].to_list()),

@@ -11,7 +11,7 @@ from sacnb._arguments import required_text, text
 from sacnb._charts.chart import Chart, chart_of
 from sacnb._charts.members import Labels, listed, plain, texts_of, with_texts
 from sacnb._charts.plot import titled
-from sacnb._charts.spec import HEIGHT, NOTHING, WIDTH, number, period_text, scaled, short
+from sacnb._charts.spec import HEIGHT, NOTHING, WIDTH, is_in_units, number, period_text, scaled, short
 from sacnb._charts.style import OUTCOMES, PAPERS, Paper, Theme, config, theme_of_notebook, version_text
 from sacnb._frames.preview import preview_of
 from sacnb._odata.schema import Grain
@@ -175,7 +175,7 @@ def _colour(steps: pl.DataFrame, paper: Paper) -> dict[str, Any]:
 
 def _bars(steps: pl.DataFrame, key: str, value_title: str, paper: Paper) -> dict[str, Any]:
     names = steps["name"].to_list()
-    axis = {**scaled([0.0, *steps["variance"]]), "tickCount": 8}
+    axis = {**scaled([0.0, *steps["variance"]], value_title), "tickCount": 8}
     value = {"field": "variance", "type": "quantitative", "title": value_title, "axis": axis}
     name = {"field": "name", "type": "nominal", "title": None, "sort": names, "axis": short(names)}
     along, across = ("y", "x") if key == "date" else ("x", "y")
@@ -219,7 +219,13 @@ def _falling(steps: pl.DataFrame, domain: tuple[float, float], value_title: str,
         "axis": {"labelAngle": -40, **short(steps["name"].to_list())},
     }
     scale = {"domain": list(domain), "nice": False}
-    begin = {"field": "begin", "type": "quantitative", "title": value_title, "scale": scale, "axis": scaled(domain)}
+    begin = {
+        "field": "begin",
+        "type": "quantitative",
+        "title": value_title,
+        "scale": scale,
+        "axis": scaled(domain, value_title),
+    }
     tooltip = [
         {"field": "name", "type": "nominal", "title": "Step"},
         {"field": "value", "type": "quantitative", "title": value_title, "format": ",.15~g"},
@@ -229,8 +235,12 @@ def _falling(steps: pl.DataFrame, domain: tuple[float, float], value_title: str,
         "mark": {"type": "bar", "clip": True},
         "encoding": {"x": name, "y": begin, "y2": {"field": "end"}, "color": _colour(steps, paper), "tooltip": tooltip},
     }
+    shown = "replace(format(datum.value, datum.outcome == 'total' ? '.4~s' : '+.3~s'), 'G', 'bn')"
+    if is_in_units(value_title):  # whole thousands, and digits behind only where they are needed
+        sign = "(datum.outcome == 'total' ? '' : '+')"
+        shown = f"format(datum.value, {sign} + (abs(datum.value) < 100 ? ',.3~r' : ',.0f'))"
     text = {
-        "mark": {"type": "text", "dy": -8, "color": paper.text, "aria": False},
+        "mark": {"type": "text", "dy": -8, "fontSize": 10, "color": paper.text, "aria": False},
         "encoding": {
             "x": name,
             "y": {"field": "top", "type": "quantitative", "scale": scale},
@@ -238,10 +248,7 @@ def _falling(steps: pl.DataFrame, domain: tuple[float, float], value_title: str,
         },
         "transform": [
             {"calculate": "max(datum.begin, datum.end)", "as": "top"},
-            {
-                "calculate": "replace(format(datum.value, datum.outcome == 'total' ? '.4~s' : '+.3~s'), 'G', 'bn')",
-                "as": "text",
-            },
+            {"calculate": shown, "as": "text"},
         ],
     }
     return {"layer": [bars, text], "height": HEIGHT}

@@ -320,12 +320,11 @@ class _Resolver:
         if self._problems:
             error = SettingsError(tuple(dict.fromkeys(self._problems)))
             missing = [problem.partition(" is missing")[0] for problem in self._problems if " is missing" in problem]
-            if "SAC_TENANT_URL" in missing:
-                error.hint = "Run sacnb init, which asks for them, tests and writes them. Without a tenant: sacnb demo"
-            elif missing:
-                error.hint = (
-                    f"Run sacnb init, which asks for {'it' if len(missing) == 1 else 'them'}, tests and writes."
-                )
+            without = (
+                ' Without a tenant: sacnb demo, or sacnb.connect("sandbox").' if "SAC_TENANT_URL" in missing else ""
+            )
+            if missing:
+                error.hint = f"Run sacnb init in a terminal: it asks for what is missing, tests and writes it.{without}"
             raise error
 
     def _path_text(self, name: str) -> str | None:

@@ -176,8 +176,9 @@ class FactsBase(Previewed):
         The rows go through a folder in the cache: the first one is sent when all have arrived and their number is
         right. A download or a load that ended early, even by ``kill -9``, resumes where it stopped when the same call
         is made again; ``resume=False`` starts over, and leaves in the table what is there. ``client`` is made by
-        ``sacnb.snowflake.connect``; without one, the SNOWFLAKE_* variables are used. ``channel`` names the channel (by
-        default after the model), which no other program may write to; ``channels`` is how many share the rows.
+        ``sacnb.snowflake.connect``; without one, the SNOWFLAKE_* variables are used. ``table`` may be
+        ``DATABASE.SCHEMA.NAME``. ``channel`` names the channel (by default after the model and the query), which no
+        other program may write to; ``channels`` is how many share the rows.
 
         Raises what ``to_parquet`` raises; ChannelError, NotCommittedError, and RejectedRowsError where the table cannot
         hold some rows; SettingsError and MissingExtraError.
@@ -192,7 +193,7 @@ class FactsBase(Previewed):
             Path(self.connection.settings.cache_dir) / "snowflake",
             client=client,
             table=table,
-            channel=text("channel", channel) or f"sacnb-{self.query.provider_id}",
+            channel=text("channel", channel),
             channels=channels,
             database=database,
             schema=schema,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import pyarrow as pa
 
@@ -97,6 +97,9 @@ class Track:
     def __repr__(self) -> str:
         key = self._source.key
         return f"Track({key.provider_id!r}, {key.entity_set!r}, check_every={self._check_every})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A track is not pickled. Send tenant.spec to the worker, connect, and call track() there.")
 
     @property
     def changed(self) -> pl.DataFrame | None:

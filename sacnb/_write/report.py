@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -73,6 +73,17 @@ class WriteReport(Previewed):
     digest: str
     written: pl.DataFrame
     _undo: Callable[[bool], WriteReport] | None = field(default=None, compare=False)
+
+    def __copy__(self) -> WriteReport:
+        return self
+
+    def __deepcopy__(self, _: object) -> WriteReport:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle without the way back: an undo needs the connection."""
+        kept = [getattr(self, one.name) for one in fields(self) if one.name != "_undo"]
+        return WriteReport, tuple(kept)
 
     @property
     def can_undo(self) -> bool:

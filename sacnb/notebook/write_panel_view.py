@@ -144,7 +144,8 @@ class WriteView:
         self._write.description = f"Write {counted(report.rows, 'row')}"
         self._check.button_style, self._write.button_style = "", "primary"
         if self._to_delete is not None:
-            self._deletes.value = as_html([f"{report.method} deletes {counted(self._to_delete, 'row')} first."])
+            deletes = f"{report.method} deletes {counted(self._to_delete, 'row')} first."
+            self._deletes.value = as_html([f"{deletes} Type this number to allow the write."])
             self._question.layout.display = None
         self._allow_write()
 

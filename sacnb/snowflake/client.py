@@ -25,7 +25,7 @@ from sacnb._wire.message import Answer
 from sacnb._wire.telemetry import Telemetry, TelemetrySummary, discover
 from sacnb.errors import BadAnswer, QueryError, RequestError
 from sacnb.snowflake.engine import engine
-from sacnb.snowflake.names import Pipe, identifier
+from sacnb.snowflake.names import Pipe, identifier, split_table
 from sacnb.snowflake.settings import SnowflakeSettings
 from sacnb.snowflake.status import ChannelStatus, read_object
 from sacnb.snowflake.tokens import ScopedToken, read_text_or_json
@@ -204,7 +204,12 @@ class SnowflakeClient:
     def pipe(
         self, table: str, *, database: str | None = None, schema: str | None = None, pipe: str | None = None
     ) -> Pipe:
-        """Return the pipe of *table*, or the one that is named. Raises QueryError where a name is missing."""
+        """Return the pipe of *table*, which may be ``DATABASE.SCHEMA.NAME``, or the one that is named.
+
+        Raises QueryError where a name is missing, or given twice.
+        """
+        if pipe is None:
+            table, database, schema = split_table(table, database, schema)
         database, schema = database or self._settings.database, schema or self._settings.schema
         if not database or not schema:
             raise QueryError(

@@ -100,6 +100,7 @@ class Delivery:
         self._next_append_at = 0.0
         self._continuation, status = client.open_on(pipe, name)
         self.committed = self._rows_of(status)
+        self._possible = self.committed  # the last row that may be committed: of the appends that were not refused
         self.rows_errors = status.rows_errors
         log.info("Channel %s of %s is open; %d rows are committed.", name, pipe, self.committed)
 
@@ -135,9 +136,12 @@ class Delivery:
                     raise self.broken("It does not exist any more: it was dropped", error) from error
                 if not _is_uncertain(error):
                     raise
+                if not _was_refused(error):
+                    self._possible = max(self._possible, chunk.last)
                 failure = error
             else:
                 self._sent += 1
+                self._possible = max(self._possible, chunk.last)
                 self._reopened = 0
                 if self._is_cautious:
                     self._let_commit(_CAUTION_S)
@@ -204,7 +208,6 @@ class Delivery:
             failure.add_note(f"The channel was opened again {_MAX_REOPENED} times, and no append went through.")
             raise failure
         log.warning("Channel %s: %s Opening it again to read what is committed.", self.name, failure.message)
-        last_row = self.last_row
         self._continuation, status = self._client.open_on(self.pipe, self.name)
         self._session, self._sent, self._is_cautious = None, 0, True
         committed = self._rows_of(status)
@@ -214,7 +217,7 @@ class Delivery:
                 "It was dropped, or its table was replaced",
                 failure,
             )
-        if committed > last_row:
+        if committed > self._possible:
             raise self.broken(f"Another program writes to it: {committed:,} rows are committed", failure)
         self._settle(committed)
         self._note_errors(status)
@@ -242,7 +245,7 @@ class Delivery:
 
     def _take_in(self, status: ChannelStatus) -> None:
         committed = self._rows_of(status)
-        if self._pending and committed > self._pending[-1].last:
+        if self._pending and committed > self._possible:
             raise self.broken(f"Another program writes to it: {committed:,} rows are committed")
         self._settle(max(self.committed, committed))
         self._note_errors(status)
@@ -278,6 +281,12 @@ class Delivery:
             hint="Give each program a channel of its own. After a drop, compare the table with its source before you "
             "write again.",
         )
+
+
+def _was_refused(error: RequestError | BadAnswer) -> bool:
+    """Return whether an append was certainly not taken: it was sent once, and its token was stale."""
+    is_refusal = isinstance(error, RequestError) and (error.code in _REOPEN_CODES or error.status == 409)
+    return is_refusal and (error.outcome is None or len(error.outcome.attempts) == 1)
 
 
 def _is_uncertain(error: RequestError | BadAnswer) -> bool:

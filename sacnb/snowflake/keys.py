@@ -132,6 +132,8 @@ def _content(source: Secret | str | bytes | os.PathLike[str]) -> Secret:
             )
     if text is None:
         raw = source if isinstance(source, bytes) else b""
+        if raw.startswith((b"\xff\xfe", b"\xfe\xff")):  # as Windows PowerShell writes it
+            raw = raw.decode("utf-16", "replace").encode()
         text = raw.decode("latin-1") if _PEM_MARK.encode() in raw else _as_pem(raw)
     text = text.strip().strip("'\"")
     return Secret(text if "\n" in text else text.replace("\\n", "\n"))

@@ -3,6 +3,7 @@
     <work>/rows/         the download: Parquet files, complete and checked before the first row is sent
     <work>/load.json     written before the first row is sent: the files, and the rows that each channel held by then
     <work>.lock          held while a load runs
+    <channel>.channel    the load that began last on a channel; its lock is held, too
 
 Rows cannot be taken back from a stream, and only at its end does a download prove complete and consistent; so the rows
 go through the disk. A load that ended early goes on from there: what the channels have committed since ``load.json``
@@ -15,7 +16,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -132,13 +133,22 @@ def load(
     """
     started = client.clock()
     names = [channel] if channels == 1 else [f"{channel}-{number}" for number in range(1, channels + 1)]
-    with _locked(work):
+    pipe = client.pipe(table, **{name: options.get(name) for name in ("database", "schema", "pipe")})
+    users = [work.parent / f"{_digest([client.principal, str(pipe), name])}.channel" for name in names]
+    with _locked(work), ExitStack() as locks:
+        for path in users:
+            locks.enter_context(_lock(path, f"Another process is loading into the channel {channel!r}."))
         state = _read(work, names) if resume else None
         if state is None:
             (work / _STATE).unlink(missing_ok=True)
             found = download(work / "rows")
+        else:
+            _refuse_other_users(users, work, channel)
         opened = {name: client.open_channel(table, name, **options) for name in names}
         if state is None:
+            for path in users:
+                with replacing(path, private=True) as file:
+                    file.write(work.name.encode())
             state = _begin(work, found, {name: one.committed for name, one in opened.items()})
         else:
             log.warning(
@@ -170,13 +180,13 @@ def load_facts(
     *,
     client: SnowflakeClient | None,
     table: str,
-    channel: str,
+    channel: str | None,
     resume: bool,
     channels: int = 1,
     cancelled: Callable[[], bool] | None = None,
     **options: Any,
 ) -> Load:
-    """Load the answer to a query, described by *about*, through a folder of its own in *root*.
+    """Load the answer to a query, described by *about*, through a folder and by default a channel of its own.
 
     Raises what ``load`` raises.
     """
@@ -187,11 +197,13 @@ def load_facts(
     count = whole_number("channels", channels, least=1) or 1
     with nullcontext(client) if client is not None else snowflake.connect() as connected:
         pipe = connected.pipe(table, database=options.get("database"), schema=options.get("schema"))
+        if channel is None:  # two queries of a model may be loaded at once
+            asked = [about["namespace"], about["entity_set"], about["query"]]
+            channel = f"sacnb-{about['provider_id']}-{_digest(asked)[:8]}"
         identity = {**about, "account": connected.principal, "pipe": str(pipe), "channel": channel}
-        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
         return load(
             download,
-            root / digest,
+            root / _digest(identity),
             client=connected,
             table=table,
             channel=required_text("channel", channel),
@@ -200,6 +212,22 @@ def load_facts(
             cancelled=cancelled,
             **options,
         )
+
+
+def _digest(about: Any) -> str:
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _refuse_other_users(users: Sequence[Path], work: Path, channel: str) -> None:
+    """Raise ChannelError where another load used the channel since this one began: their rows look alike there."""
+    for path in users:
+        if path.exists() and path.read_text() != work.name:
+            raise ChannelError(
+                f"Another query was loaded through the channel {channel!r} after the load that is to be resumed began, "
+                "so which of its rows are committed is not known.",
+                hint="Compare the table with its source, then start over: to_snowflake(..., resume=False). Give each "
+                "query a channel of its own.",
+            )
 
 
 def _append_all(folder: Path, state: _State, channels: Sequence[Channel], cancelled: Callable[[], bool] | None) -> None:
@@ -337,17 +365,17 @@ def _locked(work: Path) -> Iterator[None]:
     """Make the folder and lock it. Raises ExportError where another process has it; CacheError where it is refused."""
     with Folder(work.parent, lock_timeout_s=0).refusals("written"):
         make_private_folder(work)
-        with _lock(work):
+        with _lock(work, f"Another process is loading the same rows ({work})."):
             yield
 
 
 @contextmanager
-def _lock(work: Path) -> Iterator[None]:
-    lock = FileLock(work.with_name(f"{work.name}.lock"), timeout=0, thread_local=False)
+def _lock(path: Path, problem: str) -> Iterator[None]:
+    lock = FileLock(path.with_name(f"{path.name}.lock"), timeout=0, thread_local=False)
     try:
         lock.acquire()
     except Timeout:
-        raise ExportError(f"Another process is loading the same rows ({work}).", hint="Wait for it.") from None
+        raise ExportError(problem, hint="Wait for it.") from None
     try:
         yield
     finally:

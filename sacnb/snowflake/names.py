@@ -10,7 +10,7 @@ from urllib.parse import quote
 from sacnb._arguments import required_text
 from sacnb.errors import QueryError
 
-__all__ = ["Pipe", "identifier", "quoted", "split_name"]
+__all__ = ["Pipe", "identifier", "quoted", "split_table"]
 
 _PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
 _PART: Final = re.compile(r'"(?:[^"]|"")+"|[^".]+')
@@ -33,15 +33,24 @@ def identifier(argument: str, value: object) -> str:
     return text
 
 
-def split_name(text: str) -> list[str]:
-    """Return the parts of ``DATABASE.SCHEMA.TABLE``, at least one; dots in double quotes belong to a name.
+def split_table(table: object, database: str | None, schema: str | None) -> tuple[str, str | None, str | None]:
+    """Return the name, database and schema of *table*, which may be ``DATABASE.SCHEMA.NAME``.
 
-    Raises QueryError.
+    Dots in double quotes belong to a name. Raises QueryError, also where database or schema is given twice.
     """
+    text = required_text("table", table).strip()
     parts = _PART.findall(text)
     if ".".join(parts) != text or not 1 <= len(parts) <= 3:
-        raise QueryError(f"The table is {text!r}; expected NAME or DATABASE.SCHEMA.NAME.")
-    return parts
+        raise QueryError(
+            f"The table is {text!r}; expected NAME or DATABASE.SCHEMA.NAME.",
+            hint="A name with a dot or a quote stands in double quotes, where a quote is written twice.",
+        )
+    *place, name = parts
+    for argument, given, part in zip(("schema", "database"), (schema, database), reversed(place), strict=False):
+        if given is not None and identifier(argument, given) != identifier(argument, part):
+            raise QueryError(f"The table is {text!r}, and {argument} is {given!r}.", hint="Leave one of them out.")
+    found = [*reversed(place), None, None]
+    return name, found[1] or database, found[0] or schema
 
 
 def quoted(name: str) -> str:

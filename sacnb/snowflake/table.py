@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from sacnb.snowflake.names import identifier, quoted
+from sacnb.snowflake.names import identifier, quoted, split_table
 from sacnb.snowflake.rows import schema_of, written_type
 
 __all__ = ["create_table"]
@@ -22,6 +22,7 @@ def create_table(rows: object, table: str, *, database: str | None = None, schem
 
     Raises QueryError for a type that Snowflake has no column for.
     """
+    table, database, schema = split_table(table, database, schema)
     names = [identifier(*pair) for pair in (("database", database), ("schema", schema)) if pair[1] is not None]
     place = ".".join(quoted(name) for name in (*names, identifier("table", table)))
     columns = [f"    {quoted(field.name)} {_type_of(field)}" for field in schema_of(rows)]

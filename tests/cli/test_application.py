@@ -155,7 +155,7 @@ def test_settings_that_are_missing_are_all_named_at_once(invoke: Invoke) -> None
     result = invoke("--tenant-url", "https://acme.eu10.hcs.cloud.sap", "models")
     assert result.exit_code == ExitCode.USAGE
     lines = result.stderr.splitlines()
-    assert lines[0].startswith("Error: 2 settings need a change. Run sacnb init,")
+    assert lines[0].startswith("Error: 2 settings need a change. Run sacnb init in a terminal:")
     assert [line.split()[1] for line in lines[1:]] == ["SAC_CLIENT_ID", "SAC_CLIENT_SECRET"]
 
 

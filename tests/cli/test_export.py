@@ -206,7 +206,7 @@ def test_rows_are_appended_to_a_table_in_snowflake(
         result = invoke(*JOBS, "--to", "snowflake", "--table", "db.public.jobs")
         assert result.exit_code == 0, result.output
         assert result.stderr.endswith("1,800 rows of US_EMPLOYMENT are committed in DB.PUBLIC.JOBS.\n")
-        assert len(simulator.rows("DB", "PUBLIC", "JOBS", "sacnb-US_EMPLOYMENT")) == 1800
+        assert len(simulator.rows("DB", "PUBLIC", "JOBS")) == 1800
         printed = invoke(*JOBS, "--to", "snowflake", "--table", 'db."my.schema".jobs', "--create-table")
         assert printed.stdout.startswith('create table if not exists "DB"."my.schema"."JOBS" (\n    "Version" VARCHAR,')
 

@@ -38,7 +38,7 @@ def test_the_table_of_variables_is_that_of_the_settings(documents, rows) -> None
 
 
 def test_the_placeholders_are_accepted_as_settings(page, rows) -> None:
-    values = {_bare(row[3]): _bare(row[2]) for row in rows(page.section("In short"))}
+    values = {_bare(row[0]): _bare(row[2]) for row in rows(page.section("In short"))}
     settings = Settings.resolve(environ=values)
     assert settings.client_id == values["SAC_CLIENT_ID"]
     assert settings.client_secret.reveal() == values["SAC_CLIENT_SECRET"]

@@ -113,8 +113,13 @@ def test_ticks_stand_on_calendar_places(first: date, last: date, grain: Any, pla
     ],
 )
 def test_large_numbers_have_a_unit(values: list[float], unit: str | None) -> None:
-    axis = scaled(values)
+    axis = scaled(values, "Sales (EUR)")
     assert (axis["labelExpr"].rsplit("'", 2)[1] if axis else None) == unit
+
+
+@pytest.mark.parametrize("title", ["Employees (thousands)", "Sales (EUR mn)", "Umsatz (Tsd. EUR)", "Sales in 000s"])
+def test_values_that_are_thousands_already_get_no_unit(title: str) -> None:
+    assert scaled([0, 250_000], title) == {}
 
 
 def test_bars_of_both_signs_have_a_line_at_zero(plot: Callable[..., Chart]) -> None:

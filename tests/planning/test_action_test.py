@@ -105,25 +105,22 @@ def test_a_failed_run_is_an_error(model: Model, grow: MultiAction, sandbox: Sand
         outcome_of(model, grow, grown("5"))
 
 
-@pytest.mark.parametrize(
-    ("options", "refusal"),
-    [
-        ({"formula": None}, (QueryError, "formula must be a function")),
-        ({"formula": lambda _: 1}, (QueryError, "must return a polars DataFrame, got a int")),
-        ({"formula": lambda rows: rows.drop("SignedData")}, (QueryError, "missing")),
-        ({"formula": lambda rows: pl.concat([rows, rows])}, (ContractError, "several rows with the same members")),
-        ({"decimals": 8}, (QueryError, "decimals must be at most 7")),
-        ({"tolerance": -1}, (QueryError, "tolerance must be a number")),
-        ({"rows": 0}, (QueryError, "rows must be a whole number of at least 1")),
-        ({"members": {"Nowhere": ["x"]}}, (UnknownNameError, "no dimension 'Nowhere'")),
-        ({"members": {"Date": []}}, (QueryError, "must name members")),
-        ({"members": {"Version": ["x"]}}, (QueryError, "name members of 'Version'")),
-    ],
-)
-def test_arguments_are_checked(
-    model: Model, grow: MultiAction, sandbox: Sandbox, options: dict[str, Any], refusal: tuple[type[Exception], str]
-) -> None:
-    error, message = refusal
-    with pytest.raises(error, match=message):
-        outcome_of(model, grow, **{"formula": grown("5"), **options})
+REFUSED: list[tuple[dict[str, Any], tuple[type[Exception], str]]] = [
+    ({"formula": None}, (QueryError, "formula must be a function")),
+    ({"formula": lambda _: 1}, (QueryError, "must return a polars DataFrame, got a int")),
+    ({"formula": lambda rows: rows.drop("SignedData")}, (QueryError, "missing")),
+    ({"formula": lambda rows: pl.concat([rows, rows])}, (ContractError, "several rows with the same members")),
+    ({"decimals": 8}, (QueryError, "decimals must be at most 7")),
+    ({"tolerance": -1}, (QueryError, "tolerance must be a number")),
+    ({"rows": 0}, (QueryError, "rows must be a whole number of at least 1")),
+    ({"members": {"Nowhere": ["x"]}}, (UnknownNameError, "no dimension 'Nowhere'")),
+    ({"members": {"Date": []}}, (QueryError, "must name members")),
+    ({"members": {"Version": ["x"]}}, (QueryError, "name members of 'Version'")),
+]
+
+
+def test_arguments_are_checked(model: Model, grow: MultiAction, sandbox: Sandbox) -> None:
+    for options, (error, message) in REFUSED:
+        with pytest.raises(error, match=message):
+            outcome_of(model, grow, **{"formula": grown("5"), **options})
     assert sandbox.counts["action_start_requests"] == 0

@@ -177,7 +177,7 @@ def interrupted(call: Callable[..., Any], **options: Any) -> None:
 
 @pytest.fixture
 def sandbox(time: Any) -> Iterator[Sandbox]:
-    with sacnb.sandbox.start(scale_rows=10_000, clock=time.clock, now=time.now) as started:
+    with sacnb.sandbox.start(scale_rows=6_000, clock=time.clock, now=time.now) as started:
         yield started
 
 
@@ -190,7 +190,7 @@ def large(sandbox: Sandbox) -> Sandbox:
 
 @pytest.fixture
 def scale(sandbox: Sandbox, connect_to: ConnectTo) -> Any:
-    """SCALE with 10,000 rows, asked for in pages of 600."""
+    """SCALE with 6,000 rows, asked for in pages of 600."""
 
     def facts(**options: Any) -> Any:
         return connect_to(sandbox, **options.pop("settings", {})).model("SCALE").facts(page_size=600, **options)
@@ -217,9 +217,9 @@ def test_a_second_run_pulls_only_what_the_first_one_had_not(sandbox: Sandbox, sc
     seen: list[Progress] = []
     result = scale().to_parquet(tmp_path / "x", progress=seen.append)
     assert beginnings(sandbox) == 2, "that of the undisturbed pull, and that of the first run"
-    assert (result.resumed_rows, result.row_count) == (2_400, 10_000)
-    assert (seen[0].rows, seen[0].resumed_rows, seen[0].expected_rows) == (2_400, 2_400, 10_000)
-    assert seen[-1].rows == 10_000
+    assert (result.resumed_rows, result.row_count) == (2_400, 6_000)
+    assert (seen[0].rows, seen[0].resumed_rows, seen[0].expected_rows) == (2_400, 2_400, 6_000)
+    assert seen[-1].rows == 6_000
     assert pq.read_table(result.path).equals(undisturbed.arrow())
     assert "2,400 of them pulled by an earlier run" in repr(result)
 
@@ -229,7 +229,7 @@ def test_a_resumed_refresh_is_as_old_as_its_first_page(scale: Any, time: Any) ->
     began = time.now()
     time.advance(3600)
     result = scale().refresh()
-    assert (len(result), result.info.last_refresh_time) == (10_000, began)
+    assert (len(result), result.info.last_refresh_time) == (6_000, began)
     time.advance(60)
     assert scale().refresh().info.last_refresh_time == time.now()
 
@@ -246,7 +246,7 @@ def test_resume_can_be_declined(sandbox: Sandbox, scale: Any, tmp_path: Path, me
     interrupted(getattr(scale(), method), **call)
     seen: list[Progress] = []
     getattr(scale(), method)(resume=False, progress=seen.append, **call)
-    assert (beginnings(sandbox), seen[0].rows, seen[-1].pages) == (2, 600, 17)
+    assert (beginnings(sandbox), seen[0].rows, seen[-1].pages) == (2, 600, 10)
 
 
 def test_after_twelve_hours_a_pull_starts_over(sandbox: Sandbox, scale: Any, time: Any) -> None:
@@ -254,7 +254,7 @@ def test_after_twelve_hours_a_pull_starts_over(sandbox: Sandbox, scale: Any, tim
     time.advance(12 * 3600 + 1)
     seen: list[Progress] = []
     scale().refresh(progress=seen.append)
-    assert (beginnings(sandbox), seen[0].rows, seen[-1].pages) == (2, 600, 17)
+    assert (beginnings(sandbox), seen[0].rows, seen[-1].pages) == (2, 600, 10)
 
 
 def test_another_question_starts_over(sandbox: Sandbox, scale: Any, tmp_path: Path) -> None:
@@ -262,22 +262,22 @@ def test_another_question_starts_over(sandbox: Sandbox, scale: Any, tmp_path: Pa
     seen: list[Progress] = []
     scale(since="2018").to_parquet(tmp_path / "x", progress=seen.append)
     assert (beginnings(sandbox), seen[0].rows) == (2, 600)
-    assert 2_000 < seen[-1].rows < 9_000
+    assert 1_200 < seen[-1].rows < 5_400
 
 
 def test_a_pull_starts_over_if_the_row_count_has_changed(sandbox: Sandbox, scale: Any) -> None:
     interrupted(scale().refresh)
-    sandbox.add_model(scale_model(9_000))
+    sandbox.add_model(scale_model(5_400))
     result = scale().refresh()
-    assert len(result) == 9_000
-    assert result.polars().select(KEYS).n_unique() == 9_000
+    assert len(result) == 5_400
+    assert result.polars().select(KEYS).n_unique() == 5_400
 
 
 def test_the_plan_of_the_first_run_holds_for_the_second_one(sandbox: Sandbox, scale: Any, tmp_path: Path) -> None:
     whole = scale(partitions=3, settings={"streams": 1}).fetch()
     interrupted(scale(partitions=3, settings={"streams": 1}).to_parquet, folder=tmp_path / "x")
     result = scale(partitions=8).to_parquet(tmp_path / "x")
-    assert result.resumed_rows == 2_400
+    assert result.resumed_rows == 2_091  # the first of three partitions has four pages
     assert pq.read_table(result.path).equals(whole.arrow())
 
 
@@ -312,7 +312,7 @@ def test_a_cache_that_cannot_be_written_costs_the_resume_and_not_the_refresh(
     (tmp_path / "file").touch()
     said: list[str] = []
     result = scale(settings={"cache_dir": tmp_path / "file"}).refresh(announce=said.append)
-    assert len(result) == 10_000
+    assert len(result) == 6_000
     assert "could not be cached" in said[0]
     assert "cannot be resumed" in caplog.text
 
@@ -327,7 +327,7 @@ def test_two_at_once_do_not_get_into_each_others_way(scale: Any, tmp_path: Path)
             with pytest.raises(ExportError, match="Another process is exporting to"):
                 scale().to_parquet(tmp_path / "x")
 
-    assert scale().to_parquet(tmp_path / "x", progress=progress).row_count == 10_000
+    assert scale().to_parquet(tmp_path / "x", progress=progress).row_count == 6_000
     inside.clear()
 
     def in_refresh(now: Progress) -> None:
@@ -335,8 +335,8 @@ def test_two_at_once_do_not_get_into_each_others_way(scale: Any, tmp_path: Path)
             inside.append(None)
             inside.append(len(scale().refresh()))
 
-    assert len(scale().refresh(progress=in_refresh)) == 10_000
-    assert inside == [None, 10_000]
+    assert len(scale().refresh(progress=in_refresh)) == 6_000
+    assert inside == [None, 6_000]
 
 
 # -- links and pages that SAC no longer gives ------------------------------------------------------------------------
@@ -354,11 +354,11 @@ def test_a_dead_link_restarts_its_partition_only(
     seen: list[Progress] = []
     again = scale(partitions=partitions, settings={"streams": 1}).fetch(progress=seen.append)
     assert again.arrow().equals(whole.arrow())
-    assert seen[-1].rows == 10_000
+    assert seen[-1].rows == 6_000
     assert caplog.text.count("restarting part") == 1
     if partitions:
         counts = sum("$top=0" in entry.query for entry in sandbox.log[-60:])
-        assert pages_asked(sandbox) - asked - counts <= 19 + 4 + 1, "the other partitions are not asked for again"
+        assert pages_asked(sandbox) - asked - counts <= 12 + 4 + 1, "the other partitions are not asked for again"
 
 
 def test_links_that_die_again_and_again_are_given_up(sandbox: Sandbox, scale: Any) -> None:
@@ -441,7 +441,7 @@ def test_nothing_is_kept_of_a_pull_whose_rows_do_not_add_up(
     assert list_staging(staging_root(tmp_path / "cache")) == ()
     asked = pages_asked(sandbox)
     getattr(scale(), method)(**call)
-    assert pages_asked(sandbox) - asked == 17
+    assert pages_asked(sandbox) - asked == 10
 
 
 def test_a_key_that_comes_twice_is_found_across_the_run_that_died(
@@ -480,4 +480,4 @@ def test_a_stale_result_is_served_and_the_next_refresh_resumes(
         sandbox.behave()
     asked = pages_asked(sandbox)
     assert scale().refresh().arrow().equals(first.arrow())
-    assert pages_asked(sandbox) - asked <= 13
+    assert pages_asked(sandbox) - asked <= 6

@@ -13,9 +13,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from sacnb._auth import TokenSource
 from sacnb._auth.token import WarnOnce
+from sacnb._settings import Secret
 from sacnb._wire import DispatchContext
 from sacnb.sandbox.snowflake import signing
-from sacnb.snowflake import SnowflakeClient
+from sacnb.snowflake import SnowflakeClient, keys
 from sacnb.snowflake.engine import engine
 from sacnb.snowflake.keys import PrivateKey
 from sacnb.snowflake.settings import resolve
@@ -95,9 +96,16 @@ def contexts(clock: Clock) -> Iterator[Callable[..., DispatchContext]]:
         context.close()
 
 
+@functools.cache
+def _loaded(load: Callable[..., Any], content: str, word: str | None) -> Any:
+    return load(Secret(content), Secret(word) if word else None)
+
+
 @pytest.fixture
-def connect(clock: Clock) -> Iterator[Callable[..., SnowflakeClient]]:
+def connect(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., SnowflakeClient]]:
     """Connect to a simulator, with time that passes only when slept."""
+    load = keys._load  # 60 ms, to prove that the numbers are primes
+    monkeypatch.setattr(keys, "_load", lambda key, word: _loaded(load, key.reveal(), word and word.reveal()))
     made: list[SnowflakeClient] = []
 
     def make(simulator: Any, **options: Any) -> SnowflakeClient:

@@ -154,8 +154,14 @@ def test_trouble_without_an_end_does_not_stop_the_rows(
     assert simulator.counts["append_requests"] < 30
 
 
-@pytest.mark.parametrize("kind", ["open", "status", "hostname", "token"])
-@pytest.mark.parametrize("name", ["lost_answer", "lost_request", "error_500", "throttle_seconds"])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        pytest.param(kind, name, marks=[pytest.mark.long] if (first + second) % 2 else [])
+        for first, kind in enumerate(["open", "status", "hostname", "token"])
+        for second, name in enumerate(["lost_answer", "lost_request", "error_500", "throttle_seconds"])
+    ],
+)
 def test_requests_that_may_be_repeated_are(
     kind: str, name: str, client: SnowflakeClient, simulator: sandbox.Simulator
 ) -> None:
@@ -205,6 +211,47 @@ def test_a_history_that_is_gone_is_an_error(client: SnowflakeClient, simulator: 
     client.open_channel("SALES", "night")
     with pytest.raises(ChannelError, match="history is gone: 10 rows were committed"):
         append(channel, 11, 20)
+
+
+def test_of_two_writers_that_append_as_many_rows_the_later_one_is_told(
+    client: SnowflakeClient, simulator: sandbox.Simulator
+) -> None:
+    one, other = client.open_channel("SALES", "night"), client.open_channel("SALES", "night")
+    one.append_rows(pl.DataFrame({"ID": [1]}))
+    other.append_rows(pl.DataFrame({"ID": [2]}))
+    one.close()
+    with pytest.raises(ChannelError, match="Another program writes to it: 1 rows are committed"):
+        other.close()  # the row that is committed is not the one that was refused
+    assert ids(simulator) == [1]
+
+
+@pytest.mark.parametrize(
+    ("table", "place", "pipe"),
+    [
+        ("jobs", {}, "DB.PUBLIC.JOBS-STREAMING"),
+        ("planning.public.jobs", {}, "PLANNING.PUBLIC.JOBS-STREAMING"),
+        ("staging.jobs", {}, "DB.STAGING.JOBS-STREAMING"),
+        ('"my.jobs"', {}, "DB.PUBLIC.my.jobs-STREAMING"),
+        ('s."a""b"', {}, 'DB.S.a"b-STREAMING'),
+        ("Sales 2026", {}, "DB.PUBLIC.Sales 2026-STREAMING"),
+        ("a.b.c", {"schema": "B", "database": "A"}, "A.B.C-STREAMING"),
+    ],
+)
+def test_a_table_may_have_its_schema_and_database_in_its_name(
+    client: SnowflakeClient, table: str, place: dict[str, str], pipe: str
+) -> None:
+    assert str(client.pipe(table, **place)) == pipe
+
+
+@pytest.mark.parametrize("table", ["a.b.c.d", 'a"b', "a..b", ".a", "", "a."])
+def test_a_table_that_is_no_name_is_refused(client: SnowflakeClient, table: str) -> None:
+    with pytest.raises(QueryError):
+        client.pipe(table)
+
+
+def test_a_schema_that_is_given_twice_is_refused(client: SnowflakeClient) -> None:
+    with pytest.raises(QueryError, match="and schema is 'x'"):
+        client.pipe("a.b.c", schema="x")
 
 
 def test_another_program_with_other_offsets_is_found(client: SnowflakeClient, simulator: sandbox.Simulator) -> None:

@@ -121,3 +121,10 @@ def test_users_are_upper_case() -> None:
     assert user_name(' "svc_sac" ') == "SVC_SAC"
     with pytest.raises(SettingsError, match="SNOWFLAKE_USER"):
         user_name(" ")
+
+
+@pytest.mark.parametrize("coding", ["utf-16", "utf-8-sig", "utf-16-be"])
+def test_a_key_file_of_windows_is_read(coding: str, rsa_key: Any, fingerprint: str, tmp_path: Path) -> None:
+    text = ("\ufeff" if coding == "utf-16-be" else "") + pem(rsa_key).decode().replace("\n", "\r\n")
+    (tmp_path / "key.p8").write_bytes(text.encode(coding))
+    assert PrivateKey(tmp_path / "key.p8").fingerprint == fingerprint

@@ -23,6 +23,7 @@ from sacnb.snowflake.chunks import Chunker
 from sacnb.snowflake.delivery import Delivery
 
 TABLE = ("DB", "PUBLIC", "JOBS")
+CHANNEL = "sacnb-US_EMPLOYMENT-bf0aeafd"
 WHERE = {"Version": "public.Actual", "Sector": ["31", "32"]}
 
 
@@ -105,7 +106,7 @@ def test_a_model_is_loaded_row_by_row(
         len(wanted(facts)),
         0,
         0,
-        ("sacnb-US_EMPLOYMENT",),
+        (CHANNEL,),
     )
     assert not list((cache / "snowflake").glob("*/*"))
     again = facts.to_snowflake("jobs", client=client, progress=None)  # another load, and not the same one again
@@ -141,8 +142,13 @@ def test_several_channels_share_the_rows(
     assert len(simulator.rows(*TABLE, "c-1")) == pytest.approx(len(found) / 3, abs=1)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("after", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("after", "channels"),
+    [
+        *((0, 1), (1, 3), (2, 1)),
+        *(pytest.param(*one, marks=pytest.mark.long) for one in ((0, 3), (1, 1), (2, 3))),
+    ],
+)
 def test_a_load_that_ended_early_goes_on(
     after: int, channels: int, facts: sacnb.Facts, loading: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,7 +175,7 @@ def test_a_channel_that_somebody_wrote_to_meanwhile_is_found(
     with pytest.raises(sacnb.SacError, match="403"):
         facts.to_snowflake("jobs", client=client, progress=None)
     simulator.behave()
-    simulator.set_offset(*TABLE, "sacnb-US_EMPLOYMENT", "1000000")
+    simulator.set_offset(*TABLE, CHANNEL, "1000000")
     with pytest.raises(ChannelError, match="Something else wrote"):
         facts.to_snowflake("jobs", client=client, progress=None)
     with pytest.raises(ExportError, match="other channels"):
@@ -193,6 +199,34 @@ def unfinished(
     assert 0 < len(simulator.rows(*TABLE)) < len(wanted(facts))
     (state,) = (cache / "snowflake").glob("*/load.json")
     return state.parent
+
+
+def test_each_query_has_a_channel_of_its_own(
+    unfinished: Path, facts: sacnb.Facts, model: sacnb.Model, connect: Any, simulator: sandbox.Simulator
+) -> None:
+    """A load that is resumed would take the other one's rows for its own, and leave out as many."""
+    assert (unfinished / "load.json").exists()
+    others = model.facts(where={"Version": "public.Plan", "Sector": "31"})
+    others.to_snowflake("jobs", client=connect(simulator), progress=None)
+    facts.to_snowflake("jobs", client=connect(simulator), progress=None)
+    key = lambda row: sorted(row.items())  # noqa: E731
+    assert sorted(simulator.rows(*TABLE), key=key) == sorted(wanted(facts) + wanted(others), key=key)
+
+
+def test_a_load_is_not_resumed_on_a_channel_that_another_query_used_since(
+    facts: sacnb.Facts, model: sacnb.Model, connect: Any, simulator: sandbox.Simulator, monkeypatch: Any
+) -> None:
+    arguments: dict[str, Any] = {"channel": "nightly", "progress": None}
+    with monkeypatch.context() as crash:
+        crash.setattr(Delivery, "_send", dies_after(0))
+        with pytest.raises(KeyboardInterrupt):
+            facts.to_snowflake("jobs", client=connect(simulator), **arguments)
+    others = model.facts(where={"Version": "public.Plan", "Sector": "31"})
+    others.to_snowflake("jobs", client=connect(simulator), **arguments)
+    with pytest.raises(ChannelError, match="Another query was loaded through the channel 'nightly'"):
+        facts.to_snowflake("jobs", client=connect(simulator), **arguments)
+    done = facts.to_snowflake("jobs", client=connect(simulator), resume=False, **arguments)
+    assert (done.rows, done.resumed_rows) == (len(wanted(facts)), 0)
 
 
 @pytest.mark.parametrize("damage", ["one byte", "cut", "gone"])

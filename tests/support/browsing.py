@@ -285,7 +285,8 @@ class Notebook:
             return
         part.evaluate("part => part.scrollIntoView({block: 'center'})")
         box = part.bounding_box()
-        clip = {"x": box["x"] - 8, "y": box["y"] - 4, "width": box["width"] + 16, "height": box["height"] + 8}
+        x, y = (0, 0) if part.get_attribute("id") == "sacnb-panel" else (8, 4)  # what is beside the panel is Jupyter's
+        clip = {"x": box["x"] - x, "y": box["y"] - y, "width": box["width"] + 2 * x, "height": box["height"] + 2 * y}
         path = self.pictures / f"{name}.png"
         self.page.screenshot(path=path, clip=clip, scale=scale, animations="disabled")
 

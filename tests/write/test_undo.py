@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import polars as pl
@@ -64,3 +66,13 @@ def test_nothing_is_kept_if_that_is_not_wanted(model: Model, sandbox: Sandbox) -
     assert (report.can_undo, report.changes, report.verified) == (False, None, None)
     with pytest.raises(WriteError, match="not kept"):
         report.undo()
+
+
+def test_a_report_goes_to_another_process_and_leaves_the_way_back_behind(model: Model) -> None:
+    report = model.write(plan(1), version="public.Plan", progress=None)
+    there = pickle.loads(pickle.dumps(report))
+    assert (there.facts(), there.can_undo, copy.deepcopy(report).can_undo) == (report.facts(), False, True)
+    with pytest.raises(WriteError, match="cannot be undone"):
+        there.undo()
+    error = pickle.loads(pickle.dumps(WriteError("not as written", report=report, job_id="1", state="COMPLETED")))
+    assert error.report.facts() == report.facts()

@@ -30,7 +30,7 @@ from sacnb.cli.question import (
     names_option,
     pairs_option,
     question_options,
-    refuse_other_separator,
+    read_csv,
     source_option,
 )
 
@@ -188,16 +188,13 @@ def format_of(output: str) -> Format:
 
 def _to_snowflake(facts: Facts, table: str, channel: str | None, *, only_print: bool) -> None:
     from sacnb.snowflake import create_table
-    from sacnb.snowflake.names import split_name
 
-    *place, name = split_name(table)
-    schema, database = [*reversed(place), None, None][:2]
     if only_print:
         with facts.stream() as stream:
-            click.echo(create_table(stream, name, database=database, schema=schema))
+            click.echo(create_table(stream, table))
         return
     with progress_bar(f"Downloading {facts.query.provider_id}") as listener:
-        done = facts.to_snowflake(name, channel=channel, database=database, schema=schema, progress=listener)
+        done = facts.to_snowflake(table, channel=channel, progress=listener)
     resumed = f", {done.resumed_rows:,} of them by an earlier run" if done.resumed_rows else ""
     say(f"{done.rows:,} rows of {facts.query.provider_id} are committed in {done.table}{resumed}.")
 
@@ -350,9 +347,12 @@ def _read_file(path: Path, separator: str) -> pl.DataFrame:
         if path.stat().st_size > max_file_mb() * 1_000_000:
             raise too_long(max_file_mb())
         if form == "csv":
-            refuse_other_separator(path, separator)
-            return pl.read_csv(path, separator=separator, infer_schema=False)
-        return pl.read_parquet(path) if form == "parquet" else pl.read_ipc(path)
+            return read_csv(path, separator)
+        if form == "parquet":
+            return pl.read_parquet(path)
+        with path.open("rb") as file:
+            is_stream = file.read(6) != b"ARROW1"
+        return pl.read_ipc_stream(path) if is_stream else pl.read_ipc(path)
     except OSError as error:
         raise click.UsageError(f"{path} cannot be read: {error.strerror or error}.") from None
     except (pl.exceptions.PolarsError, TypeError) as error:
