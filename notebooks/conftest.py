@@ -22,7 +22,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if importlib.util.find_spec("forking") is not None:  # of the tests of sacnb: each kernel starts with its imports
         import forking
 
-        forking.kernels_are_forked()
+        forking.kernels_are_forked("statsmodels.tsa.exponential_smoothing.ets")
     # Kernels inherit the environment; a developer's tenant is asked only with SAC_REPLAY=off.
     os.environ.setdefault("SAC_REPLAY", "replay")
     option.nbval_sanitize_with = option.nbval_sanitize_with or str(SANITIZE)

@@ -29,7 +29,7 @@ _STATUS = struct.Struct("i")
 # A kernel of Jupyter, and what notebooks import; for kernels_are_forked().
 _OF_NOTEBOOKS = (
     *("ipykernel.kernelapp", "ipykernel.ipkernel", "ipywidgets", "altair", "vl_convert", "pandas"),
-    *("statsmodels.tsa.exponential_smoothing.ets", "sacnb.replay", "sacnb.notebook", "sacnb.planning"),
+    *("sacnb.replay", "sacnb.notebook"),
 )
 _IMPORTED = (
     *("polars", "pyarrow.parquet", "requests", "rich.table", "rich.progress", "cryptography.hazmat.primitives.hashes"),
@@ -41,25 +41,33 @@ _IMPORTED = (
 _also_imported: list[str] = []
 
 
-def kernels_are_forked() -> None:
-    """Fork the kernels that this process starts from now on; to be called before it forks anything."""
+def kernels_are_forked(*imported: str) -> None:
+    """Fork the kernels that this process starts from now on, with these imports too; to be called before any fork."""
     from jupyter_client import launcher
 
-    _also_imported[:] = _OF_NOTEBOOKS
+    _also_imported[:] = (*_OF_NOTEBOOKS, *imported)
+    _parent()  # which imports meanwhile
     launcher.Popen = Forked  # type: ignore[attr-defined]
 
 
 @cache
 def _address() -> str:
-    """Start the process that is forked, and return where it listens; it ends with this process."""
+    """Wait until the process that is forked is ready, and return where it listens."""
+    parent, path = _parent()
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == b"ready\n"
+    return path
+
+
+@cache
+def _parent() -> tuple[subprocess.Popen[bytes], str]:
+    """Start the process that is forked; it ends with this process."""
     folder = tempfile.TemporaryDirectory(prefix="sacnb-")
     path = str(Path(folder.name) / "fork")
     environ = {**os.environ, "PYTHONUTF8": "1"}
     parent = subprocess.Popen(
         [sys.executable, __file__, path, *_also_imported], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ
     )
-    assert parent.stdout is not None
-    assert parent.stdout.readline() == b"ready\n"
 
     def end() -> None:
         parent.kill()
@@ -67,7 +75,7 @@ def _address() -> str:
         folder.cleanup()
 
     atexit.register(end)
-    return path
+    return parent, path
 
 
 class _Forked(subprocess.Popen[Any]):
