@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
+import csv
 import functools
+import io
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
@@ -12,6 +15,8 @@ from sacnb.cli.completion import complete_model
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import polars as pl
 
 __all__ = [
     "AGGREGATIONS",
@@ -21,7 +26,7 @@ __all__ = [
     "names_option",
     "pairs_option",
     "question_options",
-    "refuse_other_separator",
+    "read_csv",
     "source_option",
 ]
 
@@ -135,10 +140,41 @@ def question_options(command: _F) -> _F:
     return wrapped  # type: ignore[no-any-return]
 
 
-def refuse_other_separator(path: Path, separator: str) -> None:
+def read_csv(path: Path, separator: str) -> pl.DataFrame:
+    """Return a CSV file as texts: UTF-8, or UTF-16 as Windows writes it. Empty cells are nulls, empty lines nothing.
+
+    Raises UsageError for what is no CSV, or divided by another separator, and for a row with more or fewer fields:
+    of polars' reader a row that was cut off ends in nulls.
+    """
+    import polars as pl
+    import pyarrow as pa
+    from pyarrow import csv as reader
+
+    content = path.read_bytes()
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        content = content.decode("utf-16", "replace").encode()
+    content = content.removeprefix(codecs.BOM_UTF8)
+    _refuse_other_separator(path, content.partition(b"\n")[0].decode("utf-8", "replace"), separator)
+    try:
+        lines = io.TextIOWrapper(io.BytesIO(content), "utf-8", newline="")
+        names = next((row for row in csv.reader(lines, delimiter=separator) if row), [])
+        if again := next((name for name in names if names.count(name) > 1), None):
+            raise click.UsageError(f"{path} has the column {again!r} twice.")
+        table = reader.read_csv(
+            io.BytesIO(content),
+            reader.ReadOptions(block_size=min(max(len(content), 1), 2**30)),
+            reader.ParseOptions(delimiter=separator, newlines_in_values=True),
+            reader.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
+            ),
+        )
+    except (pa.ArrowException, csv.Error, ValueError) as error:
+        raise click.UsageError(f"{path} cannot be read as csv: {error}") from None
+    return cast("pl.DataFrame", pl.from_arrow(table))
+
+
+def _refuse_other_separator(path: Path, heading: str, separator: str) -> None:
     """Raise UsageError for a heading that another separator divides, as Excel writes it where commas are decimal."""
-    with path.open("rb") as file:
-        heading = file.readline(100_000).decode("utf-8", "replace")
     others = [one for one in (";", "\t", "|", ",") if one in heading]
     if separator not in heading and others:
         shown = "$'\\t'" if others[0] == "\t" else f"'{others[0]}'"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -12,6 +13,7 @@ from click.testing import Result
 from sales import sales
 
 from sacnb.cli.failures import ExitCode
+from sacnb.cli.question import read_csv
 from sacnb.sandbox import Sandbox
 
 Invoke = Callable[..., Result]
@@ -49,6 +51,49 @@ def test_a_file_with_another_separator_is_told_so(invoke: Invoke, divided: str, 
     found = invoke("import", "SALES", "plan.csv", "--version", "public.Plan")
     assert found.exit_code == ExitCode.USAGE
     assert f"Is it divided by --separator {told}?" in found.stderr
+
+
+HEAD = b"Date;Shop;Amount\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (HEAD + b"202401;S0;1\n202401;S1\n", "Expected 3 columns, got 2: 202401;S1"),  # cut off: no empty cell
+        (HEAD + b"202401;S0;1;2\n", "Expected 3 columns, got 4"),
+        (HEAD + b'202401;"S0;1\n', "cannot be read as csv"),
+        (HEAD + b"202401;S\xe9;1\n", "can't decode byte 0xe9"),
+        (b"Date;Shop;Amount;Amount\n202401;S0;1;2\n", "has the column 'Amount' twice"),
+        (b"", "Empty CSV file"),
+    ],
+)
+def test_what_is_no_csv_is_refused_and_no_cell_is_made_up(invoke: Invoke, content: bytes, words: str) -> None:
+    Path("plan.csv").write_bytes(content)
+    found = invoke(*WRITE, "--version", "public.Plan")
+    assert found.exit_code == ExitCode.USAGE
+    assert words in found.stderr
+    assert "infer_schema" not in found.stderr
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        PLAN.encode("utf-16"),
+        PLAN.replace("\n", "\r\n").encode("utf-8-sig"),
+        PLAN.encode() + b"\n\n",
+        b'"Date";"Shop";"Amount"\n"202401";"S0";"1.5"\n"202401";"S1";2',
+    ],
+)
+def test_a_csv_as_programs_write_it_is_read_as_texts(content: bytes) -> None:
+    Path("plan.csv").write_bytes(content)
+    assert read_csv(Path("plan.csv"), ";").rows() == [("202401", "S0", "1.5"), ("202401", "S1", "2")]
+
+
+@pytest.mark.parametrize("write", [pl.DataFrame.write_ipc, pl.DataFrame.write_ipc_stream])
+def test_arrow_files_and_streams_are_read(invoke: Invoke, write: Any) -> None:
+    write(pl.DataFrame({"Date": ["202401"], "Store": ["S0"], "Amount": [1.5], "Pieces": [3]}), "plan.arrow")
+    found = invoke("import", "SALES", "plan.arrow", "--version", "public.Plan", "--dry-run")
+    assert found.exit_code == ExitCode.OK, found.output
 
 
 def test_a_job_that_is_gone_is_not_looked_for_among_models(invoke: Invoke) -> None:

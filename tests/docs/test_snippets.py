@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ast
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from sacnb._tenant import connector
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -28,6 +31,7 @@ def test_the_snippets_run_and_give_what_they_show(
     """A ``python`` fence is run against the sandbox; a ``text`` fence behind it shows its output, but for ``…``."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SAC_TENANT_URL", "sandbox")
+    monkeypatch.setattr(connector, "start_sandbox", partial(connector.start_sandbox, scale_rows=20_000))
     monkeypatch.setattr("sacnb.notebook.words._picture", lambda chart, theme: "")  # nobody looks at the explorer's
     namespace: dict[str, Any] = {}
     shown: object = None

@@ -75,6 +75,7 @@ LINES: list[tuple[str, list[str]]] = [
 
 
 def test_suggestions_in_a_line(shell: Any, sac: Tenant) -> None:
+    shell.Completer.use_jedi = False  # slow, and it reads no magics; those in calls and in SQL are beside its own
     shell.user_ns.update(values={"start": 2010}, number=1)
     for code, expected in LINES:
         found = offered(shell, code)

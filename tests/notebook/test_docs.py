@@ -58,7 +58,10 @@ def test_the_magics_of_the_readme_run(shell: Any, monkeypatch: pytest.MonkeyPatc
     text = (PAGE.parents[1] / "README.md").read_text(encoding="utf-8")
     cell = text.partition("```text\n")[2].partition("```")[0]
     assert cell.startswith("%load_ext sacnb\n%sac connect")
-    assert isinstance(shell.run(cell), Chart)
+    drawn = shell.run(cell)
+    assert isinstance(drawn, Chart)
+    assert repr(drawn).startswith("Line chart. US_EMPLOYMENT: Employees")
+    assert "Construction" in drawn.svg()  # the lines of the picture, by name
 
 
 def test_the_subcommands_are_those_there_are() -> None:

@@ -77,16 +77,24 @@ def test_papermill_runs_a_notebook_from_its_cassette(run: Run, environment: pyte
     assert shown(tmp_path / path.name) == shown(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "preview"),
+    [
+        (LIVE, "US_EMPLOYMENT/FactData: 12 rows"),
+        # The preview of the panel, which needs no kernel.
+        pytest.param("02_refresh_panel", "US_EMPLOYMENT by quarter", marks=pytest.mark.long),
+    ],
+)
 def test_nbconvert_makes_a_page_of_a_notebook_from_its_cassette(
-    run: Run, environment: pytest.MonkeyPatch, tmp_path: Path
+    run: Run, environment: pytest.MonkeyPatch, tmp_path: Path, name: str, preview: str
 ) -> None:
     environment.setenv("SAC_REPLAY", "replay")
-    path = FOLDER / "02_refresh_panel.ipynb"
+    path = FOLDER / f"{name}.ipynb"
     made = run("nbconvert", "--to", "html", "--execute", "--output-dir", tmp_path, path, cwd=tmp_path)
     assert made.returncode == 0, made.stderr
     page = (tmp_path / f"{path.stem}.html").read_text(encoding="utf-8")
     assert nbformat.read(path, as_version=4).cells[0].source.splitlines()[0].removeprefix("# ") in page
-    assert "US_EMPLOYMENT by quarter" in page  # the preview of the panel, which needs no kernel
+    assert preview in page
 
 
 # One notebook for the tool; the others, whose cells are compared by `make notebooks`, with `make search`.

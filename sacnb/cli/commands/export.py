@@ -30,7 +30,7 @@ from sacnb.cli.question import (
     names_option,
     pairs_option,
     question_options,
-    refuse_other_separator,
+    read_csv,
     source_option,
 )
 
@@ -347,9 +347,12 @@ def _read_file(path: Path, separator: str) -> pl.DataFrame:
         if path.stat().st_size > max_file_mb() * 1_000_000:
             raise too_long(max_file_mb())
         if form == "csv":
-            refuse_other_separator(path, separator)
-            return pl.read_csv(path, separator=separator, infer_schema=False)
-        return pl.read_parquet(path) if form == "parquet" else pl.read_ipc(path)
+            return read_csv(path, separator)
+        if form == "parquet":
+            return pl.read_parquet(path)
+        with path.open("rb") as file:
+            is_stream = file.read(6) != b"ARROW1"
+        return pl.read_ipc_stream(path) if is_stream else pl.read_ipc(path)
     except OSError as error:
         raise click.UsageError(f"{path} cannot be read: {error.strerror or error}.") from None
     except (pl.exceptions.PolarsError, TypeError) as error:
