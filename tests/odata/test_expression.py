@@ -25,7 +25,7 @@ from odata_query.grammar import ODataLexer, ODataParser
 from sacnb._odata.expression import Comparison, Expression, Membership, col
 from sacnb._odata.query import canonical_filter, is_never, to_odata
 from sacnb._odata.schema import Column, Schema
-from sacnb._odata.where import both, from_where
+from sacnb._odata.where import both, columns_of, fixed_columns, from_where, members_named, under
 from sacnb.errors import QueryError, UnknownNameError
 
 Judge = Callable[[Expression, Mapping[str, Any]], bool]
@@ -372,3 +372,29 @@ def test_the_repr_of_every_tree_builds_it_again(expression: Expression) -> None:
 def test_the_order_of_operands_is_not_in_the_canonical_text(one: Expression, other: Expression) -> None:
     assert (canonical_filter(one & other, ROWS)) == canonical_filter(other & one, ROWS)
     assert (canonical_filter(one | other, ROWS)) == canonical_filter(other | one, ROWS)
+
+
+@pytest.mark.parametrize(
+    ("where", "columns", "fixed", "named"),
+    [
+        (None, set(), set(), {}),
+        (col("A") == "x", {"A"}, {"A"}, {"A": {"x"}}),
+        (col("A") > "x", {"A"}, set(), {}),
+        (col("A") == 3, {"A"}, {"A"}, {}),
+        (col("A").is_in(["x"]), {"A"}, {"A"}, {"A": {"x"}}),
+        (col("A").is_in(["x", "y"]), {"A"}, set(), {"A": {"x", "y"}}),
+        (~(col("A") == "x"), {"A"}, set(), {}),
+        ((col("A") == "x") | (col("B") == "y"), {"A", "B"}, set(), {}),
+        ((col("A") == "x") & col("B").is_in(["y", "z"]), {"A", "B"}, {"A"}, {"A": {"x"}, "B": {"y", "z"}}),
+    ],
+)
+def test_a_filter_tells_what_it_is_about(
+    where: Expression | None, columns: set[str], fixed: set[str], named: dict[str, set[str]]
+) -> None:
+    assert columns_of(where) == columns
+    assert fixed_columns(where) == fixed
+    assert members_named(where) == named
+
+
+def test_a_member_with_those_below_it_shows_how_it_was_made() -> None:
+    assert [repr(under("30")), repr(under("30", "H2"))] == ["under('30')", "under('30', 'H2')"]
