@@ -39,9 +39,9 @@ SUITE = $(BIN)/pytest -q -p no:nbval -p no:xdist --randomly-seed 1
 # Imported first by every process that tests start: nbformat without seconds of grammars.
 $(PARTS) notebooks browser: export PYTHONPATH := $(CURDIR)/tests/support/quick
 REPORT = --junit-xml=".tools/test/$(1).xml"
-# Three commands at a time, the longest first: browsers, kernels and servers wait now and then.
+# Four commands at a time, the longest first: browsers, kernels and servers wait now and then.
 # Each command's output is shown when it has ended, in one piece, where make can do that (GNU make 4).
-BESIDE = --jobs 3 --keep-going $(if $(filter output-sync,$(.FEATURES)),--output-sync=line)
+BESIDE = --jobs 4 --keep-going $(if $(filter output-sync,$(.FEATURES)),--output-sync=line)
 # uv knows nothing of pip's settings either.
 WITH_INDEX = UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$(PIP_INDEX)}"
 

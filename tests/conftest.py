@@ -48,6 +48,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         coverage.pause()
 
 
+def pytest_unconfigure() -> None:
+    """Let what was passed over be freed at the end: DuckDB lists what is not."""
+    gc.unfreeze()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """Count coverage while a test itself runs, unless it tries many examples.

@@ -99,10 +99,11 @@ def dies_before_step(number: int, work: Callable[[], Any]) -> bool:
 @pytest.mark.parametrize(
     ("replaces", "in_one_step", "files"),
     [
-        (True, True, 3),
-        (True, False, 2),
-        (False, True, 2),
+        (True, True, 2),
+        (True, False, 1),
+        (False, True, 1),
         pytest.param(True, True, 1, marks=pytest.mark.long),
+        pytest.param(True, True, 3, marks=pytest.mark.long),
         pytest.param(True, False, 3, marks=pytest.mark.long),
         pytest.param(False, True, 3, marks=pytest.mark.long),
     ],
