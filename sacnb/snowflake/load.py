@@ -221,7 +221,7 @@ def _digest(about: Any) -> str:
 def _refuse_other_users(users: Sequence[Path], work: Path, channel: str) -> None:
     """Raise ChannelError where another load used the channel since this one began: their rows look alike there."""
     for path in users:
-        if path.exists() and path.read_text() != work.name:
+        if path.exists() and path.read_bytes() != work.name.encode():
             raise ChannelError(
                 f"Another query was loaded through the channel {channel!r} after the load that is to be resumed began, "
                 "so which of its rows are committed is not known.",
