@@ -51,7 +51,12 @@ LATE_TROUBLE: dict[str, dict[str, Any]] = {
     "forbidden": {"on": "append", "every": 9, "times": 1},
 }
 # The last is that of a channel whose appends were struck one after the other: it is given up, for the next run.
-SURVIVED = ("errors.NotCommittedError: ", "errors.ForbiddenError: ", "The channel was opened again 5 times")
+SURVIVED = (
+    "errors.NotCommittedError: ",
+    "errors.ForbiddenError: ",
+    "errors.ThrottledError: ",  # a second 429 in a row, when three channels are opened again at once
+    "The channel was opened again 5 times",
+)
 SAC_TROUBLE: dict[str, dict[str, Any]] = {
     "error_503": {"on": "facts", "every": 9},
     "reset_mid_body": {"on": "facts", "every": 11},
