@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from sacnb._frontend import frontend
+from sacnb._logs import in_notebook
 
 __all__ = ["Meter", "Progress", "ProgressListener", "ProgressOption", "age_in_words", "progress_listener"]
 
@@ -116,8 +116,7 @@ def progress_listener(progress: ProgressOption) -> Iterator[ProgressListener | N
 
 def _is_notebook() -> bool:
     """Return whether this process is a kernel that can show widgets."""
-    shell: Any = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    return getattr(shell, "kernel", None) is not None and importlib.util.find_spec("ipywidgets") is not None
+    return in_notebook() and importlib.util.find_spec("ipywidgets") is not None
 
 
 def age_in_words(age: timedelta) -> str:

@@ -152,7 +152,10 @@ def read_csv(path: Path, separator: str) -> pl.DataFrame:
 
     content = path.read_bytes()
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        content = content.decode("utf-16", "replace").encode()
+        try:
+            content = content.decode("utf-16").encode()
+        except UnicodeDecodeError as error:
+            raise click.UsageError(f"{path} cannot be read as csv in utf-16: {error.reason}.") from None
     content = content.removeprefix(codecs.BOM_UTF8)
     _refuse_other_separator(path, content.partition(b"\n")[0].decode("utf-8", "replace"), separator)
     try:

@@ -65,6 +65,7 @@ HEAD = b"Date;Shop;Amount\n"
         (HEAD + b"202401;S\xe9;1\n", "can't decode byte 0xe9"),
         (b"Date;Shop;Amount;Amount\n202401;S0;1;2\n", "has the column 'Amount' twice"),
         (b"", "Empty CSV file"),
+        (PLAN.encode("utf-16")[:-1], "utf-16"),  # cut in the middle of a character, which nothing may replace
     ],
 )
 def test_what_is_no_csv_is_refused_and_no_cell_is_made_up(invoke: Invoke, content: bytes, words: str) -> None:
