@@ -3,8 +3,8 @@
 
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
-# The parts of the suite, and the rooms of each; what no part names is in tests-others.
-PARTS := tests-core tests-pull tests-write tests-cli tests-others
+# The parts of the suite, the longest first, and the rooms of each; what no part names is in tests-others.
+PARTS := tests-write tests-pull tests-cli tests-others tests-core
 CORE := $(addprefix tests/,auth odata wire)
 PULL := $(addprefix tests/,cache model pull slices track)
 WRITE := $(addprefix tests/,engines planning sandbox snowflake tenant write)

@@ -50,12 +50,6 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-def in_notebook() -> bool:
-    """Return whether this process is the kernel of a notebook."""
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    return getattr(shell, "kernel", None) is not None
-
-
 class CellHandler(logging.Handler):
     """Writes records as lines into the output of a cell; on stderr, notebooks show them like a failure.
 

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from sacnb._frontend import frontend
-from sacnb._logs import in_notebook
 
-__all__ = ["Meter", "Progress", "ProgressListener", "ProgressOption", "age_in_words", "progress_listener"]
+__all__ = [
+    "Meter",
+    "Progress",
+    "ProgressListener",
+    "ProgressOption",
+    "age_in_words",
+    "in_notebook",
+    "progress_listener",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +120,12 @@ def progress_listener(progress: ProgressOption) -> Iterator[ProgressListener | N
         return
     with frontend().long_work() as listener:
         yield listener
+
+
+def in_notebook() -> bool:
+    """Return whether this process is the kernel of a notebook."""
+    shell: Any = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return getattr(shell, "kernel", None) is not None
 
 
 def _is_notebook() -> bool:

@@ -18,7 +18,8 @@ from sacnb._cache.store import Cache
 from sacnb._endpoints import FACT_DATA
 from sacnb._fork import renew_after_fork
 from sacnb._http import seal
-from sacnb._logs import CellHandler, JsonLines, in_notebook, print_warnings
+from sacnb._logs import CellHandler, JsonLines, print_warnings
+from sacnb._pull.progress import in_notebook
 from sacnb._redact import RedactingFilter
 from sacnb._settings import SANDBOX, Secret, Settings
 from sacnb._slices.spec import ConnectSpec

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from sacnb._logs import in_notebook
+from sacnb._pull.progress import in_notebook
 from sacnb.notebook.words import as_html, progress_text, summary_text
 from sacnb.replay import active
 

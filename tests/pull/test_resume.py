@@ -471,7 +471,9 @@ def test_a_stale_result_is_served_and_the_next_refresh_resumes(
     if error is Cancelled:
         seen: list[int] = []
         with pytest.raises(Cancelled):
-            scale().refresh(cancelled=lambda: len(seen) >= 4, progress=lambda now: seen.append(now.rows))
+            scale().refresh(
+                cancelled=lambda: max(seen, default=0) >= 4 * 600, progress=lambda now: seen.append(now.rows)
+            )
     else:
         sandbox.misbehave("reset_before_body", on="facts", after=4)
         served = scale().refresh(announce=lambda _: None)
