@@ -22,7 +22,7 @@ from xml.etree import ElementTree
 FOLDER = Path(__file__).parents[1] / ".tools" / "test"
 LAST = FOLDER.with_name("last_test.json")
 BEGAN = FOLDER / "began.json"
-USUAL = "about nine minutes on two free cores, and two more where .venv must be installed first"
+USUAL = "about nine and a half minutes on two free cores, and two more where .venv must be installed first"
 
 
 @dataclass
